@@ -1,0 +1,226 @@
+// A batch: consecutive exchanges in columns, the unit in which exchanges travel between the stages. The recorder fills
+// one, the trace file stores it as a block, the reader gives it back, the replayer and the oracle walk its columns.
+// Bytes (extras, keys, values) stand in one heap; columns hold where. Nothing here allocates per exchange.
+
+/** How an exchange ended in the recording. */
+export const Outcome = {
+  /** A response was seen. */
+  answered: 0,
+  /** A quiet operation, proven silent by a later response on its connection. */
+  silent: 1,
+  /** The connection ended, or the request was refused its answer, before one was seen. */
+  unanswered: 2,
+  /** A quiet operation whose silence nothing proves, or an answer that came too late for the recorder's window. */
+  indeterminate: 3,
+  /** Bytes are missing from the capture here; what the server did is unknown. */
+  gap: 4,
+} as const;
+export type Outcome = (typeof Outcome)[keyof typeof Outcome];
+export const outcomeNames = ['answered', 'silent', 'unanswered', 'indeterminate', 'gap'] as const;
+
+/** Bits of the `flags` column. */
+export const RowFlag = {
+  /** Left in the same segment (or the same read, through the proxy) as the request before it on its connection. */
+  sharesSegment: 1,
+  /** Several outstanding quiet requests had this opcode and opaque: which of them was answered is a guess. */
+  ambiguous: 2,
+  /** The value was withheld (SASL data): `valueLength` zero bytes stand in its place. */
+  secret: 4,
+} as const;
+
+/** How a connection ended. */
+export const ConnectionEnd = { open: 0, client: 1, server: 2, reset: 3 } as const;
+export type ConnectionEnd = (typeof ConnectionEnd)[keyof typeof ConnectionEnd];
+export const connectionEndNames = ['open', 'client', 'server', 'reset'] as const;
+
+/** One recorded connection, as far as it is known when its batch was written. Times in ns since the trace's start. */
+export interface Connection {
+  /** Dense from 0 in the order of first sight; unique in the trace. */
+  id: number;
+  /** `10.0.0.7:51234`, `[::1]:51234` */
+  client: string;
+  server: string;
+  /** User name of SASL PLAIN, else empty. */
+  tenant: string;
+  /** -1: opened before the capture began. */
+  openNs: number;
+  /** -1: not closed yet. */
+  closeNs: number;
+  end: ConnectionEnd;
+}
+
+/** No time: the column's value for "never". */
+export const NEVER = -1;
+
+export const MAX_BATCH_ROWS = 0xffffff;
+
+export class Batch {
+  /** Index in the trace of row 0. */
+  firstIndex = 0;
+  count = 0;
+  /** Connections that the rows name, and those that opened or closed in this batch's stretch of time. */
+  connections: Connection[] = [];
+  heap: Buffer;
+  heapLength = 0;
+
+  capacity: number;
+  connection!: Uint32Array;
+  opcode!: Uint8Array;
+  outcome!: Uint8Array;
+  flags!: Uint8Array;
+  /** Time of the request's first byte, ns since the trace's start; never decreases from row to row. */
+  requestNs!: Float64Array;
+  /** Time of the request's last byte. */
+  requestEndNs!: Float64Array;
+  /** Time of the answer's first byte; of the proof, where silent; NEVER where there is none. */
+  answerNs!: Float64Array;
+
+  datatype!: Uint8Array;
+  vbucket!: Uint16Array;
+  opaque!: Uint32Array;
+  casHigh!: Uint32Array;
+  casLow!: Uint32Array;
+  extrasAt!: Uint32Array;
+  extrasLength!: Uint8Array;
+  keyAt!: Uint32Array;
+  keyLength!: Uint16Array;
+  valueAt!: Uint32Array;
+  valueLength!: Uint32Array;
+
+  /** Frames in the answer: 0 without one, more than 1 for STAT only. */
+  frames!: Uint32Array;
+  status!: Uint16Array;
+  answerCasHigh!: Uint32Array;
+  answerCasLow!: Uint32Array;
+  answerExtrasAt!: Uint32Array;
+  answerExtrasLength!: Uint8Array;
+  answerKeyAt!: Uint32Array;
+  answerKeyLength!: Uint16Array;
+  /** For a STAT with several frames: all of them, headers included, one after the other. */
+  answerValueAt!: Uint32Array;
+  answerValueLength!: Uint32Array;
+
+  /** Dense numbers of the distinct request keys in this batch; filled by the reader, 0 where there is no key. */
+  keyId!: Uint32Array;
+  /** How many distinct keys the batch has; filled by the reader. */
+  keyCount = 0;
+
+  constructor(capacity = 1024, heapBytes = 65_536) {
+    this.capacity = 0;
+    this.heap = Buffer.allocUnsafe(heapBytes);
+    this.reserve(capacity);
+  }
+
+  /** Makes room for `rows` rows; what is there stays. */
+  reserve(rows: number): void {
+    if (rows <= this.capacity) return;
+    const capacity = Math.max(rows, this.capacity * 2);
+    for (const name of byteColumns) this[name] = grown(this[name], new Uint8Array(capacity));
+    for (const name of shortColumns) this[name] = grown(this[name], new Uint16Array(capacity));
+    for (const name of wordColumns) this[name] = grown(this[name], new Uint32Array(capacity));
+    for (const name of timeColumns) this[name] = grown(this[name], new Float64Array(capacity));
+    this.capacity = capacity;
+  }
+
+  /** Makes room for `bytes` more bytes in the heap and returns where they begin; the caller fills them. */
+  allocate(bytes: number): number {
+    const at = this.heapLength;
+    if (at + bytes > this.heap.length) {
+      const heap = Buffer.allocUnsafe(Math.max(at + bytes, this.heap.length * 2));
+      this.heap.copy(heap, 0, 0, at);
+      this.heap = heap;
+    }
+    this.heapLength = at + bytes;
+    return at;
+  }
+
+  /** Empties the batch for the next use; the memory stays. */
+  clear(): void {
+    this.count = 0;
+    this.heapLength = 0;
+    this.keyCount = 0;
+    this.connections = [];
+  }
+
+  /** A view of the request's key; valid as long as the batch is. */
+  key(row: number): Buffer {
+    return this.heap.subarray(this.keyAt[row]!, this.keyAt[row]! + this.keyLength[row]!);
+  }
+
+  /** A view of the request's extras. */
+  extras(row: number): Buffer {
+    return this.heap.subarray(this.extrasAt[row]!, this.extrasAt[row]! + this.extrasLength[row]!);
+  }
+
+  /** A view of the request's value. */
+  value(row: number): Buffer {
+    return this.heap.subarray(this.valueAt[row]!, this.valueAt[row]! + this.valueLength[row]!);
+  }
+
+  /** A view of the answer's extras. */
+  answerExtras(row: number): Buffer {
+    return this.heap.subarray(
+      this.answerExtrasAt[row]!,
+      this.answerExtrasAt[row]! + this.answerExtrasLength[row]!,
+    );
+  }
+
+  /** A view of the answer's key. */
+  answerKey(row: number): Buffer {
+    return this.heap.subarray(this.answerKeyAt[row]!, this.answerKeyAt[row]! + this.answerKeyLength[row]!);
+  }
+
+  /** A view of the answer's value. */
+  answerValue(row: number): Buffer {
+    return this.heap.subarray(
+      this.answerValueAt[row]!,
+      this.answerValueAt[row]! + this.answerValueLength[row]!,
+    );
+  }
+
+  cas(row: number): bigint {
+    return (BigInt(this.casHigh[row]!) << 32n) | BigInt(this.casLow[row]!);
+  }
+
+  answerCas(row: number): bigint {
+    return (BigInt(this.answerCasHigh[row]!) << 32n) | BigInt(this.answerCasLow[row]!);
+  }
+}
+
+export const byteColumns = [
+  'opcode',
+  'outcome',
+  'flags',
+  'datatype',
+  'extrasLength',
+  'answerExtrasLength',
+] as const;
+export const shortColumns = ['vbucket', 'keyLength', 'status', 'answerKeyLength'] as const;
+export const wordColumns = [
+  'connection',
+  'opaque',
+  'casHigh',
+  'casLow',
+  'extrasAt',
+  'keyAt',
+  'valueAt',
+  'valueLength',
+  'frames',
+  'answerCasHigh',
+  'answerCasLow',
+  'answerExtrasAt',
+  'answerKeyAt',
+  'answerValueAt',
+  'answerValueLength',
+  'keyId',
+] as const;
+export const timeColumns = ['requestNs', 'requestEndNs', 'answerNs'] as const;
+
+/** Copies a column into a larger one. */
+export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(
+  from: T | undefined,
+  to: T,
+): T {
+  if (from !== undefined) to.set(from);
+  return to;
+}

@@ -1,0 +1,88 @@
+// What stands in a trace's or a results file's opening and closing blocks, as JSON.
+
+/** The opening block of a trace. */
+export interface TraceMeta {
+  format: 'memtape/1';
+  /** Version of memtape that wrote the file. */
+  writer: string;
+  /** The trace's time zero: ns since 1970-01-01 UTC, a decimal string, since it passes 2^53. */
+  startNs: string;
+  /** Where the traffic came from, for people: `pcap pylibmc.pcap`, `proxy 127.0.0.1:11311 -> 127.0.0.1:11211`. */
+  source: string;
+  /** Server ports that were recorded. */
+  ports: number[];
+  privacy: { values: 'full' | 'hash' | 'size'; keys: 'clear' | 'masked' };
+}
+
+/** What the recorder counted besides exchanges: the closing block of a trace. */
+export interface Capture {
+  packets: number;
+  /** Segments, or parts of them, that repeated bytes already seen. */
+  retransmitted: number;
+  outOfOrder: number;
+  /** Holes: stretches of a stream that the capture lacks. */
+  gaps: number;
+  /** Connections that were open before the capture began. */
+  midstream: number;
+  /** Connections on the recorded ports that do not speak the binary protocol. */
+  notBinary: number;
+  /** Connections given up because their bytes could not be framed any more. */
+  desynchronised: number;
+  /** Response frames that answer no request seen. */
+  orphans: number;
+  /** Packets that the kernel dropped before the recorder saw them; null where that is not known. */
+  kernelDropped: number | null;
+}
+
+export interface TraceEnd {
+  capture: Capture;
+  /** Exchanges whose request has a CAS; a replay of a trace without any needs no token map. */
+  casRequests: number;
+}
+
+export function emptyCapture(): Capture {
+  return {
+    packets: 0,
+    retransmitted: 0,
+    outOfOrder: 0,
+    gaps: 0,
+    midstream: 0,
+    notBinary: 0,
+    desynchronised: 0,
+    orphans: 0,
+    kernelDropped: null,
+  };
+}
+
+/** The opening block of a results file. */
+export interface ResultsMeta {
+  format: 'memtape-results/1';
+  writer: string;
+  /** SHA-256 of the trace that was replayed, in hexadecimal. */
+  trace: string;
+  /** Time of the replay's start, ISO 8601. */
+  startTime: string;
+  /** A number, or 'max'. */
+  speed: number | 'max';
+  order: 'none' | 'connection' | 'key';
+  route: string;
+  prefill: 'auto' | 'none';
+  targets: string[];
+  timeoutMs: number;
+}
+
+/** The closing block of a results file: what happened that belongs to no exchange. */
+export interface ResultsEnd {
+  durationNs: number;
+  /** Set where the run ended early, with the reason. */
+  aborted: string | null;
+  prefilled: number;
+  prefillFailed: number;
+  /** Answers that nobody asked for, with the first few of them. */
+  orphans: { connection: number; target: number; atNs: number; note: string }[];
+  orphanCount: number;
+  /** Connection trouble, capped: refused, reset, broken frames. */
+  incidents: { connection: number; target: number; atNs: number; note: string }[];
+  incidentCount: number;
+  eventLoopDelayNs: { p50: number; p99: number; max: number };
+}

@@ -1,0 +1,160 @@
+// What a replay saw, in columns: one row an exchange of the trace, in the trace's order. A results file is to a replay
+// what a trace is to a recording; verdicts are computed from the two together.
+
+import { NEVER, grown } from './batch.ts';
+
+/** How an exchange ended in the replay. */
+export const Result = {
+  answered: 0,
+  /** Quiet, and proven silent by a later answer on its connection. */
+  silent: 1,
+  /** No answer within the time-out. */
+  unanswered: 2,
+  /** The connection ended before the answer. */
+  closed: 3,
+  /** Quiet, and nothing proved the silence. */
+  indeterminate: 4,
+  /** Not sent; `reason` says why. */
+  skipped: 5,
+  /** The answer was no valid frame, or not one that this request could get. */
+  malformed: 6,
+} as const;
+export type Result = (typeof Result)[keyof typeof Result];
+export const resultNames = [
+  'answered',
+  'silent',
+  'unanswered',
+  'closed',
+  'indeterminate',
+  'skipped',
+  'malformed',
+] as const;
+
+/** Why an exchange was not sent. */
+export const SkipReason = {
+  none: 0,
+  /** The operation is gated: FLUSH, STAT reset and the like. */
+  gated: 1,
+  /** SASL exchanges: a replay brings its own credentials. */
+  auth: 2,
+  /** Its CAS token was issued before the capture, so the replay cannot know its counterpart. */
+  unmappableCas: 3,
+  /** The frame was not well-formed; sending it could smuggle requests. */
+  unsafe: 4,
+  /** The connection could not be opened. */
+  unreachable: 5,
+  /** The run was stopped before this exchange was due. */
+  aborted: 6,
+} as const;
+export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];
+export const skipReasonNames = [
+  'none',
+  'gated',
+  'auth',
+  'unmappable-cas',
+  'unsafe',
+  'unreachable',
+  'aborted',
+] as const;
+
+export class ResultBatch {
+  /** Index in the trace of row 0. */
+  firstIndex = 0;
+  count = 0;
+  heap: Buffer;
+  heapLength = 0;
+
+  capacity = 0;
+  result!: Uint8Array;
+  /** A SkipReason. */
+  reason!: Uint8Array;
+  /** 1: status, extras, key and value are byte for byte those recorded, and are not stored again. */
+  agrees!: Uint8Array;
+  /** Index of the target that the request went to, in the results' metadata. */
+  target!: Uint16Array;
+  /** Times in ns since the replay's start; NEVER where there is none. */
+  intendedNs!: Float64Array;
+  sentNs!: Float64Array;
+  /** First byte of the answer; of the proof, where silent. */
+  answeredNs!: Float64Array;
+  /** How long the request waited for answers of the target after it was due, ns. */
+  blockedNs!: Float64Array;
+
+  frames!: Uint32Array;
+  status!: Uint16Array;
+  casHigh!: Uint32Array;
+  casLow!: Uint32Array;
+  extrasAt!: Uint32Array;
+  extrasLength!: Uint8Array;
+  keyAt!: Uint32Array;
+  keyLength!: Uint16Array;
+  valueAt!: Uint32Array;
+  valueLength!: Uint32Array;
+
+  constructor(capacity = 1024, heapBytes = 65_536) {
+    this.heap = Buffer.allocUnsafe(heapBytes);
+    this.reserve(capacity);
+  }
+
+  /** Makes room for `rows` rows; what is there stays. */
+  reserve(rows: number): void {
+    if (rows <= this.capacity) return;
+    const capacity = Math.max(rows, this.capacity * 2);
+    for (const name of resultByteColumns) this[name] = grown(this[name], new Uint8Array(capacity));
+    for (const name of resultShortColumns) this[name] = grown(this[name], new Uint16Array(capacity));
+    for (const name of resultWordColumns) this[name] = grown(this[name], new Uint32Array(capacity));
+    for (const name of resultTimeColumns)
+      this[name] = grown(this[name], new Float64Array(capacity).fill(NEVER));
+    this.capacity = capacity;
+  }
+
+  /** Makes room for `bytes` more bytes in the heap and returns where they begin; the caller fills them. */
+  allocate(bytes: number): number {
+    const at = this.heapLength;
+    if (at + bytes > this.heap.length) {
+      const heap = Buffer.allocUnsafe(Math.max(at + bytes, this.heap.length * 2));
+      this.heap.copy(heap, 0, 0, at);
+      this.heap = heap;
+    }
+    this.heapLength = at + bytes;
+    return at;
+  }
+
+  /** Empties the batch for the next use; the memory stays. */
+  clear(): void {
+    this.count = 0;
+    this.heapLength = 0;
+  }
+
+  /** A view of the answer's extras; empty where the answer agrees. */
+  extras(row: number): Buffer {
+    return this.heap.subarray(this.extrasAt[row]!, this.extrasAt[row]! + this.extrasLength[row]!);
+  }
+
+  /** A view of the answer's key; empty where the answer agrees. */
+  key(row: number): Buffer {
+    return this.heap.subarray(this.keyAt[row]!, this.keyAt[row]! + this.keyLength[row]!);
+  }
+
+  /** A view of the answer's value; empty where the answer agrees. */
+  value(row: number): Buffer {
+    return this.heap.subarray(this.valueAt[row]!, this.valueAt[row]! + this.valueLength[row]!);
+  }
+
+  cas(row: number): bigint {
+    return (BigInt(this.casHigh[row]!) << 32n) | BigInt(this.casLow[row]!);
+  }
+}
+
+export const resultByteColumns = ['result', 'reason', 'agrees', 'extrasLength'] as const;
+export const resultShortColumns = ['target', 'status', 'keyLength'] as const;
+export const resultWordColumns = [
+  'frames',
+  'casHigh',
+  'casLow',
+  'extrasAt',
+  'keyAt',
+  'valueAt',
+  'valueLength',
+] as const;
+export const resultTimeColumns = ['intendedNs', 'sentNs', 'answeredNs', 'blockedNs'] as const;
