@@ -144,36 +144,36 @@ export class Batch {
 
   /** A view of the request's key; valid as long as the batch is. */
   key(row: number): Buffer {
-    return this.heap.subarray(this.keyAt[row]!, this.keyAt[row]! + this.keyLength[row]!);
+    return this.heap.subarray(this.keyAt[row], this.keyAt[row]! + this.keyLength[row]!);
   }
 
   /** A view of the request's extras. */
   extras(row: number): Buffer {
-    return this.heap.subarray(this.extrasAt[row]!, this.extrasAt[row]! + this.extrasLength[row]!);
+    return this.heap.subarray(this.extrasAt[row], this.extrasAt[row]! + this.extrasLength[row]!);
   }
 
   /** A view of the request's value. */
   value(row: number): Buffer {
-    return this.heap.subarray(this.valueAt[row]!, this.valueAt[row]! + this.valueLength[row]!);
+    return this.heap.subarray(this.valueAt[row], this.valueAt[row]! + this.valueLength[row]!);
   }
 
   /** A view of the answer's extras. */
   answerExtras(row: number): Buffer {
     return this.heap.subarray(
-      this.answerExtrasAt[row]!,
+      this.answerExtrasAt[row],
       this.answerExtrasAt[row]! + this.answerExtrasLength[row]!,
     );
   }
 
   /** A view of the answer's key. */
   answerKey(row: number): Buffer {
-    return this.heap.subarray(this.answerKeyAt[row]!, this.answerKeyAt[row]! + this.answerKeyLength[row]!);
+    return this.heap.subarray(this.answerKeyAt[row], this.answerKeyAt[row]! + this.answerKeyLength[row]!);
   }
 
   /** A view of the answer's value. */
   answerValue(row: number): Buffer {
     return this.heap.subarray(
-      this.answerValueAt[row]!,
+      this.answerValueAt[row],
       this.answerValueAt[row]! + this.answerValueLength[row]!,
     );
   }

@@ -128,17 +128,17 @@ export class ResultBatch {
 
   /** A view of the answer's extras; empty where the answer agrees. */
   extras(row: number): Buffer {
-    return this.heap.subarray(this.extrasAt[row]!, this.extrasAt[row]! + this.extrasLength[row]!);
+    return this.heap.subarray(this.extrasAt[row], this.extrasAt[row]! + this.extrasLength[row]!);
   }
 
   /** A view of the answer's key; empty where the answer agrees. */
   key(row: number): Buffer {
-    return this.heap.subarray(this.keyAt[row]!, this.keyAt[row]! + this.keyLength[row]!);
+    return this.heap.subarray(this.keyAt[row], this.keyAt[row]! + this.keyLength[row]!);
   }
 
   /** A view of the answer's value; empty where the answer agrees. */
   value(row: number): Buffer {
-    return this.heap.subarray(this.valueAt[row]!, this.valueAt[row]! + this.valueLength[row]!);
+    return this.heap.subarray(this.valueAt[row], this.valueAt[row]! + this.valueLength[row]!);
   }
 
   cas(row: number): bigint {
