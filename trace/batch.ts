@@ -26,6 +26,8 @@ export const RowFlag = {
   ambiguous: 2,
   /** The value was withheld (SASL data): `valueLength` zero bytes stand in its place. */
   secret: 4,
+  /** The header's lengths are not what memcached takes from the stream: to send it again could smuggle requests. */
+  unsafe: 8,
 } as const;
 
 /** How a connection ended. */
@@ -132,6 +134,24 @@ export class Batch {
     }
     this.heapLength = at + bytes;
     return at;
+  }
+
+  /** Rows [from, to) as a batch of their own that shares this one's memory; nothing is copied. */
+  slice(from: number, to: number): Batch {
+    const part = Object.create(Batch.prototype) as Batch;
+    for (const name of byteColumns) part[name] = this[name].subarray(from, to);
+    for (const name of shortColumns) part[name] = this[name].subarray(from, to);
+    for (const name of wordColumns) part[name] = this[name].subarray(from, to);
+    for (const name of timeColumns) part[name] = this[name].subarray(from, to);
+    return Object.assign(part, {
+      firstIndex: this.firstIndex + from,
+      count: to - from,
+      capacity: to - from,
+      connections: this.connections,
+      heap: this.heap,
+      heapLength: this.heapLength,
+      keyCount: this.keyCount,
+    });
   }
 
   /** Empties the batch for the next use; the memory stays. */

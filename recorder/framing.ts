@@ -1,0 +1,144 @@
+// Where the records of a classic pcap file begin and end. It stands before the parser, which would wait for gigabytes
+// when a length says so: slabs of whole records go through, anything that cannot be a record is an error with its
+// offset, and what a cut leaves is known.
+
+import { RecorderError } from './error.ts';
+
+const HEADER_BYTES = 24;
+const RECORD_HEADER_BYTES = 16;
+/** libpcap's own limit on the snap length. */
+const MAX_RECORD_BYTES = 262_144;
+const MAX_UNIT_BYTES = RECORD_HEADER_BYTES + MAX_RECORD_BYTES;
+/** So much goes to the parser at once: back-pressure acts between slabs. */
+const SLAB_BYTES = 256 * 1024;
+
+const later = (what: string): string =>
+  `expected a classic pcap with microseconds, got ${what}, which is not supported yet; convert it with: editcap -F pcap IN OUT`;
+const packed = (what: string): string => `expected a pcap file, got ${what}; unpack it first`;
+
+/** What a file begins with when it is something that people record packets in, in hexadecimal. */
+const known: [start: string, message: string][] = [
+  ['a1b23c4d', later('a nanosecond pcap')],
+  ['4d3cb2a1', later('a nanosecond pcap')],
+  ['0a0d0d0a', later('pcapng')],
+  ['a1b2cd34', later("a pcap of Kuznetzov's format")],
+  ['34cdb2a1', later("a pcap of Kuznetzov's format")],
+  ['1f8b', packed('gzip')],
+  ['28b52ffd', packed('zstd')],
+  ['fd377a585a', packed('xz')],
+  ['425a68', packed('bzip2')],
+];
+
+export class PcapFraming {
+  /** Offset in the file of the first byte not handed on yet. */
+  offset = 0;
+  #isLittleEndian = true;
+  #inHeader = true;
+  #carry = Buffer.alloc(0);
+  #held = 0;
+
+  /**
+   * The whole records that are now complete, the file's header before the first. A slab is valid until the next one
+   * is asked for.
+   * @throws RecorderError NOT_A_CAPTURE, UNSUPPORTED, CORRUPT
+   */
+  *slabs(chunk: Buffer): Generator<Buffer> {
+    let at = 0;
+    while (this.#held > 0) {
+      const needed = this.#unitBytes(this.#carry, 0, this.#held);
+      if (needed > MAX_UNIT_BYTES) this.#refuse(needed);
+      if (this.#held >= needed) {
+        this.#held = 0;
+        yield this.#handOn(this.#carry, 0, needed);
+        break;
+      }
+      const take = Math.min(needed - this.#held, chunk.length - at);
+      if (take === 0) return;
+      this.#keep(chunk, at, at + take);
+      at += take;
+    }
+    let start = at;
+    let bytes = 0;
+    while (at < chunk.length) {
+      bytes = this.#unitBytes(chunk, at, chunk.length - at);
+      if (bytes > chunk.length - at || bytes > MAX_UNIT_BYTES) break;
+      at += bytes;
+      if (at - start < SLAB_BYTES) continue;
+      yield this.#handOn(chunk, start, at);
+      start = at;
+    }
+    if (at > start) yield this.#handOn(chunk, start, at);
+    if (at === chunk.length) return;
+    if (bytes > MAX_UNIT_BYTES) this.#refuse(bytes);
+    this.#keep(chunk, at, chunk.length);
+  }
+
+  /**
+   * The file has ended: where the record stands that the end cut, if it cut one.
+   * @throws RecorderError NOT_A_CAPTURE, TRUNCATED where there is not even a whole header.
+   */
+  end(): number | null {
+    if (!this.#inHeader) return this.#held > 0 ? this.offset : null;
+    if (this.#held === 0) throw new RecorderError('NOT_A_CAPTURE', 'expected a pcap file, got an empty one');
+    this.#checkMagic(this.#carry.subarray(0, this.#held));
+    throw new RecorderError(
+      'TRUNCATED',
+      `expected a pcap header of ${HEADER_BYTES} bytes, got a file of ${this.#held}`,
+    );
+  }
+
+  #handOn(data: Buffer, start: number, end: number): Buffer {
+    this.offset += end - start;
+    return data.subarray(start, end);
+  }
+
+  #keep(chunk: Buffer, start: number, end: number): void {
+    const total = this.#held + end - start;
+    if (this.#carry.length < total) {
+      const grown = Buffer.alloc(Math.max(total, Math.min(total * 2, MAX_UNIT_BYTES)));
+      this.#carry.copy(grown, 0, 0, this.#held);
+      this.#carry = grown;
+    }
+    chunk.copy(this.#carry, this.#held, start, end);
+    this.#held = total;
+  }
+
+  /** Length of the header or record at data[at], as far as `available` bytes of it tell. */
+  #unitBytes(data: Buffer, at: number, available: number): number {
+    if (this.#inHeader) return this.#headerBytes(data.subarray(at, at + available));
+    if (available < RECORD_HEADER_BYTES) return RECORD_HEADER_BYTES;
+    const bytes = this.#isLittleEndian ? data.readUInt32LE(at + 8) : data.readUInt32BE(at + 8);
+    return RECORD_HEADER_BYTES + bytes;
+  }
+
+  #refuse(unitBytes: number): never {
+    throw new RecorderError(
+      'CORRUPT',
+      `expected a packet of at most ${MAX_RECORD_BYTES} captured bytes, got a length of ${unitBytes - RECORD_HEADER_BYTES} (record at byte ${this.offset})`,
+    );
+  }
+
+  #headerBytes(start: Buffer): number {
+    if (start.length < HEADER_BYTES) return HEADER_BYTES;
+    this.#checkMagic(start);
+    const major = this.#isLittleEndian ? start.readUInt16LE(4) : start.readUInt16BE(4);
+    const minor = this.#isLittleEndian ? start.readUInt16LE(6) : start.readUInt16BE(6);
+    // Before 2.4 the two lengths of a record stood the other way round.
+    if (major !== 2 || minor !== 4)
+      throw new RecorderError('UNSUPPORTED', `expected pcap version 2.4, got ${major}.${minor}`);
+    this.#inHeader = false;
+    return HEADER_BYTES;
+  }
+
+  #checkMagic(start: Buffer): void {
+    const hex = start.toString('hex', 0, 8);
+    this.#isLittleEndian = hex.startsWith('d4c3b2a1');
+    if (this.#isLittleEndian || hex.startsWith('a1b2c3d4')) return;
+    const message = known.find(([magic]) => hex.startsWith(magic))?.[1];
+    if (message !== undefined) throw new RecorderError('UNSUPPORTED', message);
+    throw new RecorderError(
+      'NOT_A_CAPTURE',
+      `expected a pcap file (first bytes d4c3b2a1 or a1b2c3d4), got first bytes ${hex}`,
+    );
+  }
+}

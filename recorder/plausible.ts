@@ -1,0 +1,57 @@
+// Is this a frame's header? For streams whose beginning was not seen, and after a hole: the next frame is looked for at
+// the start of a segment, where clients and servers begin their writes. A value may contain whole frames, so what lies
+// behind the first header in the same segment has to be plausible too.
+
+import {
+  HEADER_BYTES,
+  Magic,
+  bodyLengthAt,
+  casHighAt,
+  casLowAt,
+  datatypeAt,
+  extrasLengthAt,
+  keyLengthAt,
+  magicAt,
+  opcodeAt,
+  statusAt,
+} from '../protocol/header.ts';
+import { opcodeInfo } from '../protocol/opcode.ts';
+import { Status, statuses } from '../protocol/status.ts';
+
+const MAX_KEY_BYTES = 250;
+const MAX_CHAIN = 3;
+
+/** Whether data[at, end) begins with up to three plausible frames, as far as it goes. */
+export function beginsWithFrames(data: Buffer, at: number, end: number, magic: Magic): boolean {
+  const plausible = magic === Magic.request ? isRequest : isResponse;
+  for (let frames = 0; frames < MAX_CHAIN && end - at >= HEADER_BYTES; frames++) {
+    if (!plausible(data, at)) return false;
+    at += HEADER_BYTES + bodyLengthAt(data, at);
+    if (frames === MAX_CHAIN - 1 || at >= end) return true;
+  }
+  // A header cut by the segment's end: its magic must do.
+  return at < end && magicAt(data, at) === magic;
+}
+
+function isRequest(data: Buffer, at: number): boolean {
+  const info = opcodeInfo(opcodeAt(data, at));
+  if (magicAt(data, at) !== Magic.request || info === undefined) return false;
+  const extras = extrasLengthAt(data, at);
+  const key = keyLengthAt(data, at);
+  const body = bodyLengthAt(data, at);
+  if (datatypeAt(data, at) !== 0 || !info.extras.includes(extras) || key > MAX_KEY_BYTES) return false;
+  if (info.key === 'required' ? key === 0 : info.key === 'none' && key > 0) return false;
+  return info.value ? body >= extras + key : body === extras + key;
+}
+
+function isResponse(data: Buffer, at: number): boolean {
+  const info = opcodeInfo(opcodeAt(data, at));
+  if (magicAt(data, at) !== Magic.response || info === undefined) return false;
+  const status = statusAt(data, at);
+  const extras = extrasLengthAt(data, at);
+  if (datatypeAt(data, at) !== 0 || statuses[status] === undefined) return false;
+  if (extras + keyLengthAt(data, at) > bodyLengthAt(data, at)) return false;
+  if (status !== Status.ok) return extras === 0 && casHighAt(data, at) === 0 && casLowAt(data, at) === 0;
+  const carriesFlags = info.family === 'get' || info.family === 'gat' || info.family === 'touch';
+  return extras === (carriesFlags ? 4 : 0);
+}

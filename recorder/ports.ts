@@ -1,0 +1,69 @@
+// Ports: which are recorded, which side of a packet is the server, and what TCP traffic the capture has on all ports,
+// so that a recording of the wrong port can name the right one.
+
+import { Magic } from '../protocol/header.ts';
+import type { Packet } from './packet.ts';
+import { Flag } from './tcp.ts';
+
+const PORTS = 65_536;
+
+export interface PortSeen {
+  port: number;
+  packets: number;
+  /** Payloads on it look like the memcached binary protocol. */
+  binary: boolean;
+}
+
+export class Ports {
+  readonly #recorded = new Uint8Array(PORTS);
+  readonly #packets = new Float64Array(PORTS);
+  readonly #payloads = new Float64Array(PORTS);
+  readonly #binary = new Float64Array(PORTS);
+
+  constructor(recorded: readonly number[]) {
+    for (const port of recorded) this.#recorded[port] = 1;
+  }
+
+  isRecorded(packet: Packet): boolean {
+    return this.#recorded[packet.sourcePort] === 1 || this.#recorded[packet.targetPort] === 1;
+  }
+
+  /** True where the packet went from client to server: as sure as this one packet makes it. */
+  isFromClient(packet: Packet): boolean {
+    const { sourcePort, targetPort, flags } = packet;
+    if (this.#recorded[sourcePort] !== this.#recorded[targetPort]) return this.#recorded[targetPort] === 1;
+    if ((flags & Flag.syn) !== 0) return (flags & Flag.ack) === 0;
+    const magic = binaryMagic(packet);
+    if (magic !== 0) return magic === Magic.request;
+    // Ephemeral ports are high.
+    return targetPort <= sourcePort;
+  }
+
+  count(packet: Packet): void {
+    const port = this.isFromClient(packet) ? packet.targetPort : packet.sourcePort;
+    this.#packets[port]!++;
+    if (packet.wireEnd === packet.at) return;
+    this.#payloads[port]!++;
+    if (binaryMagic(packet) !== 0) this.#binary[port]!++;
+  }
+
+  /** The busiest ports first. */
+  seen(limit = 64): PortSeen[] {
+    const ports: PortSeen[] = [];
+    for (const [port, packets] of this.#packets.entries()) {
+      if (packets === 0) continue;
+      // Segments in the middle of a large value begin with anything.
+      const binary = this.#binary[port]! > 0 && this.#binary[port]! * 20 >= this.#payloads[port]!;
+      ports.push({ port, packets, binary });
+    }
+    return ports.toSorted((a, b) => b.packets - a.packets || a.port - b.port).slice(0, limit);
+  }
+}
+
+/** The magic that the payload begins with, if what follows it can be a header (the data type is always 0), else 0. */
+function binaryMagic(packet: Packet): number {
+  const { data, at, end } = packet;
+  if (end - at < 6) return 0;
+  const magic = data[at]!;
+  return (magic === Magic.request || magic === Magic.response) && data[at + 5] === 0 ? magic : 0;
+}

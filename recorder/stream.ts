@@ -1,0 +1,34 @@
+// What the packet sources hand on: the bytes of each recorded connection, as a sink per connection takes them. Whoever
+// pairs requests with answers writes the factory; the recording proxy feeds the same sinks without packets.
+
+import type { ConnectionEnd } from '../trace/batch.ts';
+
+/** A connection at its first sight. Times in ns since the trace's zero. */
+export interface StreamInfo {
+  /** `10.0.0.7:51234`, `[::1]:51234` */
+  client: string;
+  server: string;
+  /** Time of the SYN; -1 where the connection was open before the capture began. */
+  openNs: number;
+  /** Time of the first packet seen. */
+  firstNs: number;
+  midstream: boolean;
+}
+
+/**
+ * Bytes of both directions of one connection, each direction in order, as they become contiguous. Times never go
+ * backwards over all calls on one sink.
+ */
+export interface StreamSink {
+  /** data[start, end) is valid during the call only. `ns`: capture time of the packet that carried the bytes. */
+  data(fromClient: boolean, data: Buffer, start: number, end: number, ns: number): void;
+  /** `bytes` bytes of this direction are missing for good. */
+  gap(fromClient: boolean, bytes: number, ns: number): void;
+  /** The last call. */
+  end(how: ConnectionEnd, ns: number): void;
+}
+
+export interface StreamFactory {
+  /** Called at a connection's SYN, or at its first payload where the SYN was not captured. */
+  open(info: StreamInfo): StreamSink;
+}

@@ -1,0 +1,265 @@
+// The stretch of exchanges that still waits for answers: rows in the order of their requests, completed as responses
+// arrive, and handed on in batches once everything before them is complete. What waits is bounded in rows, bytes and
+// time; a row that passes the bound leaves as indeterminate.
+
+import {
+  Batch,
+  NEVER,
+  Outcome,
+  byteColumns,
+  shortColumns,
+  timeColumns,
+  wordColumns,
+  type Connection,
+} from '../trace/batch.ts';
+
+export interface WindowLimits {
+  /** A batch is handed on at this many rows … */
+  batchRows: number;
+  /** … or this many bytes of keys, values and extras. */
+  batchBytes: number;
+  /** Most rows, bytes and nanoseconds (of the capture's clock) that may wait for an answer. */
+  maxRows: number;
+  maxBytes: number;
+  maxAgeNs: number;
+}
+
+export const DEFAULT_LIMITS: WindowLimits = {
+  batchRows: 16_384,
+  batchBytes: 4 * 1024 * 1024,
+  maxRows: 1_000_000,
+  maxBytes: 128 * 1024 * 1024,
+  maxAgeNs: 60e9,
+};
+
+const RowState = { open: 0, done: 1, reserved: 2, void: 3 } as const;
+
+export class Window {
+  /** Where the rows stand; row `n` of the window is row `n - base` here. */
+  batch = new Batch(4096, 1 << 20);
+  /** Number of the batch's first row. A lower number has left the window. */
+  base = 0;
+  /** Rows handed on so far. */
+  emitted = 0;
+  /** Exchanges with a CAS in the request, counted for the trace's end. */
+  casRequests = 0;
+
+  readonly #emit: (batch: Batch) => void;
+  readonly #limits: WindowLimits;
+  #spare = new Batch(4096, 1 << 20);
+  #state = new Uint8Array(4096);
+  #head = 0;
+  #lastNs = 0;
+  #touched = new Set<Connection>();
+  #live = new Map<number, Connection>();
+  #introduced = 0;
+
+  constructor(emit: (batch: Batch) => void, limits: Partial<WindowLimits> = {}) {
+    this.#emit = emit;
+    this.#limits = { ...DEFAULT_LIMITS, ...limits };
+  }
+
+  /** Rows that wait, complete or not. */
+  get waiting(): number {
+    return this.batch.count;
+  }
+
+  /** Registers a connection: its id is the number of those before it. */
+  introduce(connection: Omit<Connection, 'id'>): Connection {
+    const known = { id: this.#introduced++, ...connection };
+    this.#live.set(known.id, known);
+    this.#touched.add(known);
+    return known;
+  }
+
+  /** The connection's facts changed (it closed, its tenant became known): the next batch tells them. */
+  touch(connection: Connection): void {
+    this.#touched.add(connection);
+  }
+
+  get connections(): number {
+    return this.#introduced;
+  }
+
+  /**
+   * A row for a request whose first byte came at `ns`, while its last may be still to come.
+   * @returns the row's number; it is void until `fill` is called for it
+   */
+  reserve(connection: Connection, ns: number): number {
+    const batch = this.batch;
+    const row = batch.count;
+    if (row === batch.capacity) batch.reserve(row + 1);
+    if (this.#state.length < batch.capacity) {
+      const state = new Uint8Array(batch.capacity);
+      state.set(this.#state);
+      this.#state = state;
+    }
+    batch.count = row + 1;
+    this.#state[row] = RowState.reserved;
+    // Capture clocks can step back; the trace's order of requests does not.
+    if (ns > this.#lastNs) this.#lastNs = ns;
+    batch.requestNs[row] = this.#lastNs;
+    batch.requestEndNs[row] = this.#lastNs;
+    batch.connection[row] = connection.id;
+    batch.outcome[row] = Outcome.indeterminate;
+    batch.flags[row] = 0;
+    batch.casHigh[row] = 0;
+    batch.casLow[row] = 0;
+    batch.extrasLength[row] = 0;
+    batch.keyLength[row] = 0;
+    batch.valueLength[row] = 0;
+    batch.answerNs[row] = NEVER;
+    batch.frames[row] = 0;
+    batch.status[row] = 0;
+    batch.answerCasHigh[row] = 0;
+    batch.answerCasLow[row] = 0;
+    batch.answerExtrasAt[row] = 0;
+    batch.answerExtrasLength[row] = 0;
+    batch.answerKeyAt[row] = 0;
+    batch.answerKeyLength[row] = 0;
+    batch.answerValueAt[row] = 0;
+    batch.answerValueLength[row] = 0;
+    this.#touched.add(connection);
+    return this.base + row;
+  }
+
+  /** The reserved row's request is whole; its columns are written by the caller. */
+  fill(number: number, endNs: number): void {
+    const row = number - this.base;
+    this.#state[row] = RowState.open;
+    this.batch.requestEndNs[row] = Math.max(endNs, this.batch.requestNs[row]!);
+  }
+
+  /** The reserved row's request never came to its end. */
+  cancel(number: number): void {
+    const row = number - this.base;
+    if (row >= 0) this.#state[row] = RowState.void;
+  }
+
+  /** Closes a row; one that has left the window already is passed over. */
+  complete(number: number, outcome: Outcome, ns: number): void {
+    const row = number - this.base;
+    if (row < 0) return;
+    this.batch.outcome[row] = outcome;
+    // Two directions of one connection can be captured out of order by a hair.
+    this.batch.answerNs[row] = ns === NEVER ? NEVER : Math.max(ns, this.batch.requestNs[row]!);
+    this.#state[row] = RowState.done;
+  }
+
+  /** Hands on what is complete when there is enough of it, and what has waited too long. Call between chunks of input. */
+  settle(ns: number): void {
+    const { batchRows, batchBytes, maxRows, maxBytes, maxAgeNs } = this.#limits;
+    const batch = this.batch;
+    this.#advance();
+    // Past a bound, the older half goes at once: going row by row would move the rest for each.
+    if (batch.count > maxRows || batch.heapLength > maxBytes) this.#expire((batch.count + 1) >> 1);
+    while (this.#head < batch.count && ns - batch.requestNs[this.#head]! > maxAgeNs)
+      this.#expire(this.#head + 1);
+    if (this.#head >= batchRows || (this.#head > 0 && batch.heapLength >= batchBytes)) this.#handOn();
+  }
+
+  /** Hands on everything that is complete, however little. */
+  flush(): void {
+    this.#advance();
+    if (this.#head > 0 || this.#touched.size > 0) this.#handOn();
+  }
+
+  /** The input is over: what is still open leaves as it is. */
+  finish(): void {
+    this.#expire(this.batch.count);
+    this.flush();
+  }
+
+  #expire(rows: number): void {
+    const state = this.#state;
+    for (let row = this.#head; row < rows; row++) {
+      if (state[row] === RowState.reserved) state[row] = RowState.void;
+      else if (state[row] === RowState.open) state[row] = RowState.done;
+    }
+    this.#advance();
+  }
+
+  #advance(): void {
+    const state = this.#state;
+    const count = this.batch.count;
+    while (this.#head < count && (state[this.#head] === RowState.done || state[this.#head] === RowState.void))
+      this.#head++;
+  }
+
+  #handOn(): void {
+    const from = this.batch;
+    const to = this.#spare;
+    const taken = this.#head;
+    const rest = from.count - taken;
+    to.clear();
+    to.reserve(Math.max(rest, from.capacity));
+    for (let row = 0; row < rest; row++) moveRow(from, taken + row, to, row);
+    to.count = rest;
+    const rows = this.#withoutVoid(taken);
+    this.#emitSlices(from, rows);
+    this.#state.copyWithin(0, taken, taken + rest);
+    this.base += taken;
+    this.#head = 0;
+    const told = this.#touched;
+    this.#touched = new Set();
+    for (let row = 0; row < rest; row++) this.#touched.add(this.#live.get(to.connection[row]!)!);
+    for (const connection of told)
+      if (connection.closeNs !== NEVER && !this.#touched.has(connection)) this.#live.delete(connection.id);
+    from.clear();
+    this.batch = to;
+    this.#spare = from;
+  }
+
+  #emitSlices(from: Batch, rows: number): void {
+    from.connections = Array.from(this.#touched, (connection) => ({ ...connection }));
+    from.firstIndex = this.emitted;
+    const { batchRows, batchBytes } = this.#limits;
+    let start = 0;
+    let bytes = 0;
+    for (let row = 0; row < rows; row++) {
+      bytes += from.keyLength[row]! + from.valueLength[row]! + from.answerValueLength[row]!;
+      if ((from.casHigh[row]! | from.casLow[row]!) !== 0) this.casRequests++;
+      if (row + 1 - start < batchRows && bytes < batchBytes) continue;
+      this.#emit(from.slice(start, row + 1));
+      from.connections = [];
+      start = row + 1;
+      bytes = 0;
+    }
+    if (start < rows || from.connections.length > 0) this.#emit(from.slice(start, rows));
+    this.emitted += rows;
+  }
+
+  #withoutVoid(taken: number): number {
+    let rows = 0;
+    for (let row = 0; row < taken; row++) {
+      if (this.#state[row] === RowState.void) continue;
+      if (rows !== row) copyColumns(this.batch, row, this.batch, rows);
+      rows++;
+    }
+    return rows;
+  }
+}
+
+function copyColumns(from: Batch, row: number, to: Batch, at: number): void {
+  for (const name of byteColumns) to[name][at] = from[name][row]!;
+  for (const name of shortColumns) to[name][at] = from[name][row]!;
+  for (const name of wordColumns) to[name][at] = from[name][row]!;
+  for (const name of timeColumns) to[name][at] = from[name][row]!;
+}
+
+function moveRow(from: Batch, row: number, to: Batch, at: number): void {
+  copyColumns(from, row, to, at);
+  to.extrasAt[at] = moveBytes(from, from.extrasAt[row]!, from.extrasLength[row]!, to);
+  to.keyAt[at] = moveBytes(from, from.keyAt[row]!, from.keyLength[row]!, to);
+  to.valueAt[at] = moveBytes(from, from.valueAt[row]!, from.valueLength[row]!, to);
+  to.answerExtrasAt[at] = moveBytes(from, from.answerExtrasAt[row]!, from.answerExtrasLength[row]!, to);
+  to.answerKeyAt[at] = moveBytes(from, from.answerKeyAt[row]!, from.answerKeyLength[row]!, to);
+  to.answerValueAt[at] = moveBytes(from, from.answerValueAt[row]!, from.answerValueLength[row]!, to);
+}
+
+function moveBytes(from: Batch, at: number, length: number, to: Batch): number {
+  if (length === 0) return 0;
+  const start = to.allocate(length);
+  from.heap.copy(to.heap, start, at, at + length);
+  return start;
+}
