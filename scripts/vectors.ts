@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs';
 
 import { freePort, startMemcached } from '../fixtures/memcached.ts';
-import { observe, readVectors, runVector, type Vector } from '../fixtures/vector.ts';
+import { LIVE_ARGS, observe, readVectors, runVector, type Vector } from '../fixtures/vector.ts';
 
 const path = 'fixtures/vectors.jsonl';
 const write = process.argv.includes('--write');
@@ -17,7 +17,7 @@ let differing = 0;
 async function check(vector: Vector, index: number): Promise<void> {
   const udpPort = await freePort();
   const udp = vector.transport === 'udp' ? ['-U', String(udpPort)] : [];
-  const server = await startMemcached(['-t', '1', '-m', '16', ...udp, ...(vector.serverArgs ?? [])]);
+  const server = await startMemcached([...LIVE_ARGS, ...udp, ...(vector.serverArgs ?? [])]);
   try {
     const target = { host: server.host, port: server.port, udpPort };
     if (write) {

@@ -69,7 +69,7 @@ export const defaultWorkload: WorkloadOptions = {
 
 type Sort = 'object' | 'list' | 'counter';
 
-/** Reads go to every sort; any other operation only to the sort that it makes sense for. */
+/** The sort of key that an operation is for; undefined: any. A set also begins a list anew now and then. */
 const sortOf: Readonly<Record<Operation, Sort | undefined>> = {
   get: undefined,
   set: 'object',
@@ -115,7 +115,8 @@ export class Workload {
   next(): Step {
     this.#issued++;
     const op = this.#operation();
-    const sort = sortOf[op] ?? this.#sort();
+    let sort = sortOf[op] ?? this.#sort();
+    if (op === 'set' && this.#random.chance(0.12)) sort = 'list';
     return { op, key: this.#key(sort), ...this.#operands(op, sort) };
   }
 

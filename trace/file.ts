@@ -1,0 +1,188 @@
+// Traces and results as files: what the stages write and read, on the block layer.
+
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import type { Batch } from './batch.ts';
+import { BlockReader, BlockType, BlockWriter, FileKind, type Block } from './block.ts';
+import { ColumnEncoder } from './column.ts';
+import { TraceError } from './error.ts';
+import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
+import type { ResultBatch } from './results.ts';
+import { decodeBatch, decodeResults, encodeBatch, encodeResults } from './rows.ts';
+
+class TapeWriter<Rows, Meta, End> {
+  readonly #blocks: BlockWriter;
+  readonly #columns = new ColumnEncoder();
+  readonly #encode: (to: ColumnEncoder, rows: Rows) => Buffer;
+  /** Rows taken so far. */
+  exchanges = 0;
+
+  constructor(blocks: BlockWriter, meta: Meta, encode: (to: ColumnEncoder, rows: Rows) => Buffer) {
+    this.#blocks = blocks;
+    this.#encode = encode;
+    this.#blocks.append(BlockType.meta, 0, 0, 0, 0, Buffer.from(JSON.stringify(meta)));
+  }
+
+  get bytesWritten(): number {
+    return this.#blocks.bytesWritten;
+  }
+
+  protected put(rows: Rows, count: number, fromNs: number, toNs: number): void {
+    const raw = this.#encode(this.#columns, rows);
+    this.#blocks.append(BlockType.rows, count, this.exchanges, fromNs, toNs, raw);
+    this.exchanges += count;
+  }
+
+  /** Resolves when few enough blocks wait for the disk. @throws TraceError WRITE */
+  drained(): Promise<void> {
+    return this.#blocks.drained();
+  }
+
+  /** Everything taken so far is in the file. @throws TraceError WRITE */
+  flush(): Promise<void> {
+    return this.#blocks.flush();
+  }
+
+  /** Writes the closing block and the index. @throws TraceError WRITE */
+  async finish(end: End): Promise<void> {
+    this.#blocks.append(BlockType.end, 0, this.exchanges, 0, 0, Buffer.from(JSON.stringify(end)));
+    await this.#blocks.finish();
+  }
+
+  /** Closes the file without its end; it is readable up to here. */
+  abort(): Promise<void> {
+    return this.#blocks.abort();
+  }
+}
+
+export class TraceWriter extends TapeWriter<Batch, TraceMeta, TraceEnd> {
+  /** @throws TraceError WRITE */
+  static async create(path: string, meta: TraceMeta): Promise<TraceWriter> {
+    return new TraceWriter(await BlockWriter.create(path, FileKind.trace), meta, encodeBatch);
+  }
+
+  /** Takes the batch's rows; the batch is the caller's again at once. @throws TraceError WRITE */
+  append(batch: Batch): void {
+    const from = batch.count > 0 ? batch.requestNs[0]! : 0;
+    let to = from;
+    for (let row = 0; row < batch.count; row++)
+      to = Math.max(to, batch.requestEndNs[row]!, batch.answerNs[row]!);
+    this.put(batch, batch.count, from, to);
+  }
+}
+
+export class ResultsWriter extends TapeWriter<ResultBatch, ResultsMeta, ResultsEnd> {
+  /** @throws TraceError WRITE */
+  static async create(path: string, meta: ResultsMeta): Promise<ResultsWriter> {
+    return new ResultsWriter(await BlockWriter.create(path, FileKind.results), meta, encodeResults);
+  }
+
+  /** Takes the batch's rows; the batch is the caller's again at once. @throws TraceError WRITE */
+  append(batch: ResultBatch): void {
+    this.put(batch, batch.count, 0, 0);
+  }
+}
+
+class TapeReader<Rows, Meta, End> {
+  readonly meta: Meta;
+  /** Undefined where the file was cut before it. */
+  readonly end: End | null;
+  /** The blocks that hold rows. */
+  readonly blocks: readonly Block[];
+  readonly exchangeCount: number;
+  readonly #blocks: BlockReader;
+  readonly #decode: (raw: Buffer, rows: number, firstIndex: number, where: string) => Rows;
+
+  protected constructor(
+    parts: { blocks: BlockReader; meta: unknown; end: unknown },
+    decode: (raw: Buffer, rows: number, firstIndex: number, where: string) => Rows,
+  ) {
+    this.#blocks = parts.blocks;
+    this.#decode = decode;
+    this.meta = parts.meta as Meta;
+    this.end = parts.end as End | null;
+    this.blocks = parts.blocks.blocks.filter((block) => block.type === BlockType.rows);
+    this.exchangeCount = this.blocks.reduce((sum, block) => sum + block.rows, 0);
+  }
+
+  /** The file lacks its end; what is before the cut is readable. */
+  get truncated(): boolean {
+    return this.#blocks.truncated;
+  }
+
+  get fileBytes(): number {
+    return this.#blocks.fileBytes;
+  }
+
+  /** The rows in order, a block at a time, the next one read ahead. @throws TraceError CHECKSUM, BROKEN */
+  async *batches(range: { fromNs?: number; toNs?: number } = {}): AsyncGenerator<Rows> {
+    const { fromNs = -Infinity, toNs = Infinity } = range;
+    const wanted = this.blocks.filter((block) => block.toNs >= fromNs && block.fromNs <= toNs);
+    let ahead = wanted[0] === undefined ? undefined : this.#load(wanted[0]);
+    for (let n = 0; n < wanted.length; n++) {
+      const rows = await ahead!;
+      const next = wanted[n + 1];
+      ahead = next === undefined ? undefined : this.#load(next);
+      // A failure ahead is reported when its turn comes, and not before.
+      ahead?.catch(() => undefined);
+      yield rows;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#blocks.close();
+  }
+
+  async #load(block: Block): Promise<Rows> {
+    const raw = await this.#blocks.read(block);
+    const where = `${this.#blocks.path}: the block at byte ${block.offset}`;
+    return this.#decode(raw, block.rows, block.firstIndex, where);
+  }
+}
+
+export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
+  /** @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN */
+  static async open(path: string): Promise<TraceReader> {
+    return new TraceReader(await openTape(path, FileKind.trace), decodeBatch);
+  }
+}
+
+export class ResultsReader extends TapeReader<ResultBatch, ResultsMeta, ResultsEnd> {
+  /** @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN */
+  static async open(path: string): Promise<ResultsReader> {
+    return new ResultsReader(await openTape(path, FileKind.results), decodeResults);
+  }
+}
+
+async function openTape(
+  path: string,
+  kind: FileKind,
+): Promise<{ blocks: BlockReader; meta: unknown; end: unknown }> {
+  const blocks = await BlockReader.open(path, kind);
+  try {
+    const first = blocks.blocks[0];
+    if (first?.type !== BlockType.meta)
+      throw new TraceError(
+        'BROKEN',
+        `${path}: expected an opening block at byte 16; the file was cut or damaged there`,
+      );
+    const last = blocks.blocks.find((block) => block.type === BlockType.end);
+    const meta: unknown = JSON.parse((await blocks.read(first)).toString());
+    const end: unknown = last === undefined ? null : JSON.parse((await blocks.read(last)).toString());
+    if (typeof meta !== 'object' || meta === null)
+      throw new TraceError('BROKEN', `${path}: expected an object in its opening block`);
+    return { blocks, meta, end };
+  } catch (error) {
+    await blocks.close();
+    if (error instanceof TraceError) throw error;
+    throw new TraceError('BROKEN', `${path}: its opening or closing block is broken`, { cause: error });
+  }
+}
+
+/** SHA-256 of a file, in hexadecimal. */
+export async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+}
