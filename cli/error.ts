@@ -10,3 +10,14 @@ export class CliError extends Error {
     this.exitCode = exitCode;
   }
 }
+
+/** The command did its work and printed its result; the result is this exit code. */
+export class Verdict extends Error {
+  override readonly name = 'Verdict';
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`exit code ${exitCode}`);
+    this.exitCode = exitCode;
+  }
+}

@@ -47,6 +47,8 @@ const MAX_REMARKS = 100;
 export class Exchanges implements StreamFactory {
   readonly window: Window;
   readonly capture: Capture;
+  /** The latest time that any stream spoke of, ns since the trace's zero. */
+  lastNs = 0;
   /** The first hundred. */
   readonly remarks: Remark[] = [];
 
@@ -111,6 +113,7 @@ class ConnectionExchanges implements StreamSink {
   data(fromClient: boolean, data: Buffer, start: number, end: number, ns: number): void {
     if (end <= start) return;
     this.#ns = ns;
+    if (ns > this.#owner.lastNs) this.#owner.lastNs = ns;
     if (fromClient) this.#pushRequests(data, start, end, ns);
     else this.#pushResponses(data, start, end, ns);
   }

@@ -1,5 +1,6 @@
 // Where requests go: the targets' addresses, and the route from a recorded server to one of them.
 
+import { formatHostPort, parseHostPort } from '../trace/address.ts';
 import { ReplayError } from './error.ts';
 
 export interface Target {
@@ -16,12 +17,13 @@ const DEFAULT_PORT = 11_211;
  * @throws ReplayError BAD_ADDRESS
  */
 export function parseTarget(text: string): Target {
-  const match = /^(?:\[(?<v6>[0-9a-f:.]+)\]|(?<host>[^:[\]\s]+))(?::(?<port>\d{1,5}))?$/i.exec(text.trim());
-  const host = match?.groups?.['v6'] ?? match?.groups?.['host'];
-  const port = Number(match?.groups?.['port'] ?? DEFAULT_PORT);
-  if (host === undefined || port < 1 || port > 65_535)
-    throw new ReplayError('BAD_ADDRESS', `expected HOST:PORT, for instance 127.0.0.1:11211; got "${text}"`);
-  return { host, port, address: `${host.includes(':') ? `[${host}]` : host}:${port}` };
+  try {
+    const { host, port } = parseHostPort(text, DEFAULT_PORT);
+    if (port > 0) return { host, port, address: formatHostPort(host, port) };
+  } catch (cause) {
+    throw new ReplayError('BAD_ADDRESS', (cause as Error).message, { cause });
+  }
+  throw new ReplayError('BAD_ADDRESS', `expected a port from 1 to 65535, got "${text}"`);
 }
 
 export type RouteName = 'single' | 'index';

@@ -1,0 +1,224 @@
+// `memtape record`: a capture, or live traffic through the recording proxy, into a trace file.
+
+import { realpathSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command } from 'commander';
+import { RecorderError } from '../recorder/error.ts';
+import type { Remark } from '../recorder/exchanges.ts';
+import type { PortSeen } from '../recorder/ports.ts';
+import { startProxy } from '../recorder/proxy.ts';
+import { recordPcap, type PcapRecorded } from '../recorder/record.ts';
+import type { Recorded } from '../recorder/recording.ts';
+import { CliError, Verdict } from './error.ts';
+import { Progress } from './progress.ts';
+import { onInterrupt } from './signal.ts';
+import { formatBytes, formatCount, plural } from './text.ts';
+import { parseCount, parseDuration } from './units.ts';
+
+interface RecordOptions {
+  output: string;
+  port: number[];
+  listen: string[];
+  upstream: string[];
+  duration?: number;
+  quiet?: true;
+}
+
+const REMARKS_SHOWN = 5;
+
+const examples = `
+Examples:
+  memtape record capture.pcap -o capture.tape
+  memtape record capture.pcap --port 11211,11212 -o capture.tape
+  tcpdump -i eth0 -w - tcp port 11211 | memtape record - -o live.tape
+  memtape record --listen 127.0.0.1:11311 --upstream 127.0.0.1:11211 -o live.tape
+                                    clients connect to port 11311; Ctrl-C finishes the trace`;
+
+export function recordCommand(): Command {
+  return new Command('record')
+    .description('Record memcached binary traffic into a trace file.')
+    .argument('[source]', 'a classic .pcap file, or - for standard input')
+    .requiredOption('-o, --output <file>', 'the trace to write')
+    .option('--port <n[,n…]>', 'server ports to record', parsePorts, [11_211])
+    .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
+    .option('--upstream <addr>', 'recording proxy: the server behind it (repeatable)', collect, [])
+    .option('--duration <time>', 'recording proxy: stop after this long', parseDuration)
+    .option('--quiet', 'no progress')
+    .addHelpText('after', examples)
+    .action(async (source: string | undefined, _options, command: Command) =>
+      record(source, command.opts<RecordOptions>()),
+    );
+}
+
+async function record(source: string | undefined, options: RecordOptions): Promise<void> {
+  const isProxy = options.listen.length > 0 || options.upstream.length > 0;
+  if (isProxy === (source !== undefined))
+    throw new CliError('expected a capture file, or --listen with --upstream; see memtape record --help', 2);
+  if (isProxy) await recordProxy(options);
+  else await recordCapture(source!, options);
+}
+
+async function recordCapture(source: string, options: RecordOptions): Promise<void> {
+  const fromStdin = source === '-';
+  const size = fromStdin ? 0 : sizeOf(source);
+  if (!fromStdin && isSameFile(source, options.output))
+    throw new CliError(`${source}: the trace would overwrite the capture; choose another --output`, 2);
+  const progress = new Progress(size, { label: 'recording', unit: 'packets', quiet: options.quiet === true });
+  const interrupt = onInterrupt();
+  const name = fromStdin ? 'standard input' : source;
+  let recorded: PcapRecorded;
+  try {
+    recorded = await recordPcap(fromStdin ? process.stdin : source, {
+      output: options.output,
+      ports: options.port,
+      source: `pcap ${fromStdin ? 'from standard input' : basename(source)}`,
+      onProgress: (bytes, packets, exchanges) =>
+        progress.update(bytes, packets, plural(exchanges, 'exchange')),
+      signal: interrupt.signal,
+    });
+  } catch (error) {
+    if (error instanceof RecorderError) throw new CliError(`${name}: ${error.message}`, 2, { cause: error });
+    throw error;
+  } finally {
+    progress.stop();
+    interrupt.ignore();
+  }
+  if (recorded.exchanges === 0) throw nothing(name, recorded, options.port);
+  report(recorded, options.output);
+  const { broken, pcap } = recorded;
+  const cutAt = pcap?.truncatedAt ?? null;
+  if (broken !== undefined)
+    throw new CliError(`${name}: ${broken.message}; the trace holds what came before`, 2, { cause: broken });
+  if (cutAt !== null)
+    throw new CliError(
+      `${name}: the file ends in the middle of the packet at byte ${cutAt}; the trace holds what came before`,
+      2,
+    );
+  if (interrupt.signal.aborted) throw new Verdict(130);
+}
+
+async function recordProxy(options: RecordOptions): Promise<void> {
+  const { listen, upstream, output, quiet } = options;
+  if (listen.length !== upstream.length)
+    throw new CliError(
+      `expected an --upstream for each --listen, got ${listen.length} and ${upstream.length}`,
+      2,
+    );
+  const interrupt = onInterrupt();
+  const proxy = await startProxy({
+    listen,
+    upstream,
+    output,
+    onRecordingError: (error) =>
+      process.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
+  }).catch((cause: unknown) => {
+    throw new CliError(`cannot listen on ${listen.join(', ')}: ${(cause as Error).message}`, 2, { cause });
+  });
+  for (const [n, address] of proxy.addresses.entries())
+    process.stdout.write(`listening on ${address} for ${upstream[n]}\n`);
+  const progress = new Progress(0, { label: 'recording', unit: 'exchanges', quiet: quiet === true });
+  const timer = setInterval(
+    () =>
+      progress.update(
+        0,
+        proxy.exchanges,
+        `${plural(proxy.connections, 'connection')}, ${formatBytes(proxy.bytesWritten)} written`,
+      ),
+    250,
+  );
+  const ends = [interrupt.arrived];
+  if (options.duration !== undefined) ends.push(sleep(options.duration));
+  await Promise.race(ends);
+  clearInterval(timer);
+  progress.stop();
+  const recorded = await proxy.stop();
+  interrupt.ignore();
+  if (recorded.exchanges > 0) return report(recorded, output);
+  const heard = proxy.connections === 0 ? 'no client connected' : 'no binary request came';
+  throw new CliError(`${heard}: there is nothing to record, and no file was written`, 2);
+}
+
+function report(recorded: Recorded, output: string): void {
+  const { exchanges, connections, fileBytes, capture, remarks } = recorded;
+  const perExchange = (fileBytes / exchanges).toFixed(1);
+  process.stdout.write(
+    `${output}: ${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')}, ` +
+      `${formatBytes(fileBytes)} (${perExchange} bytes each)\n`,
+  );
+  const notes = [
+    capture.gaps > 0 ? `${plural(capture.gaps, 'hole')} in the capture` : '',
+    capture.midstream > 0 ? `${plural(capture.midstream, 'connection')} open before the capture began` : '',
+    capture.notBinary > 0
+      ? `${plural(capture.notBinary, 'connection')} of another protocol, not recorded`
+      : '',
+    capture.desynchronised > 0 ? `${plural(capture.desynchronised, 'connection')} given up as broken` : '',
+    capture.orphans > 0 ? `${plural(capture.orphans, 'answer')} without a request` : '',
+  ].filter((note) => note !== '');
+  for (const note of notes) process.stderr.write(`memtape: ${note}\n`);
+  showRemarks(remarks);
+}
+
+function showRemarks(remarks: readonly Remark[]): void {
+  for (const { client, server, text } of remarks.slice(0, REMARKS_SHOWN))
+    process.stderr.write(`memtape: ${client} to ${server} ${text}\n`);
+  if (remarks.length > REMARKS_SHOWN)
+    process.stderr.write(`memtape: and ${plural(remarks.length - REMARKS_SHOWN, 'connection')} more\n`);
+}
+
+function nothing(name: string, recorded: PcapRecorded, ports: readonly number[]): CliError {
+  showRemarks(recorded.remarks);
+  const seen = recorded.pcap?.portsSeen ?? [];
+  const wanted = `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`;
+  const head = `${name}: expected memcached binary traffic on ${wanted}`;
+  const { notBinary } = recorded.capture;
+  if (notBinary > 0) {
+    const ascii = recorded.remarks.filter(({ kind }) => kind === 'ascii').length;
+    const what = ascii > 0 ? 'of the ASCII protocol, which memtape does not record' : 'of another protocol';
+    return new CliError(`${head}, got ${plural(notBinary, 'connection')} ${what}`, 2);
+  }
+  if (recorded.capture.packets === 0) return new CliError(`${head}, got a capture without packets`, 2);
+  if (seen.length === 0)
+    return new CliError(
+      `${head}, got ${plural(recorded.capture.packets, 'packet')} and no TCP among them`,
+      2,
+    );
+  const binary = seen.filter((port) => port.binary && !ports.includes(port.port));
+  const hint = binary.length > 0 ? `; try --port ${binary.map(({ port }) => port).join(',')}` : '';
+  return new CliError(`${head}, got TCP on ${seen.slice(0, 5).map(describePort).join(', ')}${hint}`, 2);
+}
+
+function describePort({ port, packets, binary }: PortSeen): string {
+  return `port ${port} (${formatCount(packets)} packets${binary ? ', memcached binary by its looks' : ''})`;
+}
+
+function sizeOf(path: string): number {
+  try {
+    const stat = statSync(path);
+    if (stat.isDirectory()) throw new CliError(`${path}: expected a capture file, got a folder`, 2);
+    return stat.size;
+  } catch (cause) {
+    if (cause instanceof CliError) throw cause;
+    throw new CliError(`cannot read ${path}: ${(cause as Error).message}`, 2, { cause });
+  }
+}
+
+function isSameFile(a: string, b: string): boolean {
+  try {
+    return realpathSync(a) === realpathSync(b);
+  } catch {
+    return false;
+  }
+}
+
+function parsePorts(text: string): number[] {
+  return text.split(',').map((part) => {
+    const port = parseCount(part);
+    if (port > 65_535) throw new CliError(`expected ports from 1 to 65535, got ${JSON.stringify(part)}`, 2);
+    return port;
+  });
+}
+
+function collect(text: string, before: string[]): string[] {
+  return [...before, ...text.split(',').map((part) => part.trim())];
+}

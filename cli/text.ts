@@ -1,0 +1,47 @@
+// Figures and bytes as people read them.
+
+const counts = new Intl.NumberFormat('en-US');
+
+/** `10,662` */
+export function formatCount(value: number): string {
+  return counts.format(value);
+}
+
+/** `1 exchange`, `3 exchanges` */
+export function plural(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** `512 B`, `3.4 MB`: powers of ten. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `850 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min` */
+export function formatDuration(seconds: number): string {
+  if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** Bytes as one line of text that is safe on a terminal: printable ASCII as it is, the rest as `\xNN`. */
+export function printable(data: Uint8Array, limit = Infinity): string {
+  let text = '';
+  const end = Math.min(data.length, limit);
+  for (let at = 0; at < end; at++) {
+    const byte = data[at]!;
+    if (byte === 0x5c) text += '\\\\';
+    else if (byte >= 0x20 && byte < 0x7f) text += String.fromCharCode(byte);
+    else text += `\\x${byte.toString(16).padStart(2, '0')}`;
+  }
+  return end < data.length ? `${text}… (${formatCount(data.length)} bytes)` : text;
+}
