@@ -1,17 +1,14 @@
 // CAS tokens: a recorded request names a version by the id that the recorded server gave it; the target gave that
 // version another id. The map learns the pairs from answers, for those tokens only that some request will name.
 
-/** Tokens fit a double exactly up to 2^53; servers count from 1. */
-export function tokenOf(high: number, low: number): number {
-  return high * 0x1_0000_0000 + low;
-}
+import { tokenOf } from '../trace/token.ts';
 
 export class TokenMap {
   readonly #needed: ReadonlySet<number>;
   /** By recorded token: high and low half of the target's. */
   readonly #known = new Map<number, { high: number; low: number }>();
 
-  /** @param needed the tokens that requests of the trace name, on this target */
+  /** @param needed the tokens that requests of the trace name, on one recorded server */
   constructor(needed: ReadonlySet<number>) {
     this.#needed = needed;
   }

@@ -1,0 +1,119 @@
+// From an exchange and what became of it in the replay to the change that it made to its key.
+
+import { uint32 } from '../protocol/header.ts';
+import { opcodeInfo } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
+import { NEVER, RowFlag, type Batch } from '../trace/batch.ts';
+import { Result, type ResultBatch } from '../trace/results.ts';
+import type { Answer } from './answer.ts';
+import type { Change } from './history.ts';
+
+/** The change of a row; undefined where it cannot have changed the key. */
+export function changeOf(
+  batch: Batch,
+  row: number,
+  results: ResultBatch,
+  resultRow: number,
+  answer: Answer | undefined,
+): Change | undefined {
+  const info = opcodeInfo(batch.opcode[row]!);
+  if (info === undefined || results.result[resultRow] === Result.skipped) return undefined;
+  if ((batch.flags[row]! & RowFlag.unsafe) !== 0) return undefined;
+  const { family } = info;
+  const answered = answer !== undefined;
+  const isOk = answered && answer.status === Status.ok;
+  const refused = answered && !isOk;
+  const fromNs = results.sentNs[resultRow]!;
+  const answeredNs = results.answeredNs[resultRow]!;
+  const change: Change = {
+    index: batch.firstIndex + row,
+    family,
+    fromNs,
+    toNs: answered && answeredNs !== NEVER ? answeredNs : Infinity,
+    definite: isOk,
+    removes: false,
+    value: undefined,
+    flags: 0,
+    operand: '',
+    delta: 0n,
+    initial: undefined,
+    ttl: 0,
+    recordedFromNs: batch.requestNs[row]!,
+    recordedToNs: batch.answerNs[row] === NEVER ? Infinity : batch.answerNs[row]!,
+  };
+  const extras = batch.extras(row);
+  switch (family) {
+    case 'set':
+    case 'add':
+    case 'replace':
+      // A SET that is too large, or finds no memory, takes the old item with it.
+      if (refused)
+        return family === 'set' && (answer.status === Status.tooLarge || answer.status === Status.outOfMemory)
+          ? { ...change, removes: true, definite: true }
+          : undefined;
+      if (extras.length < 8) return undefined;
+      return {
+        ...change,
+        value: latin1(batch.value(row)),
+        flags: uint32(extras, 0),
+        ttl: ttlOf(uint32(extras, 4)),
+      };
+    case 'append':
+    case 'prepend':
+      return refused ? undefined : { ...change, operand: latin1(batch.value(row)) };
+    case 'delete':
+      if (answered && answer.status === Status.notFound) return { ...change, removes: true, definite: true };
+      return refused ? undefined : { ...change, removes: true };
+    case 'incr':
+    case 'decr': {
+      if (refused || extras.length < 20) return undefined;
+      const delta = extras.readBigUInt64BE(0);
+      const expiry = extras.readUInt32BE(16);
+      return {
+        ...change,
+        delta: family === 'incr' ? delta : -delta,
+        initial: expiry === 0xffffffff ? undefined : extras.readBigUInt64BE(8),
+        value: isOk && answer.value.length === 8 ? answer.value.readBigUInt64BE(0).toString() : undefined,
+        ttl: expiry === 0xffffffff ? 0 : ttlOf(expiry),
+      };
+    }
+    case 'touch':
+    case 'gat':
+      // Nothing but the expiry: it neither writes nor supersedes.
+      return refused || extras.length < 4
+        ? undefined
+        : { ...change, definite: false, family: 'touch', ttl: ttlOf(uint32(extras, 0)) };
+    default:
+      return undefined;
+  }
+}
+
+export function initialChange(value: Buffer, flags: number): Change {
+  return {
+    index: -1,
+    family: 'initial',
+    fromNs: -Infinity,
+    toNs: -Infinity,
+    definite: true,
+    removes: false,
+    value: latin1(value),
+    flags,
+    operand: '',
+    delta: 0n,
+    initial: undefined,
+    ttl: 0,
+    recordedFromNs: -Infinity,
+    recordedToNs: -Infinity,
+  };
+}
+
+const MAX_RELATIVE_SECONDS = 60 * 60 * 24 * 30;
+
+/** Absolute times are rare, and what they mean depends on both clocks: 1 says that there is an expiry. */
+function ttlOf(expiry: number): number {
+  return expiry > MAX_RELATIVE_SECONDS ? 1 : expiry;
+}
+
+function latin1(data: Buffer): string {
+  return data.toString('latin1');
+}

@@ -1,0 +1,517 @@
+// A replay judged: every exchange of the trace is a match, drift, a violation, untestable or skipped. Two passes: the
+// first compares answers and settles nearly everything; the second gathers the history of those keys only on which
+// something differs, so memory is bounded by the differences and not by the trace.
+
+import { build as buildHistogram, type Histogram } from 'hdr-histogram-js';
+import { Opcode, isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
+import { Status, statusLabel } from '../protocol/status.ts';
+import { NEVER, Outcome, RowFlag, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
+import type { ResultsReader, TraceReader } from '../trace/file.ts';
+import { Result, SkipReason, resultNames, skipReasonNames, type ResultBatch } from '../trace/results.ts';
+import { surveyTrace, type Survey } from '../trace/survey.ts';
+import { agree, isPossible, isWellFormed, recordedAnswer, replayedAnswer, type Answer } from './answer.ts';
+import { changeOf, initialChange } from './changes.ts';
+import { KeyHistory } from './history.ts';
+import { join } from './join.ts';
+import { judge, type CopiedAnswer, type Suspect } from './judge.ts';
+import { Findings, type Example, type Finding, type Verdict } from './verdict.ts';
+
+/** Keys whose histories are held at once. */
+const KEYS_PER_PASS = 20_000;
+/** Histograms span a microsecond to two minutes, in microseconds, to two digits. */
+const MAX_MICROS = 120_000_000;
+
+export interface DiffOptions {
+  /** Examples of each kind of finding. Default 10. */
+  examples?: number;
+  /** Of the trace, where it is known already. */
+  survey?: Survey;
+  onProgress?: (exchanges: number) => void;
+}
+
+export interface TargetFigures {
+  address: string;
+  exchanges: number;
+  reads: number;
+  hits: number;
+  recordedReads: number;
+  recordedHits: number;
+  drift: number;
+  violations: number;
+  /** ns since the replay's start; NEVER where it never answered. */
+  lastAnswerNs: number;
+}
+
+export interface Diff {
+  total: number;
+  sent: number;
+  answered: number;
+  matched: number;
+  skipped: number;
+  /** By reason. */
+  skips: Record<string, number>;
+  findings: Finding[];
+  counts: {
+    drift: Record<string, number>;
+    violation: Record<string, number>;
+    untestable: Record<string, number>;
+  };
+  targets: TargetFigures[];
+  /** In microseconds. */
+  latency: {
+    fromIntended: Histogram;
+    fromSent: Histogram;
+    recorded: Histogram;
+    byOperation: Map<string, Histogram>;
+  };
+  lag: Histogram;
+  blocked: Histogram;
+  /** Time from the first intended request to the last answer, in the recording and in the replay, ns. */
+  recordedNs: number;
+  replayedNs: number;
+}
+
+/** Judges a replay. @throws TraceError of either file */
+export async function diff(
+  trace: TraceReader,
+  results: ResultsReader,
+  options: DiffOptions = {},
+): Promise<Diff> {
+  const survey = options.survey ?? (await surveyTrace(trace.batches()));
+  return new Judgement(trace, results, survey, options).run();
+}
+
+function newHistogram(): Histogram {
+  return buildHistogram({
+    lowestDiscernibleValue: 1,
+    highestTrackableValue: MAX_MICROS,
+    numberOfSignificantValueDigits: 2,
+    bitBucketSize: 32,
+  });
+}
+
+class Judgement {
+  readonly #trace: TraceReader;
+  readonly #replay: ResultsReader;
+  readonly #survey: Survey;
+  readonly #options: DiffOptions;
+  readonly #findings: Findings;
+  readonly #connections: Connection[] = [];
+  /** Keys on which something differs, `target key`. */
+  readonly #suspects = new Set<string>();
+  readonly #diff: Diff;
+
+  constructor(trace: TraceReader, replay: ResultsReader, survey: Survey, options: DiffOptions) {
+    this.#trace = trace;
+    this.#replay = replay;
+    this.#survey = survey;
+    this.#options = options;
+    this.#findings = new Findings(options.examples ?? 10);
+    this.#diff = {
+      total: 0,
+      sent: 0,
+      answered: 0,
+      matched: 0,
+      skipped: 0,
+      skips: {},
+      findings: [],
+      counts: { drift: {}, violation: {}, untestable: {} },
+      targets: replay.meta.targets.map((address) => ({
+        address,
+        exchanges: 0,
+        reads: 0,
+        hits: 0,
+        recordedReads: 0,
+        recordedHits: 0,
+        drift: 0,
+        violations: 0,
+        lastAnswerNs: NEVER,
+      })),
+      latency: {
+        fromIntended: newHistogram(),
+        fromSent: newHistogram(),
+        recorded: newHistogram(),
+        byOperation: new Map(),
+      },
+      lag: newHistogram(),
+      blocked: newHistogram(),
+      recordedNs: 0,
+      replayedNs: 0,
+    };
+  }
+
+  async run(): Promise<Diff> {
+    const diff = this.#diff;
+    for await (const { batch, row, results, resultRow, rows } of this.#join()) {
+      for (let n = 0; n < rows; n++) {
+        if (results === undefined) this.#skipRow(SkipReason.aborted);
+        else this.#row(batch, row + n, results, resultRow + n);
+      }
+      diff.total += rows;
+      this.#options.onProgress?.(diff.total);
+    }
+    const keys = [...this.#suspects];
+    for (let from = 0; from < keys.length; from += KEYS_PER_PASS)
+      await this.#judgeKeys(new Set(keys.slice(from, from + KEYS_PER_PASS)));
+    this.#orphans();
+    diff.findings = this.#findings.all();
+    for (const name of ['drift', 'violation', 'untestable'] as const)
+      diff.counts[name] = this.#findings.counts(name);
+    return diff;
+  }
+
+  #join(): ReturnType<typeof join> {
+    return join(this.#trace.batches(), this.#replay.batches(), this.#connections);
+  }
+
+  #skipRow(reason: SkipReason): void {
+    this.#diff.skipped++;
+    const name = skipReasonNames[reason] ?? 'unknown';
+    this.#diff.skips[name] = (this.#diff.skips[name] ?? 0) + 1;
+  }
+
+  // ---- First pass.
+
+  #row(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+    const result = results.result[resultRow] as Result;
+    if (result === Result.skipped) {
+      const reason = results.reason[resultRow] as SkipReason;
+      this.#skipRow(reason);
+      // It was due, and the target was not there to take it: that is an answer too.
+      if (reason === SkipReason.unreachable)
+        this.#add(
+          { class: 'violation', kind: 'closed', why: 'the target could not be reached' },
+          batch,
+          row,
+          results,
+          resultRow,
+        );
+      return;
+    }
+    this.#measure(batch, row, results, resultRow);
+    const verdict = this.#first(batch, row, results, resultRow, result);
+    if (verdict === 'match') this.#diff.matched++;
+    else if (verdict === 'suspect') this.#suspects.add(suspectName(batch, row, results, resultRow));
+    else this.#add(verdict, batch, row, results, resultRow);
+  }
+
+  #first(
+    batch: Batch,
+    row: number,
+    results: ResultBatch,
+    resultRow: number,
+    result: Result,
+  ): Verdict | 'match' | 'suspect' {
+    const opcode = batch.opcode[row]!;
+    const outcome = batch.outcome[row]!;
+    const isQuit = opcode === Opcode.quit || opcode === Opcode.quitq;
+    if (result === Result.answered && results.agrees[resultRow] === 1) {
+      const answer = recordedAnswer(batch, row)!;
+      return this.#wrongShape(batch, row, answer) ?? 'match';
+    }
+    if (result === Result.closed || result === Result.unanswered) {
+      // Both servers hung up on it, or never answered it.
+      if (outcome === Outcome.unanswered || isQuit) return 'match';
+      return result === Result.closed
+        ? { class: 'violation', kind: 'closed', why: 'the target closed the connection before it answered' }
+        : { class: 'violation', kind: 'unanswered', why: 'no answer in time' };
+    }
+    if (result === Result.malformed)
+      return { class: 'violation', kind: 'malformed', why: 'the answer is not one to this request' };
+    const recorded = recordedAnswer(batch, row);
+    const replayed = replayedAnswer(batch, row, results, resultRow);
+    if (replayed !== undefined) {
+      const wrong = this.#wrongShape(batch, row, replayed);
+      if (wrong !== undefined) return wrong;
+    }
+    if (recorded === undefined) {
+      if (outcome === Outcome.gap)
+        return { class: 'untestable', kind: 'gap', why: 'the capture has a hole here' };
+      return { class: 'untestable', kind: 'unrecorded', why: 'the recording has no answer to compare with' };
+    }
+    if (replayed === undefined) {
+      if (isQuit) return 'match';
+      return { class: 'untestable', kind: 'unproven', why: 'nothing proved the silence of a quiet request' };
+    }
+    if ((batch.flags[row]! & RowFlag.ambiguous) !== 0)
+      return {
+        class: 'untestable',
+        kind: 'ambiguous',
+        why: 'which of several alike requests was answered is not known',
+      };
+    if (agree(opcode, recorded, replayed)) return 'match';
+    if (!replayed.silent && recorded.status !== replayed.status && !isPossible(batch, row, replayed.status))
+      return {
+        class: 'violation',
+        kind: 'wrong-status',
+        why: `no answer to this operation: ${statusLabel(replayed.status)}`,
+      };
+    if (batch.keyLength[row] === 0)
+      return { class: 'violation', kind: 'wrong-status', why: 'another status than recorded' };
+    return 'suspect';
+  }
+
+  /** What makes an answer wrong whatever was recorded. */
+  #wrongShape(batch: Batch, row: number, answer: Answer): Verdict | undefined {
+    if (!isWellFormed(batch.opcode[row]!, answer))
+      return {
+        class: 'violation',
+        kind: 'malformed',
+        why: 'the answer has other parts than this operation gives',
+      };
+    const info = opcodeInfo(batch.opcode[row]!);
+    if (answer.silent || answer.key.length === 0 || info === undefined || info.family === 'stat')
+      return undefined;
+    if (answer.key.equals(batch.key(row))) return undefined;
+    return { class: 'violation', kind: 'wrong-key', why: 'the answer names another key than the request' };
+  }
+
+  #measure(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+    const diff = this.#diff;
+    const target = diff.targets[results.target[resultRow]!];
+    const opcode = batch.opcode[row]!;
+    const result = results.result[resultRow]!;
+    const sentNs = results.sentNs[resultRow]!;
+    const intendedNs = results.intendedNs[resultRow]!;
+    const blockedNs = results.blockedNs[resultRow]!;
+    diff.sent++;
+    diff.lag.recordValue(micros(sentNs - intendedNs - blockedNs));
+    diff.blocked.recordValue(micros(blockedNs));
+    diff.recordedNs = Math.max(diff.recordedNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
+    diff.replayedNs = Math.max(diff.replayedNs, sentNs);
+    if (target !== undefined) target.exchanges++;
+    const recordedRead = isRead[opcode] === 1 ? recordedAnswer(batch, row) : undefined;
+    if (target !== undefined && recordedRead !== undefined) {
+      target.recordedReads++;
+      if (recordedRead.status === Status.ok) target.recordedHits++;
+    }
+    if (result !== Result.answered && result !== Result.silent) return;
+    const answeredNs = results.answeredNs[resultRow]!;
+    diff.replayedNs = Math.max(diff.replayedNs, answeredNs);
+    if (target !== undefined) {
+      target.lastAnswerNs = Math.max(target.lastAnswerNs, answeredNs);
+      if (isRead[opcode] === 1) {
+        target.reads++;
+        const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
+        if (result === Result.answered && status === Status.ok) target.hits++;
+      }
+    }
+    if (result === Result.silent) return;
+    diff.answered++;
+    const fromIntended = micros(answeredNs - intendedNs);
+    diff.latency.fromIntended.recordValue(fromIntended);
+    diff.latency.fromSent.recordValue(micros(answeredNs - sentNs));
+    const name = opcodeName(opcode);
+    let histogram = diff.latency.byOperation.get(name);
+    if (histogram === undefined) diff.latency.byOperation.set(name, (histogram = newHistogram()));
+    histogram.recordValue(fromIntended);
+    if (batch.outcome[row] === Outcome.answered)
+      diff.latency.recorded.recordValue(micros(batch.answerNs[row]! - batch.requestEndNs[row]!));
+  }
+
+  #add(verdict: Verdict, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+    this.#count(verdict, results.target[resultRow]!);
+    this.#findings.add(verdict, () => {
+      const recorded = recordedAnswer(batch, row);
+      const replayed = replayedAnswer(batch, row, results, resultRow);
+      const { result, reason } = { result: results.result[resultRow]!, reason: results.reason[resultRow]! };
+      return {
+        index: batch.firstIndex + row,
+        connection: batch.connection[row]!,
+        server: this.#address(results.target[resultRow]!),
+        opcode: opcodeName(batch.opcode[row]!),
+        key: batch.key(row).toString('latin1'),
+        atSeconds: seconds(
+          results.sentNs[resultRow] === NEVER ? results.intendedNs[resultRow]! : results.sentNs[resultRow]!,
+        ),
+        expected:
+          recorded === undefined
+            ? { outcome: outcomeNames[batch.outcome[row] as Outcome] }
+            : describe(recorded),
+        actual:
+          replayed === undefined
+            ? {
+                outcome:
+                  result === Result.skipped
+                    ? skipReasonNames[reason as SkipReason]
+                    : resultNames[result as Result],
+              }
+            : describe(replayed),
+        why: verdict.why,
+      };
+    });
+  }
+
+  #count(verdict: Verdict, index: number): void {
+    const target = this.#diff.targets[index];
+    if (target === undefined) return;
+    if (verdict.class === 'drift') target.drift++;
+    else if (verdict.class === 'violation') target.violations++;
+  }
+
+  #address(target: number): string {
+    return this.#diff.targets[target]?.address ?? 'unknown';
+  }
+
+  // ---- Second pass: the keys on which something differs.
+
+  async #judgeKeys(keys: ReadonlySet<string>): Promise<void> {
+    const histories = new Map<string, KeyHistory>();
+    const suspects: Suspect[] = [];
+    const history = (name: string): KeyHistory => {
+      let known = histories.get(name);
+      // Without prefill, and for keys of which the trace tells nothing, what the target held before is not known.
+      if (known === undefined) histories.set(name, (known = new KeyHistory(true)));
+      return known;
+    };
+    if (this.#replay.meta.prefill === 'auto') this.#initial(keys, histories);
+    for await (const { batch, row, results, resultRow, rows } of this.#join()) {
+      if (results === undefined) continue;
+      for (let n = 0; n < rows; n++) {
+        if (batch.keyLength[row + n] === 0 || results.result[resultRow + n] === Result.skipped) continue;
+        const name = suspectName(batch, row + n, results, resultRow + n);
+        if (!keys.has(name)) continue;
+        const answer = replayedAnswer(batch, row + n, results, resultRow + n);
+        const change = changeOf(batch, row + n, results, resultRow + n, answer);
+        if (change !== undefined) history(name).add(change);
+        const result = results.result[resultRow + n] as Result;
+        if (this.#first(batch, row + n, results, resultRow + n, result) === 'suspect')
+          suspects.push(suspectOf(batch, row + n, results, resultRow + n, name));
+      }
+    }
+    for (const suspect of suspects) {
+      const verdict = judge(suspect, history(`${suspect.target} ${suspect.key}`));
+      this.#count(verdict, suspect.target);
+      this.#findings.add(verdict, () => this.#example(suspect, verdict.why));
+    }
+  }
+
+  #initial(keys: ReadonlySet<string>, histories: Map<string, KeyHistory>): void {
+    const { targets, route } = this.#replay.meta;
+    for (const { server, key, value, flags } of this.#survey.present) {
+      const target = route === 'single' || targets.length === 1 ? 0 : server;
+      const name = `${target} ${key}`;
+      if (!keys.has(name)) continue;
+      const history = new KeyHistory(false);
+      history.add(initialChange(value, flags));
+      histories.set(name, history);
+    }
+  }
+
+  #example(suspect: Suspect, why: string): Example {
+    const { index, connection, target, opcode, key, fromNs, recorded, replayed } = suspect;
+    return {
+      index,
+      connection,
+      server: this.#address(target),
+      opcode: opcodeName(opcode),
+      key,
+      atSeconds: seconds(fromNs),
+      ...contrast(recorded, replayed),
+      why,
+    };
+  }
+
+  #orphans(): void {
+    const { end } = this.#replay;
+    if (end === null) return;
+    for (let n = 0; n < end.orphanCount; n++) {
+      const orphan = end.orphans[n];
+      const verdict: Verdict = {
+        class: 'violation',
+        kind: 'orphan',
+        why: 'an answer that no request asked for',
+      };
+      if (orphan !== undefined) this.#count(verdict, orphan.target);
+      this.#findings.add(verdict, () => ({
+        index: -1,
+        connection: orphan?.connection ?? -1,
+        server: orphan === undefined ? 'unknown' : this.#address(orphan.target),
+        opcode: '',
+        key: '',
+        atSeconds: seconds(orphan?.atNs ?? 0),
+        expected: {},
+        actual: { answer: orphan?.note ?? '' },
+        why: verdict.why,
+      }));
+    }
+  }
+}
+
+function suspectName(batch: Batch, row: number, results: ResultBatch, resultRow: number): string {
+  const at = batch.keyAt[row]!;
+  return `${results.target[resultRow]} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
+}
+
+function suspectOf(
+  batch: Batch,
+  row: number,
+  results: ResultBatch,
+  resultRow: number,
+  name: string,
+): Suspect {
+  const answeredNs = results.answeredNs[resultRow]!;
+  return {
+    index: batch.firstIndex + row,
+    connection: batch.connection[row]!,
+    target: results.target[resultRow]!,
+    opcode: batch.opcode[row]!,
+    key: name.slice(name.indexOf(' ') + 1),
+    requestValueLength: batch.valueLength[row]!,
+    requestCas: (batch.casHigh[row]! | batch.casLow[row]!) !== 0,
+    requestExtras: Buffer.from(batch.extras(row)),
+    fromNs: results.sentNs[resultRow]!,
+    toNs: answeredNs === NEVER ? Infinity : answeredNs,
+    recordedFromNs: batch.requestNs[row]!,
+    recordedToNs: batch.answerNs[row] === NEVER ? Infinity : batch.answerNs[row]!,
+    recorded: copied(recordedAnswer(batch, row)!),
+    replayed: copied(replayedAnswer(batch, row, results, resultRow)!),
+  };
+}
+
+function copied({ status, silent, extras, key, value }: Answer): CopiedAnswer {
+  return { status, silent, extras: Buffer.from(extras), key: Buffer.from(key), value: Buffer.from(value) };
+}
+
+/** Bytes of a value shown in an example. */
+const SHOWN_BYTES = 64;
+
+function describe({ status, silent, extras, value }: CopiedAnswer | Answer): Record<string, unknown> {
+  return {
+    status: statusLabel(status),
+    ...(silent ? { silent: true } : {}),
+    ...(extras.length === 4 ? { flags: extras.readUInt32BE(0) } : {}),
+    ...(value.length > 0 && status === Status.ok ? { bytes: value.length, value: shown(value, 0) } : {}),
+  };
+}
+
+/** Both sides; of long values the stretch around the first difference. */
+function contrast(expected: CopiedAnswer, actual: CopiedAnswer): Pick<Example, 'expected' | 'actual'> {
+  const sides = { expected: describe(expected), actual: describe(actual) };
+  if (sides.expected['value'] === undefined || sides.actual['value'] === undefined) return sides;
+  let at = 0;
+  while (at < expected.value.length && expected.value[at] === actual.value[at]) at++;
+  const from = at < SHOWN_BYTES / 2 ? 0 : at - 8;
+  for (const [side, { value }] of [
+    [sides.expected, expected],
+    [sides.actual, actual],
+  ] as const) {
+    side['value'] = shown(value, from);
+    side['differsAt'] = at;
+  }
+  return sides;
+}
+
+function shown(value: Buffer, from: number): string {
+  // Counters of INCR and DECR come as eight bytes, and are read as numbers.
+  const part = value.subarray(from, from + SHOWN_BYTES).toString('latin1');
+  return `${from > 0 ? '…' : ''}${part}${from + SHOWN_BYTES < value.length ? '…' : ''}`;
+}
+
+function micros(ns: number): number {
+  return ns <= 0 ? 0 : Math.min(MAX_MICROS, Math.round(ns / 1000));
+}
+
+function seconds(ns: number): number {
+  return Math.round(ns / 1000) / 1e6;
+}

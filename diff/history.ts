@@ -1,0 +1,228 @@
+// What a replay did to one key: its changes, each with the interval in which it took effect, and whether a value that
+// somebody read can be one that the key had then. Intervals are the replay's own: from the sending of a request to the
+// first byte of its answer, so whatever the server did, it did in between.
+
+import type { Family } from '../protocol/opcode.ts';
+import { unpadded } from './answer.ts';
+
+/** A change of the key that happened, or may have. */
+export interface Change {
+  /** Index of the exchange; -1: before the replay. */
+  index: number;
+  family: Family | 'initial';
+  /** ns since the replay's start. */
+  fromNs: number;
+  toNs: number;
+  /** It took effect, for sure. */
+  definite: boolean;
+  /** It left the key absent. */
+  removes: boolean;
+  /** The value that it wrote, or that a counter said it had, latin1. */
+  value: string | undefined;
+  flags: number;
+  /** Appended or prepended, latin1. */
+  operand: string;
+  /** Of a counter: what was added (negative: subtracted), and what it starts from. */
+  delta: bigint;
+  initial: bigint | undefined;
+  /** Seconds; 0: none. */
+  ttl: number;
+  /** The same interval in the recording; recordedToNs is Infinity where there is no end. */
+  recordedFromNs: number;
+  recordedToNs: number;
+}
+
+/**
+ * `live`: the key may have had it then · `superseded`: it had it, and a later change was over before · `never`: nothing
+ * ever gave it this value · `unknown`: the key's state is not known well enough, or finding out would take too long
+ */
+export type Explanation = 'live' | 'superseded' | 'never' | 'unknown';
+
+/** Steps of the search for one answer's explanation. */
+const MAX_STEPS = 20_000;
+
+export class KeyHistory {
+  readonly #changes: Change[] = [];
+  /** What stood there before the replay is not known. */
+  readonly #initialUnknown: boolean;
+  #sorted = false;
+  #byValue = new Map<string, Change[]>();
+  #derived: Change[] = [];
+  #definite: Change[] = [];
+  /** By place in #definite: the earliest end among it and those after it. */
+  #earliestEnd: Float64Array = new Float64Array(0);
+  #steps = 0;
+
+  constructor(initialUnknown: boolean) {
+    this.#initialUnknown = initialUnknown;
+  }
+
+  add(change: Change): void {
+    this.#changes.push(change);
+    this.#sorted = false;
+  }
+
+  get changes(): readonly Change[] {
+    return this.#changes;
+  }
+
+  /** Can the key have had this value at some moment from `fromNs` to `toNs`? `flags` undefined: whatever they are. */
+  explain(value: string, flags: number | undefined, fromNs: number, toNs: number, self: number): Explanation {
+    this.#sort();
+    this.#steps = 0;
+    return this.#explain(value, flags, fromNs, toNs, new Set([self]));
+  }
+
+  /** Was the key possibly there at some moment of the interval? */
+  mayBePresent(fromNs: number, toNs: number, self: number): boolean {
+    this.#sort();
+    if (this.#initialUnknown && !this.#supersededAt(-Infinity, fromNs)) return true;
+    return this.#changes.some(
+      (change) =>
+        !change.removes &&
+        change.index !== self &&
+        change.fromNs <= toNs &&
+        !this.#supersededAt(change.toNs, fromNs),
+    );
+  }
+
+  /** Was it possibly removed, by one of the requests, and not stored again before the interval? */
+  mayBeRemoved(fromNs: number, toNs: number, self: number): boolean {
+    this.#sort();
+    return this.#changes.some(
+      (change) =>
+        change.removes &&
+        change.index !== self &&
+        change.fromNs <= toNs &&
+        !this.#supersededAt(change.toNs, fromNs),
+    );
+  }
+
+  /** Another change of the key overlaps, in the replay or in the recording: their order was open. */
+  hasRace(of: {
+    index: number;
+    fromNs: number;
+    toNs: number;
+    recordedFromNs: number;
+    recordedToNs: number;
+  }): boolean {
+    return this.#changes.some(
+      (change) =>
+        change.index !== of.index &&
+        change.index >= 0 &&
+        change.family !== 'touch' &&
+        ((change.fromNs <= of.toNs && change.toNs >= of.fromNs) ||
+          (change.recordedFromNs <= of.recordedToNs && change.recordedToNs >= of.recordedFromNs)),
+    );
+  }
+
+  /** An expiry that some change set was near, or over, in the replay or in the recording. */
+  nearExpiry(at: { index: number; toNs: number; recordedToNs: number }, marginNs: number): boolean {
+    return this.#changes.some(
+      ({ index, ttl, fromNs, recordedFromNs }) =>
+        ttl > 0 &&
+        index !== at.index &&
+        ((fromNs <= at.toNs && at.toNs - fromNs >= ttl * 1e9 - marginNs) ||
+          (recordedFromNs <= at.recordedToNs && at.recordedToNs - recordedFromNs >= ttl * 1e9 - marginNs)),
+    );
+  }
+
+  /** A definite store or removal was over before the time: what the key had before the replay is gone. */
+  isKnown(fromNs: number): boolean {
+    this.#sort();
+    return !this.#initialUnknown || this.#supersededAt(-Infinity, fromNs);
+  }
+
+  #explain(
+    value: string,
+    flags: number | undefined,
+    fromNs: number,
+    toNs: number,
+    used: Set<number>,
+  ): Explanation {
+    if (++this.#steps > MAX_STEPS) return 'unknown';
+    let best: Explanation = 'never';
+    const counter = unpadded(Buffer.from(value, 'latin1'))?.toString('latin1');
+    for (const change of this.#byValue.get(counter ?? value) ?? []) {
+      if (used.has(change.index) || change.fromNs > toNs) continue;
+      if (flags !== undefined && hasFlags(change) && change.flags !== flags) continue;
+      if (!this.#supersededAt(change.toNs, fromNs)) return 'live';
+      best = 'superseded';
+    }
+    for (const change of this.#derived) {
+      if (change.fromNs > toNs || used.has(change.index)) continue;
+      if (this.#supersededAt(change.toNs, fromNs)) continue;
+      for (const base of basesOf(change, value, counter)) {
+        used.add(change.index);
+        const found = this.#explain(base, flags, change.fromNs, change.toNs, used);
+        used.delete(change.index);
+        if (found === 'live' || found === 'unknown') return found;
+      }
+      if (counter !== undefined && change.initial?.toString() === counter) return 'live';
+    }
+    if (this.#initialUnknown && !this.#supersededAt(-Infinity, fromNs)) return 'unknown';
+    return best;
+  }
+
+  /** A change that began after `endNs` was over before `fromNs`. */
+  #supersededAt(endNs: number, fromNs: number): boolean {
+    const definite = this.#definite;
+    let low = 0;
+    let high = definite.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (definite[middle]!.fromNs > endNs) high = middle;
+      else low = middle + 1;
+    }
+    return low < definite.length && this.#earliestEnd[low]! < fromNs;
+  }
+
+  #sort(): void {
+    if (this.#sorted) return;
+    this.#sorted = true;
+    this.#byValue = new Map();
+    for (const change of this.#changes) {
+      if (change.value === undefined) continue;
+      const value = unpadded(Buffer.from(change.value, 'latin1'))?.toString('latin1') ?? change.value;
+      const same = this.#byValue.get(value);
+      if (same === undefined) this.#byValue.set(value, [change]);
+      else same.push(change);
+    }
+    this.#derived = this.#changes.filter(({ family }) => isDerived(family));
+    this.#definite = this.#changes.filter(({ definite }) => definite).toSorted((a, b) => a.fromNs - b.fromNs);
+    this.#earliestEnd = new Float64Array(this.#definite.length);
+    let earliest = Infinity;
+    for (let n = this.#definite.length - 1; n >= 0; n--) {
+      earliest = Math.min(earliest, this.#definite[n]!.toNs);
+      this.#earliestEnd[n] = earliest;
+    }
+  }
+}
+
+/** Made from the value before: its result depends on which that was. */
+function isDerived(family: Change['family']): boolean {
+  return family === 'append' || family === 'prepend' || family === 'incr' || family === 'decr';
+}
+
+/** Concatenations and counters keep the flags of what they change. */
+function hasFlags({ family }: Change): boolean {
+  return !isDerived(family);
+}
+
+const MAX_UINT64 = 0xffffffffffffffffn;
+
+/** The values from which the change makes this one. */
+function basesOf(change: Change, value: string, counter: string | undefined): string[] {
+  const { family, operand, delta } = change;
+  if (family === 'append')
+    return value.endsWith(operand) ? [value.slice(0, value.length - operand.length)] : [];
+  if (family === 'prepend') return value.startsWith(operand) ? [value.slice(operand.length)] : [];
+  if (counter === undefined || counter.length > 20) return [];
+  const result = BigInt(counter);
+  if (result > MAX_UINT64) return [];
+  const bases = [BigInt.asUintN(64, result - delta).toString()];
+  // A DECR stops at 0: it may have started from anything up to its delta, and most likely from what others left there.
+  if (family === 'decr' && result === 0n)
+    for (let less = 0n; less < -delta && less < 32n; less++) bases.push(less.toString());
+  return bases;
+}

@@ -1,0 +1,86 @@
+// What can be said of one exchange, and the tally of it over a replay: counts by class and kind, with the first few
+// examples of each.
+
+export type DriftKind = 'lost' | 'found' | 'raced' | 'temporal' | 'capacity' | 'unexplained';
+export type ViolationKind =
+  | 'wrong-value'
+  | 'stale-value'
+  | 'wrong-flags'
+  | 'wrong-key'
+  | 'wrong-status'
+  | 'counter'
+  | 'unanswered'
+  | 'closed'
+  | 'malformed'
+  | 'orphan';
+export type UntestableKind = 'gap' | 'unrecorded' | 'ambiguous' | 'unproven';
+
+/** Why an exchange is no match. */
+export type Verdict =
+  | { class: 'drift'; kind: DriftKind; why: string }
+  | { class: 'violation'; kind: ViolationKind; why: string }
+  | { class: 'untestable'; kind: UntestableKind; why: string };
+
+export interface Example {
+  /** Of the exchange in the trace; -1 for what belongs to no exchange. */
+  index: number;
+  connection: number;
+  /** The target. */
+  server: string;
+  opcode: string;
+  key: string;
+  /** Since the replay's start. */
+  atSeconds: number;
+  expected: Record<string, unknown>;
+  actual: Record<string, unknown>;
+  why: string;
+}
+
+export interface Finding {
+  class: Verdict['class'];
+  kind: string;
+  count: number;
+  /** The earliest in the trace. */
+  examples: Example[];
+}
+
+const severity = { violation: 0, drift: 1, untestable: 2 };
+
+export class Findings {
+  readonly #limit: number;
+  readonly #findings = new Map<string, Finding>();
+
+  /** @param limit examples kept of each kind */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  add(verdict: Pick<Verdict, 'class' | 'kind'>, example: () => Example): void {
+    const id = `${verdict.class} ${verdict.kind}`;
+    let finding = this.#findings.get(id);
+    if (finding === undefined) {
+      finding = { class: verdict.class, kind: verdict.kind, count: 0, examples: [] };
+      this.#findings.set(id, finding);
+    }
+    finding.count++;
+    const { examples } = finding;
+    if (examples.length < this.#limit) examples.push(example());
+  }
+
+  /** Violations first, then the most frequent. */
+  all(): Finding[] {
+    for (const { examples } of this.#findings.values()) examples.sort((a, b) => a.index - b.index);
+    return [...this.#findings.values()].toSorted(
+      (a, b) => severity[a.class] - severity[b.class] || b.count - a.count,
+    );
+  }
+
+  /** Counts by kind of one class. */
+  counts(of: Verdict['class']): Record<string, number> {
+    return Object.fromEntries(
+      this.all()
+        .filter((finding) => finding.class === of)
+        .map(({ kind, count }) => [kind, count]),
+    );
+  }
+}

@@ -1,0 +1,944 @@
+// The engine: rows of the trace become due by the schedule, leave in order, and are completed by answers, closes and
+// time-outs. One event loop, no allocation per request: rows live in the columns of pages, queues are links between
+// them, what is under way is a ring per connection.
+
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import {
+  HEADER_BYTES,
+  Magic,
+  bodyLengthAt,
+  opaqueAt,
+  opcodeAt,
+  putHeader,
+  putUint32,
+  statusAt,
+  uint32,
+} from '../protocol/header.ts';
+import { Opcode, isQuiet } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
+import { NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
+import type { ResultsEnd } from '../trace/meta.ts';
+import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
+import type { Survey } from '../trace/survey.ts';
+import { keepAnswer, keepFrames } from './answer.ts';
+import { systemClock, type Clock } from './clock.ts';
+import { expiryOffset, replayedExpiry } from './expiry.ts';
+import type { Gate } from './gate.ts';
+import { KeyOrder, type KeyQueue } from './order.ts';
+import { NONE, PAGE_ROWS, Page } from './page.ts';
+import { FENCE, Session, SocketState, TOMBSTONE, type SessionEvents, type TargetState } from './session.ts';
+import type { Route, Target } from './target.ts';
+import { TokenMap } from './tokens.ts';
+
+/** What is loaded ahead: at most so many rows, bytes of keys and values, and pages. */
+const MAX_LOADED_ROWS = 65_536;
+const MAX_LOADED_BYTES = 64 * 1024 * 1024;
+const MAX_PAGES = 250;
+/** A socket with more than this unwritten is not written to. */
+const MAX_UNWRITTEN = 1024 * 1024;
+const SLAB_BYTES = 256 * 1024;
+/** Requests under way on one connection, quiet ones included, whatever the recording did. */
+const MAX_OUTSTANDING = 65_536;
+/** How long a run of quiet requests may wait for a proof of its silence before a NOOP asks for it. */
+const FENCE_NS = 5e6;
+/** How often time-outs and the like are looked at. */
+const CHECK_NS = 20e6;
+/** The first row is due this long after the start, so that connections are open by then. */
+const LEAD_NS = 50e6;
+/** After a target refused, or a request to it ran out of time with nothing heard since: no requests for this long. */
+const BACK_OFF_NS = 250e6;
+const MAX_BACK_OFF_NS = 5e9;
+const MAX_NOTES = 100;
+const MAX_STAT_BYTES = 4 * 1024 * 1024;
+
+export type Order = 'none' | 'connection' | 'key';
+
+export interface EngineOptions {
+  survey: Survey;
+  targets: readonly Target[];
+  route: Route;
+  gate: Gate;
+  /** Times the recorded speed. */
+  speed: number | 'max';
+  order: Order;
+  timeoutMs: number;
+  /** Loud requests under way on one connection at most, where the speed is above the recorded one. */
+  pipeline: number;
+  /** Unix time of the trace's start, seconds. */
+  recordedAtSeconds: number;
+  /** Takes results in the order of the trace; resolves `drained` when it can take more. */
+  sink: { append(results: ResultBatch): void; drained(): Promise<void> };
+  signal?: AbortSignal;
+  clock?: Clock;
+}
+
+/** How far a run is; read at any time. */
+export interface EngineProgress {
+  /** Rows complete. */
+  done: number;
+  sent: number;
+  answered: number;
+  /** Rows whose answer is not byte for byte the recorded one. */
+  differ: number;
+}
+
+export class Engine implements SessionEvents {
+  readonly progress: EngineProgress = { done: 0, sent: 0, answered: 0, differ: 0 };
+  readonly #options: EngineOptions;
+  readonly #clock: Clock;
+  readonly #isMax: boolean;
+  readonly #speed: number;
+  readonly #paced: boolean;
+  readonly #pipeline: number;
+  readonly #timeoutNs: number;
+  readonly #targets: TargetState[];
+  readonly #tokens: TokenMap[];
+  readonly #sessions: (Session | undefined)[] = [];
+  readonly #open = new Set<Session>();
+  /** Ids of connections by the time they opened, and how many of them were opened. */
+  readonly #openings: number[];
+  #opened = 0;
+
+  readonly #pages: Page[] = [];
+  readonly #freePages: Page[] = [];
+  /** Loaded pages in the trace's order, the due row's place in them, and what they hold. */
+  readonly #window: Page[] = [];
+  #cursorPage = 0;
+  #cursorRow = 0;
+  #loadedRows = 0;
+  #loadedBytes = 0;
+  #allLoaded = false;
+  #room: (() => void) | undefined;
+
+  readonly #keys: KeyOrder<Session>;
+  readonly #dirty: Session[] = [];
+  readonly #quietTails = new Set<Session>();
+  #flushing = false;
+  /** Somebody waits for an exchange that only a fence may complete. */
+  #hurry = false;
+
+  #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  #slabLength = 0;
+
+  #startNs = 0;
+  #startSeconds = 0;
+  #now = 0;
+  #checkedNs = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #immediate: NodeJS.Immediate | undefined;
+  #aborted = false;
+  #failure: Error | undefined;
+  #resolve: (() => void) | undefined;
+  readonly #end: ResultsEnd = {
+    durationNs: 0,
+    aborted: null,
+    prefilled: 0,
+    prefillFailed: 0,
+    orphans: [],
+    orphanCount: 0,
+    incidents: [],
+    incidentCount: 0,
+    eventLoopDelayNs: { p50: 0, p99: 0, max: 0 },
+  };
+
+  constructor(options: EngineOptions) {
+    const { survey, targets, speed, timeoutMs, pipeline } = options;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#isMax = speed === 'max';
+    this.#paced = !this.#isMax;
+    this.#speed = speed === 'max' ? 1 : speed;
+    this.#pipeline = speed === 'max' || speed > 1 ? pipeline : MAX_OUTSTANDING;
+    this.#timeoutNs = timeoutMs * 1e6;
+    this.#targets = targets.map((target, index) => ({
+      ...target,
+      index,
+      lastAnswerNs: 0,
+      downUntilNs: 0,
+      failures: 0,
+    }));
+    this.#tokens = survey.tokens.map((tokens) => new TokenMap(tokens));
+    this.#keys = new KeyOrder((session) => this.#touch(session));
+    this.#openings = survey.connections
+      .map(({ id }) => id)
+      .toSorted((a, b) => survey.connections[a]!.openNs - survey.connections[b]!.openNs);
+  }
+
+  /** Replays the batches; ends when every row is complete. @throws TraceError of the reader or the sink */
+  async run(batches: AsyncIterable<Batch>): Promise<ResultsEnd> {
+    const { signal } = this.#options;
+    const delay = monitorEventLoopDelay({ resolution: 10 });
+    delay.enable();
+    const abort = (): void => this.#abort();
+    signal?.addEventListener('abort', abort);
+    this.#startNs = this.#clock.nowNs() + (this.#paced ? LEAD_NS : 0);
+    this.#startSeconds = Date.now() / 1000;
+    const finished = new Promise<void>((resolve) => (this.#resolve = resolve));
+    const loading = this.#load(batches);
+    if (signal?.aborted === true) this.#abort();
+    this.#tick();
+    await finished;
+    clearTimeout(this.#timer);
+    clearImmediate(this.#immediate);
+    for (const session of this.#open) session.close();
+    this.#room?.();
+    await loading;
+    signal?.removeEventListener('abort', abort);
+    delay.disable();
+    if (this.#failure !== undefined) throw this.#failure;
+    const end = this.#end;
+    end.durationNs = this.#clock.nowNs() - this.#startNs;
+    end.eventLoopDelayNs = { p50: delay.percentile(50), p99: delay.percentile(99), max: delay.max };
+    return end;
+  }
+
+  // ---- Loading: batches become pages, rows become queues.
+
+  async #load(batches: AsyncIterable<Batch>): Promise<void> {
+    try {
+      for await (const batch of batches) {
+        while (this.#isFull() && !this.#aborted && this.#failure === undefined) {
+          await new Promise<void>((resolve) => (this.#room = resolve));
+          await this.#options.sink.drained();
+        }
+        if (this.#aborted || this.#failure !== undefined) break;
+        this.#link(batch);
+        this.#now = this.#clock.nowNs();
+        if (this.#isMax) this.#arm();
+        this.#flush();
+      }
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+    this.#allLoaded = true;
+    this.#settle();
+  }
+
+  #isFull(): boolean {
+    return (
+      this.#loadedRows >= MAX_LOADED_ROWS ||
+      this.#loadedBytes >= MAX_LOADED_BYTES ||
+      this.#window.length >= MAX_PAGES
+    );
+  }
+
+  #link(batch: Batch): void {
+    let page = this.#freePages.pop();
+    if (page === undefined) {
+      page = new Page(this.#pages.length);
+      this.#pages.push(page);
+    }
+    page.begin(batch);
+    this.#window.push(page);
+    this.#loadedRows += batch.count;
+    this.#loadedBytes += batch.heapLength;
+    const { order } = this.#options;
+    const targets = this.#targets.length;
+    // Keys of this batch by number: no string is made twice.
+    const known: (KeyQueue<Session> | undefined)[] = [];
+    for (let row = 0; row < batch.count; row++) {
+      const session = this.#session(batch.connection[row]!);
+      const handle = page.handle(row);
+      const requestNs = batch.requestNs[row]!;
+      const finishNs = batch.answerNs[row]!;
+      page.results.target[row] = session.target.index;
+      page.next[row] = NONE;
+      page.connectionRequired[row] = order === 'none' ? 0 : session.requiredAt(requestNs, finishNs);
+      if (order === 'key' && batch.keyLength[row]! > 0) {
+        const place = batch.keyId[row]! * targets + session.target.index;
+        let key = known[place];
+        if (key === undefined) {
+          const at = batch.keyAt[row]!;
+          const name = batch.heap.toString('latin1', at, at + batch.keyLength[row]!);
+          key = this.#keys.key(targets === 1 ? name : `${session.target.index} ${name}`);
+          known[place] = key;
+        }
+        page.keyNode[row] = this.#keys.load(key, requestNs, finishNs);
+        page.keyRequired[row] = key.ranked;
+        page.keys[row] = key;
+      }
+      session.loaded++;
+      if (session.last === NONE) session.first = handle;
+      else this.#page(session.last).next[rowOf(session.last)] = handle;
+      session.last = handle;
+      if (session.nextUnchecked === NONE) session.nextUnchecked = handle;
+    }
+    if (batch.count === 0) this.#settle();
+  }
+
+  #session(id: number): Session {
+    let session = this.#sessions[id];
+    if (session === undefined) {
+      const connection = this.#options.survey.connections[id]!;
+      const target = this.#targets[this.#options.route(connection.serverIndex)]!;
+      const tokens = this.#tokens[connection.serverIndex] ?? new TokenMap(new Set());
+      session = new Session(connection, target, tokens, this);
+      this.#sessions[id] = session;
+    }
+    return session;
+  }
+
+  #page(handle: number): Page {
+    return this.#pages[Math.floor(handle / PAGE_ROWS)]!;
+  }
+
+  // ---- The schedule.
+
+  readonly #tick = (): void => {
+    this.#now = this.#clock.nowNs();
+    this.#openDue();
+    this.#arm();
+    this.#flush();
+    if (this.#now - this.#checkedNs >= CHECK_NS) {
+      this.#checkedNs = this.#now;
+      this.#check();
+      this.#flush();
+    }
+    if (this.#resolve === undefined) return;
+    const wait = this.#nextDueNs() - this.#clock.nowNs();
+    // Timers are good to a millisecond or so; the last stretch is spun through the event loop.
+    if (wait < 2e6) this.#immediate = setImmediate(this.#tick);
+    else this.#timer = setTimeout(this.#tick, Math.min(wait / 1e6 - 1, 5));
+  };
+
+  #nextDueNs(): number {
+    const page = this.#window[this.#cursorPage];
+    if (!this.#paced || page === undefined) return Infinity;
+    return this.#cursorRow < page.batch.count ? this.#intended(page, this.#cursorRow) : this.#now;
+  }
+
+  #intended(page: Page, row: number): number {
+    return this.#startNs + page.batch.requestNs[row]! / this.#speed;
+  }
+
+  /** Rows that are due join what their session may send. */
+  #arm(): void {
+    for (;;) {
+      const page = this.#window[this.#cursorPage];
+      if (page === undefined) return;
+      const { batch } = page;
+      const { count } = batch;
+      while (this.#cursorRow < count) {
+        if (this.#paced && this.#intended(page, this.#cursorRow) > this.#now) return;
+        const session = this.#sessions[batch.connection[this.#cursorRow]!]!;
+        session.armed++;
+        this.#touch(session);
+        this.#cursorRow++;
+      }
+      this.#cursorPage++;
+      this.#cursorRow = 0;
+    }
+  }
+
+  #openDue(): void {
+    if (!this.#paced) return;
+    const { connections } = this.#options.survey;
+    while (this.#opened < this.#openings.length) {
+      const id = this.#openings[this.#opened]!;
+      if (this.#startNs + connections[id]!.openNs / this.#speed > this.#now) return;
+      this.#opened++;
+      const session = this.#session(id);
+      if (session.state === SocketState.closed && !session.finished) this.#connect(session);
+    }
+  }
+
+  #connect(session: Session): void {
+    this.#open.add(session);
+    session.open(this.#now);
+  }
+
+  #touch(session: Session): void {
+    if (session.dirty) return;
+    session.dirty = true;
+    this.#dirty.push(session);
+  }
+
+  /** Looks at every session that something happened to, until nothing more happens. */
+  #flush(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    for (;;) {
+      const session = this.#dirty.pop();
+      if (session === undefined) {
+        if (!this.#hurry || this.#quietTails.size === 0) break;
+        // Whoever waits for silence gets it proven now.
+        this.#hurry = false;
+        for (const quiet of this.#quietTails) this.#fence(quiet);
+        continue;
+      }
+      session.dirty = false;
+      this.#pump(session);
+    }
+    this.#hurry = false;
+    this.#flushing = false;
+    this.#settle();
+  }
+
+  // ---- Sending.
+
+  #pump(session: Session): void {
+    const { target, outstanding } = session;
+    while (session.armed > 0) {
+      if (this.#aborted) {
+        this.#skip(session, SkipReason.aborted);
+        continue;
+      }
+      const handle = session.first;
+      const page = this.#page(handle);
+      const reason = this.#options.gate(page.batch, rowOf(handle));
+      if (reason !== SkipReason.none) {
+        this.#skip(session, reason);
+        continue;
+      }
+      if (session.state !== SocketState.open) {
+        if (session.state === SocketState.closed) {
+          if (target.downUntilNs > this.#now) {
+            this.#skip(session, SkipReason.unreachable);
+            continue;
+          }
+          this.#connect(session);
+        }
+        session.blocked = true;
+        return;
+      }
+      if (
+        session.loud >= this.#pipeline ||
+        outstanding.length >= MAX_OUTSTANDING ||
+        session.socket!.writableLength > MAX_UNWRITTEN ||
+        !this.#groupReady(session)
+      ) {
+        session.blocked = true;
+        break;
+      }
+      if (session.blocked) {
+        session.blocked = false;
+        session.unblockedNs = this.#now;
+      }
+      this.#sendGroup(session);
+    }
+    if (session.state === SocketState.open) {
+      this.#write(session);
+      if (session.endsQuiet) this.#expectFence(session);
+    }
+  }
+
+  /** The front row and those that shared its segment: does none of them wait for anything? */
+  #groupReady(session: Session): boolean {
+    const checksKeys = this.#options.order === 'key';
+    for (;;) {
+      const handle = session.nextUnchecked;
+      if (handle === NONE || session.readyRows >= session.armed) return session.readyRows > 0;
+      const page = this.#page(handle);
+      const row = rowOf(handle);
+      if (session.readyRows > 0 && (page.batch.flags[row]! & RowFlag.sharesSegment) === 0) return true;
+      if (page.connectionRequired[row]! > session.done) {
+        this.#hurry = true;
+        return false;
+      }
+      const key = checksKeys ? page.keys[row] : undefined;
+      if (key !== undefined && key.done < page.keyRequired[row]!) {
+        key.waiters.push(session);
+        this.#hurry = true;
+        return false;
+      }
+      session.readyRows++;
+      session.nextUnchecked = page.next[row]!;
+    }
+  }
+
+  #sendGroup(session: Session): void {
+    const rows = session.readyRows;
+    for (let sent = 0; sent < rows; sent++) {
+      const handle = session.first;
+      const page = this.#page(handle);
+      const row = rowOf(handle);
+      const reason = sent === 0 ? SkipReason.none : this.#options.gate(page.batch, row);
+      if (reason === SkipReason.none && this.#encode(session, page, row))
+        this.#sent(session, page, row, handle);
+      else this.#skip(session, reason === SkipReason.none ? SkipReason.unmappableCas : reason);
+    }
+  }
+
+  #sent(session: Session, page: Page, row: number, handle: number): void {
+    this.#unlink(session, page, row);
+    const { batch, results } = page;
+    const now = this.#now - this.#startNs;
+    const intended = this.#paced ? batch.requestNs[row]! / this.#speed : now;
+    results.intendedNs[row] = intended;
+    results.sentNs[row] = Math.max(now, intended);
+    results.blockedNs[row] = this.#paced
+      ? Math.max(0, Math.min(session.unblockedNs, this.#now) - this.#startNs - intended)
+      : 0;
+    results.result[row] = Result.indeterminate;
+    results.reason[row] = SkipReason.none;
+    const opcode = batch.opcode[row]!;
+    session.outstanding.push(handle, opcode, session.opaque);
+    if (isQuiet[opcode] === 1) session.endsQuiet = true;
+    else {
+      session.loud++;
+      session.endsQuiet = false;
+    }
+    this.progress.sent++;
+  }
+
+  #unlink(session: Session, page: Page, row: number): void {
+    const next = page.next[row]!;
+    session.first = next;
+    if (next === NONE) session.last = NONE;
+    session.armed--;
+    if (session.readyRows > 0) session.readyRows--;
+    else session.nextUnchecked = next;
+  }
+
+  /** The front row is not sent. It keeps its place in the order in which the connection's rows complete. */
+  #skip(session: Session, reason: SkipReason): void {
+    const handle = session.first;
+    const page = this.#page(handle);
+    const row = rowOf(handle);
+    this.#unlink(session, page, row);
+    page.results.result[row] = Result.skipped;
+    page.results.reason[row] = reason;
+    if (this.#paced) page.results.intendedNs[row] = page.batch.requestNs[row]! / this.#speed;
+    this.#finishRow(page, row);
+    if (session.outstanding.length === 0) this.#rowDone(session);
+    else session.outstanding.push(TOMBSTONE, 0, 0);
+  }
+
+  /** Puts the row's request into the slab; false where its CAS token has no counterpart on the target. */
+  #encode(session: Session, page: Page, row: number): boolean {
+    const { batch } = page;
+    const opcode = batch.opcode[row]!;
+    let casHigh = batch.casHigh[row]!;
+    let casLow = batch.casLow[row]!;
+    if ((casHigh | casLow) !== 0) {
+      const token = session.tokens.find(casHigh, casLow);
+      if (token === undefined) return false;
+      casHigh = token.high;
+      casLow = token.low;
+    }
+    const extrasLength = batch.extrasLength[row]!;
+    const keyLength = batch.keyLength[row]!;
+    const valueLength = batch.valueLength[row]!;
+    const bytes = HEADER_BYTES + extrasLength + keyLength + valueLength;
+    this.#need(session, bytes);
+    const slab = this.#slab;
+    session.opaque = (session.opaque + 1) >>> 0;
+    let at = putHeader(
+      slab,
+      this.#slabLength,
+      Magic.request,
+      opcode,
+      extrasLength,
+      keyLength,
+      valueLength,
+      batch.vbucket[row]!,
+      session.opaque,
+      casHigh,
+      casLow,
+    );
+    copy(batch.heap, batch.extrasAt[row]!, slab, at, extrasLength);
+    const expiry = expiryOffset[opcode]!;
+    if (expiry >= 0 && expiry + 4 <= extrasLength)
+      this.#rewriteExpiry(slab, at + expiry, batch.requestNs[row]!);
+    at += extrasLength;
+    copy(batch.heap, batch.keyAt[row]!, slab, at, keyLength);
+    at += keyLength;
+    copy(batch.heap, batch.valueAt[row]!, slab, at, valueLength);
+    this.#slabLength = at + valueLength;
+    return true;
+  }
+
+  #rewriteExpiry(slab: Buffer, at: number, requestNs: number): void {
+    const expiry = uint32(slab, at);
+    if (expiry === 0) return;
+    const recordedAt = this.#options.recordedAtSeconds + requestNs / 1e9;
+    const now = this.#startSeconds + (this.#now - this.#startNs) / 1e9;
+    putUint32(slab, at, replayedExpiry(expiry, this.#speed, recordedAt, now));
+  }
+
+  /** Makes room for that many bytes in the slab. */
+  #need(session: Session, bytes: number): void {
+    if (this.#slabLength + bytes <= this.#slab.length) return;
+    this.#write(session);
+    if (bytes > this.#slab.length) this.#slab = Buffer.allocUnsafeSlow(bytes);
+  }
+
+  #write(session: Session): void {
+    const length = this.#slabLength;
+    if (length === 0) return;
+    this.#slabLength = 0;
+    const socket = session.socket;
+    if (socket === undefined) return;
+    socket.write(length === this.#slab.length ? this.#slab : this.#slab.subarray(0, length));
+    // What the kernel took at once is copied; otherwise the bytes must stay as they are until it does.
+    if (socket.writableLength > 0 || this.#slab.length > SLAB_BYTES)
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  }
+
+  #expectFence(session: Session): void {
+    if (this.#quietTails.has(session)) return;
+    session.fenceDueNs = this.#now + FENCE_NS;
+    this.#quietTails.add(session);
+    // With nothing left to send there is nothing to wait for.
+    if (this.#isMax || session.loaded === session.connection.exchanges) this.#hurry = true;
+  }
+
+  /** A NOOP behind quiet requests: its answer proves the silence of those before it. */
+  #fence(session: Session): void {
+    this.#quietTails.delete(session);
+    if (!session.endsQuiet || session.state !== SocketState.open) return;
+    this.#need(session, HEADER_BYTES);
+    session.opaque = (session.opaque + 1) >>> 0;
+    this.#slabLength = putHeader(
+      this.#slab,
+      this.#slabLength,
+      Magic.request,
+      Opcode.noop,
+      0,
+      0,
+      0,
+      0,
+      session.opaque,
+      0,
+      0,
+    );
+    session.outstanding.push(FENCE, Opcode.noop, session.opaque);
+    session.loud++;
+    session.endsQuiet = false;
+    session.fenceSentNs = this.#now;
+    this.#write(session);
+  }
+
+  // ---- Answers.
+
+  connected(session: Session): void {
+    session.target.failures = 0;
+    session.target.downUntilNs = 0;
+    this.#now = this.#clock.nowNs();
+    this.#touch(session);
+    this.#flush();
+  }
+
+  drained(session: Session): void {
+    this.#now = this.#clock.nowNs();
+    this.#touch(session);
+    this.#flush();
+  }
+
+  readEnd(session: Session): void {
+    if (session.armed > 0) this.#touch(session);
+    if (session.rowsLeft === 0) this.#maybeClose(session);
+    this.#now = this.#clock.nowNs();
+    this.#flush();
+  }
+
+  response(session: Session, data: Buffer, at: number, end: number): void {
+    const now = this.#clock.nowNs();
+    this.#now = now;
+    session.target.lastAnswerNs = now;
+    const { outstanding } = session;
+    const opcode = opcodeAt(data, at);
+    const opaque = opaqueAt(data, at);
+    if (session.stat !== undefined) {
+      const head = outstanding.slot(0);
+      if (opcode === Opcode.stat && opaque === outstanding.opaque[head])
+        return this.#statFrame(session, data, at, end);
+      this.#statEnd(session);
+    }
+    let n = 0;
+    while (n < outstanding.length) {
+      const slot = outstanding.slot(n);
+      if (outstanding.opaque[slot] === opaque && outstanding.row[slot] !== TOMBSTONE) break;
+      n++;
+    }
+    if (n === outstanding.length) return this.#orphan(session, opcode, opaque);
+    for (; n > 0; n--) this.#passOver(session);
+    const slot = outstanding.slot(0);
+    const handle = outstanding.row[slot]!;
+    if (handle === FENCE) {
+      this.#pop(session);
+      return;
+    }
+    const page = this.#page(handle);
+    const row = rowOf(handle);
+    const { results } = page;
+    results.answeredNs[row] = now - this.#startNs;
+    keepAnswer(page.batch, results, row, data, at, end);
+    if (results.agrees[row] === 0) this.progress.differ++;
+    if (opcode !== outstanding.opcode[slot]) {
+      results.agrees[row] = 0;
+      results.result[row] = Result.malformed;
+      this.#complete(session, page, row);
+      return;
+    }
+    results.result[row] = Result.answered;
+    this.progress.answered++;
+    const status = statusAt(data, at);
+    if (opcode === Opcode.stat && status === Status.ok && bodyLengthAt(data, at) > 0) {
+      session.stat = [];
+      session.statBytes = 0;
+      this.#statFrame(session, data, at, end);
+      return;
+    }
+    this.#learnToken(session, page, row, status);
+    this.#complete(session, page, row);
+  }
+
+  #learnToken(session: Session, page: Page, row: number, status: number): void {
+    const { batch, results } = page;
+    const high = batch.answerCasHigh[row]!;
+    const low = batch.answerCasLow[row]!;
+    if ((high | low) === 0 || status !== Status.ok || batch.status[row] !== Status.ok) return;
+    if (batch.outcome[row] !== Outcome.answered) return;
+    session.tokens.learn(high, low, results.casHigh[row]!, results.casLow[row]!);
+  }
+
+  #statFrame(session: Session, data: Buffer, at: number, end: number): void {
+    session.statBytes += end - at;
+    if (session.statBytes <= MAX_STAT_BYTES) session.stat!.push(Buffer.from(data.subarray(at, end)));
+    if (statusAt(data, at) !== Status.ok || bodyLengthAt(data, at) === 0) this.#statEnd(session);
+  }
+
+  #statEnd(session: Session): void {
+    const handle = session.outstanding.row[session.outstanding.slot(0)]!;
+    const page = this.#page(handle);
+    keepFrames(page.results, rowOf(handle), session.stat!);
+    session.stat = undefined;
+    this.#complete(session, page, rowOf(handle));
+  }
+
+  /** The head is behind an answered request: silent where it is quiet, else its answer is not coming. */
+  #passOver(session: Session): void {
+    const { outstanding } = session;
+    const slot = outstanding.slot(0);
+    const handle = outstanding.row[slot]!;
+    if (handle < 0) {
+      this.#pop(session);
+      return;
+    }
+    const page = this.#page(handle);
+    const row = rowOf(handle);
+    const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
+    page.results.result[row] = quiet ? Result.silent : Result.unanswered;
+    if (quiet) page.results.answeredNs[row] = this.#now - this.#startNs;
+    this.#complete(session, page, row);
+  }
+
+  #orphan(session: Session, opcode: number, opaque: number): void {
+    this.#end.orphanCount++;
+    if (this.#end.orphans.length < MAX_NOTES)
+      this.#end.orphans.push({
+        connection: session.connection.id,
+        target: session.target.index,
+        atNs: this.#now - this.#startNs,
+        note: `opcode 0x${opcode.toString(16)}, opaque 0x${opaque.toString(16)}`,
+      });
+  }
+
+  /** The head row is complete. */
+  #complete(session: Session, page: Page, row: number): void {
+    this.#finishRow(page, row);
+    this.#pop(session);
+  }
+
+  #finishRow(page: Page, row: number): void {
+    page.left--;
+    this.progress.done++;
+    const key = page.keys[row];
+    if (key !== undefined) this.#keys.complete(key, page.keyNode[row]!, page.batch.answerNs[row]!);
+  }
+
+  /** Takes the head off, and the tombstones behind it. */
+  #pop(session: Session): void {
+    const { outstanding } = session;
+    const slot = outstanding.slot(0);
+    if (outstanding.row[slot] !== TOMBSTONE && isQuiet[outstanding.opcode[slot]!] === 0) session.loud--;
+    if (outstanding.row[slot] !== FENCE) this.#rowDone(session);
+    outstanding.drop(1);
+    while (outstanding.length > 0 && outstanding.row[outstanding.slot(0)] === TOMBSTONE) {
+      this.#rowDone(session);
+      outstanding.drop(1);
+    }
+    if (outstanding.length === 0) session.endsQuiet = false;
+  }
+
+  #rowDone(session: Session): void {
+    session.done++;
+    session.rowsLeft--;
+    if (session.armed > 0) this.#touch(session);
+  }
+
+  // ---- Trouble, and the end.
+
+  lost(session: Session, error: Error | undefined): void {
+    this.#now = this.#clock.nowNs();
+    this.#open.delete(session);
+    const { target } = session;
+    const neverOpened =
+      session.connectingSinceNs > 0 && session.outstanding.length === 0 && error !== undefined;
+    if (error !== undefined) this.#incident(session, error.message);
+    else if (session.outstanding.length > 0 && !this.#obeysQuit(session))
+      this.#incident(session, 'closed by the target');
+    if (neverOpened && isRefusal(error)) this.#down(target);
+    this.#loseOutstanding(session, Result.closed);
+    // What is due goes to a new connection, or is skipped while the target is down.
+    if (session.armed > 0) this.#touch(session);
+    this.#flush();
+  }
+
+  /** The target closes because the last request told it to. */
+  #obeysQuit(session: Session): boolean {
+    const { outstanding } = session;
+    const opcode = outstanding.opcode[outstanding.slot(outstanding.length - 1)];
+    return opcode === Opcode.quit || opcode === Opcode.quitq;
+  }
+
+  #loseOutstanding(session: Session, how: Result): void {
+    if (session.stat !== undefined) this.#statEnd(session);
+    const { outstanding } = session;
+    // A QUIT flushes the replies before it: whatever was silent until then, was.
+    const proven = outstanding.length > 0 && how === Result.closed && this.#obeysQuit(session);
+    while (outstanding.length > 0) {
+      const slot = outstanding.slot(0);
+      const handle = outstanding.row[slot]!;
+      if (handle < 0) {
+        this.#pop(session);
+        continue;
+      }
+      const page = this.#page(handle);
+      const row = rowOf(handle);
+      const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
+      const silent = quiet && proven;
+      page.results.result[row] = silent ? Result.silent : quiet ? Result.indeterminate : how;
+      if (silent) page.results.answeredNs[row] = this.#now - this.#startNs;
+      this.#complete(session, page, row);
+    }
+    this.#quietTails.delete(session);
+  }
+
+  #incident(session: Session, note: string): void {
+    this.#end.incidentCount++;
+    if (this.#end.incidents.length < MAX_NOTES)
+      this.#end.incidents.push({
+        connection: session.connection.id,
+        target: session.target.index,
+        atNs: this.#now - this.#startNs,
+        note,
+      });
+  }
+
+  #down(target: TargetState): void {
+    target.downUntilNs = this.#now + Math.min(BACK_OFF_NS * 2 ** target.failures, MAX_BACK_OFF_NS);
+    if (target.failures < 10) target.failures++;
+  }
+
+  #check(): void {
+    for (const session of this.#quietTails) if (session.fenceDueNs <= this.#now) this.#fence(session);
+    for (const session of this.#open) {
+      if (session.state === SocketState.connecting) {
+        if (this.#now - session.connectingSinceNs > this.#timeoutNs) {
+          this.#down(session.target);
+          session.drop(new Error(`no connection within ${this.#options.timeoutMs} ms`));
+        }
+      } else if (session.outstanding.length > 0) this.#checkTimeout(session);
+      else if (session.rowsLeft === 0) this.#maybeClose(session);
+    }
+  }
+
+  #checkTimeout(session: Session): void {
+    const { outstanding, target } = session;
+    const handle = outstanding.row[outstanding.slot(0)]!;
+    const sentNs =
+      handle === FENCE
+        ? session.fenceSentNs
+        : this.#startNs + this.#page(handle).results.sentNs[rowOf(handle)]!;
+    if (this.#now - sentNs <= this.#timeoutNs) return;
+    // Nothing from the target since, on any connection: it is not this connection that is slow.
+    if (target.lastAnswerNs < sentNs) this.#down(target);
+    this.#loseOutstanding(session, Result.unanswered);
+    session.drop(new Error(`no answer within ${this.#options.timeoutMs} ms`));
+  }
+
+  /** All rows of the connection are complete: it closes when it did. */
+  #maybeClose(session: Session): void {
+    if (session.outstanding.length > 0 || session.state !== SocketState.open) return;
+    const { closeNs } = session.connection;
+    if (this.#paced && (closeNs === NEVER || this.#startNs + closeNs / this.#speed > this.#now)) return;
+    session.finished = true;
+    this.#open.delete(session);
+    session.close();
+  }
+
+  #abort(): void {
+    if (this.#aborted) return;
+    this.#aborted = true;
+    this.#end.aborted = 'interrupted';
+    this.#now = this.#clock.nowNs();
+    // Everything loaded is due at once, and skipped.
+    for (const session of this.#sessions) {
+      if (session === undefined) continue;
+      for (let handle = session.first, n = 0; handle !== NONE; n++) {
+        if (n >= session.armed) session.armed++;
+        handle = this.#page(handle).next[rowOf(handle)]!;
+      }
+      this.#touch(session);
+    }
+    this.#cursorPage = this.#window.length;
+    this.#cursorRow = 0;
+    this.#room?.();
+    this.#flush();
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.#abort();
+  }
+
+  /** Hands on the results of complete pages, makes room for more, and ends when there is no more. */
+  #settle(): void {
+    const window = this.#window;
+    let page = window[0];
+    while (page !== undefined && page.left === 0 && this.#cursorPage > 0) {
+      window.shift();
+      this.#cursorPage--;
+      this.#loadedRows -= page.batch.count;
+      this.#loadedBytes -= page.batch.heapLength;
+      if (this.#failure === undefined) {
+        try {
+          this.#options.sink.append(page.results);
+        } catch (error) {
+          this.#failure = error as Error;
+        }
+      }
+      this.#freePages.push(page);
+      page = window[0];
+    }
+    if (!this.#isFull() || this.#aborted) {
+      const room = this.#room;
+      this.#room = undefined;
+      room?.();
+    }
+    if (this.#allLoaded && window.length === 0) {
+      const resolve = this.#resolve;
+      this.#resolve = undefined;
+      resolve?.();
+    }
+  }
+}
+
+function rowOf(handle: number): number {
+  return handle % PAGE_ROWS;
+}
+
+function isRefusal(error: Error | undefined): boolean {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  return code === 'ECONNREFUSED' || code === 'EHOSTUNREACH' || code === 'ENETUNREACH' || code === 'ENOTFOUND';
+}
+
+/** Below this a loop is faster than a call into native code. */
+const SHORT = 24;
+
+function copy(from: Buffer, at: number, to: Buffer, start: number, length: number): void {
+  if (length > SHORT) from.copy(to, start, at, at + length);
+  else for (let i = 0; i < length; i++) to[start + i] = from[at + i]!;
+}

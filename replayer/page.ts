@@ -1,0 +1,76 @@
+// A page: one batch of the trace while it is replayed, with the results of its rows and what each row waits for.
+// A row anywhere in the window is named by a handle: the page's slot and the row's number in one double.
+
+import { NEVER, type Batch } from '../trace/batch.ts';
+import { Result, ResultBatch } from '../trace/results.ts';
+import type { KeyQueue } from './order.ts';
+import type { Session } from './session.ts';
+
+/** Rows of a page, at most: what a handle can name. */
+export const PAGE_ROWS = 0x1000000;
+
+/** No handle. */
+export const NONE = -1;
+
+export class Page {
+  readonly slot: number;
+  batch!: Batch;
+  readonly results = new ResultBatch(1024);
+  /** Rows that are not complete. */
+  left = 0;
+  /** Handle of the next row of the same connection. */
+  next = new Float64Array(0);
+  /** How many exchanges of the connection must be complete before this one is sent. */
+  connectionRequired = new Uint32Array(0);
+  /** Likewise of the key, in the order of their ranks. */
+  keyRequired = new Uint32Array(0);
+  keyNode = new Int32Array(0);
+  keys: (KeyQueue<Session> | undefined)[] = [];
+
+  constructor(slot: number) {
+    this.slot = slot;
+  }
+
+  /** Takes a batch: nothing is sent yet. */
+  begin(batch: Batch): void {
+    const { count } = batch;
+    this.batch = batch;
+    this.left = count;
+    if (this.next.length < count) {
+      const capacity = Math.max(count, 1024);
+      this.next = new Float64Array(capacity);
+      this.connectionRequired = new Uint32Array(capacity);
+      this.keyRequired = new Uint32Array(capacity);
+      this.keyNode = new Int32Array(capacity);
+    }
+    this.keys.length = count;
+    this.keys.fill(undefined);
+    const { results } = this;
+    results.clear();
+    results.reserve(count);
+    results.count = count;
+    results.firstIndex = batch.firstIndex;
+    results.result.fill(Result.skipped, 0, count);
+    for (const column of [
+      results.reason,
+      results.agrees,
+      results.target,
+      results.frames,
+      results.status,
+      results.casHigh,
+      results.casLow,
+      results.extrasLength,
+      results.keyLength,
+      results.valueLength,
+    ])
+      column.fill(0, 0, count);
+    results.intendedNs.fill(NEVER, 0, count);
+    results.sentNs.fill(NEVER, 0, count);
+    results.answeredNs.fill(NEVER, 0, count);
+    results.blockedNs.fill(0, 0, count);
+  }
+
+  handle(row: number): number {
+    return this.slot * PAGE_ROWS + row;
+  }
+}

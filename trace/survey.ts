@@ -1,0 +1,251 @@
+// One pass over a trace before it is replayed or judged: its servers and connections, the CAS tokens that its requests
+// name, and the keys that it shows to have been present before its first exchange, with their values.
+
+import { opcodeInfo, type Family } from '../protocol/opcode.ts';
+import { uint32 } from '../protocol/header.ts';
+import { Status } from '../protocol/status.ts';
+import { Outcome, RowFlag, type Batch, type Connection } from './batch.ts';
+import { tokenOf } from './token.ts';
+
+/** Bytes of values kept for prefill; keys that come after are present with a placeholder. */
+const MAX_VALUE_BYTES = 512 * 1024 * 1024;
+
+/** A key that the recorded server had before the first exchange on it. */
+export interface PresentKey {
+  /** Number of the server, in the order of first sight. */
+  server: number;
+  /** latin1 */
+  key: string;
+  value: Buffer;
+  flags: number;
+  /** The trace shows that the key was there, and not what it held: `value` stands in for it. */
+  placeholder: boolean;
+}
+
+export interface SurveyedConnection extends Connection {
+  /** Number of its server, in the order of first sight. */
+  serverIndex: number;
+  exchanges: number;
+}
+
+export interface Survey {
+  exchanges: number;
+  /** By number, in the order of first sight. */
+  servers: string[];
+  /** By id. */
+  connections: SurveyedConnection[];
+  present: PresentKey[];
+  /** By server: the tokens that requests name. */
+  tokens: Set<number>[];
+  /** Time of the last event, ns since the trace's start. */
+  lastNs: number;
+}
+
+/** Reads the whole trace. @throws TraceError CHECKSUM, BROKEN */
+export async function surveyTrace(
+  batches: AsyncIterable<Batch>,
+  onProgress?: (rows: number) => void,
+): Promise<Survey> {
+  const survey: Survey = { exchanges: 0, servers: [], connections: [], present: [], tokens: [], lastNs: 0 };
+  const servers = new Map<string, number>();
+  const keys = new Map<string, KeyHistory>();
+  let valueBytes = 0;
+  for await (const batch of batches) {
+    for (const connection of batch.connections) {
+      let serverIndex = servers.get(connection.server);
+      if (serverIndex === undefined) {
+        serverIndex = servers.size;
+        servers.set(connection.server, serverIndex);
+        survey.servers.push(connection.server);
+        survey.tokens.push(new Set());
+      }
+      const exchanges = survey.connections[connection.id]?.exchanges ?? 0;
+      survey.connections[connection.id] = { ...connection, serverIndex, exchanges };
+    }
+    // Few keys are undecided after the first batches: by number in the batch, true where nothing is left to learn.
+    const settled = new Uint8Array(batch.keyCount * Math.max(1, survey.servers.length));
+    for (let row = 0; row < batch.count; row++) {
+      const connection = survey.connections[batch.connection[row]!];
+      if (connection === undefined) continue;
+      connection.exchanges++;
+      survey.lastNs = Math.max(survey.lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
+      if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0)
+        survey.tokens[connection.serverIndex]!.add(tokenOf(batch.casHigh[row]!, batch.casLow[row]!));
+      if (batch.keyLength[row] === 0) continue;
+      const place = batch.keyId[row]! * survey.servers.length + connection.serverIndex;
+      if (settled[place] === 1) continue;
+      const name = `${connection.serverIndex} ${batch.heap.toString('latin1', batch.keyAt[row], batch.keyAt[row]! + batch.keyLength[row]!)}`;
+      let history = keys.get(name);
+      if (history === undefined) keys.set(name, (history = new KeyHistory()));
+      if (history.settled && history.watchedUntilNs < 0) {
+        settled[place] = 1;
+        continue;
+      }
+      if (history.watchedUntilNs >= 0) history.watch(batch, row);
+      else {
+        history.learn(batch, row, valueBytes < MAX_VALUE_BYTES);
+        valueBytes += history.value?.length ?? 0;
+      }
+      if (history.settled && history.watchedUntilNs < 0) settled[place] = 1;
+    }
+    survey.exchanges += batch.count;
+    onProgress?.(survey.exchanges);
+  }
+  for (const [name, history] of keys) {
+    if (!history.present) continue;
+    const space = name.indexOf(' ');
+    survey.present.push({
+      server: Number(name.slice(0, space)),
+      key: name.slice(space + 1),
+      value: history.value ?? Buffer.from('0'),
+      flags: history.flags,
+      placeholder: history.value === undefined,
+    });
+  }
+  // Ids are dense, unless the trace is damaged.
+  survey.connections = Array.from(
+    survey.connections,
+    (connection, id) => connection ?? unknownConnection(id),
+  );
+  return survey;
+}
+
+function unknownConnection(id: number): SurveyedConnection {
+  return {
+    id,
+    client: 'unknown',
+    server: 'unknown',
+    tenant: '',
+    openNs: -1,
+    closeNs: -1,
+    end: 0,
+    serverIndex: 0,
+    exchanges: 0,
+  };
+}
+
+const empty = Buffer.alloc(0);
+
+/** What the exchanges of one key, in the order of their requests, reveal of its state before the first of them. */
+class KeyHistory {
+  present = false;
+  value: Buffer | undefined;
+  flags = 0;
+  settled = false;
+  /** End of the hit that revealed the value, ns: until then a store of the same value may be where it came from. */
+  watchedUntilNs = -1;
+  /** Appended and prepended before the value was seen. */
+  #before: Buffer[] = [];
+  #after: Buffer[] = [];
+  #concatenated = false;
+
+  /** A later request on a key whose value a hit revealed: does it overlap the hit, and store that very value? */
+  watch(batch: Batch, row: number): void {
+    if (batch.requestNs[row]! > this.watchedUntilNs) this.watchedUntilNs = -1;
+    else if (this.value !== undefined && batch.valueLength[row]! > 0 && this.value.equals(batch.value(row))) {
+      this.watchedUntilNs = -1;
+      this.present = false;
+      this.value = undefined;
+    }
+  }
+
+  learn(batch: Batch, row: number, keepValue: boolean): void {
+    const info = opcodeInfo(batch.opcode[row]!);
+    if (info === undefined) return;
+    const outcome = batch.outcome[row]!;
+    if (outcome === Outcome.gap || outcome === Outcome.indeterminate || outcome === Outcome.unanswered) {
+      // A change of unknown success: what follows says nothing about the beginning.
+      if (info.mutates && info.family !== 'touch' && info.family !== 'gat') this.settled = true;
+      return;
+    }
+    if ((batch.flags[row]! & RowFlag.ambiguous) !== 0) return;
+    const answered = outcome === Outcome.answered;
+    const ok = answered ? batch.status[row] === Status.ok : info.family !== 'get' && info.family !== 'gat';
+    this.#family(info.family, batch, row, answered, ok, keepValue);
+  }
+
+  #family(
+    family: Family,
+    batch: Batch,
+    row: number,
+    answered: boolean,
+    ok: boolean,
+    keepValue: boolean,
+  ): void {
+    const status = answered ? batch.status[row]! : Status.ok;
+    switch (family) {
+      case 'get':
+      case 'gat':
+        if (ok) this.#hit(batch, row, keepValue);
+        else this.settled = true;
+        return;
+      case 'touch':
+        if (ok) this.present = true;
+        else this.settled = true;
+        return;
+      case 'add':
+        if (status === Status.exists) this.present = true;
+        else this.settled = true;
+        return;
+      case 'set':
+        if (status === Status.exists) this.present = true;
+        this.settled = true;
+        return;
+      case 'replace':
+      case 'delete':
+        if (ok || status === Status.exists) this.present = true;
+        this.settled = true;
+        return;
+      case 'append':
+      case 'prepend':
+        if (!ok) {
+          this.settled = true;
+          return;
+        }
+        this.present = true;
+        this.#concatenated = true;
+        if (family === 'append') this.#after.push(Buffer.from(batch.value(row)));
+        else this.#before.unshift(Buffer.from(batch.value(row)));
+        return;
+      case 'incr':
+      case 'decr':
+        this.#counter(family, batch, row, answered, ok);
+        return;
+      default:
+    }
+  }
+
+  #hit(batch: Batch, row: number, keepValue: boolean): void {
+    this.settled = true;
+    this.present = true;
+    if (!keepValue) return;
+    const before = this.#concatenated ? Buffer.concat(this.#before) : empty;
+    const after = this.#concatenated ? Buffer.concat(this.#after) : empty;
+    const value = batch.answerValue(row);
+    const end = value.length - after.length;
+    if (before.length > end) return;
+    if (!value.subarray(0, before.length).equals(before) || !value.subarray(end).equals(after)) return;
+    this.value = Buffer.from(value.subarray(before.length, end));
+    this.watchedUntilNs = batch.answerNs[row]!;
+    this.flags = batch.answerExtrasLength[row]! >= 4 ? uint32(batch.heap, batch.answerExtrasAt[row]!) : 0;
+  }
+
+  #counter(family: 'incr' | 'decr', batch: Batch, row: number, answered: boolean, ok: boolean): void {
+    this.settled = true;
+    if (!ok || !answered || batch.answerValueLength[row] !== 8 || batch.extrasLength[row] !== 20) {
+      if (answered && (batch.status[row] === Status.nonNumeric || batch.status[row] === Status.exists))
+        this.present = true;
+      return;
+    }
+    const extras = batch.extras(row);
+    const delta = extras.readBigUInt64BE(0);
+    const initial = extras.readBigUInt64BE(8);
+    const creates = extras.readUInt32BE(16) !== 0xffffffff;
+    const result = batch.answerValue(row).readBigUInt64BE(0);
+    if (creates && result === initial) return;
+    this.present = true;
+    const before =
+      family === 'incr' ? BigInt.asUintN(64, result - delta) : BigInt.asUintN(64, result + delta);
+    this.value = Buffer.from(before.toString());
+  }
+}
