@@ -10,9 +10,10 @@ import { catCommand } from './cat.ts';
 import { CliError, Verdict } from './error.ts';
 import { infoCommand } from './info.ts';
 import { recordCommand } from './record.ts';
+import { diffCommand, replayCommand } from './replay.ts';
 import { serveCommand } from './serve.ts';
 
-const commands = [recordCommand, infoCommand, catCommand, serveCommand];
+const commands = [recordCommand, infoCommand, catCommand, replayCommand, diffCommand, serveCommand];
 
 const examples = `
 Exit codes:

@@ -327,7 +327,7 @@ class Judgement {
         expected:
           recorded === undefined
             ? { outcome: outcomeNames[batch.outcome[row] as Outcome] }
-            : describe(recorded),
+            : describe(recorded, batch.opcode[row]!),
         actual:
           replayed === undefined
             ? {
@@ -336,7 +336,7 @@ class Judgement {
                     ? skipReasonNames[reason as SkipReason]
                     : resultNames[result as Result],
               }
-            : describe(replayed),
+            : describe(replayed, batch.opcode[row]!),
         why: verdict.why,
       };
     });
@@ -407,7 +407,7 @@ class Judgement {
       opcode: opcodeName(opcode),
       key,
       atSeconds: seconds(fromNs),
-      ...contrast(recorded, replayed),
+      ...contrast(recorded, replayed, opcode),
       why,
     };
   }
@@ -476,18 +476,29 @@ function copied({ status, silent, extras, key, value }: Answer): CopiedAnswer {
 /** Bytes of a value shown in an example. */
 const SHOWN_BYTES = 64;
 
-function describe({ status, silent, extras, value }: CopiedAnswer | Answer): Record<string, unknown> {
-  return {
-    status: statusLabel(status),
-    ...(silent ? { silent: true } : {}),
-    ...(extras.length === 4 ? { flags: extras.readUInt32BE(0) } : {}),
-    ...(value.length > 0 && status === Status.ok ? { bytes: value.length, value: shown(value, 0) } : {}),
-  };
+function isCounter(opcode: number): boolean {
+  const family = opcodeInfo(opcode)?.family;
+  return family === 'incr' || family === 'decr';
+}
+
+function describe(answer: CopiedAnswer | Answer, opcode: number): Record<string, unknown> {
+  const { status, silent, extras, value } = answer;
+  const told: Record<string, unknown> = { status: statusLabel(status) };
+  if (silent) told['silent'] = true;
+  if (extras.length === 4) told['flags'] = extras.readUInt32BE(0);
+  if (value.length === 0 || status !== Status.ok) return told;
+  if (isCounter(opcode) && value.length === 8) return { ...told, value: value.readBigUInt64BE(0).toString() };
+  return { ...told, bytes: value.length, value: shown(value, 0) };
 }
 
 /** Both sides; of long values the stretch around the first difference. */
-function contrast(expected: CopiedAnswer, actual: CopiedAnswer): Pick<Example, 'expected' | 'actual'> {
-  const sides = { expected: describe(expected), actual: describe(actual) };
+function contrast(
+  expected: CopiedAnswer,
+  actual: CopiedAnswer,
+  opcode: number,
+): Pick<Example, 'expected' | 'actual'> {
+  const sides = { expected: describe(expected, opcode), actual: describe(actual, opcode) };
+  if (isCounter(opcode)) return sides;
   if (sides.expected['value'] === undefined || sides.actual['value'] === undefined) return sides;
   let at = 0;
   while (at < expected.value.length && expected.value[at] === actual.value[at]) at++;
@@ -503,7 +514,6 @@ function contrast(expected: CopiedAnswer, actual: CopiedAnswer): Pick<Example, '
 }
 
 function shown(value: Buffer, from: number): string {
-  // Counters of INCR and DECR come as eight bytes, and are read as numbers.
   const part = value.subarray(from, from + SHOWN_BYTES).toString('latin1');
   return `${from > 0 ? '…' : ''}${part}${from + SHOWN_BYTES < value.length ? '…' : ''}`;
 }

@@ -1,19 +1,23 @@
 // What can be said of one exchange, and the tally of it over a replay: counts by class and kind, with the first few
 // examples of each.
 
-export type DriftKind = 'lost' | 'found' | 'raced' | 'temporal' | 'capacity' | 'unexplained';
-export type ViolationKind =
-  | 'wrong-value'
-  | 'stale-value'
-  | 'wrong-flags'
-  | 'wrong-key'
-  | 'wrong-status'
-  | 'counter'
-  | 'unanswered'
-  | 'closed'
-  | 'malformed'
-  | 'orphan';
-export type UntestableKind = 'gap' | 'unrecorded' | 'ambiguous' | 'unproven';
+export const drifts = ['lost', 'found', 'raced', 'temporal', 'capacity', 'unexplained'] as const;
+export type DriftKind = (typeof drifts)[number];
+export const violations = [
+  'wrong-value',
+  'stale-value',
+  'wrong-flags',
+  'wrong-key',
+  'wrong-status',
+  'counter',
+  'unanswered',
+  'closed',
+  'malformed',
+  'orphan',
+] as const;
+export type ViolationKind = (typeof violations)[number];
+export const untestables = ['gap', 'unrecorded', 'ambiguous', 'unproven'] as const;
+export type UntestableKind = (typeof untestables)[number];
 
 /** Why an exchange is no match. */
 export type Verdict =

@@ -378,6 +378,7 @@ export class Engine implements SessionEvents {
 
   #pump(session: Session): void {
     const { target, outstanding } = session;
+    this.#now = this.#clock.nowNs();
     while (session.armed > 0) {
       if (this.#aborted) {
         this.#skip(session, SkipReason.aborted);
@@ -770,16 +771,13 @@ export class Engine implements SessionEvents {
 
   // ---- Trouble, and the end.
 
-  lost(session: Session, error: Error | undefined): void {
+  lost(session: Session, error: Error | undefined, wasOpen: boolean): void {
     this.#now = this.#clock.nowNs();
     this.#open.delete(session);
-    const { target } = session;
-    const neverOpened =
-      session.connectingSinceNs > 0 && session.outstanding.length === 0 && error !== undefined;
     if (error !== undefined) this.#incident(session, error.message);
     else if (session.outstanding.length > 0 && !this.#obeysQuit(session))
       this.#incident(session, 'closed by the target');
-    if (neverOpened && isRefusal(error)) this.#down(target);
+    if (!wasOpen) this.#down(session.target);
     this.#loseOutstanding(session, Result.closed);
     // What is due goes to a new connection, or is skipped while the target is down.
     if (session.armed > 0) this.#touch(session);
@@ -836,10 +834,8 @@ export class Engine implements SessionEvents {
     for (const session of this.#quietTails) if (session.fenceDueNs <= this.#now) this.#fence(session);
     for (const session of this.#open) {
       if (session.state === SocketState.connecting) {
-        if (this.#now - session.connectingSinceNs > this.#timeoutNs) {
-          this.#down(session.target);
+        if (this.#now - session.connectingSinceNs > this.#timeoutNs)
           session.drop(new Error(`no connection within ${this.#options.timeoutMs} ms`));
-        }
       } else if (session.outstanding.length > 0) this.#checkTimeout(session);
       else if (session.rowsLeft === 0) this.#maybeClose(session);
     }
@@ -928,11 +924,6 @@ export class Engine implements SessionEvents {
 
 function rowOf(handle: number): number {
   return handle % PAGE_ROWS;
-}
-
-function isRefusal(error: Error | undefined): boolean {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  return code === 'ECONNREFUSED' || code === 'EHOSTUNREACH' || code === 'ENETUNREACH' || code === 'ENOTFOUND';
 }
 
 /** Below this a loop is faster than a call into native code. */

@@ -38,7 +38,7 @@ export interface SessionEvents {
   readEnd(session: Session): void;
   drained(session: Session): void;
   /** The socket is gone; not called after close(). */
-  lost(session: Session, error: Error | undefined): void;
+  lost(session: Session, error: Error | undefined, wasOpen: boolean): void;
 }
 
 /** All sockets read into this: what comes is handled before the next read. */
@@ -183,10 +183,11 @@ export class Session {
 
   #drop(error: Error | undefined): void {
     const { socket } = this;
+    const wasOpen = this.state === SocketState.open;
     this.socket = undefined;
     this.state = SocketState.closed;
     socket?.on('error', () => undefined);
     socket?.destroy();
-    this.#events.lost(this, error);
+    this.#events.lost(this, error, wasOpen);
   }
 }

@@ -1,0 +1,283 @@
+// `memtape replay` and `memtape diff`: a verdict on a target, from a trace and what the target answers.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import pc from 'picocolors';
+import { diff } from '../diff/diff.ts';
+import { startCluster, type Cluster } from '../fixtures/cluster.ts';
+import { permissions, type Permission } from '../replayer/gate.ts';
+import { replay } from '../replayer/replay.ts';
+import type { RouteName } from '../replayer/target.ts';
+import { exitCodes, makeReport, type Report } from '../report/report.ts';
+import { renderText, type Palette } from '../report/text.ts';
+import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import type { Survey } from '../trace/survey.ts';
+import { CliError, Verdict } from './error.ts';
+import { Progress } from './progress.ts';
+import { onInterrupt } from './signal.ts';
+import { plural } from './text.ts';
+import { parseCount, parseDuration } from './units.ts';
+
+interface ReportOptions {
+  threshold: Threshold[];
+  json?: string;
+  examples: number;
+  quiet?: true;
+}
+
+interface ReplayCommandOptions extends ReportOptions {
+  target?: string[];
+  route?: RouteName;
+  speed: number | 'max';
+  order: 'key' | 'connection' | 'none';
+  prefill: 'auto' | 'none';
+  timeout: number;
+  pipeline?: number;
+  allow: Permission[];
+  results?: string;
+}
+
+const replayExamples = `
+Examples:
+  memtape replay capture.tape                                  against an embedded server: try a trace anywhere
+  memtape replay capture.tape --target staging:11211
+  memtape replay capture.tape --target staging:11211 --speed 10 --results run.results
+  memtape replay capture.tape --target a:11211,b:11211 --route index --speed max
+  memtape replay capture.tape --target staging:11211 --threshold 'violations == 0' --threshold 'drift.lost < 0.5%' --json report.json`;
+
+const diffExamples = `
+Examples:
+  memtape diff capture.tape run.results
+  memtape diff capture.tape run.results --threshold 'drift.lost < 0.5%' --json -`;
+
+export function replayCommand(): Command {
+  const command = new Command('replay')
+    .description('Replay a trace against a target, and judge the answers.')
+    .argument('<trace>', 'a trace')
+    .option('--target <host:port,…>', 'where requests go; an embedded server if absent', parseTargets)
+    .addOption(
+      new Option(
+        '--route <route>',
+        'from recorded servers to targets; default: single for one target, else index',
+      ).choices(['single', 'index']),
+    )
+    .option('--speed <n|max>', 'times the recorded speed', parseSpeed, 1)
+    .addOption(
+      new Option('--order <order>', 'what a request waits for')
+        .choices(['key', 'connection', 'none'])
+        .default('key'),
+    )
+    .addOption(
+      new Option('--prefill <mode>', 'set what the trace shows to have been there')
+        .choices(['auto', 'none'])
+        .default('auto'),
+    )
+    .option('--timeout <time>', 'how long an answer is waited for', parseDuration, 1000)
+    .option(
+      '--pipeline <n>',
+      'outstanding requests a connection at most, when faster than recorded (default: 64)',
+      (text) => parseCount(text),
+    )
+    .option(
+      '--allow <what>',
+      `do what is refused otherwise: ${permissions.join(', ')} (repeatable)`,
+      addPermission,
+      [],
+    )
+    .option('--results <file>', 'keep what the replay saw');
+  return reportOptions(command)
+    .addHelpText('after', replayExamples)
+    .action(async (trace: string, options: ReplayCommandOptions) => runReplay(trace, options));
+}
+
+export function diffCommand(): Command {
+  const command = new Command('diff')
+    .description('Judge a replay again, from its results file.')
+    .argument('<trace>', 'the trace that was replayed')
+    .argument('<results>', 'what the replay saw (replay --results)');
+  return reportOptions(command)
+    .addHelpText('after', diffExamples)
+    .action(async (trace: string, results: string, options: ReportOptions) => {
+      const report = await judge(trace, results, options, undefined);
+      print(report, options);
+      throw new Verdict(exitCodes[report.verdict]);
+    });
+}
+
+function reportOptions(command: Command): Command {
+  return command
+    .option(
+      '--threshold <expr>',
+      'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0)',
+      addThreshold,
+      [],
+    )
+    .option('--json <file>', 'write the report as JSON; - for standard output')
+    .option('--examples <n>', 'examples of each finding in the report', (text) => parseCount(text, 0), 10)
+    .option('--quiet', 'no progress');
+}
+
+async function runReplay(trace: string, options: ReplayCommandOptions): Promise<void> {
+  const folder = options.results === undefined ? mkdtempSync(join(tmpdir(), 'memtape-')) : undefined;
+  const results = options.results ?? join(folder!, 'results');
+  const interrupt = onInterrupt();
+  let cluster: Cluster | undefined;
+  try {
+    let { target } = options;
+    if (target === undefined) {
+      const servers = await serverCount(trace);
+      cluster = await startCluster({ backends: options.route === 'index' ? servers : 1, memoryBytes: 1e9 });
+      target = [...cluster.addresses];
+      if (options.quiet !== true)
+        process.stderr.write(`no --target: an embedded server answers on ${target.join(', ')}\n`);
+    }
+    const survey = await withProgress(trace, results, target, options, interrupt.signal);
+    const report = await judge(trace, results, options, survey);
+    print(report, options);
+    throw new Verdict(interrupt.signal.aborted ? 130 : exitCodes[report.verdict]);
+  } finally {
+    interrupt.ignore();
+    await cluster?.stop();
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function withProgress(
+  trace: string,
+  results: string,
+  targets: readonly string[],
+  options: ReplayCommandOptions,
+  signal: AbortSignal,
+): Promise<Survey> {
+  const quiet = options.quiet === true;
+  let reading: Progress | undefined;
+  let replaying: Progress | undefined;
+  try {
+    const { survey } = await replay({
+      trace,
+      results,
+      targets,
+      speed: options.speed,
+      order: options.order,
+      prefill: options.prefill,
+      timeoutMs: options.timeout,
+      allow: new Set(options.allow),
+      signal,
+      ...(options.route === undefined ? {} : { route: options.route }),
+      ...(options.pipeline === undefined ? {} : { pipeline: options.pipeline }),
+      onProgress: ({ phase, total, done, sent, differ }) => {
+        if (phase === 'reading') {
+          reading ??= new Progress(total, { label: 'reading', unit: 'exchanges', quiet });
+          reading.update(done, done);
+          return;
+        }
+        reading?.stop();
+        reading = undefined;
+        replaying ??= new Progress(total, { label: 'replaying', unit: 'requests', quiet });
+        replaying.update(done, sent, `${plural(differ, 'answer')} not as recorded`);
+      },
+    });
+    return survey;
+  } finally {
+    reading?.stop();
+    replaying?.stop();
+  }
+}
+
+async function serverCount(path: string): Promise<number> {
+  const trace = await TraceReader.open(path);
+  try {
+    const servers = new Set<string>();
+    for await (const batch of trace.batches())
+      for (const { server } of batch.connections) servers.add(server);
+    return Math.max(1, servers.size);
+  } finally {
+    await trace.close();
+  }
+}
+
+async function judge(
+  tracePath: string,
+  resultsPath: string,
+  options: ReportOptions,
+  survey: Survey | undefined,
+): Promise<Report> {
+  const trace = await TraceReader.open(tracePath);
+  try {
+    const results = await ResultsReader.open(resultsPath);
+    const quiet = options.quiet === true;
+    const progress = new Progress(trace.exchangeCount, { label: 'judging', unit: 'exchanges', quiet });
+    try {
+      if (survey === undefined && (await hashFile(tracePath)) !== results.meta.trace)
+        throw new CliError(`${resultsPath} was made from another trace than ${tracePath}`, 2);
+      const judged = await diff(trace, results, {
+        examples: options.examples,
+        onProgress: (done) => progress.update(done, done),
+        ...(survey === undefined ? {} : { survey }),
+      });
+      const thresholds =
+        options.threshold.length > 0 ? options.threshold : [parseThreshold('violations == 0')];
+      return makeReport({ diff: judged, meta: results.meta, end: results.end, thresholds });
+    } finally {
+      progress.stop();
+      await results.close();
+    }
+  } finally {
+    await trace.close();
+  }
+}
+
+function print(report: Report, options: ReportOptions): void {
+  const json = `${JSON.stringify(report, null, 2)}\n`;
+  if (options.json === '-') {
+    process.stdout.write(json);
+    return;
+  }
+  if (options.json !== undefined) {
+    try {
+      writeFileSync(options.json, json);
+    } catch (cause) {
+      throw new CliError(`cannot write the report to ${options.json}: ${(cause as Error).message}`, 2, {
+        cause,
+      });
+    }
+  }
+  process.stdout.write(renderText(report, palette));
+}
+
+/** The colours of reports, where the terminal has any. */
+export const palette: Palette = {
+  good: (text) => pc.bold(pc.green(text)),
+  bad: (text) => pc.bold(pc.red(text)),
+  warn: pc.yellow,
+  dim: pc.dim,
+  strong: pc.bold,
+};
+
+function parseTargets(text: string): string[] {
+  return text.split(',').map((part) => part.trim());
+}
+
+function parseSpeed(text: string): number | 'max' {
+  if (text === 'max') return 'max';
+  const speed = Number(text.replace(/[x×]$/, ''));
+  if (Number.isFinite(speed) && speed > 0) return speed;
+  throw new InvalidArgumentError('expected a number above 0, or max');
+}
+
+function addThreshold(text: string, before: Threshold[]): Threshold[] {
+  try {
+    return [...before, parseThreshold(text)];
+  } catch (cause) {
+    throw new InvalidArgumentError((cause as Error).message);
+  }
+}
+
+function addPermission(text: string, before: Permission[]): Permission[] {
+  const permission = permissions.find((known) => known === text);
+  if (permission === undefined) throw new InvalidArgumentError(`expected one of ${permissions.join(', ')}`);
+  return [...before, permission];
+}

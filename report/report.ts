@@ -1,0 +1,204 @@
+// The report of a replay as JSON: what `--json` writes, and what every other rendering is made from.
+
+import type { Histogram } from 'hdr-histogram-js';
+import type { Diff } from '../diff/diff.ts';
+import type { Finding } from '../diff/verdict.ts';
+import { NEVER } from '../trace/batch.ts';
+import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import { version } from '../trace/version.ts';
+import { evaluate, type EvaluatedThreshold, type Threshold } from './threshold.ts';
+
+export type ReportVerdict = 'pass' | 'fail' | 'insufficient' | 'invalid' | 'aborted';
+
+/** All in microseconds; an empty object where there is no sample. */
+export type Percentiles = Partial<Record<'p50' | 'p90' | 'p99' | 'p999' | 'max', number>>;
+
+export interface ServerReport {
+  address: string;
+  exchanges: number;
+  /** null where nothing was read. */
+  hitRate: number | null;
+  recordedHitRate: number | null;
+  drift: number;
+  violations: number;
+  /** Since the replay's start; null where it never answered. */
+  lastAnswerSeconds: number | null;
+}
+
+export interface Report {
+  format: 'memtape-report/1';
+  verdict: ReportVerdict;
+  exchanges: {
+    total: number;
+    sent: number;
+    answered: number;
+    matched: number;
+    drift: number;
+    violations: number;
+    untestable: number;
+    skipped: number;
+  };
+  drift: Record<string, number>;
+  violations: Record<string, number>;
+  untestable: Record<string, number>;
+  /** By reason. */
+  skipped: Record<string, number>;
+  findings: Finding[];
+  attribution: never[];
+  servers: ServerReport[];
+  latencyMicros: {
+    fromIntended: Percentiles;
+    fromSent: Percentiles;
+    recorded: Percentiles;
+    byOperation: Record<string, Percentiles>;
+  };
+  schedule: {
+    speed: number | 'max';
+    order: string;
+    durationSeconds: number;
+    recordedSeconds: number;
+    /** Requests a second that the schedule asked for; null at `max`. */
+    targetRate: number | null;
+    achievedRate: number;
+    lagMicros: Percentiles;
+    blockedMicros: Percentiles;
+    eventLoopDelayMicros: Percentiles;
+  };
+  prefill: { keys: number; failed: number };
+  /** Trouble with connections: how many times, and the first of them. */
+  incidents: {
+    count: number;
+    examples: { connection: number; server: string; atSeconds: number; note: string }[];
+  };
+  thresholds: EvaluatedThreshold[];
+  environment: { version: string; node: string; trace: string; targets: string[] };
+}
+
+export interface ReportInput {
+  diff: Diff;
+  meta: ResultsMeta;
+  /** null: the results file was cut. */
+  end: ResultsEnd | null;
+  thresholds: readonly Threshold[];
+}
+
+const EXAMPLES = 10;
+
+export function makeReport({ diff, meta, end, thresholds }: ReportInput): Report {
+  const { counts, latency } = diff;
+  const replayedSeconds = diff.replayedNs / 1e9;
+  const recordedSeconds = diff.recordedNs / 1e9;
+  const report: Report = {
+    format: 'memtape-report/1',
+    verdict: 'pass',
+    exchanges: {
+      total: diff.total,
+      sent: diff.sent,
+      answered: diff.answered,
+      matched: diff.matched,
+      drift: sum(counts.drift),
+      violations: sum(counts.violation),
+      untestable: sum(counts.untestable),
+      skipped: diff.skipped,
+    },
+    drift: counts.drift,
+    violations: counts.violation,
+    untestable: counts.untestable,
+    skipped: diff.skips,
+    findings: diff.findings,
+    attribution: [],
+    servers: diff.targets.map((target) => ({
+      address: target.address,
+      exchanges: target.exchanges,
+      hitRate: rate(target.hits, target.reads),
+      recordedHitRate: rate(target.recordedHits, target.recordedReads),
+      drift: target.drift,
+      violations: target.violations,
+      lastAnswerSeconds: target.lastAnswerNs === NEVER ? null : round(target.lastAnswerNs / 1e9, 6),
+    })),
+    latencyMicros: {
+      fromIntended: percentiles(latency.fromIntended),
+      fromSent: percentiles(latency.fromSent),
+      recorded: percentiles(latency.recorded),
+      byOperation: Object.fromEntries(
+        Array.from(latency.byOperation, ([name, histogram]) => [name, percentiles(histogram)]),
+      ),
+    },
+    schedule: {
+      speed: meta.speed,
+      order: meta.order,
+      durationSeconds: round(replayedSeconds, 6),
+      recordedSeconds: round(recordedSeconds, 6),
+      targetRate:
+        meta.speed === 'max' || recordedSeconds === 0
+          ? null
+          : round((diff.total / recordedSeconds) * meta.speed, 1),
+      achievedRate: replayedSeconds === 0 ? 0 : round(diff.sent / replayedSeconds, 1),
+      lagMicros: percentiles(diff.lag),
+      blockedMicros: percentiles(diff.blocked),
+      eventLoopDelayMicros:
+        end === null
+          ? {}
+          : {
+              p50: round(end.eventLoopDelayNs.p50 / 1000, 1),
+              p99: round(end.eventLoopDelayNs.p99 / 1000, 1),
+              max: round(end.eventLoopDelayNs.max / 1000, 1),
+            },
+    },
+    prefill: { keys: end?.prefilled ?? 0, failed: end?.prefillFailed ?? 0 },
+    incidents: {
+      count: end?.incidentCount ?? 0,
+      examples: (end?.incidents ?? []).slice(0, EXAMPLES).map(({ connection, target, atNs, note }) => ({
+        connection,
+        server: meta.targets[target] ?? 'unknown',
+        atSeconds: round(atNs / 1e9, 6),
+        note,
+      })),
+    },
+    thresholds: [],
+    environment: { version, node: process.version, trace: `sha256:${meta.trace}`, targets: meta.targets },
+  };
+  report.thresholds = thresholds.map((threshold) => evaluate(threshold, report));
+  report.verdict = verdictOf(report, end);
+  return report;
+}
+
+function verdictOf({ thresholds, exchanges }: Report, end: ResultsEnd | null): ReportVerdict {
+  if (end === null || end.aborted !== null) return 'aborted';
+  // What was seen to fail outweighs what was not seen.
+  if (thresholds.some(({ evaluated, ok }) => evaluated && !ok)) return 'fail';
+  if (exchanges.sent === 0 || thresholds.some(({ evaluated }) => !evaluated)) return 'insufficient';
+  return 'pass';
+}
+
+/** The exit code that a verdict means; an interrupted run is 130, which its caller knows. */
+export const exitCodes: Readonly<Record<ReportVerdict, number>> = {
+  pass: 0,
+  fail: 1,
+  insufficient: 3,
+  invalid: 4,
+  aborted: 5,
+};
+
+function percentiles(histogram: Histogram): Percentiles {
+  if (histogram.totalCount === 0) return {};
+  return {
+    p50: histogram.getValueAtPercentile(50),
+    p90: histogram.getValueAtPercentile(90),
+    p99: histogram.getValueAtPercentile(99),
+    p999: histogram.getValueAtPercentile(99.9),
+    max: histogram.maxValue,
+  };
+}
+
+function sum(counts: Record<string, number>): number {
+  return Object.values(counts).reduce((total, count) => total + count, 0);
+}
+
+function rate(part: number, whole: number): number | null {
+  return whole === 0 ? null : round(part / whole, 6);
+}
+
+function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}

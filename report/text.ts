@@ -1,0 +1,167 @@
+// The report for a person at a terminal, or in a log: the verdict first, then what is behind it.
+
+import type { Example, Finding } from '../diff/verdict.ts';
+import type { EvaluatedThreshold } from './threshold.ts';
+import type { Percentiles, Report } from './report.ts';
+
+/** How words are coloured; plain where the output is no terminal. */
+export interface Palette {
+  good(text: string): string;
+  bad(text: string): string;
+  warn(text: string): string;
+  dim(text: string): string;
+  strong(text: string): string;
+}
+
+const same = (text: string): string => text;
+export const plainPalette: Palette = { good: same, bad: same, warn: same, dim: same, strong: same };
+
+const EXAMPLES_SHOWN = 3;
+const numbers = new Intl.NumberFormat('en-US');
+
+export function renderText(report: Report, palette: Palette = plainPalette): string {
+  return [
+    headline(report, palette),
+    '',
+    ...counts(report, palette),
+    '',
+    ...report.findings.flatMap((finding) => renderFinding(finding, palette)),
+    ...servers(report, palette),
+    ...timing(report),
+    ...incidents(report, palette),
+    ...(report.thresholds.length > 0
+      ? ['', ...report.thresholds.map((threshold) => renderThreshold(threshold, palette))]
+      : []),
+    '',
+  ].join('\n');
+}
+
+function headline({ verdict, exchanges, schedule }: Report, palette: Palette): string {
+  const speed = schedule.speed === 'max' ? 'max speed' : `${schedule.speed}×`;
+  const what = `${numbers.format(exchanges.sent)} requests at ${speed} in ${schedule.durationSeconds.toFixed(2)} s (${numbers.format(Math.round(schedule.achievedRate))}/s)`;
+  const words = {
+    pass: palette.good('PASS'),
+    fail: palette.bad('FAIL'),
+    insufficient: palette.warn('NOT ENOUGH EVIDENCE'),
+    invalid: palette.warn('INVALID'),
+    aborted: palette.warn('ABORTED'),
+  };
+  return `${words[verdict]}  ${what}`;
+}
+
+function counts({ exchanges, drift, violations, untestable, skipped }: Report, palette: Palette): string[] {
+  const { total, matched } = exchanges;
+  const line = (
+    name: string,
+    count: number,
+    kinds: Record<string, number>,
+    color: (text: string) => string,
+  ): string => {
+    const listed = Object.entries(kinds).map(([kind, n]) => `${kind} ${numbers.format(n)}`);
+    const text = `  ${name.padEnd(11)} ${numbers.format(count).padStart(11)} ${share(count, total).padStart(8)}`;
+    return `${count > 0 ? color(text) : text}${listed.length > 0 ? `   ${listed.join(', ')}` : ''}`;
+  };
+  return [
+    line('matched', matched, {}, same),
+    line('drift', exchanges.drift, drift, palette.warn),
+    line('violations', exchanges.violations, violations, palette.bad),
+    line('untestable', exchanges.untestable, untestable, palette.dim),
+    line('skipped', exchanges.skipped, skipped, palette.dim),
+  ];
+}
+
+function renderFinding({ class: kindClass, kind, count, examples }: Finding, palette: Palette): string[] {
+  if (kindClass === 'untestable') return [];
+  const color = kindClass === 'violation' ? palette.bad : palette.warn;
+  const shown = examples.slice(0, kindClass === 'violation' ? EXAMPLES_SHOWN : 1);
+  const head = `  ${color(`${kindClass}: ${kind}`)} ×${numbers.format(count)}`;
+  return [head, ...shown.flatMap((example) => renderExample(example, palette)), ''];
+}
+
+function renderExample(example: Example, palette: Palette): string[] {
+  const { index, connection, server, opcode, key, atSeconds, expected, actual, why } = example;
+  const where = `at ${atSeconds.toFixed(3)} s on ${server}, connection ${connection}, exchange ${index}`;
+  return [
+    `    ${palette.strong(`${opcode} ${escape(key)}`)} ${palette.dim(where)}`,
+    `      expected  ${fields(expected)}`,
+    `      got       ${fields(actual)}`,
+    `      ${why}`,
+  ];
+}
+
+function fields(side: Record<string, unknown>): string {
+  const parts = Object.entries(side).map(([name, value]) => {
+    const text = typeof value === 'string' ? escape(value) : String(value);
+    if (name === 'status' || name === 'outcome') return text;
+    return `${name} ${name === 'value' ? `"${text}"` : text}`;
+  });
+  return parts.length === 0 ? 'nothing' : parts.join(', ');
+}
+
+/** Keys and values are anybody's bytes: what a terminal would obey is shown as its code. */
+function escape(text: string): string {
+  return text.replace(/[^\x20-\x7e…]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+function servers({ servers: all }: Report, palette: Palette): string[] {
+  const width = Math.max(6, ...all.map(({ address }) => address.length));
+  return [
+    `  ${'server'.padEnd(width)}   exchanges  hit rate  recorded    drift  violations`,
+    ...all.map((server) => {
+      const line = `  ${server.address.padEnd(width)} ${numbers.format(server.exchanges).padStart(11)} ${percent(server.hitRate).padStart(9)} ${percent(server.recordedHitRate).padStart(9)} ${numbers.format(server.drift).padStart(8)} ${numbers.format(server.violations).padStart(11)}`;
+      return server.violations > 0 ? palette.bad(line) : line;
+    }),
+  ];
+}
+
+function timing({ latencyMicros, schedule }: Report): string[] {
+  const row = (name: string, of: Percentiles): string =>
+    `  ${name.padEnd(24)} ${(['p50', 'p90', 'p99', 'p999', 'max'] as const).map((point) => micros(of[point]).padStart(9)).join('')}`;
+  return [
+    '',
+    `  ${'latency'.padEnd(24)} ${['p50', 'p90', 'p99', 'p99.9', 'max'].map((name) => name.padStart(9)).join('')}`,
+    row('from the intended time', latencyMicros.fromIntended),
+    row('from the sending', latencyMicros.fromSent),
+    row('recorded', latencyMicros.recorded),
+    ...(schedule.speed === 'max'
+      ? []
+      : [
+          row('late by our own fault', schedule.lagMicros),
+          row('waited for the target', schedule.blockedMicros),
+        ]),
+  ];
+}
+
+function incidents({ incidents: all }: Report, palette: Palette): string[] {
+  if (all.count === 0) return [];
+  return [
+    '',
+    `  ${palette.warn(`connection trouble ×${numbers.format(all.count)}`)}`,
+    ...all.examples
+      .slice(0, EXAMPLES_SHOWN)
+      .map(
+        ({ atSeconds, server, connection, note }) =>
+          `    at ${atSeconds.toFixed(3)} s ${server}, connection ${connection}: ${note}`,
+      ),
+  ];
+}
+
+function renderThreshold({ expression, value, ok, evaluated }: EvaluatedThreshold, palette: Palette): string {
+  if (!evaluated) return `  ${palette.warn('no samples')}  ${expression}`;
+  const got = `(got ${Number(value!.toFixed(6))})`;
+  return ok ? `  ${palette.good('ok')}  ${expression}` : `  ${palette.bad('crossed')}  ${expression} ${got}`;
+}
+
+function share(part: number, whole: number): string {
+  return whole === 0 ? '–' : `${((part / whole) * 100).toFixed(2)}%`;
+}
+
+function percent(rate: number | null): string {
+  return rate === null ? '–' : `${(rate * 100).toFixed(1)}%`;
+}
+
+function micros(value: number | undefined): string {
+  if (value === undefined) return '–';
+  if (value < 1000) return `${Math.round(value)} µs`;
+  return value < 1e6 ? `${(value / 1000).toFixed(1)} ms` : `${(value / 1e6).toFixed(2)} s`;
+}
