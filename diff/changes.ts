@@ -27,6 +27,7 @@ export function changeOf(
   const answeredNs = results.answeredNs[resultRow]!;
   const change: Change = {
     index: batch.firstIndex + row,
+    connection: batch.connection[row]!,
     family,
     fromNs,
     toNs: answered && answeredNs !== NEVER ? answeredNs : Infinity,
@@ -91,6 +92,7 @@ export function changeOf(
 export function initialChange(value: Buffer, flags: number): Change {
   return {
     index: -1,
+    connection: -1,
     family: 'initial',
     fromNs: -Infinity,
     toNs: -Infinity,

@@ -9,6 +9,8 @@ import { unpadded } from './answer.ts';
 export interface Change {
   /** Index of the exchange; -1: before the replay. */
   index: number;
+  /** -1: before the replay. */
+  connection: number;
   family: Family | 'initial';
   /** ns since the replay's start. */
   fromNs: number;
@@ -113,6 +115,12 @@ export class KeyHistory {
         change.family !== 'touch' &&
         ((change.fromNs <= of.toNs && change.toNs >= of.fromNs) ||
           (change.recordedFromNs <= of.recordedToNs && change.recordedToNs >= of.recordedFromNs)),
+    );
+  }
+
+  hasOtherWriters(connection: number): boolean {
+    return this.#changes.some(
+      (change) => change.index >= 0 && change.connection !== connection && change.family !== 'touch',
     );
   }
 

@@ -14,7 +14,7 @@ import {
   statusAt,
   uint32,
 } from '../protocol/header.ts';
-import { Opcode, isQuiet } from '../protocol/opcode.ts';
+import { Opcode, isQuiet, mutates } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import type { ResultsEnd } from '../trace/meta.ts';
@@ -111,7 +111,9 @@ export class Engine implements SessionEvents {
   #room: (() => void) | undefined;
 
   readonly #keys: KeyOrder<Session>;
+  /** Sessions to look at, the first come first; and how many of them were looked at. */
   readonly #dirty: Session[] = [];
+  #seen = 0;
   readonly #quietTails = new Set<Session>();
   #flushing = false;
   /** Somebody waits for an exchange that only a fence may complete. */
@@ -243,6 +245,8 @@ export class Engine implements SessionEvents {
       const finishNs = batch.answerNs[row]!;
       page.results.target[row] = session.target.index;
       page.next[row] = NONE;
+      if ((batch.flags[row]! & RowFlag.sharesSegment) === 0) session.groupFinishNs = finishNs;
+      page.groupFinishNs[row] = session.groupFinishNs;
       page.connectionRequired[row] = order === 'none' ? 0 : session.requiredAt(requestNs, finishNs);
       if (order === 'key' && batch.keyLength[row]! > 0) {
         const place = batch.keyId[row]! * targets + session.target.index;
@@ -253,7 +257,7 @@ export class Engine implements SessionEvents {
           key = this.#keys.key(targets === 1 ? name : `${session.target.index} ${name}`);
           known[place] = key;
         }
-        page.keyNode[row] = this.#keys.load(key, requestNs, finishNs);
+        page.keyNode[row] = this.#keys.load(key, requestNs, finishNs, mutates[batch.opcode[row]!] === 1);
         page.keyRequired[row] = key.ranked;
         page.keys[row] = key;
       }
@@ -358,14 +362,17 @@ export class Engine implements SessionEvents {
     if (this.#flushing) return;
     this.#flushing = true;
     for (;;) {
-      const session = this.#dirty.pop();
+      const session = this.#dirty[this.#seen];
       if (session === undefined) {
+        this.#dirty.length = 0;
+        this.#seen = 0;
         if (!this.#hurry || this.#quietTails.size === 0) break;
         // Whoever waits for silence gets it proven now.
         this.#hurry = false;
         for (const quiet of this.#quietTails) this.#fence(quiet);
         continue;
       }
+      this.#seen++;
       session.dirty = false;
       this.#pump(session);
     }
@@ -437,10 +444,14 @@ export class Engine implements SessionEvents {
         return false;
       }
       const key = checksKeys ? page.keys[row] : undefined;
-      if (key !== undefined && key.done < page.keyRequired[row]!) {
-        key.waiters.push(session);
-        this.#hurry = true;
-        return false;
+      if (key !== undefined) {
+        const changes = mutates[page.batch.opcode[row]!] === 1;
+        if (key.done < page.keyRequired[row]! || this.#keys.isHeld(key, changes, page.groupFinishNs[row]!)) {
+          key.waiters.push(session);
+          this.#hurry = true;
+          return false;
+        }
+        this.#keys.letGo(key, page.keyNode[row]!, page.batch.answerNs[row]!);
       }
       session.readyRows++;
       session.nextUnchecked = page.next[row]!;
@@ -496,6 +507,9 @@ export class Engine implements SessionEvents {
     const handle = session.first;
     const page = this.#page(handle);
     const row = rowOf(handle);
+    const key = page.keys[row];
+    if (key !== undefined && session.readyRows === 0)
+      this.#keys.letGo(key, page.keyNode[row]!, page.batch.answerNs[row]!);
     this.#unlink(session, page, row);
     page.results.result[row] = Result.skipped;
     page.results.reason[row] = reason;

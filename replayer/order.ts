@@ -1,6 +1,11 @@
 // The `key` order: a request on a key waits for every exchange on that key that had finished, in the recording, before
 // the request was sent. Exchanges of a key are ranked by the time they finished; what a request waits for is then a
 // prefix of the ranks, kept as one number. Everything is computed from the recording as rows are loaded, in trace order.
+//
+// Where requests on a key were under way at once, and one of them changes it, the one that was answered first is sent
+// first: servers answer as they execute, so that is the order that the recorded answers tell of. Both are then under way
+// together. A request waits for such a one only if that was answered before anything that shares a segment with the
+// waiting request was; so whoever waits, waits for what finished earlier, and the waiting has no cycles.
 
 import { NEVER } from '../trace/batch.ts';
 
@@ -18,6 +23,9 @@ export class KeyQueue<Waiter> {
   firstRanked = NONE;
   lastRanked = NONE;
   firstPending = NONE;
+  /** Not let go yet, to be sent or skipped; doubly linked, by recorded finish. */
+  firstHeld = NONE;
+  lastHeld = NONE;
   readonly waiters: Waiter[] = [];
 }
 
@@ -29,6 +37,10 @@ export class KeyOrder<Waiter> {
   #finish = new Float64Array(1024);
   #complete = new Uint8Array(1024);
   #next = new Int32Array(1024);
+  /** 1: the exchange changes the key. */
+  #mutates = new Uint8Array(1024);
+  #nextHeld = new Int32Array(1024);
+  #previousHeld = new Int32Array(1024);
   #free = NONE;
   #used = 0;
 
@@ -53,18 +65,42 @@ export class KeyOrder<Waiter> {
   }
 
   /**
-   * An exchange on the key, in trace order. Returns its node; `required` of the request is `key.ranked` right after.
+   * An exchange on the key, in trace order. Returns its node; right after, `key.ranked` is how many exchanges must be
+   * done before it is sent.
    * @param finishNs when it finished in the recording; NEVER where that is not known, and nobody then waits for it
    */
-  load(key: KeyQueue<Waiter>, requestNs: number, finishNs: number): number {
+  load(key: KeyQueue<Waiter>, requestNs: number, finishNs: number, mutates: boolean): number {
     while (key.firstPending !== NONE && this.#finish[key.firstPending]! < requestNs) this.#rank(key);
     const node = this.#take();
     this.#finish[node] = finishNs;
     this.#complete[node] = 0;
     this.#next[node] = NONE;
+    this.#mutates[node] = mutates ? 1 : 0;
     key.live++;
-    if (finishNs !== NEVER) this.#insert(key, node);
+    if (finishNs !== NEVER) {
+      this.#insert(key, node);
+      this.#hold(key, node);
+    }
     return node;
+  }
+
+  /** Does an exchange that was answered before `beforeNs` have to be sent first? */
+  isHeld(key: KeyQueue<Waiter>, mutates: boolean, beforeNs: number): boolean {
+    for (let at = key.firstHeld; at !== NONE && this.#finish[at]! < beforeNs; at = this.#nextHeld[at]!)
+      if (mutates || this.#mutates[at] === 1) return true;
+    return false;
+  }
+
+  /** The exchange is about to be sent, or will not be; `finishNs` as it was loaded. */
+  letGo(key: KeyQueue<Waiter>, node: number, finishNs: number): void {
+    if (finishNs === NEVER) return;
+    const next = this.#nextHeld[node]!;
+    const previous = this.#previousHeld[node]!;
+    if (previous === NONE) key.firstHeld = next;
+    else this.#nextHeld[previous] = next;
+    if (next === NONE) key.lastHeld = previous;
+    else this.#previousHeld[next] = previous;
+    this.#wakeAll(key);
   }
 
   /** The exchange is complete in the replay; `finishNs` as it was loaded. */
@@ -96,7 +132,27 @@ export class KeyOrder<Waiter> {
       this.#release(node);
     }
     if (key.done === before) return;
-    while (key.waiters.length > 0) this.#wake(key.waiters.pop()!);
+    this.#wakeAll(key);
+  }
+
+  // Sorted from the back: requests come nearly in the order in which they finish.
+  #hold(key: KeyQueue<Waiter>, node: number): void {
+    const finish = this.#finish[node]!;
+    let previous = key.lastHeld;
+    while (previous !== NONE && this.#finish[previous]! > finish) previous = this.#previousHeld[previous]!;
+    const next = previous === NONE ? key.firstHeld : this.#nextHeld[previous]!;
+    this.#previousHeld[node] = previous;
+    this.#nextHeld[node] = next;
+    if (previous === NONE) key.firstHeld = node;
+    else this.#nextHeld[previous] = node;
+    if (next === NONE) key.lastHeld = node;
+    else this.#previousHeld[next] = node;
+  }
+
+  #wakeAll(key: KeyQueue<Waiter>): void {
+    if (key.waiters.length === 0) return;
+    for (const waiter of key.waiters) this.#wake(waiter);
+    key.waiters.length = 0;
   }
 
   // Few exchanges of one key overlap, so a sorted list does.
@@ -148,9 +204,18 @@ export class KeyOrder<Waiter> {
     const finish = new Float64Array(capacity);
     const complete = new Uint8Array(capacity);
     const next = new Int32Array(capacity);
+    const mutates = new Uint8Array(capacity);
+    const nextHeld = new Int32Array(capacity);
+    const previousHeld = new Int32Array(capacity);
     finish.set(this.#finish);
     complete.set(this.#complete);
     next.set(this.#next);
+    mutates.set(this.#mutates);
+    nextHeld.set(this.#nextHeld);
+    previousHeld.set(this.#previousHeld);
+    this.#mutates = mutates;
+    this.#nextHeld = nextHeld;
+    this.#previousHeld = previousHeld;
     this.#finish = finish;
     this.#complete = complete;
     this.#next = next;

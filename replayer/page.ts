@@ -24,6 +24,8 @@ export class Page {
   connectionRequired = new Uint32Array(0);
   /** Likewise of the key, in the order of their ranks. */
   keyRequired = new Uint32Array(0);
+  /** When the first of those that shared its segment finished in the recording. */
+  groupFinishNs = new Float64Array(0);
   keyNode = new Int32Array(0);
   keys: (KeyQueue<Session> | undefined)[] = [];
 
@@ -41,6 +43,7 @@ export class Page {
       this.next = new Float64Array(capacity);
       this.connectionRequired = new Uint32Array(capacity);
       this.keyRequired = new Uint32Array(capacity);
+      this.groupFinishNs = new Float64Array(capacity);
       this.keyNode = new Int32Array(capacity);
     }
     this.keys.length = count;

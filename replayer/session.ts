@@ -60,6 +60,8 @@ export class Session {
   readyRows = 0;
   nextUnchecked = NONE;
 
+  /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
+  groupFinishNs = NEVER;
   /** Rows loaded so far, rows complete so far, and rows of the whole trace that are not complete. */
   loaded = 0;
   done = 0;
