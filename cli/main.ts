@@ -7,13 +7,22 @@ import { ReplayError } from '../replayer/error.ts';
 import { TraceError } from '../trace/error.ts';
 import { version } from '../trace/version.ts';
 import { catCommand } from './cat.ts';
+import { demoCommand } from './demo.ts';
 import { CliError, Verdict } from './error.ts';
 import { infoCommand } from './info.ts';
 import { recordCommand } from './record.ts';
 import { diffCommand, replayCommand } from './replay.ts';
 import { serveCommand } from './serve.ts';
 
-const commands = [recordCommand, infoCommand, catCommand, replayCommand, diffCommand, serveCommand];
+const commands = [
+  recordCommand,
+  infoCommand,
+  catCommand,
+  replayCommand,
+  diffCommand,
+  serveCommand,
+  demoCommand,
+];
 
 const examples = `
 Exit codes:

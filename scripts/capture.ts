@@ -11,14 +11,12 @@ import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'memjs';
+import { runClients, type Counts } from '../fixtures/clients.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { FrameDecoder } from '../protocol/decoder.ts';
 import { encodeRequest, readFrame } from '../protocol/frame.ts';
 import { Magic } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
-import { Random } from '../synth/random.ts';
-import { Workload, type Step } from '../synth/workload.ts';
 
 const SEED = 20_240_611;
 const CLIENTS = 6;
@@ -27,9 +25,6 @@ const SECONDS = 5;
 /** More than a loopback segment holds, so that values are cut by segments. */
 const LARGE_BYTES = 70_000;
 const SERVER_ARGS = ['-t', '2', '-m', '16'];
-
-/** What the clients saw, by outcome: `get` `hit`, `add` `false`, `append` `Item not stored`. */
-type Counts = Record<string, Record<string, number>>;
 
 const searched = { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` };
 
@@ -45,7 +40,15 @@ async function main(folder: string | undefined): Promise<void> {
     const calls: Counts = {};
     const address = `127.0.0.1:${server.port}`;
     const began = performance.now();
-    await Promise.all(Array.from({ length: CLIENTS }, (_, client) => runClient(address, client, calls)));
+    await runClients({
+      address,
+      seed: SEED,
+      clients: CLIENTS,
+      exchanges: EXCHANGES,
+      seconds: SECONDS,
+      largeBytes: LARGE_BYTES,
+      calls,
+    });
     const seconds = (performance.now() - began) / 1000;
     await sleep(300);
     const packets = await dump.stop();
@@ -84,71 +87,6 @@ async function main(folder: string | undefined): Promise<void> {
   } finally {
     await server.stop();
   }
-}
-
-/** One client's share: bursts of one to six operations at once, paced to fill the time. */
-async function runClient(address: string, client: number, calls: Counts): Promise<void> {
-  const memjs = Client.create(address, { timeout: 10, retries: 1, logger: { log: () => undefined } });
-  const valueBytes = { min: 24, max: 800 };
-  const workload = new Workload({ seed: SEED, client, keys: 400, valueBytes });
-  const random = new Random(SEED, 1_000 + client);
-  const share = Math.floor(EXCHANGES / CLIENTS);
-  const began = performance.now();
-  for (let done = 0; done < share;) {
-    const burst = Math.min(share - done, random.chance(0.5) ? 1 : 2 + random.int(5));
-    done += burst;
-    await Promise.all(workload.take(burst).map((step) => perform(memjs, step, calls)));
-    const due = began + (done / share) * SECONDS * 1000;
-    await sleep(Math.max(0, due - performance.now()) * 2 * random.float());
-  }
-  if (client === 0) await runLarge(memjs, calls);
-  // Most clients say goodbye, the last two just close.
-  if (client < CLIENTS - 2) {
-    count(calls, 'quit', 'sent');
-    memjs.quit();
-  } else memjs.close();
-}
-
-async function runLarge(memjs: Client, calls: Counts): Promise<void> {
-  const value = Buffer.alloc(LARGE_BYTES, '0123456789abcdefghijklmnopqrstuvwxyz');
-  const step: Step = { op: 'set', key: 'large', value, ttl: 0, delta: 0 };
-  await perform(memjs, step, calls);
-  await perform(memjs, { ...step, op: 'get' }, calls);
-}
-
-async function perform(memjs: Client, step: Step, calls: Counts): Promise<void> {
-  try {
-    count(calls, step.op, await send(memjs, step));
-  } catch (error) {
-    // `MemJS APPEND: Item not stored`: the status's name, as memjs has it.
-    count(calls, step.op, (error as Error).message.replace(/^MemJS [A-Z]+: /, ''));
-  }
-}
-
-async function send(memjs: Client, { op, key, value, ttl, delta }: Step): Promise<string> {
-  switch (op) {
-    case 'get':
-      return (await memjs.get(key)).value === null ? 'miss' : 'hit';
-    case 'set':
-    case 'add':
-    case 'replace':
-      return String(await memjs[op](key, value, { expires: ttl }));
-    case 'increment':
-    case 'decrement':
-      return String((await memjs[op](key, delta, { initial: 100 })).success);
-    case 'append':
-    case 'prepend':
-      return String(await memjs[op](key, value));
-    case 'touch':
-      return String(await memjs.touch(key, ttl));
-    default:
-      return String(await memjs.delete(key));
-  }
-}
-
-function count(calls: Counts, op: string, outcome: string): void {
-  const row = (calls[op] ??= {});
-  row[outcome] = (row[outcome] ?? 0) + 1;
 }
 
 function sorted(calls: Counts): Counts {

@@ -64,7 +64,8 @@ export const defaultWorkload: WorkloadOptions = {
     touch: 3,
   },
   valueBytes: { min: 24, max: 4_096 },
-  expiring: { chance: 0.3, seconds: [1, 2, 30, 300, 3_600] },
+  // One in ten of them runs out within seconds, the others outlive a short recording.
+  expiring: { chance: 0.3, seconds: [2, 30, 60, 300, 300, 600, 3_600, 3_600, 86_400, 86_400] },
 };
 
 type Sort = 'object' | 'list' | 'counter';
