@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import pc from 'picocolors';
 import { diff } from '../diff/diff.ts';
-import { runClients, type Counts } from '../fixtures/clients.ts';
+import { runClients, settled, type Counts } from '../fixtures/clients.ts';
 import { parseFault } from '../fixtures/fault.ts';
 import { startServer, type EmbeddedServer } from '../fixtures/server.ts';
 import { startProxy } from '../recorder/proxy.ts';
@@ -87,6 +87,7 @@ async function recordTraffic(trace: string, servers: EmbeddedServer[]): Promise<
     seconds: SECONDS,
     calls,
   });
+  await settled(() => proxy.open === 0);
   const { exchanges, connections, fileBytes } = await proxy.stop();
   const issued = Object.entries(calls)
     .map(

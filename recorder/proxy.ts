@@ -27,6 +27,8 @@ export interface RecordingProxy {
   readonly addresses: readonly string[];
   readonly exchanges: number;
   readonly connections: number;
+  /** Connections at this moment. */
+  readonly open: number;
   readonly bytesWritten: number;
   /** Stops listening, closes the connections and finishes the trace. @throws TraceError WRITE */
   stop(): Promise<Recorded>;
@@ -65,6 +67,10 @@ class Proxy implements RecordingProxy {
 
   get exchanges(): number {
     return this.#recording.seen;
+  }
+
+  get open(): number {
+    return this.#pairs.size;
   }
 
   get bytesWritten(): number {

@@ -209,7 +209,7 @@ describe('files that are not whole', () => {
     const file = readFileSync(path);
     const cut = temporary('cut.tape');
     const random = new Random(1);
-    const expected = batches.map((batch) => JSON.stringify(plainRows(batch)));
+    const expected = batches.map((batch) => JSON.stringify(plainRows(batch)).slice(1, -1));
     for (let run = 0; run < 1_000; run++) {
       const at = random.int(file.length);
       writeFileSync(cut, file.subarray(0, at));
