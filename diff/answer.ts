@@ -49,6 +49,8 @@ export function replayedAnswer(
 ): Answer | undefined {
   const result = results.result[resultRow];
   if (result === Result.silent) return silence(batch.opcode[row]!);
+  // Of an answer that was no frame nothing is known.
+  if (results.frames[resultRow] === 0) return undefined;
   if (result !== Result.answered && result !== Result.malformed) return undefined;
   if (results.agrees[resultRow] === 1) return recordedAnswer(batch, row);
   return {

@@ -380,7 +380,9 @@ class Judgement {
       }
     }
     for (const suspect of suspects) {
-      const verdict = judge(suspect, history(`${suspect.target} ${suspect.key}`));
+      const known = history(`${suspect.target} ${suspect.key}`);
+      const verdict = judge(suspect, known);
+      if (verdict.class === 'violation' && verdict.kind === 'counter') known.doubt(suspect.index);
       this.#count(verdict, suspect.target);
       this.#findings.add(verdict, () => this.#example(suspect, verdict.why));
     }

@@ -64,6 +64,12 @@ export class KeyHistory {
     this.#sorted = false;
   }
 
+  /** The answer of this counter's change was wrong: what it made is not what it said. */
+  doubt(index: number): void {
+    for (const change of this.#changes) if (change.index === index) change.value = undefined;
+    this.#sorted = false;
+  }
+
   get changes(): readonly Change[] {
     return this.#changes;
   }
@@ -196,7 +202,8 @@ export class KeyHistory {
       if (same === undefined) this.#byValue.set(value, [change]);
       else same.push(change);
     }
-    this.#derived = this.#changes.filter(({ family }) => isDerived(family));
+    // A counter says what it has become; only of those that did not, the value is worked out.
+    this.#derived = this.#changes.filter(({ family, value }) => isDerived(family) && value === undefined);
     this.#definite = this.#changes.filter(({ definite }) => definite).toSorted((a, b) => a.fromNs - b.fromNs);
     this.#earliestEnd = new Float64Array(this.#definite.length);
     let earliest = Infinity;

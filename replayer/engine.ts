@@ -3,6 +3,7 @@
 // them, what is under way is a ring per connection.
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { ProtocolError } from '../protocol/error.ts';
 import {
   HEADER_BYTES,
   Magic,
@@ -121,6 +122,11 @@ export class Engine implements SessionEvents {
 
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   #slabLength = 0;
+
+  /** How many rows were complete when that number last changed, and when that was. */
+  #progressed = 0;
+  #progressedNs = 0;
+  #ignoresOrder = false;
 
   #startNs = 0;
   #startSeconds = 0;
@@ -242,10 +248,14 @@ export class Engine implements SessionEvents {
       const session = this.#session(batch.connection[row]!);
       const handle = page.handle(row);
       const requestNs = batch.requestNs[row]!;
-      const finishNs = batch.answerNs[row]!;
+      const finishNs = session.finishAfter(batch.answerNs[row]!, requestNs);
+      page.finishNs[row] = finishNs;
       page.results.target[row] = session.target.index;
       page.next[row] = NONE;
-      if ((batch.flags[row]! & RowFlag.sharesSegment) === 0) session.groupFinishNs = finishNs;
+      const joins = (batch.flags[row]! & RowFlag.sharesSegment) !== 0 && session.lastRequestNs === requestNs;
+      session.lastRequestNs = requestNs;
+      if (!joins) session.groupFinishNs = finishNs;
+      page.joins[row] = joins ? 1 : 0;
       page.groupFinishNs[row] = session.groupFinishNs;
       page.connectionRequired[row] = order === 'none' ? 0 : session.requiredAt(requestNs, finishNs);
       if (order === 'key' && batch.keyLength[row]! > 0) {
@@ -438,8 +448,8 @@ export class Engine implements SessionEvents {
       if (handle === NONE || session.readyRows >= session.armed) return session.readyRows > 0;
       const page = this.#page(handle);
       const row = rowOf(handle);
-      if (session.readyRows > 0 && (page.batch.flags[row]! & RowFlag.sharesSegment) === 0) return true;
-      if (page.connectionRequired[row]! > session.done) {
+      if (session.readyRows > 0 && page.joins[row] === 0) return true;
+      if (page.connectionRequired[row]! > session.done && !this.#ignoresOrder) {
         this.#hurry = true;
         return false;
       }
@@ -451,7 +461,7 @@ export class Engine implements SessionEvents {
           this.#hurry = true;
           return false;
         }
-        this.#keys.letGo(key, page.keyNode[row]!, page.batch.answerNs[row]!);
+        this.#keys.letGo(key, page.keyNode[row]!, page.finishNs[row]!);
       }
       session.readyRows++;
       session.nextUnchecked = page.next[row]!;
@@ -509,7 +519,7 @@ export class Engine implements SessionEvents {
     const row = rowOf(handle);
     const key = page.keys[row];
     if (key !== undefined && session.readyRows === 0)
-      this.#keys.letGo(key, page.keyNode[row]!, page.batch.answerNs[row]!);
+      this.#keys.letGo(key, page.keyNode[row]!, page.finishNs[row]!);
     this.#unlink(session, page, row);
     page.results.result[row] = Result.skipped;
     page.results.reason[row] = reason;
@@ -760,7 +770,7 @@ export class Engine implements SessionEvents {
     page.left--;
     this.progress.done++;
     const key = page.keys[row];
-    if (key !== undefined) this.#keys.complete(key, page.keyNode[row]!, page.batch.answerNs[row]!);
+    if (key !== undefined) this.#keys.complete(key, page.keyNode[row]!, page.finishNs[row]!);
   }
 
   /** Takes the head off, and the tombstones behind it. */
@@ -792,10 +802,26 @@ export class Engine implements SessionEvents {
     else if (session.outstanding.length > 0 && !this.#obeysQuit(session))
       this.#incident(session, 'closed by the target');
     if (!wasOpen) this.#down(session.target);
+    if (error instanceof ProtocolError) this.#malformed(session);
     this.#loseOutstanding(session, Result.closed);
     // What is due goes to a new connection, or is skipped while the target is down.
     if (session.armed > 0) this.#touch(session);
     this.#flush();
+  }
+
+  /** What came is no frame: it stands where the answer to the first loud request should be. */
+  #malformed(session: Session): void {
+    const { outstanding } = session;
+    while (outstanding.length > 0 && isQuiet[outstanding.opcode[outstanding.slot(0)]!] === 1) {
+      const handle = outstanding.row[outstanding.slot(0)]!;
+      if (handle < 0) this.#pop(session);
+      else this.#complete(session, this.#page(handle), rowOf(handle));
+    }
+    if (outstanding.length === 0) return;
+    const handle = outstanding.row[outstanding.slot(0)]!;
+    if (handle < 0) return this.#pop(session);
+    this.#page(handle).results.result[rowOf(handle)] = Result.malformed;
+    this.#complete(session, this.#page(handle), rowOf(handle));
   }
 
   /** The target closes because the last request told it to. */
@@ -853,6 +879,29 @@ export class Engine implements SessionEvents {
       } else if (session.outstanding.length > 0) this.#checkTimeout(session);
       else if (session.rowsLeft === 0) this.#maybeClose(session);
     }
+    this.#unstick();
+  }
+
+  /**
+   * Nothing is under way, nothing comes to be, and rows are due: they wait for one another. No recording gives such an
+   * order; a file made by hand may.
+   */
+  #unstick(): void {
+    const { done } = this.progress;
+    if (done !== this.#progressed) {
+      this.#progressed = done;
+      this.#progressedNs = this.#now;
+      return;
+    }
+    if (this.#now - this.#progressedNs < this.#timeoutNs) return;
+    this.#progressedNs = this.#now;
+    const stuck = [...this.#open].filter(({ armed }) => armed > 0);
+    if (stuck.length === 0 || [...this.#open].some(({ outstanding }) => outstanding.length > 0)) return;
+    this.#incident(stuck[0]!, 'the trace asks for an order that cannot be kept');
+    this.#ignoresOrder = true;
+    for (const session of stuck) this.#touch(session);
+    this.#flush();
+    this.#ignoresOrder = false;
   }
 
   #checkTimeout(session: Session): void {

@@ -24,6 +24,10 @@ export class Page {
   connectionRequired = new Uint32Array(0);
   /** Likewise of the key, in the order of their ranks. */
   keyRequired = new Uint32Array(0);
+  /** 1: leaves in one write with the row before it on its connection. */
+  joins = new Uint8Array(0);
+  /** When the exchange finished in the recording; NEVER where that is not known. */
+  finishNs = new Float64Array(0);
   /** When the first of those that shared its segment finished in the recording. */
   groupFinishNs = new Float64Array(0);
   keyNode = new Int32Array(0);
@@ -43,6 +47,8 @@ export class Page {
       this.next = new Float64Array(capacity);
       this.connectionRequired = new Uint32Array(capacity);
       this.keyRequired = new Uint32Array(capacity);
+      this.joins = new Uint8Array(capacity);
+      this.finishNs = new Float64Array(capacity);
       this.groupFinishNs = new Float64Array(capacity);
       this.keyNode = new Int32Array(capacity);
     }

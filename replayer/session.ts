@@ -60,6 +60,7 @@ export class Session {
   readyRows = 0;
   nextUnchecked = NONE;
 
+  lastRequestNs = NEVER;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
   groupFinishNs = NEVER;
   /** Rows loaded so far, rows complete so far, and rows of the whole trace that are not complete. */
@@ -95,6 +96,7 @@ export class Session {
   #finishFrom = 0;
   #finishTo = 0;
   #required = 0;
+  #lastFinishNs = NEVER;
 
   constructor(connection: SurveyedConnection, target: TargetState, tokens: TokenMap, events: SessionEvents) {
     this.connection = connection;
@@ -102,6 +104,16 @@ export class Session {
     this.tokens = tokens;
     this.rowsLeft = connection.exchanges;
     this.#events = events;
+  }
+
+  /**
+   * When a row finished in the recording. Servers answer in order and after they were asked; what a file says else is
+   * bent to that, since the order of the replay rests on it.
+   */
+  finishAfter(answerNs: number, requestNs: number): number {
+    if (answerNs === NEVER) return NEVER;
+    this.#lastFinishNs = Math.max(this.#lastFinishNs, answerNs, requestNs);
+    return this.#lastFinishNs;
   }
 
   /** How many of the connection's exchanges had finished before a request of this time, as a count from the first. */

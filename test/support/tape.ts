@@ -58,7 +58,7 @@ export function batchOf(exchanges: readonly ExchangeInit[], connections?: Connec
     const at = (init.at ?? row * 100) * 1000;
     const opcode = opcodeNamed(init.op);
     if (opcode === undefined) throw new Error(`no opcode ${init.op}`);
-    const isRead = /^ga?t/.test(init.op);
+    const isRead = /^g[ea]t/.test(init.op);
     const outcome = init.outcome ?? Outcome.answered;
     const hasAnswer = outcome === Outcome.answered;
     ids.add(init.connection ?? 0);

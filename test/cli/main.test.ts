@@ -1,0 +1,213 @@
+// The command line from outside: output, exit codes, and one line where something is wrong.
+
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { startServer } from '../../fixtures/server.ts';
+import { temporary } from '../support/tape.ts';
+
+const root = new URL('../..', import.meta.url).pathname;
+const capture = `${root}fixtures/captures/memjs.pcap`;
+const { port } = JSON.parse(readFileSync(`${root}fixtures/captures/memjs.json`, 'utf8')) as { port: number };
+const run = promisify(execFile);
+
+async function memtape(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  try {
+    const { stdout, stderr } = await run(process.execPath, [`${root}dist/cli/main.js`, ...args], {
+      maxBuffer: 1e8,
+      env: { ...process.env, NO_COLOR: '1' },
+    });
+    return { code: 0, stdout, stderr };
+  } catch (error) {
+    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+    return { code, stdout, stderr };
+  }
+}
+
+beforeAll(async () => {
+  // The command is what people get: the built one, of these sources.
+  await run('npx', ['tsc', '-p', 'tsconfig.build.json'], { cwd: root });
+}, 60_000);
+
+async function recordedTape(): Promise<string> {
+  const tape = temporary('memjs.tape');
+  const { code, stdout } = await memtape('record', capture, '--port', String(port), '-o', tape);
+  expect([code, stdout]).toEqual([0, expect.stringContaining('exchanges on 6 connections')]);
+  return tape;
+}
+
+test('record, info, cat, replay and diff, one after the other', async () => {
+  const tape = await recordedTape();
+  const info = await memtape('info', tape, '--json');
+  const summary = JSON.parse(info.stdout) as { exchanges: number; format: string };
+  expect(summary).toMatchObject({ format: 'memtape/1', connections: 6, truncated: false });
+  expect((await memtape('info', tape)).stdout).toMatch(/get .*%/);
+
+  const lines = (await memtape('cat', tape, '--format', 'jsonl', '--opcode', 'incr')).stdout
+    .trim()
+    .split('\n');
+  expect(lines.map((line) => (JSON.parse(line) as { opcode: string }).opcode)).toEqual(
+    lines.map(() => 'incr'),
+  );
+  const csv = (await memtape('cat', tape, '--format', 'csv')).stdout.trim().split('\n');
+  expect(csv.length).toBe(summary.exchanges + 1);
+  expect(
+    (await memtape('cat', tape, '--limit', '3', '--key', 'object:*')).stdout.trim().split('\n').length,
+  ).toBe(3);
+
+  const results = temporary('run.results');
+  const report = temporary('report.json');
+  const server = await startServer();
+  const replay = await memtape(
+    'replay',
+    tape,
+    '--target',
+    server.address,
+    '--speed',
+    'max',
+    '--results',
+    results,
+    '--json',
+    report,
+    '--threshold',
+    'violations == 0',
+    '--threshold',
+    'matched > 99%',
+  );
+  await server.stop();
+  expect([replay.code, replay.stdout]).toEqual([0, expect.stringMatching(/^PASS/)]);
+  const again = await memtape(
+    'diff',
+    tape,
+    results,
+    '--threshold',
+    'violations == 0',
+    '--threshold',
+    'matched > 99%',
+    '--json',
+    '-',
+  );
+  expect(again.code).toBe(0);
+  expect(JSON.parse(again.stdout)).toEqual(JSON.parse(readFileSync(report, 'utf8')));
+  const strict = await memtape(
+    'diff',
+    tape,
+    results,
+    '--threshold',
+    'matched == 100%',
+    '--threshold',
+    'drift == 0',
+  );
+  expect(strict.code).toBe(1);
+  const nothing = await memtape(
+    'diff',
+    tape,
+    results,
+    '--threshold',
+    'latency.fromIntended.p99{operation=gat} < 1s',
+  );
+  expect([nothing.code, nothing.stdout]).toEqual([3, expect.stringMatching(/^NOT ENOUGH EVIDENCE/)]);
+});
+
+test('a sick target: exit code 1, and what is wrong', async () => {
+  const server = await startServer({ fault: { name: 'corrupt', share: 0.01, seed: 1 } });
+  const { code, stdout } = await memtape(
+    'replay',
+    await recordedTape(),
+    '--target',
+    server.address,
+    '--speed',
+    'max',
+  );
+  await server.stop();
+  expect([code, stdout]).toEqual([1, expect.stringMatching(/^FAIL[\s\S]*violation: wrong-value/)]);
+});
+
+test('without a target the embedded server answers', async () => {
+  const { code, stdout, stderr } = await memtape('replay', await recordedTape(), '--speed', 'max');
+  expect([code, stdout]).toEqual([0, expect.stringMatching(/^PASS/)]);
+  expect(stderr).toMatch(/an embedded server answers/);
+});
+
+describe('what is wrong is said in one line', () => {
+  const text = (content: string | Buffer): string => {
+    const path = temporary('input');
+    writeFileSync(path, content);
+    return path;
+  };
+  const pcap = (bytes: number): string => text(readFileSync(capture).subarray(0, bytes));
+  const cases: [string, () => Promise<string[]> | string[], number, RegExp][] = [
+    ['no capture', () => ['record', text('hello'), '-o', temporary('x')], 2, /expected a pcap file/],
+    ['no file', () => ['record', '/nonexistent', '-o', temporary('x')], 2, /cannot read \/nonexistent/],
+    ['a cut header', () => ['record', pcap(10), '-o', temporary('x')], 2, /10|header/],
+    [
+      'a cut packet',
+      () => ['record', pcap(100_000), '--port', String(port), '-o', temporary('x')],
+      2,
+      /middle of the packet at byte \d+; the trace holds what came before/,
+    ],
+    [
+      'another port',
+      () => ['record', capture, '-o', temporary('x')],
+      2,
+      new RegExp(`port 11211, got TCP on port ${port}.*try --port ${port}`),
+    ],
+    ['the capture as output', () => ['record', capture, '-o', capture], 2, /would overwrite the capture/],
+    ['no trace', () => ['info', text('hello')], 2, /expected a memtape trace, got a file of 5 bytes/],
+    ['a trace that is no trace to replay', () => ['replay', text('hello')], 2, /expected a memtape trace/],
+    [
+      'nobody at the target',
+      async () => ['replay', await recordedTape(), '--target', '127.0.0.1:1'],
+      5,
+      /cannot reach 127.0.0.1:1: connection refused/,
+    ],
+    [
+      'a target that is no address',
+      async () => ['replay', await recordedTape(), '--target', 'a b'],
+      2,
+      /expected HOST:PORT/,
+    ],
+    [
+      'the recorded server',
+      async () => ['replay', await recordedTape(), '--target', `127.0.0.1:${port}`],
+      2,
+      /recorded from .*--allow recorded-target/,
+    ],
+    [
+      'an unknown metric',
+      () => ['replay', 'x', '--threshold', 'drift.lst < 1'],
+      2,
+      /did you mean drift.lost\?/,
+    ],
+    ['an unknown option', () => ['info', '--jsn', 'x'], 2, /did you mean --json\?/i],
+    ['an unknown command', () => ['rcord'], 2, /did you mean record\?/i],
+    ['no command', () => [], 2, /Usage: memtape/],
+  ];
+  test.each(cases)('%s', async (_name, args, exitCode, message) => {
+    const { code, stderr } = await memtape(...(await args()));
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toMatch(/^ {4}at /m);
+    expect(code).toBe(exitCode);
+  });
+
+  test('ASCII traffic is named, and leaves no file', async () => {
+    const { Conversation, pcapBytes } = await import('../support/packets.ts');
+    const ascii = new Conversation().open().send(true, 'get a\r\n').send(false, 'END\r\n');
+    const out = temporary('none.tape');
+    const { code, stderr } = await memtape('record', text(pcapBytes(ascii.packets)), '-o', out);
+    expect([code, existsSync(out)]).toEqual([2, false]);
+    expect(stderr).toMatch(/speaks the ASCII protocol \(get …\)/);
+    expect(stderr).toMatch(/got 1 connection of the ASCII protocol/);
+  });
+});
+
+test('every command has help with examples that begin with its name', async () => {
+  const names = ['record', 'info', 'cat', 'replay', 'diff', 'serve', 'demo'];
+  const helps = await Promise.all(names.map(async (name) => memtape(name, '--help')));
+  for (const [n, { code, stdout }] of helps.entries()) {
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`Examples:\n(.*\\| )?  ?(.*)memtape ${names[n]}`));
+  }
+  expect((await memtape('--version')).stdout.trim()).toMatch(/^\d+\.\d+\.\d+$/);
+});

@@ -1,0 +1,336 @@
+// Verdicts: what was recorded, what the target answers, and what memtape has to say of it.
+
+import { describe, expect, test } from 'vitest';
+import { startServer } from '../../fixtures/server.ts';
+import { counterExtras, storeExtras, type FrameInit } from '../../protocol/frame.ts';
+import { Opcode } from '../../protocol/opcode.ts';
+import { Status } from '../../protocol/status.ts';
+import { recordPcap } from '../../recorder/record.ts';
+import { Outcome, RowFlag } from '../../trace/batch.ts';
+import { readFileSync } from 'node:fs';
+import { parseFault } from '../../fixtures/fault.ts';
+import { startMemcached } from '../support/memcached.ts';
+import { kindsOf, replayed, replayedTape } from '../support/replay.ts';
+import { temporary, type ExchangeInit } from '../support/tape.ts';
+import { startScripted } from '../support/target.ts';
+
+const flags = (value: number): Buffer => {
+  const extras = Buffer.alloc(4);
+  extras.writeUInt32BE(value);
+  return extras;
+};
+const number = (value: bigint): Buffer => {
+  const data = Buffer.alloc(8);
+  data.writeBigUInt64BE(value);
+  return data;
+};
+const set = (value: string, more: Partial<ExchangeInit> = {}): ExchangeInit => ({
+  op: 'set',
+  key: 'k',
+  value,
+  ...more,
+});
+const hit = (answer: string, more: Partial<ExchangeInit> = {}): ExchangeInit => ({
+  op: 'get',
+  key: 'k',
+  answer,
+  ...more,
+});
+const miss = (more: Partial<ExchangeInit> = {}): ExchangeInit => ({
+  op: 'get',
+  key: 'k',
+  status: 1,
+  ...more,
+});
+const incr = (result: bigint, more: Partial<ExchangeInit> = {}): ExchangeInit => ({
+  op: 'incr',
+  key: 'k',
+  extras: counterExtras(1n, 0n, 0),
+  answer: number(result),
+  ...more,
+});
+const answers = {
+  ok: {},
+  notFound: { status: Status.notFound, value: 'Not found' },
+  hit: (value: string, more: Partial<FrameInit> = {}): Partial<FrameInit> => ({
+    value,
+    extras: flags(0),
+    ...more,
+  }),
+  number: (value: bigint): Partial<FrameInit> => ({ value: number(value) }),
+};
+const { ok, notFound } = answers;
+
+/** One exchange after the other on one connection; the target gives these answers, in this order. */
+const cases: [string, ExchangeInit[], Partial<FrameInit>[], string[]][] = [
+  ['as recorded', [set('1'), hit('1')], [ok, answers.hit('1')], []],
+  [
+    'CAS ids and error texts do not matter',
+    [set('1', { answerCas: 5n }), miss()],
+    [{ cas: 77n }, { ...notFound, value: 'nothing here' }],
+    [],
+  ],
+  ['a value that nobody wrote', [set('1'), hit('1')], [ok, answers.hit('2')], ['violation wrong-value 1']],
+  [
+    'a value of another length',
+    [set('abc'), hit('abc')],
+    [ok, answers.hit('ab')],
+    ['violation wrong-value 1'],
+  ],
+  [
+    'the value before the last',
+    [set('1'), set('2'), hit('2')],
+    [ok, ok, answers.hit('1')],
+    ['violation stale-value 1'],
+  ],
+  [
+    'a value that was deleted',
+    [set('1'), { op: 'delete', key: 'k' }, miss()],
+    [ok, ok, answers.hit('1')],
+    ['violation stale-value 1'],
+  ],
+  [
+    'a value that is yet to be written',
+    [set('1'), hit('1'), set('2')],
+    [ok, answers.hit('2'), ok],
+    ['violation wrong-value 1'],
+  ],
+  [
+    'other flags',
+    [set('1'), hit('1')],
+    [ok, answers.hit('1', { extras: flags(9) })],
+    ['violation wrong-flags 1'],
+  ],
+  [
+    'no flags at all',
+    [set('1'), hit('1')],
+    [ok, answers.hit('1', { extras: Buffer.alloc(0) })],
+    ['violation malformed 1'],
+  ],
+  [
+    'another key in the answer',
+    [set('1'), hit('1', { op: 'getk', answerKey: 'k' })],
+    [ok, answers.hit('1', { key: 'j' })],
+    ['violation wrong-key 1'],
+  ],
+  ['lost', [set('1'), hit('1')], [ok, notFound], ['drift lost 1']],
+  [
+    'a status that the operation does not have',
+    [set('1')],
+    [{ status: Status.notFound }],
+    ['violation wrong-status 1'],
+  ],
+  [
+    'refused by the target',
+    [set('1'), hit('1')],
+    [{ status: Status.unknownCommand }, { status: Status.authFailed }],
+    ['violation wrong-status 2'],
+  ],
+  ['no memory', [set('1')], [{ status: Status.outOfMemory }], ['drift capacity 1']],
+  [
+    'an item that is too large for the target',
+    [set('1'), miss()],
+    [{ status: Status.tooLarge }, notFound],
+    ['drift capacity 1'],
+  ],
+  ['a counter as recorded', [set('7'), incr(8n), hit('8')], [ok, answers.number(8n), answers.hit('8')], []],
+  [
+    'padding of a counter',
+    [set('10'), { ...incr(9n), op: 'decr' }, hit('9 ')],
+    [ok, answers.number(9n), answers.hit('9')],
+    [],
+  ],
+  [
+    'a counter that is wrong',
+    [set('7'), incr(8n), hit('8')],
+    [ok, answers.number(99n), answers.hit('8')],
+    ['violation counter 1'],
+  ],
+  [
+    'a counter that is wrong does not make others wrong',
+    [set('7'), incr(8n), incr(9n), hit('9')],
+    [ok, answers.number(99n), answers.number(9n), answers.hit('9')],
+    ['violation counter 1'],
+  ],
+  ['a counter made anew', [set('7'), incr(8n)], [ok, answers.number(0n)], ['drift lost 1']],
+  [
+    'a counter that says it is none',
+    [set('7'), incr(8n)],
+    [ok, { status: Status.nonNumeric }],
+    ['violation wrong-status 1'],
+  ],
+  [
+    'what was appended',
+    [set('a'), { op: 'append', key: 'k', value: 'b' }, hit('ab')],
+    [ok, ok, answers.hit('a')],
+    ['violation stale-value 1'],
+  ],
+  [
+    'an append that found nothing',
+    [set('a'), { op: 'append', key: 'k', value: 'b' }],
+    [ok, { status: Status.notStored }],
+    ['drift lost 1'],
+  ],
+  [
+    'ADD finds what was never there',
+    [miss(), { op: 'delete', key: 'k', status: 1 }, { op: 'add', key: 'k', value: 'x' }],
+    [notFound, notFound, { status: Status.exists }],
+    ['violation wrong-status 1'],
+  ],
+  [
+    'ADD over what is gone',
+    [set('1'), { op: 'add', key: 'k', value: 'x', status: 2 }],
+    [ok, ok],
+    ['drift lost 1'],
+  ],
+  ['DELETE of what is gone', [set('1'), { op: 'delete', key: 'k' }], [ok, notFound], ['drift lost 1']],
+  ['present before anybody stored it', [miss()], [answers.hit('old')], ['drift unexplained 1']],
+  [
+    'NOOP is no place for a status',
+    [{ op: 'version', answer: '1.6.18' }],
+    [{ status: Status.unknownCommand }],
+    ['violation wrong-status 1'],
+  ],
+  ['VERSION of another release', [{ op: 'version', answer: '1.6.18' }], [{ value: '1.6.40' }], []],
+  [
+    'a TTL that may have run out',
+    [set('1', { extras: storeExtras(0, 1) }), hit('1')],
+    [ok, notFound],
+    ['drift temporal 1'],
+  ],
+  ['recorded behind a hole', [{ ...hit('1'), outcome: Outcome.gap }], [notFound], ['untestable gap 1']],
+  [
+    'recorded without an answer',
+    [{ ...hit('1'), outcome: Outcome.unanswered }],
+    [notFound],
+    ['untestable unrecorded 1'],
+  ],
+  [
+    'one of several alike',
+    [{ ...hit('1'), flags: RowFlag.ambiguous }],
+    [notFound],
+    ['untestable ambiguous 1'],
+  ],
+];
+
+test.each(cases)('%s', async (_name, exchanges, script, expected) => {
+  const target = await startScripted((_request, _socket, number) => script[number]);
+  try {
+    const report = await replayed(exchanges, { targets: [target.address] });
+    expect(kindsOf(report)).toEqual(expected);
+    expect(report.verdict).toBe(expected.some((kind) => kind.startsWith('violation')) ? 'fail' : 'pass');
+  } finally {
+    await target.stop();
+  }
+});
+
+test('a finding says what, where and why', async () => {
+  const target = await startScripted(({ opcode }) => (opcode === Opcode.get ? answers.hit('wrong') : ok));
+  const report = await replayed([set('right'), hit('right')], { targets: [target.address] });
+  await target.stop();
+  expect(report.findings).toMatchObject([
+    {
+      class: 'violation',
+      kind: 'wrong-value',
+      count: 1,
+      examples: [
+        {
+          index: 1,
+          connection: 0,
+          server: target.address,
+          opcode: 'get',
+          key: 'k',
+          expected: { status: '0x00 ok', flags: 0, bytes: 5, value: 'right' },
+          actual: { status: '0x00 ok', flags: 0, bytes: 5, value: 'wrong' },
+          why: 'nothing that this replay did gives the key this value',
+        },
+      ],
+    },
+  ]);
+  expect(report.servers).toMatchObject([
+    { address: target.address, exchanges: 2, violations: 1, hitRate: 1, recordedHitRate: 1 },
+  ]);
+});
+
+describe('races: two connections at once', () => {
+  // In the recording the second store was the last; on the target it is the first.
+  const race: ExchangeInit[] = [
+    set('1', { connection: 0, at: 0, answeredAt: 400 }),
+    set('2', { connection: 1, at: 100, answeredAt: 500 }),
+    hit('2', { connection: 0, at: 2000 }),
+  ];
+
+  test('either value is legal afterwards', async () => {
+    const target = await startScripted(({ opcode, opaque, value }, socket) => {
+      if (opcode === Opcode.get) return answers.hit('1');
+      // Both under way: neither is answered before the other came.
+      setTimeout(() => {
+        const answer = Buffer.alloc(24);
+        answer[0] = 0x81;
+        answer[1] = opcode;
+        answer.writeUInt32BE(opaque, 12);
+        void value;
+        socket.write(answer);
+      }, 50);
+      return undefined;
+    });
+    expect(kindsOf(await replayed(race, { targets: [target.address] }))).toEqual(['drift raced 1']);
+    await target.stop();
+  });
+
+  test('a third one is not', async () => {
+    const target = await startScripted(({ opcode }) => (opcode === Opcode.get ? answers.hit('3') : ok));
+    expect(kindsOf(await replayed(race, { targets: [target.address] }))).toEqual(['violation wrong-value 1']);
+    await target.stop();
+  });
+});
+
+describe('the capture of memjs', () => {
+  const capture = new URL('../../fixtures/captures/memjs.pcap', import.meta.url).pathname;
+  const { port } = JSON.parse(readFileSync(capture.replace('.pcap', '.json'), 'utf8')) as { port: number };
+  const recorded = async (): Promise<string> => {
+    const output = temporary('memjs.tape');
+    await recordPcap(capture, { output, ports: [port], source: 'memjs' });
+    return output;
+  };
+
+  test.each([[10], ['max'] as const] as const)(
+    'against a fresh memcached at %s: nothing wrong, and nearly all as recorded',
+    async (speed) => {
+      const memcached = await startMemcached();
+      try {
+        const report = await replayedTape(await recorded(), {
+          targets: [memcached.address],
+          speed,
+          timeoutMs: 2000,
+        });
+        expect(report.violations).toEqual({});
+        expect(report.exchanges.untestable + report.exchanges.skipped).toBe(0);
+        expect(report.exchanges.matched / report.exchanges.sent).toBeGreaterThan(0.99);
+        expect(report.verdict).toBe('pass');
+      } finally {
+        await memcached.stop();
+      }
+    },
+  );
+
+  test.each([1, 2, 3])('corrupted answers, seed %i: each one is found, and no other', async (seed) => {
+    const server = await startServer({ fault: parseFault(`corrupt=1/100,seed=${seed}`) });
+    try {
+      const report = await replayedTape(await recorded(), {
+        targets: [server.address],
+        speed: 'max',
+        timeoutMs: 2000,
+      });
+      const found = report.findings
+        .filter((finding) => finding.class === 'violation')
+        .flatMap(({ examples }) => examples.map(({ opcode, key }) => `${opcode} ${key}`));
+      const made = server.faultLog.map(({ opcode, key }) => `${opcode} ${key}`);
+      expect(made.length).toBeGreaterThan(15);
+      expect(found.toSorted()).toEqual(made.toSorted());
+      expect(report.verdict).toBe('fail');
+    } finally {
+      await server.stop();
+    }
+  });
+});

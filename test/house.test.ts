@@ -1,0 +1,58 @@
+// The house shows its plan: which folder may import which, and nothing that was left behind.
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { expect, test } from 'vitest';
+
+const root = new URL('..', import.meta.url).pathname;
+
+/** What each room may import from; docs/architecture.md says the same in words. */
+const allowed: Record<string, readonly string[]> = {
+  protocol: [],
+  trace: ['protocol'],
+  synth: ['protocol', 'trace'],
+  recorder: ['protocol', 'trace'],
+  replayer: ['protocol', 'trace'],
+  diff: ['protocol', 'trace'],
+  report: ['protocol', 'trace', 'diff'],
+  fixtures: ['protocol', 'trace', 'synth'],
+  cli: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
+  scripts: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
+  bench: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
+};
+
+const files = Object.keys(allowed).flatMap((room) =>
+  readdirSync(join(root, room), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(room, name)),
+);
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(root, file), 'utf8');
+  return Array.from(text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g), (match) =>
+    relative(root, join(root, dirname(file), match[1]!)),
+  );
+}
+
+test('imports run one way', () => {
+  const wrong = files.flatMap((file) => {
+    const room = file.split('/')[0]!;
+    return importsOf(file)
+      .map((imported) => imported.split('/')[0]!)
+      .filter((other) => other !== room && !allowed[room]!.includes(other))
+      .map((other) => `${file} imports from ${other}`);
+  });
+  expect(wrong).toEqual([]);
+});
+
+test('every file opens with a paragraph that says what it owns', () => {
+  const silent = files.filter((file) => !/^(#!.*\n)?\/\/ \S/.test(readFileSync(join(root, file), 'utf8')));
+  expect(silent).toEqual([]);
+});
+
+test('only the command line prints and exits', () => {
+  const loud = files
+    .filter((file) => !/^(cli|scripts|bench)\//.test(file))
+    .filter((file) => /console\.|process\.(exit|stdout|stderr)/.test(readFileSync(join(root, file), 'utf8')));
+  expect(loud).toEqual([]);
+});

@@ -1,0 +1,49 @@
+// Replays for tests: exchanges as words, a target, and the report.
+
+import { diff } from '../../diff/diff.ts';
+import { replay, type ReplayOptions } from '../../replayer/replay.ts';
+import { makeReport, type Report } from '../../report/report.ts';
+import { parseThreshold } from '../../report/threshold.ts';
+import type { Batch } from '../../trace/batch.ts';
+import { ResultsReader, TraceReader } from '../../trace/file.ts';
+import { batchOf, temporary, writeTape, type ExchangeInit } from './tape.ts';
+
+export type Run = Partial<Omit<ReplayOptions, 'targets'>> & { targets: readonly string[] };
+
+/** Writes the exchanges as a trace, replays it, and judges what came back. */
+export async function replayed(
+  exchanges: readonly ExchangeInit[] | readonly Batch[],
+  run: Run,
+): Promise<Report> {
+  const trace = temporary('test.tape');
+  const [first] = exchanges;
+  await writeTape(
+    trace,
+    first !== undefined && 'op' in first ? [batchOf(exchanges as ExchangeInit[])] : (exchanges as Batch[]),
+  );
+  return replayedTape(trace, run);
+}
+
+export async function replayedTape(trace: string, run: Run): Promise<Report> {
+  const results = temporary('test.results');
+  const { survey } = await replay({ trace, results, timeoutMs: 250, ...run });
+  const tape = await TraceReader.open(trace);
+  const seen = await ResultsReader.open(results);
+  try {
+    const judged = await diff(tape, seen, { survey, examples: 1000 });
+    return makeReport({
+      diff: judged,
+      meta: seen.meta,
+      end: seen.end,
+      thresholds: [parseThreshold('violations == 0')],
+    });
+  } finally {
+    await tape.close();
+    await seen.close();
+  }
+}
+
+/** `violation wrong-value` and the like, one for each finding, sorted. */
+export function kindsOf({ findings }: Report): string[] {
+  return findings.map((finding) => `${finding.class} ${finding.kind} ${finding.count}`).toSorted();
+}
