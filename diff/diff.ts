@@ -358,10 +358,11 @@ class Judgement {
   async #judgeKeys(keys: ReadonlySet<string>): Promise<void> {
     const histories = new Map<string, KeyHistory>();
     const suspects: Suspect[] = [];
+    // The replayer asked the targets, before it began, whether they held any key that it did not set itself.
+    const startsEmpty = this.#replay.end?.leftover === 0;
     const history = (name: string): KeyHistory => {
       let known = histories.get(name);
-      // Without prefill, and for keys of which the trace tells nothing, what the target held before is not known.
-      if (known === undefined) histories.set(name, (known = new KeyHistory(true)));
+      if (known === undefined) histories.set(name, (known = new KeyHistory(!startsEmpty)));
       return known;
     };
     if (this.#replay.meta.prefill === 'auto') this.#initial(keys, histories);

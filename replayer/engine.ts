@@ -142,6 +142,7 @@ export class Engine implements SessionEvents {
     aborted: null,
     prefilled: 0,
     prefillFailed: 0,
+    leftover: null,
     orphans: [],
     orphanCount: 0,
     incidents: [],

@@ -12,37 +12,54 @@ import type { Target } from './target.ts';
 /** Bytes under way at most. */
 const CHUNK_BYTES = 256 * 1024;
 
+/** What is set, and which other keys are asked for, latin1. */
+export interface Prefill {
+  keys: readonly PresentKey[];
+  others: readonly string[];
+}
+
+export interface Prefilled {
+  /** Keys that the target would not take. */
+  failed: number;
+  /** Other keys that it holds. */
+  leftover: number;
+}
+
 /**
- * Sets the keys on the target, and hears a NOOP in any case.
- * @returns how many the target refused
+ * Sets the keys on the target and asks it for the others; hears a NOOP in any case.
  * @throws ReplayError UNREACHABLE where it cannot be reached, does not answer in time, or does not speak the protocol
  */
 export async function prefill(
   target: Target,
-  keys: readonly PresentKey[],
+  { keys, others }: Prefill,
   timeoutMs: number,
-): Promise<number> {
+): Promise<Prefilled> {
   return new Promise((resolve, reject) => {
-    let failed = 0;
+    const done: Prefilled = { failed: 0, leftover: 0 };
     let next = 0;
     const socket = connect({ host: target.host, port: target.port, noDelay: true });
     const fail = (why: string): void => {
       socket.destroy();
       reject(new ReplayError('UNREACHABLE', `cannot reach ${target.address}: ${why}`));
     };
+    const total = keys.length + others.length;
+    const request = (number: number): Buffer => {
+      const present = keys[number];
+      if (present === undefined)
+        return encodeRequest({
+          opcode: Opcode.getq,
+          key: Buffer.from(others[number - keys.length]!, 'latin1'),
+        });
+      const { key, value, flags } = present;
+      const extras = storeExtras(flags, 0);
+      return encodeRequest({ opcode: Opcode.setq, extras, key: Buffer.from(key, 'latin1'), value });
+    };
     const send = (): void => {
       const parts: Buffer[] = [];
-      for (let bytes = 0; next < keys.length && bytes < CHUNK_BYTES; next++) {
-        const { key, value, flags } = keys[next]!;
-        const request = encodeRequest({
-          opcode: Opcode.setq,
-          opaque: next,
-          extras: storeExtras(flags, 0),
-          key: Buffer.from(key, 'latin1'),
-          value,
-        });
-        bytes += request.length;
-        parts.push(request);
+      for (let bytes = 0; next < total && bytes < CHUNK_BYTES; next++) {
+        const part = request(next);
+        bytes += part.length;
+        parts.push(part);
       }
       parts.push(encodeRequest({ opcode: Opcode.noop }));
       socket.write(Buffer.concat(parts));
@@ -50,11 +67,13 @@ export async function prefill(
     const decoder = new FrameDecoder(
       {
         frame: (data, at) => {
-          if (opcodeAt(data, at) !== Opcode.noop) failed++;
-          else if (next < keys.length) send();
+          const opcode = opcodeAt(data, at);
+          if (opcode === Opcode.getq) done.leftover++;
+          else if (opcode === Opcode.setq) done.failed++;
+          else if (opcode === Opcode.noop && next < total) send();
           else {
             socket.end();
-            resolve(failed);
+            resolve(done);
           }
         },
       },

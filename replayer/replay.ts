@@ -2,12 +2,12 @@
 
 import { hashFile, ResultsWriter, TraceReader } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
-import { surveyTrace, type Survey } from '../trace/survey.ts';
+import { surveyTrace, type PresentKey, type Survey } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
 import { Engine, type EngineProgress, type Order } from './engine.ts';
 import { ReplayError } from './error.ts';
 import { createGate, type Permission } from './gate.ts';
-import { prefill } from './prefill.ts';
+import { prefill, type Prefilled } from './prefill.ts';
 import { createRoute, parseTarget, type Route, type RouteName, type Target } from './target.ts';
 
 export interface ReplayOptions {
@@ -64,12 +64,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     const route = createRoute(routeName, targets.length, survey.servers.length);
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
     const wanted = options.prefill ?? 'auto';
-    const filled = await fill(
-      targets,
-      wanted === 'auto' ? survey : { ...survey, present: [] },
-      route,
-      timeoutMs,
-    );
+    const filled = await fill(targets, survey, route, wanted === 'auto', timeoutMs);
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
       writer: `memtape ${version}`,
@@ -109,8 +104,9 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     } finally {
       clearInterval(timer);
     }
-    end.prefilled = filled.keys - filled.failed;
+    end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     end.prefillFailed = filled.failed;
+    end.leftover = wanted === 'auto' ? filled.leftover : null;
     await writer.finish(end);
     return { survey, end };
   } finally {
@@ -122,15 +118,29 @@ async function fill(
   targets: readonly Target[],
   survey: Survey,
   route: Route,
+  isWanted: boolean,
   timeoutMs: number,
-): Promise<{ keys: number; failed: number }> {
-  const byTarget = targets.map((_target, index) =>
-    survey.present.filter(({ server }) => route(server) === index),
+): Promise<Prefilled> {
+  const parts = targets.map((): { keys: PresentKey[]; others: string[] } => ({ keys: [], others: [] }));
+  if (isWanted) {
+    for (const present of survey.present) parts[route(present.server)]!.keys.push(present);
+    for (const [server, others] of survey.others.entries()) {
+      const part = parts[route(server)]!;
+      part.others = part.others.concat(others);
+    }
+  }
+  const filled = await Promise.all(
+    targets.map(async (target, n) => {
+      const { keys, others } = parts[n]!;
+      const set = new Set(keys.map(({ key }) => key));
+      // With several recorded servers on one target, one may have held what another lacked.
+      return prefill(target, { keys, others: others.filter((key) => !set.has(key)) }, timeoutMs);
+    }),
   );
-  const failed = await Promise.all(
-    targets.map(async (target, n) => prefill(target, byTarget[n]!, timeoutMs)),
-  );
-  return { keys: survey.present.length, failed: failed.reduce((sum, count) => sum + count, 0) };
+  return {
+    failed: filled.reduce((sum, { failed }) => sum + failed, 0),
+    leftover: filled.reduce((sum, { leftover }) => sum + leftover, 0),
+  };
 }
 
 function refuseRecorded(targets: readonly Target[], survey: Survey): void {

@@ -64,7 +64,8 @@ export interface Report {
     blockedMicros: Percentiles;
     eventLoopDelayMicros: Percentiles;
   };
-  prefill: { keys: number; failed: number };
+  /** `leftover`: other keys of the trace that the targets held before; null where nobody asked. */
+  prefill: { keys: number; failed: number; leftover: number | null };
   /** Trouble with connections: how many times, and the first of them. */
   incidents: {
     count: number;
@@ -145,7 +146,11 @@ export function makeReport({ diff, meta, end, thresholds }: ReportInput): Report
               max: round(end.eventLoopDelayNs.max / 1000, 1),
             },
     },
-    prefill: { keys: end?.prefilled ?? 0, failed: end?.prefillFailed ?? 0 },
+    prefill: {
+      keys: end?.prefilled ?? 0,
+      failed: end?.prefillFailed ?? 0,
+      leftover: end?.leftover ?? null,
+    },
     incidents: {
       count: end?.incidentCount ?? 0,
       examples: (end?.incidents ?? []).slice(0, EXAMPLES).map(({ connection, target, atNs, note }) => ({

@@ -24,6 +24,7 @@ export function renderText(report: Report, palette: Palette = plainPalette): str
     headline(report, palette),
     '',
     ...counts(report, palette),
+    ...notes(report, palette),
     '',
     ...report.findings.flatMap((finding) => renderFinding(finding, palette)),
     ...servers(report, palette),
@@ -67,6 +68,22 @@ function counts({ exchanges, drift, violations, untestable, skipped }: Report, p
     line('violations', exchanges.violations, violations, palette.bad),
     line('untestable', exchanges.untestable, untestable, palette.dim),
     line('skipped', exchanges.skipped, skipped, palette.dim),
+  ];
+}
+
+function notes({ prefill }: Report, palette: Palette): string[] {
+  const { leftover, failed } = prefill;
+  return [
+    ...(leftover !== null && leftover > 0
+      ? [
+          palette.warn(
+            `  the targets held ${numbers.format(leftover)} keys of the trace beforehand: what is read of them cannot be judged; start from an empty target`,
+          ),
+        ]
+      : []),
+    ...(failed > 0
+      ? [palette.warn(`  the targets refused ${numbers.format(failed)} keys of the prefill`)]
+      : []),
   ];
 }
 

@@ -78,6 +78,8 @@ export interface ResultsEnd {
   aborted: string | null;
   prefilled: number;
   prefillFailed: number;
+  /** Other keys of the trace that the targets held before the replay; null where nobody asked. */
+  leftover: number | null;
   /** Answers that nobody asked for, with the first few of them. */
   orphans: { connection: number; target: number; atNs: number; note: string }[];
   orphanCount: number;

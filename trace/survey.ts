@@ -35,6 +35,8 @@ export interface Survey {
   /** By id. */
   connections: SurveyedConnection[];
   present: PresentKey[];
+  /** The other keys, latin1: the trace shows them absent at first, or does not tell. By server. */
+  others: string[][];
   /** By server: the tokens that requests name. */
   tokens: Set<number>[];
   /** Time of the last event, ns since the trace's start. */
@@ -46,7 +48,15 @@ export async function surveyTrace(
   batches: AsyncIterable<Batch>,
   onProgress?: (rows: number) => void,
 ): Promise<Survey> {
-  const survey: Survey = { exchanges: 0, servers: [], connections: [], present: [], tokens: [], lastNs: 0 };
+  const survey: Survey = {
+    exchanges: 0,
+    servers: [],
+    connections: [],
+    present: [],
+    others: [],
+    tokens: [],
+    lastNs: 0,
+  };
   const servers = new Map<string, number>();
   const keys = new Map<string, KeyHistory>();
   let valueBytes = 0;
@@ -58,6 +68,7 @@ export async function surveyTrace(
         servers.set(connection.server, serverIndex);
         survey.servers.push(connection.server);
         survey.tokens.push(new Set());
+        survey.others.push([]);
       }
       const exchanges = survey.connections[connection.id]?.exchanges ?? 0;
       survey.connections[connection.id] = { ...connection, serverIndex, exchanges };
@@ -92,11 +103,16 @@ export async function surveyTrace(
     onProgress?.(survey.exchanges);
   }
   for (const [name, history] of keys) {
-    if (!history.present) continue;
     const space = name.indexOf(' ');
+    const server = Number(name.slice(0, space));
+    const key = name.slice(space + 1);
+    if (!history.present) {
+      survey.others[server]!.push(key);
+      continue;
+    }
     survey.present.push({
-      server: Number(name.slice(0, space)),
-      key: name.slice(space + 1),
+      server,
+      key,
       value: history.value ?? Buffer.from('0'),
       flags: history.flags,
       placeholder: history.value === undefined,

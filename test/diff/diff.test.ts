@@ -184,7 +184,12 @@ const cases: [string, ExchangeInit[], Partial<FrameInit>[], string[]][] = [
     ['drift lost 1'],
   ],
   ['DELETE of what is gone', [set('1'), { op: 'delete', key: 'k' }], [ok, notFound], ['drift lost 1']],
-  ['present before anybody stored it', [miss()], [answers.hit('old')], ['drift unexplained 1']],
+  [
+    'present before anybody stored it, on a target that was empty',
+    [miss()],
+    [answers.hit('old')],
+    ['violation wrong-value 1'],
+  ],
   [
     'NOOP is no place for a status',
     [{ op: 'version', answer: '1.6.18' }],
@@ -222,6 +227,15 @@ test.each(cases)('%s', async (_name, exchanges, script, expected) => {
   } finally {
     await target.stop();
   }
+});
+
+test('what the target held before the replay is told, and not judged', async () => {
+  const server = await startServer();
+  await replayed([{ op: 'set', key: 'k', value: 'old' }], { targets: [server.address] });
+  const report = await replayed([miss(), set('new'), hit('new')], { targets: [server.address] });
+  expect(report.prefill.leftover).toBe(1);
+  expect(kindsOf(report)).toEqual(['drift unexplained 1']);
+  await server.stop();
 });
 
 test('a finding says what, where and why', async () => {

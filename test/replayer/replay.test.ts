@@ -277,7 +277,7 @@ describe('what is sent', () => {
     ];
     const report = await replayed(exchanges, run);
     expect(report.findings).toEqual([]);
-    expect(report.prefill).toEqual({ keys: 5, failed: 0 });
+    expect(report.prefill).toEqual({ keys: 5, failed: 0, leftover: 0 });
     expect(report.exchanges).toMatchObject({ matched: exchanges.length, drift: 0, violations: 0 });
     const without = await replayed(exchanges.slice(0, 1), {
       targets: [(await startServer()).address],
