@@ -1,9 +1,10 @@
-// The command line from outside: output, exit codes, and one line where something is wrong.
+// The command line from outside, as it was built (`npm test` builds first): output, exit codes, and one line where
+// something is wrong.
 
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
 import { temporary } from '../support/tape.ts';
 
@@ -24,11 +25,6 @@ async function memtape(...args: string[]): Promise<{ code: number; stdout: strin
     return { code, stdout, stderr };
   }
 }
-
-beforeAll(async () => {
-  // The command is what people get: the built one, of these sources.
-  await run('npx', ['tsc', '-p', 'tsconfig.build.json'], { cwd: root });
-}, 60_000);
 
 async function recordedTape(): Promise<string> {
   const tape = temporary('memjs.tape');

@@ -1,0 +1,20 @@
+// memtape as a library: record, read, replay and judge. The command line is made from the same parts.
+
+export { replay, type Replayed, type ReplayOptions, type ReplayProgress } from './replayer/replay.ts';
+export { ReplayError, type ReplayErrorCode } from './replayer/error.ts';
+export { recordPcap, type PcapRecorded, type RecordOptions } from './recorder/record.ts';
+export { startProxy, type ProxyOptions, type RecordingProxy } from './recorder/proxy.ts';
+export { RecorderError, type RecorderErrorCode } from './recorder/error.ts';
+export { diff, type Diff, type DiffOptions } from './diff/diff.ts';
+export type { Example, Finding } from './diff/verdict.ts';
+export { exitCodes, makeReport, type Report, type ReportInput, type ReportVerdict } from './report/report.ts';
+export { renderText } from './report/text.ts';
+export { parseThreshold, ThresholdError, type Threshold } from './report/threshold.ts';
+export { ResultsReader, ResultsWriter, TraceReader, TraceWriter } from './trace/file.ts';
+export { Batch, ConnectionEnd, NEVER, Outcome, RowFlag, type Connection } from './trace/batch.ts';
+export { Result, ResultBatch, SkipReason } from './trace/results.ts';
+export { summarise, type Summary } from './trace/summary.ts';
+export { TraceError, type TraceErrorCode } from './trace/error.ts';
+export { Opcode, opcodeName, opcodeNamed } from './protocol/opcode.ts';
+export { Status, statusLabel } from './protocol/status.ts';
+export { startCluster, type Cluster, type ClusterOptions } from './fixtures/cluster.ts';
