@@ -159,8 +159,10 @@ export class Engine implements SessionEvents {
     this.#speed = speed === 'max' ? 1 : speed;
     this.#pipeline = speed === 'max' || speed > 1 ? pipeline : MAX_OUTSTANDING;
     this.#timeoutNs = timeoutMs * 1e6;
-    this.#targets = targets.map((target, index) => ({
-      ...target,
+    this.#targets = targets.map(({ host, port, address }, index) => ({
+      host,
+      port,
+      address,
       index,
       lastAnswerNs: 0,
       downUntilNs: 0,

@@ -6,11 +6,11 @@ import type { Percentiles, Report } from './report.ts';
 
 /** How words are coloured; plain where the output is no terminal. */
 export interface Palette {
-  good(text: string): string;
-  bad(text: string): string;
-  warn(text: string): string;
-  dim(text: string): string;
-  strong(text: string): string;
+  good: (text: string) => string;
+  bad: (text: string) => string;
+  warn: (text: string) => string;
+  dim: (text: string) => string;
+  strong: (text: string) => string;
 }
 
 const same = (text: string): string => text;
@@ -131,9 +131,12 @@ function servers({ servers: all }: Report, palette: Palette): string[] {
   ];
 }
 
+function row(name: string, of: Percentiles): string {
+  const points = ['p50', 'p90', 'p99', 'p999', 'max'] as const;
+  return `  ${name.padEnd(24)} ${points.map((point) => micros(of[point]).padStart(9)).join('')}`;
+}
+
 function timing({ latencyMicros, schedule }: Report): string[] {
-  const row = (name: string, of: Percentiles): string =>
-    `  ${name.padEnd(24)} ${(['p50', 'p90', 'p99', 'p999', 'max'] as const).map((point) => micros(of[point]).padStart(9)).join('')}`;
   return [
     '',
     `  ${'latency'.padEnd(24)} ${['p50', 'p90', 'p99', 'p99.9', 'max'].map((name) => name.padStart(9)).join('')}`,

@@ -26,6 +26,18 @@ async function memtape(...args: string[]): Promise<{ code: number; stdout: strin
   }
 }
 
+/** A file with this content. */
+function text(content: string | Buffer): string {
+  const path = temporary('input');
+  writeFileSync(path, content);
+  return path;
+}
+
+/** The capture's first bytes. */
+function pcap(bytes: number): string {
+  return text(readFileSync(capture).subarray(0, bytes));
+}
+
 async function recordedTape(): Promise<string> {
   const tape = temporary('memjs.tape');
   const { code, stdout } = await memtape('record', capture, '--port', String(port), '-o', tape);
@@ -127,12 +139,6 @@ test('without a target the embedded server answers', async () => {
 });
 
 describe('what is wrong is said in one line', () => {
-  const text = (content: string | Buffer): string => {
-    const path = temporary('input');
-    writeFileSync(path, content);
-    return path;
-  };
-  const pcap = (bytes: number): string => text(readFileSync(capture).subarray(0, bytes));
   const cases: [string, () => Promise<string[]> | string[], number, RegExp][] = [
     ['no capture', () => ['record', text('hello'), '-o', temporary('x')], 2, /expected a pcap file/],
     ['no file', () => ['record', '/nonexistent', '-o', temporary('x')], 2, /cannot read \/nonexistent/],

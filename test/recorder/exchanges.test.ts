@@ -72,6 +72,8 @@ function pair(events: readonly Event[], midstream = false) {
 }
 
 const get = (key: string, opaque = 0): FrameInit => ({ opcode: Opcode.get, key, opaque });
+const stat = (key: string, value: string): FrameInit => ({ opcode: Opcode.stat, opaque: 5, key, value });
+const getq = (key: string): FrameInit => ({ opcode: Opcode.getq, key });
 const getkq = (key: string, opaque = 0): FrameInit => ({ opcode: Opcode.getkq, key, opaque });
 const setq = (key: string, opaque = 0): FrameInit => ({
   opcode: Opcode.setq,
@@ -164,9 +166,8 @@ describe('pairing', () => {
   });
 
   test('without a key in the answer they are ambiguous', () => {
-    const quiet = (key: string): FrameInit => ({ opcode: Opcode.getq, key });
     const { rows } = pair([
-      { request: [quiet('a'), quiet('b'), noop(1)] },
+      { request: [getq('a'), getq('b'), noop(1)] },
       { answer: [hit(Opcode.getq, 0, 'v'), noop(1)] },
     ]);
     expect(rows.map(({ flags }) => (flags & RowFlag.ambiguous) !== 0)).toEqual([true, true, false]);
@@ -196,7 +197,6 @@ describe('pairing', () => {
   });
 
   test('all frames of a STAT are one answer', () => {
-    const stat = (key: string, value: string): FrameInit => ({ opcode: Opcode.stat, opaque: 5, key, value });
     const { rows } = pair([
       { request: [{ opcode: Opcode.stat, opaque: 5 }, get('a', 6)] },
       { answer: [stat('pid', '1'), stat('uptime', '2')] },
@@ -297,27 +297,28 @@ describe('other protocols', () => {
   });
 });
 
-describe('the window', () => {
-  const waiting = (limits: ConstructorParameters<typeof Window>[1]) => {
-    const seen: string[] = [];
-    const window = new Window((batch) => {
-      for (let row = 0; row < batch.count; row++) seen.push(outcomeNames[batch.outcome[row] as 0]);
-    }, limits);
-    const sink = new Exchanges(window, emptyCapture()).open({
-      client: 'c',
-      server: 's',
-      openNs: 0,
-      firstNs: 0,
-      midstream: false,
-    });
-    const send = (ns: number): void => {
-      const data = encodeRequest(get('key'));
-      sink.data(true, data, 0, data.length, ns);
-      window.settle(ns);
-    };
-    return { seen, window, send };
+/** A window, and requests into it that nobody answers. */
+function waiting(limits: ConstructorParameters<typeof Window>[1]) {
+  const seen: string[] = [];
+  const window = new Window((batch) => {
+    for (let row = 0; row < batch.count; row++) seen.push(outcomeNames[batch.outcome[row] as 0]);
+  }, limits);
+  const sink = new Exchanges(window, emptyCapture()).open({
+    client: 'c',
+    server: 's',
+    openNs: 0,
+    firstNs: 0,
+    midstream: false,
+  });
+  const send = (ns: number): void => {
+    const data = encodeRequest(get('key'));
+    sink.data(true, data, 0, data.length, ns);
+    window.settle(ns);
   };
+  return { seen, window, send };
+}
 
+describe('the window', () => {
   test('a request that is never answered leaves in time', () => {
     const { seen, send } = waiting({ maxAgeNs: 1e9, batchRows: 1 });
     send(0);

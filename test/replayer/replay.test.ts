@@ -288,19 +288,20 @@ describe('what is sent', () => {
   });
 });
 
+/** Answers requests on slow keys late, everything else at once. */
+const slow: Script = ({ opcode, opaque, key }, socket) => {
+  if (!key.toString().startsWith('slow')) return opcode === Opcode.get ? { status: 1 } : {};
+  setTimeout(() => {
+    const answer = Buffer.alloc(24);
+    answer[0] = 0x81;
+    answer[1] = opcode;
+    answer.writeUInt32BE(opaque, 12);
+    socket.write(answer);
+  }, 100);
+  return undefined;
+};
+
 describe('order', () => {
-  /** Answers get requests late, everything else at once. */
-  const slow: Script = ({ opcode, opaque, key }, socket) => {
-    if (!key.toString().startsWith('slow')) return opcode === Opcode.get ? { status: 1 } : {};
-    setTimeout(() => {
-      const answer = Buffer.alloc(24);
-      answer[0] = 0x81;
-      answer[1] = opcode;
-      answer.writeUInt32BE(opaque, 12);
-      socket.write(answer);
-    }, 100);
-    return undefined;
-  };
   // Connection 0 stores slowly; connection 1 reads the same key once that was answered.
   const two: ExchangeInit[] = [
     stored('slow', { connection: 0, at: 0, answeredAt: 50 }),

@@ -19,8 +19,8 @@ import { Random } from '../../synth/random.ts';
 import { batchOf, connectionOf, temporary, testMeta, writeTape, type ExchangeInit } from '../support/tape.ts';
 
 const plainWords = wordColumns.filter((name) => !/At$|Length$|^keyId$/.test(name));
-const plainBytes = byteColumns.filter((name) => !/Length$/.test(name));
-const plainShorts = shortColumns.filter((name) => !/Length$/.test(name));
+const plainBytes = byteColumns.filter((name) => !name.endsWith('Length'));
+const plainShorts = shortColumns.filter((name) => !name.endsWith('Length'));
 
 async function readAll(
   path: string,
