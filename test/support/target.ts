@@ -43,8 +43,8 @@ export async function startScripted(script: Script): Promise<ScriptedTarget> {
             value: Buffer.from(view.value),
           };
           const { opcode, opaque } = request;
-          if (opcode === Opcode.noop) return void socket.write(encodeResponse({ opcode, opaque }));
-          if (isPrefill) return;
+          if (opcode === Opcode.noop) socket.write(encodeResponse({ opcode, opaque }));
+          if (isPrefill || opcode === Opcode.noop) return;
           target.requests.push(request);
           const answer = script(request, socket, target.requests.length - 1);
           if (Buffer.isBuffer(answer)) socket.write(answer);

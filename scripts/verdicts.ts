@@ -1,0 +1,113 @@
+// The proof of the verdicts: `node dist/scripts/verdicts.js ROUNDS [SEED]`. Each round records memjs clients that race
+// on few keys, and replays the trace against a fresh memcached, where nothing may be called wrong, and against a server
+// that corrupts answers, where each corrupted answer must be found and no other.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { diff, type Diff } from '../diff/diff.ts';
+import { runClients, settled } from '../fixtures/clients.ts';
+import { startMemcached } from '../fixtures/memcached.ts';
+import { startServer } from '../fixtures/server.ts';
+import { startProxy } from '../recorder/proxy.ts';
+import { replay } from '../replayer/replay.ts';
+import { Random } from '../synth/random.ts';
+import { ResultsReader, TraceReader } from '../trace/file.ts';
+
+const rounds = Number(process.argv[2] ?? 4);
+const seed = Number(process.argv[3] ?? 1);
+const folder = mkdtempSync(join(tmpdir(), 'memtape-verdicts-'));
+let failed = 0;
+let exchanges = 0;
+let leastMatched = 1;
+
+async function judged(trace: string, target: string, speed: number | 'max'): Promise<Diff> {
+  const results = join(folder, 'results');
+  const { survey } = await replay({ trace, results, targets: [target], speed, timeoutMs: 5000 });
+  const tape = await TraceReader.open(trace);
+  const seen = await ResultsReader.open(results);
+  try {
+    return await diff(tape, seen, { survey, examples: 1e6 });
+  } finally {
+    await tape.close();
+    await seen.close();
+  }
+}
+
+function violationsOf({ findings }: Diff): string[] {
+  return findings
+    .filter((finding) => finding.class === 'violation')
+    .flatMap(({ kind, examples }) => examples.map(({ opcode, key }) => `${opcode} ${key} ${kind}`))
+    .toSorted();
+}
+
+function check(round: string, holds: boolean, what: string): void {
+  if (holds) return;
+  failed++;
+  console.log(`${round}: ${what}`);
+}
+
+async function run(round: number): Promise<void> {
+  const random = new Random(seed, round);
+  const clients = 2 + random.int(10);
+  const keys = 2 + random.int(40);
+  const threads = 1 + random.int(4);
+  const speed = random.pick([0.7, 1, 3, 10, 'max'] as const);
+  const name = `round ${round} (${clients} clients, ${keys} objects, ${threads} threads, speed ${speed})`;
+  const trace = join(folder, 'trace.tape');
+  const production = await startMemcached(['-t', String(1 + random.int(4))]);
+  const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [production.address], output: trace });
+  const address = proxy.addresses[0]!;
+  await runClients({
+    address,
+    seed: seed * 1000 + round,
+    clients,
+    keys,
+    exchanges: 3000,
+    seconds: 0.4,
+    calls: {},
+  });
+  await settled(() => proxy.open === 0);
+  exchanges += (await proxy.stop()).exchanges;
+  await production.stop();
+
+  const memcached = await startMemcached(['-t', String(threads)]);
+  const healthy = await judged(trace, memcached.address, speed);
+  await memcached.stop();
+  const wrong = violationsOf(healthy);
+  check(name, wrong.length === 0, `a healthy server was called wrong: ${wrong.slice(0, 5).join(', ')}`);
+  const matched = healthy.matched / healthy.total;
+  leastMatched = Math.min(leastMatched, matched);
+
+  const sick = await startServer({ fault: { name: 'corrupt', share: 1 / 50, seed: round } });
+  const found = violationsOf(await judged(trace, sick.address, speed)).map((text) =>
+    text.replace(/ \S+$/, ''),
+  );
+  const made = sick.faultLog.map(({ opcode, key }) => `${opcode} ${key}`).toSorted();
+  await sick.stop();
+  check(
+    name,
+    JSON.stringify(found) === JSON.stringify(made),
+    `${made.length} corrupted answers, found ${found.length}; missed ${without(made, found)}; invented ${without(found, made)}`,
+  );
+}
+
+function without(all: readonly string[], taken: readonly string[]): string {
+  const rest = [...taken];
+  const left = all.filter((text) => {
+    const at = rest.indexOf(text);
+    if (at >= 0) rest.splice(at, 1);
+    return at < 0;
+  });
+  return left.length === 0 ? 'none' : left.slice(0, 5).join(', ');
+}
+
+try {
+  for (let round = 0; round < rounds; round++) await run(round);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(
+  `${rounds} rounds, ${exchanges} exchanges, ${failed} failed; at least ${(leastMatched * 100).toFixed(2)}% as recorded on a healthy server`,
+);
+process.exitCode = failed === 0 ? 0 : 1;
