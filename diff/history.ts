@@ -47,6 +47,7 @@ export class KeyHistory {
   readonly #changes: Change[] = [];
   /** What stood there before the replay is not known. */
   readonly #initialUnknown: boolean;
+  readonly #doubted = new Set<number>();
   #sorted = false;
   #byValue = new Map<string, Change[]>();
   #derived: Change[] = [];
@@ -64,9 +65,10 @@ export class KeyHistory {
     this.#sorted = false;
   }
 
-  /** The answer of this counter's change was wrong: what it made is not what it said. */
-  doubt(index: number): void {
-    for (const change of this.#changes) if (change.index === index) change.value = undefined;
+  /** The answer of this counter's change is wrong, it seems: what it made is not what it said. Or it is not, after all. */
+  doubt(index: number, isWrong: boolean): void {
+    if (isWrong) this.#doubted.add(index);
+    else this.#doubted.delete(index);
     this.#sorted = false;
   }
 
@@ -196,14 +198,16 @@ export class KeyHistory {
     this.#sorted = true;
     this.#byValue = new Map();
     for (const change of this.#changes) {
-      if (change.value === undefined) continue;
+      if (change.value === undefined || this.#doubted.has(change.index)) continue;
       const value = unpadded(Buffer.from(change.value, 'latin1'))?.toString('latin1') ?? change.value;
       const same = this.#byValue.get(value);
       if (same === undefined) this.#byValue.set(value, [change]);
       else same.push(change);
     }
     // A counter says what it has become; only of those that did not, the value is worked out.
-    this.#derived = this.#changes.filter(({ family, value }) => isDerived(family) && value === undefined);
+    this.#derived = this.#changes.filter(
+      ({ index, family, value }) => isDerived(family) && (value === undefined || this.#doubted.has(index)),
+    );
     this.#definite = this.#changes.filter(({ definite }) => definite).toSorted((a, b) => a.fromNs - b.fromNs);
     this.#earliestEnd = new Float64Array(this.#definite.length);
     let earliest = Infinity;

@@ -1,6 +1,7 @@
 // The proof of the verdicts: `node dist/scripts/verdicts.js ROUNDS [SEED]`. Each round records memjs clients that race
 // on few keys, and replays the trace against a fresh memcached, where nothing may be called wrong, and against a server
-// that corrupts answers, where each corrupted answer must be found and no other.
+// that corrupts answers, where each corrupted answer must be found and no other. A counter that raced may be corrupted
+// into the result of another order; such a one has to be among the raced, and is counted.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,6 +20,8 @@ const seed = Number(process.argv[3] ?? 1);
 const folder = mkdtempSync(join(tmpdir(), 'memtape-verdicts-'));
 let failed = 0;
 let exchanges = 0;
+let corrupted = 0;
+let explained = 0;
 let leastMatched = 1;
 
 async function judged(trace: string, target: string, speed: number | 'max'): Promise<Diff> {
@@ -34,11 +37,22 @@ async function judged(trace: string, target: string, speed: number | 'max'): Pro
   }
 }
 
-function violationsOf({ findings }: Diff): string[] {
+/** `incr counter:0000` of each exchange in findings of this class and, where given, kind. */
+function found({ findings }: Diff, wanted: string, kind?: string): string[] {
   return findings
-    .filter((finding) => finding.class === 'violation')
-    .flatMap(({ kind, examples }) => examples.map(({ opcode, key }) => `${opcode} ${key} ${kind}`))
+    .filter((finding) => finding.class === wanted && (kind === undefined || finding.kind === kind))
+    .flatMap(({ examples }) => examples.map(({ opcode, key }) => `${opcode} ${key}`))
     .toSorted();
+}
+
+/** Those of the first list that the second lacks. */
+function without(all: readonly string[], taken: readonly string[]): string[] {
+  const rest = [...taken];
+  return all.filter((text) => {
+    const at = rest.indexOf(text);
+    if (at >= 0) rest.splice(at, 1);
+    return at < 0;
+  });
 }
 
 function check(round: string, holds: boolean, what: string): void {
@@ -74,32 +88,22 @@ async function run(round: number): Promise<void> {
   const memcached = await startMemcached(['-t', String(threads)]);
   const healthy = await judged(trace, memcached.address, speed);
   await memcached.stop();
-  const wrong = violationsOf(healthy);
+  const wrong = found(healthy, 'violation');
   check(name, wrong.length === 0, `a healthy server was called wrong: ${wrong.slice(0, 5).join(', ')}`);
   const matched = healthy.matched / healthy.total;
   leastMatched = Math.min(leastMatched, matched);
 
   const sick = await startServer({ fault: { name: 'corrupt', share: 1 / 50, seed: round } });
-  const found = violationsOf(await judged(trace, sick.address, speed)).map((text) =>
-    text.replace(/ \S+$/, ''),
-  );
-  const made = sick.faultLog.map(({ opcode, key }) => `${opcode} ${key}`).toSorted();
+  const verdicts = await judged(trace, sick.address, speed);
+  const made = sick.faultLog.map(({ opcode, key }) => `${opcode} ${key}`);
   await sick.stop();
-  check(
-    name,
-    JSON.stringify(found) === JSON.stringify(made),
-    `${made.length} corrupted answers, found ${found.length}; missed ${without(made, found)}; invented ${without(found, made)}`,
-  );
-}
-
-function without(all: readonly string[], taken: readonly string[]): string {
-  const rest = [...taken];
-  const left = all.filter((text) => {
-    const at = rest.indexOf(text);
-    if (at >= 0) rest.splice(at, 1);
-    return at < 0;
-  });
-  return left.length === 0 ? 'none' : left.slice(0, 5).join(', ');
+  corrupted += made.length;
+  const said = found(verdicts, 'violation');
+  const missed = without(made, said);
+  const raced = found(verdicts, 'drift', 'raced').filter((text) => /^(incr|decr) /.test(text));
+  explained += missed.length;
+  check(name, without(missed, raced).length === 0, `missed ${without(missed, raced).join(', ')}`);
+  check(name, without(said, made).length === 0, `invented ${without(said, made).join(', ')}`);
 }
 
 try {
@@ -108,6 +112,6 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 console.log(
-  `${rounds} rounds, ${exchanges} exchanges, ${failed} failed; at least ${(leastMatched * 100).toFixed(2)}% as recorded on a healthy server`,
+  `${rounds} rounds, ${exchanges} exchanges, ${failed} failed; ${corrupted} corrupted answers, of which ${explained} are those of another order; at least ${(leastMatched * 100).toFixed(2)}% as recorded on a healthy server`,
 );
 process.exitCode = failed === 0 ? 0 : 1;
