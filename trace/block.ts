@@ -13,7 +13,7 @@ const inflate = promisify(inflateRaw) as (data: Buffer, options: object) => Prom
 
 export const FileKind = { trace: 1, results: 2 } as const;
 export type FileKind = (typeof FileKind)[keyof typeof FileKind];
-const kindNames = { [FileKind.trace]: 'trace', [FileKind.results]: 'results file' };
+export const kindNames = { [FileKind.trace]: 'trace', [FileKind.results]: 'results file' };
 
 export const BlockType = { meta: 1, rows: 2, end: 3, index: 4 } as const;
 export type BlockType = (typeof BlockType)[keyof typeof BlockType];

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import type { Batch } from './batch.ts';
-import { BlockReader, BlockType, BlockWriter, FileKind, type Block } from './block.ts';
+import { BlockReader, BlockType, BlockWriter, FileKind, kindNames, type Block } from './block.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
@@ -170,8 +170,10 @@ async function openTape(
     const last = blocks.blocks.find((block) => block.type === BlockType.end);
     const meta: unknown = JSON.parse((await blocks.read(first)).toString());
     const end: unknown = last === undefined ? null : JSON.parse((await blocks.read(last)).toString());
-    if (typeof meta !== 'object' || meta === null)
-      throw new TraceError('BROKEN', `${path}: expected an object in its opening block`);
+    if (!isSound[kind](meta))
+      throw new TraceError('BROKEN', `${path}: its opening block lacks what a ${kindNames[kind]} has`);
+    if (end !== null && typeof end !== 'object')
+      throw new TraceError('BROKEN', `${path}: expected an object in its closing block`);
     return { blocks, meta, end };
   } catch (error) {
     await blocks.close();
@@ -179,6 +181,29 @@ async function openTape(
     throw new TraceError('BROKEN', `${path}: its opening or closing block is broken`, { cause: error });
   }
 }
+
+/** Whether the opening block has what readers rely on. */
+const isSound: Record<FileKind, (meta: unknown) => boolean> = {
+  [FileKind.trace]: (meta) => {
+    const { startNs, source, privacy } = (meta ?? {}) as Partial<TraceMeta>;
+    return (
+      typeof startNs === 'string' &&
+      /^\d{1,20}$/.test(startNs) &&
+      typeof source === 'string' &&
+      typeof privacy === 'object' &&
+      privacy !== null
+    );
+  },
+  [FileKind.results]: (meta) => {
+    const { targets, trace, speed } = (meta ?? {}) as Partial<ResultsMeta>;
+    return (
+      Array.isArray(targets) &&
+      targets.every((target) => typeof target === 'string') &&
+      typeof trace === 'string' &&
+      (speed === 'max' || typeof speed === 'number')
+    );
+  },
+};
 
 /** SHA-256 of a file, in hexadecimal. */
 export async function hashFile(path: string): Promise<string> {

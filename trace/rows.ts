@@ -2,6 +2,7 @@
 
 import { Batch, type Connection } from './batch.ts';
 import { ColumnDecoder, type ColumnEncoder } from './column.ts';
+import { TraceError } from './error.ts';
 import { ResultBatch } from './results.ts';
 
 export function encodeBatch(to: ColumnEncoder, batch: Batch): Buffer {
@@ -42,8 +43,7 @@ export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where
   batch.count = rows;
   batch.heap = from.heap;
   batch.heapLength = from.heap.length;
-  const connections = from.json();
-  batch.connections = Array.isArray(connections) ? (connections as Connection[]) : [];
+  batch.connections = connectionsOf(from.json(), where);
   from.bytes(batch.opcode, rows);
   from.bytes(batch.outcome, rows);
   from.bytes(batch.flags, rows);
@@ -68,6 +68,24 @@ export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where
   from.stringRefs(batch.answerValueAt, batch.answerValueLength, rows);
   numberKeys(batch, from.strings);
   return batch;
+}
+
+function connectionsOf(value: unknown, where: string): Connection[] {
+  if (!Array.isArray(value)) throw new TraceError('BROKEN', `${where}: expected a list of connections`);
+  for (const entry of value as unknown[]) {
+    const { id, client, server, tenant, openNs, closeNs } = (entry ?? {}) as Partial<Connection>;
+    const isSound =
+      Number.isSafeInteger(id) &&
+      id! >= 0 &&
+      typeof client === 'string' &&
+      typeof server === 'string' &&
+      typeof tenant === 'string' &&
+      Number.isFinite(openNs) &&
+      Number.isFinite(closeNs);
+    if (!isSound)
+      throw new TraceError('BROKEN', `${where}: expected a connection, got ${JSON.stringify(entry)}`);
+  }
+  return value as Connection[];
 }
 
 // From numbers in the dictionary, which has values too, to dense numbers of keys.

@@ -5,6 +5,7 @@ import { opcodeInfo, type Family } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch, type Connection } from './batch.ts';
+import { TraceError } from './error.ts';
 import { tokenOf } from './token.ts';
 
 /** Bytes of values kept for prefill; keys that come after are present with a placeholder. */
@@ -70,6 +71,7 @@ export async function surveyTrace(
         survey.tokens.push(new Set());
         survey.others.push([]);
       }
+      if (connection.id > survey.connections.length) throw unknownConnection(connection.id);
       const exchanges = survey.connections[connection.id]?.exchanges ?? 0;
       survey.connections[connection.id] = { ...connection, serverIndex, exchanges };
     }
@@ -77,7 +79,7 @@ export async function surveyTrace(
     const settled = new Uint8Array(batch.keyCount * Math.max(1, survey.servers.length));
     for (let row = 0; row < batch.count; row++) {
       const connection = survey.connections[batch.connection[row]!];
-      if (connection === undefined) continue;
+      if (connection === undefined) throw unknownConnection(batch.connection[row]!);
       connection.exchanges++;
       survey.lastNs = Math.max(survey.lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
       if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0)
@@ -118,26 +120,14 @@ export async function surveyTrace(
       placeholder: history.value === undefined,
     });
   }
-  // Ids are dense, unless the trace is damaged.
-  survey.connections = Array.from(
-    survey.connections,
-    (connection, id) => connection ?? unknownConnection(id),
-  );
   return survey;
 }
 
-function unknownConnection(id: number): SurveyedConnection {
-  return {
-    id,
-    client: 'unknown',
-    server: 'unknown',
-    tenant: '',
-    openNs: -1,
-    closeNs: -1,
-    end: 0,
-    serverIndex: 0,
-    exchanges: 0,
-  };
+function unknownConnection(id: number): TraceError {
+  return new TraceError(
+    'BROKEN',
+    `the trace is broken: it names connection ${id} and does not tell of all up to it`,
+  );
 }
 
 const empty = Buffer.alloc(0);

@@ -202,7 +202,7 @@ async function sampleTape(path: string, blocks: number): Promise<Batch[]> {
 describe('files that are not whole', () => {
   test('cut at 1,000 random places: every whole block before the cut is there', async () => {
     const path = temporary('whole.tape');
-    const batches = await sampleTape(path, 30);
+    const batches = await sampleTape(path, 10);
     const whole = await TraceReader.open(path);
     const ends = whole.blocks.map(({ offset, bytes }) => offset + bytes);
     await whole.close();
