@@ -71,7 +71,7 @@ function codeOf(error: unknown): number | undefined {
   if (error instanceof CliError) return error.exitCode;
   if (error instanceof RecorderError) return 2;
   if (error instanceof ReplayError) return error.code === 'UNREACHABLE' ? 5 : 2;
-  if (error instanceof TraceError) return error.code === 'WRITE' ? 5 : 2;
+  if (error instanceof TraceError) return 2;
   return undefined;
 }
 

@@ -236,6 +236,7 @@ function print(report: Report, options: ReportOptions): void {
     process.stdout.write(json);
     return;
   }
+  process.stdout.write(renderText(report, palette));
   if (options.json !== undefined) {
     try {
       writeFileSync(options.json, json);
@@ -245,7 +246,6 @@ function print(report: Report, options: ReportOptions): void {
       });
     }
   }
-  process.stdout.write(renderText(report, palette));
 }
 
 /** The colours of reports, where the terminal has any. */

@@ -62,7 +62,8 @@ export async function surveyTrace(
   const keys = new Map<string, KeyHistory>();
   let valueBytes = 0;
   for await (const batch of batches) {
-    for (const connection of batch.connections) {
+    // New ones come in the order of their ids; what a hand-made file does is put right.
+    for (const connection of batch.connections.toSorted((a, b) => a.id - b.id)) {
       let serverIndex = servers.get(connection.server);
       if (serverIndex === undefined) {
         serverIndex = servers.size;
