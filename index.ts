@@ -2,7 +2,7 @@
 
 export { replay, type Replayed, type ReplayOptions, type ReplayProgress } from './replayer/replay.ts';
 export { ReplayError, type ReplayErrorCode } from './replayer/error.ts';
-export { recordPcap, type PcapRecorded, type RecordOptions } from './recorder/record.ts';
+export { recordCapture, type CaptureRecorded, type RecordOptions } from './recorder/record.ts';
 export { startProxy, type ProxyOptions, type RecordingProxy } from './recorder/proxy.ts';
 export { RecorderError, type RecorderErrorCode } from './recorder/error.ts';
 export { diff, type Diff, type DiffOptions } from './diff/diff.ts';

@@ -8,7 +8,7 @@ import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
 import type { PortSeen } from '../recorder/ports.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { recordPcap, type PcapRecorded } from '../recorder/record.ts';
+import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
 import type { Recorded } from '../recorder/recording.ts';
 import { CliError, Verdict } from './error.ts';
 import { Progress } from './progress.ts';
@@ -30,7 +30,7 @@ const REMARKS_SHOWN = 5;
 const examples = `
 Examples:
   memtape record capture.pcap -o capture.tape
-  memtape record capture.pcap --port 11211,11212 -o capture.tape
+  memtape record capture.pcapng.zst --port 11211,11212 -o capture.tape
   tcpdump -i eth0 -w - tcp port 11211 | memtape record - -o live.tape
   memtape record --listen 127.0.0.1:11311 --upstream 127.0.0.1:11211 -o live.tape
                                     clients connect to port 11311; Ctrl-C finishes the trace`;
@@ -38,7 +38,7 @@ Examples:
 export function recordCommand(): Command {
   return new Command('record')
     .description('Record memcached binary traffic into a trace file.')
-    .argument('[source]', 'a classic .pcap file, or - for standard input')
+    .argument('[source]', 'a .pcap or .pcapng file (also .gz, .zst), or - for standard input')
     .requiredOption('-o, --output <file>', 'the trace to write')
     .option('--port <n[,n…]>', 'server ports to record', parsePorts, [11_211])
     .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
@@ -56,10 +56,10 @@ async function record(source: string | undefined, options: RecordOptions): Promi
   if (isProxy === (source !== undefined))
     throw new CliError('expected a capture file, or --listen with --upstream; see memtape record --help', 2);
   if (isProxy) await recordProxy(options);
-  else await recordCapture(source!, options);
+  else await recordFile(source!, options);
 }
 
-async function recordCapture(source: string, options: RecordOptions): Promise<void> {
+async function recordFile(source: string, options: RecordOptions): Promise<void> {
   const fromStdin = source === '-';
   const size = fromStdin ? 0 : sizeOf(source);
   if (!fromStdin && isSameFile(source, options.output))
@@ -67,12 +67,12 @@ async function recordCapture(source: string, options: RecordOptions): Promise<vo
   const progress = new Progress(size, { label: 'recording', unit: 'packets', quiet: options.quiet === true });
   const interrupt = onInterrupt();
   const name = fromStdin ? 'standard input' : source;
-  let recorded: PcapRecorded;
+  let recorded: CaptureRecorded;
   try {
-    recorded = await recordPcap(fromStdin ? process.stdin : source, {
+    recorded = await recordCapture(fromStdin ? process.stdin : source, {
       output: options.output,
       ports: options.port,
-      source: `pcap ${fromStdin ? 'from standard input' : basename(source)}`,
+      source: `capture ${fromStdin ? 'from standard input' : basename(source)}`,
       onProgress: (bytes, packets, exchanges) =>
         progress.update(bytes, packets, plural(exchanges, 'exchange')),
       signal: interrupt.signal,
@@ -86,8 +86,8 @@ async function recordCapture(source: string, options: RecordOptions): Promise<vo
   }
   if (recorded.exchanges === 0) throw nothing(name, recorded, options.port);
   report(recorded, options.output);
-  const { broken, pcap } = recorded;
-  const cutAt = pcap?.truncatedAt ?? null;
+  const { broken, source: read } = recorded;
+  const cutAt = read?.truncatedAt ?? null;
   if (broken !== undefined)
     throw new CliError(`${name}: ${broken.message}; the trace holds what came before`, 2, { cause: broken });
   if (cutAt !== null)
@@ -166,9 +166,9 @@ function showRemarks(remarks: readonly Remark[]): void {
     process.stderr.write(`memtape: and ${plural(remarks.length - REMARKS_SHOWN, 'connection')} more\n`);
 }
 
-function nothing(name: string, recorded: PcapRecorded, ports: readonly number[]): CliError {
+function nothing(name: string, recorded: CaptureRecorded, ports: readonly number[]): CliError {
   showRemarks(recorded.remarks);
-  const seen = recorded.pcap?.portsSeen ?? [];
+  const seen = recorded.source?.portsSeen ?? [];
   const wanted = `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`;
   const head = `${name}: expected memcached binary traffic on ${wanted}`;
   const { notBinary } = recorded.capture;

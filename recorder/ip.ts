@@ -1,11 +1,20 @@
-// The IP layer, versions 4 and 6: narrows a packet to its TCP segment and notes where the addresses stand.
+// The IP layer, versions 4 and 6: narrows a packet to its TCP segment or UDP datagram, and notes where the addresses
+// stand.
 
 import { uint16 } from '../protocol/header.ts';
 import { Layer, type Packet } from './packet.ts';
 
-const Next = { hopByHop: 0, tcp: 6, routing: 43, fragment: 44, authentication: 51, destination: 60 } as const;
+const Next = {
+  hopByHop: 0,
+  tcp: 6,
+  udp: 17,
+  routing: 43,
+  fragment: 44,
+  authentication: 51,
+  destination: 60,
+} as const;
 
-/** Narrows to the TCP segment; padding behind it falls away. */
+/** Narrows to what IP carries: `ok` for TCP, `udp` for UDP. Padding behind it falls away. */
 export function readIp(packet: Packet): Layer {
   if (packet.at >= packet.end) return Layer.cut;
   const version = packet.data[packet.at]! >>> 4;
@@ -26,12 +35,13 @@ function readIpv4(packet: Packet): Layer {
   }
   // More fragments, or a fragment's offset.
   if ((uint16(data, at + 6) & 0x3fff) !== 0) return Layer.fragment;
-  if (data[at + 9] !== Next.tcp) return Layer.other;
+  const next = data[at + 9];
+  if (next !== Next.tcp && next !== Next.udp) return Layer.other;
   packet.addressBytes = 4;
   packet.sourceAt = at + 12;
   packet.targetAt = at + 16;
   packet.at = at + headerBytes;
-  return Layer.ok;
+  return next === Next.tcp ? Layer.ok : Layer.udp;
 }
 
 function readIpv6(packet: Packet): Layer {
@@ -43,7 +53,7 @@ function readIpv6(packet: Packet): Layer {
   const { end } = packet;
   let next = data[at + 6]!;
   let nextAt = at + 40;
-  while (next !== Next.tcp) {
+  while (next !== Next.tcp && next !== Next.udp) {
     if (next === Next.fragment) {
       if (nextAt + 8 > end) return Layer.cut;
       // A fragment that is the whole packet is legal; the low bit says that more follow.
@@ -64,7 +74,7 @@ function readIpv6(packet: Packet): Layer {
   packet.sourceAt = at + 8;
   packet.targetAt = at + 24;
   packet.at = nextAt;
-  return Layer.ok;
+  return next === Next.tcp ? Layer.ok : Layer.udp;
 }
 
 function narrow(packet: Packet, wireEnd: number): void {

@@ -7,7 +7,14 @@ import { Layer, type Packet } from './packet.ts';
 /** Moves `packet.at` to the IP header. */
 export type LinkReader = (packet: Packet) => Layer;
 
-const EtherType = { ipv4: 0x0800, ipv6: 0x86dd, vlan: 0x8100, serviceVlan: 0x88a8, oldServiceVlan: 0x9100 };
+const EtherType = {
+  ipv4: 0x0800,
+  ipv6: 0x86dd,
+  vlan: 0x8100,
+  serviceVlan: 0x88a8,
+  oldServiceVlan: 0x9100,
+  pppoe: 0x8864,
+};
 
 function isIp(etherType: number): boolean {
   return etherType === EtherType.ipv4 || etherType === EtherType.ipv6;
@@ -24,13 +31,26 @@ function etherTypeAt(packet: Packet, at: number): Layer {
       packet.at = typeAt + 2;
       return Layer.ok;
     }
+    if (type === EtherType.pppoe) return pppoeAt(packet, typeAt + 2);
     if (type !== EtherType.vlan && type !== EtherType.serviceVlan && type !== EtherType.oldServiceVlan)
       return Layer.other;
     typeAt += 4;
   }
 }
 
-const ethernet: LinkReader = (packet) => etherTypeAt(packet, packet.at + 12);
+const Ppp = { ipv4: 0x0021, ipv6: 0x0057 };
+
+/** version and type 1, code 1, session 2, length 2, protocol 2 (RFC 2516); code 0 carries a session's data. */
+function pppoeAt(packet: Packet, at: number): Layer {
+  const { data, end } = packet;
+  if (at + 8 > end) return Layer.cut;
+  const protocol = uint16(data, at + 6);
+  if (data[at + 1] !== 0 || (protocol !== Ppp.ipv4 && protocol !== Ppp.ipv6)) return Layer.other;
+  packet.at = at + 8;
+  return Layer.ok;
+}
+
+export const ethernet: LinkReader = (packet) => etherTypeAt(packet, packet.at + 12);
 
 // type 2, ARPHRD 2, address length 2, address 8, protocol 2; a tag follows the header as it would in Ethernet.
 const cooked: LinkReader = (packet) => etherTypeAt(packet, packet.at + 14);

@@ -5,7 +5,7 @@
 export const Layer = {
   /** Narrowed: the next layer may read on. */
   ok: 0,
-  /** Carries something else than what is recorded here (ARP, UDP, …). */
+  /** Carries something else than what is recorded here (ARP, DNS, …). */
   other: 1,
   /** An IP fragment; fragments are not put together, so their bytes show as a gap. */
   fragment: 2,
@@ -13,6 +13,8 @@ export const Layer = {
   cut: 3,
   /** Headers that contradict themselves. */
   malformed: 4,
+  /** Narrowed to a UDP datagram, which may carry a tunnel. */
+  udp: 5,
 } as const;
 export type Layer = (typeof Layer)[keyof typeof Layer];
 

@@ -1,102 +1,28 @@
-// Reads classic pcap files: bytes from a file or a pipe, through the framing check and pcap-parser, to the tap. Reads
-// no faster than the sinks drain.
+// Classic pcap. Where its records begin and end is found out here, before the parser, which would wait for gigabytes when
+// a length says so: slabs of whole records go through, anything that cannot be a record is an error with its offset, and
+// what a cut leaves is known. Records with microseconds are pcap-parser's; it does not know those with nanoseconds.
 
 import { EventEmitter } from 'node:events';
-import { createReadStream } from 'node:fs';
-import type { Readable } from 'node:stream';
-import { parse, type CapturedPacket } from 'pcap-parser';
+import { parse } from 'pcap-parser';
 import { RecorderError } from './error.ts';
-import { PcapFraming } from './framing.ts';
+import type { CaptureFormat, PacketHandler } from './format.ts';
 import { linkReader, type LinkReader } from './link.ts';
-import type { Skipped } from './packet.ts';
-import type { PortSeen } from './ports.ts';
-import { Tap, type TapOptions } from './tap.ts';
 
-export interface PcapOptions extends TapOptions {
-  /** Called before the first stream opens; not at all for a capture without packets. */
-  onStart?: (start: { startNs: string; linkType: number }) => void;
-  /** Asked between slabs of at most some hundred KiB; reading goes on when its promise resolves. */
-  drained?: () => Promise<void> | undefined;
-  /** Called about as often as drained, with the bytes read so far. */
-  onProgress?: (bytes: number) => void;
-  /** Stops reading; what was read until then counts as the whole capture. */
-  signal?: AbortSignal;
-}
+const HEADER_BYTES = 24;
+const RECORD_HEADER_BYTES = 16;
+/** libpcap's own limit on the snap length. */
+const MAX_RECORD_BYTES = 262_144;
+const MAX_UNIT_BYTES = RECORD_HEADER_BYTES + MAX_RECORD_BYTES;
+/** So much goes to the parser at once: back-pressure acts between slabs. */
+const SLAB_BYTES = 256 * 1024;
 
-export interface PcapResult {
-  /** The trace's zero, the time of the first packet: ns since 1970, decimal; '0' without packets. */
-  startNs: string;
-  /** Earliest and latest packet time, ns since zero; a first before zero is a packet out of order. -1 without packets. */
-  firstNs: number;
-  lastNs: number;
-  packets: number;
-  /** Bytes of the file in whole records, headers included. */
-  bytes: number;
-  /** -1: the file ended before it said. */
-  linkType: number;
-  /** TCP traffic by server port, the busiest first. */
-  portsSeen: PortSeen[];
-  /** Where the record begins that the end of the file cut; null where none was. */
-  truncatedAt: number | null;
-  /** Packets that belong to no stream, by reason. */
-  skipped: Skipped;
-  /** Connections given up because there were too many at once. */
-  evicted: number;
-}
+/** What a file begins with when it is something that people record packets in, in hexadecimal. */
+const known: [start: string, what: string][] = [
+  ['a1b2cd34', "a pcap of Kuznetzov's format"],
+  ['34cdb2a1', "a pcap of Kuznetzov's format"],
+];
 
-/**
- * Feeds the connections on the recorded ports of a capture to sinks, then ends them all.
- * @throws RecorderError; the sinks then have heard everything before the trouble, and no end.
- */
-export async function readPcap(source: Readable | string, options: PcapOptions): Promise<PcapResult> {
-  const { signal } = options;
-  const stream = typeof source === 'string' ? createReadStream(source, { highWaterMark: 262_144 }) : source;
-  const framing = new PcapFraming();
-  const intake = new Intake(options);
-  const stop = (): void => void stream.destroy();
-  if (signal?.aborted === true) stop();
-  signal?.addEventListener('abort', stop);
-  const isStopped = (): boolean => signal?.aborted === true;
-  try {
-    for await (const chunk of chunks(stream, isStopped)) {
-      for (const slab of framing.slabs(chunk)) {
-        intake.feed(slab);
-        options.onProgress?.(framing.offset);
-        const wait = options.drained?.();
-        if (wait !== undefined) await wait;
-        if (isStopped()) break;
-      }
-    }
-  } finally {
-    signal?.removeEventListener('abort', stop);
-  }
-  const truncatedAt = isStopped() ? null : framing.end();
-  return { ...intake.finish(), bytes: framing.offset, truncatedAt };
-}
-
-/** The stream's chunks; a stop ends them, and trouble of the stream's own comes as a RecorderError. */
-async function* chunks(stream: Readable, isStopped: () => boolean): AsyncGenerator<Buffer> {
-  const iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array | string>;
-  try {
-    for (;;) {
-      let next: IteratorResult<Uint8Array | string>;
-      try {
-        next = await iterator.next();
-      } catch (cause) {
-        if (isStopped()) return;
-        const why = cause instanceof Error ? cause.message : String(cause);
-        throw new RecorderError('UNREADABLE', `the capture cannot be read: ${why}`, { cause });
-      }
-      if (next.done === true || isStopped()) return;
-      const chunk = next.value;
-      yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk as Uint8Array);
-    }
-  } finally {
-    stream.destroy();
-  }
-}
-
-/** What pcap-parser takes for a stream; 'data' is emitted, and handled, within feed(). */
+/** What pcap-parser takes for a stream; 'data' is emitted, and handled, within read(). */
 class Feed extends EventEmitter {
   pause(): void {
     // Whoever emits decides when.
@@ -107,69 +33,180 @@ class Feed extends EventEmitter {
   }
 }
 
-/** The parser and the tap behind it, fed whole records. */
-class Intake {
+export class Pcap implements CaptureFormat {
+  /** Offset in the file of the first byte not handed on yet. */
+  offset = 0;
+  /** Of the header, once it was read; -1 before. */
+  linkType = -1;
   readonly #feed = new Feed();
-  readonly #tap: Tap;
-  readonly #onStart: PcapOptions['onStart'];
+  #handler: PacketHandler | undefined;
   #link: LinkReader | undefined;
-  #linkType = -1;
-  #packets = 0;
-  #zeroSeconds = 0;
-  #zeroMicros = 0;
-  #firstNs = -1;
-  #lastNs = -1;
+  #isLittleEndian = true;
+  #isNano = false;
+  #inHeader = true;
+  #firstSlab = true;
+  #carry = Buffer.alloc(0);
+  #held = 0;
 
-  constructor(options: PcapOptions) {
-    this.#tap = new Tap(options);
-    this.#onStart = options.onStart;
+  /**
+   * The whole records that are now complete, the file's header before the first. A slab is valid until the next one
+   * is asked for.
+   * @throws RecorderError NOT_A_CAPTURE, UNSUPPORTED, CORRUPT
+   */
+  *slabs(chunk: Buffer): Generator<Buffer> {
+    let at = 0;
+    while (this.#held > 0) {
+      const needed = this.#unitBytes(this.#carry, 0, this.#held);
+      if (needed > MAX_UNIT_BYTES) this.#refuse(needed);
+      if (this.#held >= needed) {
+        this.#held = 0;
+        yield this.#handOn(this.#carry, 0, needed);
+        break;
+      }
+      const take = Math.min(needed - this.#held, chunk.length - at);
+      if (take === 0) return;
+      this.#keep(chunk, at, at + take);
+      at += take;
+    }
+    let start = at;
+    let bytes = 0;
+    while (at < chunk.length) {
+      bytes = this.#unitBytes(chunk, at, chunk.length - at);
+      if (bytes > chunk.length - at || bytes > MAX_UNIT_BYTES) break;
+      at += bytes;
+      if (at - start < SLAB_BYTES) continue;
+      yield this.#handOn(chunk, start, at);
+      start = at;
+    }
+    if (at > start) yield this.#handOn(chunk, start, at);
+    if (at === chunk.length) return;
+    if (bytes > MAX_UNIT_BYTES) this.#refuse(bytes);
+    this.#keep(chunk, at, chunk.length);
+  }
+
+  /**
+   * The file has ended: where the record stands that the end cut, if it cut one.
+   * @throws RecorderError NOT_A_CAPTURE, TRUNCATED where there is not even a whole header.
+   */
+  end(): number | null {
+    if (!this.#inHeader) return this.#held > 0 ? this.offset : null;
+    if (this.#held === 0) throw new RecorderError('NOT_A_CAPTURE', 'expected a pcap file, got an empty one');
+    this.#checkMagic(this.#carry.subarray(0, this.#held));
+    throw new RecorderError(
+      'TRUNCATED',
+      `expected a pcap header of ${HEADER_BYTES} bytes, got a file of ${this.#held}`,
+    );
+  }
+
+  /** @throws RecorderError UNSUPPORTED, CORRUPT */
+  read(slab: Buffer, handler: PacketHandler): void {
+    this.#handler = handler;
+    if (this.#isNano) this.#readNano(slab);
+    else this.#feed.emit('data', slab);
+  }
+
+  constructor() {
     const parser = parse(this.#feed);
-    parser.on('globalHeader', (header) => {
-      // The upper bits tell of frame check sequences, which fall away with the padding.
-      this.#linkType = header.linkLayerType & 0xffff;
-      this.#link = linkReader(this.#linkType);
-    });
-    parser.on('packet', (packet) => this.#packet(packet));
+    parser.on('globalHeader', ({ linkLayerType }) => this.#setLink(linkLayerType));
+    parser.on('packet', ({ header, data }) =>
+      this.#handler!.packet(
+        this.#link!,
+        header.timestampSeconds,
+        header.timestampMicroseconds * 1000,
+        data,
+        header.originalLength,
+      ),
+    );
     parser.on('error', (cause) => {
       throw new RecorderError('CORRUPT', `the capture cannot be parsed: ${cause.message}`, { cause });
     });
   }
 
-  feed(slab: Buffer): void {
-    this.#feed.emit('data', slab);
+  #setLink(linkType: number): void {
+    // The upper bits tell of frame check sequences, which fall away with the padding.
+    this.linkType = linkType & 0xffff;
+    this.#link = linkReader(this.linkType);
   }
 
-  finish(): Omit<PcapResult, 'bytes' | 'truncatedAt'> {
-    this.#tap.finish();
-    return {
-      startNs: this.#startNs(),
-      firstNs: this.#firstNs,
-      lastNs: this.#lastNs,
-      packets: this.#packets,
-      linkType: this.#linkType,
-      portsSeen: this.#tap.portsSeen,
-      skipped: this.#tap.skipped,
-      evicted: this.#tap.evicted,
-    };
-  }
-
-  #packet({ header, data }: CapturedPacket): void {
-    if (this.#packets++ === 0) {
-      this.#zeroSeconds = header.timestampSeconds;
-      this.#zeroMicros = header.timestampMicroseconds;
-      this.#firstNs = 0;
-      this.#lastNs = 0;
-      this.#onStart?.({ startNs: this.#startNs(), linkType: this.#linkType });
+  /** Whole records: seconds, nanoseconds, captured and original length, four bytes each, and the packet. */
+  #readNano(slab: Buffer): void {
+    const word = (at: number): number =>
+      this.#isLittleEndian ? slab.readUInt32LE(at) : slab.readUInt32BE(at);
+    let at = 0;
+    if (this.#firstSlab) {
+      this.#firstSlab = false;
+      this.#setLink(word(20));
+      at = HEADER_BYTES;
     }
-    // Differences first: ns since 1970 pass what a number holds exactly.
-    const seconds = header.timestampSeconds - this.#zeroSeconds;
-    const ns = seconds * 1_000_000_000 + (header.timestampMicroseconds - this.#zeroMicros) * 1000;
-    if (ns < this.#firstNs) this.#firstNs = ns;
-    if (ns > this.#lastNs) this.#lastNs = ns;
-    this.#tap.packet(this.#link!, data, ns, header.originalLength);
+    while (at < slab.length) {
+      const start = at + RECORD_HEADER_BYTES;
+      const end = start + word(at + 8);
+      this.#handler!.packet(this.#link!, word(at), word(at + 4), slab.subarray(start, end), word(at + 12));
+      at = end;
+    }
   }
 
-  #startNs(): string {
-    return (BigInt(this.#zeroSeconds) * 1_000_000_000n + BigInt(this.#zeroMicros) * 1000n).toString();
+  #handOn(data: Buffer, start: number, end: number): Buffer {
+    this.offset += end - start;
+    return data.subarray(start, end);
   }
+
+  #keep(chunk: Buffer, start: number, end: number): void {
+    const total = this.#held + end - start;
+    if (this.#carry.length < total) {
+      const grown = Buffer.alloc(Math.max(total, Math.min(total * 2, MAX_UNIT_BYTES)));
+      this.#carry.copy(grown, 0, 0, this.#held);
+      this.#carry = grown;
+    }
+    chunk.copy(this.#carry, this.#held, start, end);
+    this.#held = total;
+  }
+
+  /** Length of the header or record at data[at], as far as `available` bytes of it tell. */
+  #unitBytes(data: Buffer, at: number, available: number): number {
+    if (this.#inHeader) return this.#headerBytes(data.subarray(at, at + available));
+    if (available < RECORD_HEADER_BYTES) return RECORD_HEADER_BYTES;
+    const bytes = this.#isLittleEndian ? data.readUInt32LE(at + 8) : data.readUInt32BE(at + 8);
+    return RECORD_HEADER_BYTES + bytes;
+  }
+
+  #refuse(unitBytes: number): never {
+    throw new RecorderError(
+      'CORRUPT',
+      `expected a packet of at most ${MAX_RECORD_BYTES} captured bytes, got a length of ${unitBytes - RECORD_HEADER_BYTES} (record at byte ${this.offset})`,
+    );
+  }
+
+  #headerBytes(start: Buffer): number {
+    if (start.length < HEADER_BYTES) return HEADER_BYTES;
+    this.#checkMagic(start);
+    const major = this.#isLittleEndian ? start.readUInt16LE(4) : start.readUInt16BE(4);
+    const minor = this.#isLittleEndian ? start.readUInt16LE(6) : start.readUInt16BE(6);
+    // Before 2.4 the two lengths of a record stood the other way round.
+    if (major !== 2 || minor !== 4)
+      throw new RecorderError('UNSUPPORTED', `expected pcap version 2.4, got ${major}.${minor}`);
+    this.#inHeader = false;
+    return HEADER_BYTES;
+  }
+
+  #checkMagic(start: Buffer): void {
+    const hex = start.toString('hex', 0, 8);
+    this.#isNano = isNano(hex);
+    this.#isLittleEndian = hex.startsWith('d4c3b2a1') || hex.startsWith('4d3cb2a1');
+    if (this.#isLittleEndian || this.#isNano || hex.startsWith('a1b2c3d4')) return;
+    const what = known.find(([magic]) => hex.startsWith(magic))?.[1];
+    if (what !== undefined)
+      throw new RecorderError(
+        'UNSUPPORTED',
+        `expected pcap or pcapng, got ${what}; convert it with: editcap -F pcap IN OUT`,
+      );
+    throw new RecorderError(
+      'NOT_A_CAPTURE',
+      `expected a pcap file (first bytes d4c3b2a1, a1b2c3d4 or, with nanoseconds, 4d3cb2a1, a1b23c4d) or pcapng (0a0d0d0a), got first bytes ${hex}`,
+    );
+  }
+}
+
+function isNano(hex: string): boolean {
+  return hex.startsWith('4d3cb2a1') || hex.startsWith('a1b23c4d');
 }

@@ -2,7 +2,7 @@
 
 import type { Readable } from 'node:stream';
 import { RecorderError } from './error.ts';
-import { readPcap, type PcapResult } from './pcap.ts';
+import { readCapture, type CaptureResult } from './capture.ts';
 import { Recording, type Recorded } from './recording.ts';
 
 export interface RecordOptions {
@@ -17,24 +17,27 @@ export interface RecordOptions {
   signal?: AbortSignal;
 }
 
-export interface PcapRecorded extends Recorded {
+export interface CaptureRecorded extends Recorded {
   /** What the capture file held; its counts stop at `broken`. */
-  pcap: PcapResult | undefined;
+  source: CaptureResult | undefined;
   /** The capture could not be read to its end: why. What came before is in the trace. */
   broken: RecorderError | undefined;
 }
 
 /**
- * Records the memcached exchanges of a classic pcap file or stream.
+ * Records the memcached exchanges of a capture, from a file or a stream.
  * @throws RecorderError where nothing could be read · TraceError WRITE
  */
-export async function recordPcap(input: Readable | string, options: RecordOptions): Promise<PcapRecorded> {
+export async function recordCapture(
+  input: Readable | string,
+  options: RecordOptions,
+): Promise<CaptureRecorded> {
   const { output, ports, source, onProgress, signal } = options;
   const recording = new Recording(output);
   let broken: RecorderError | undefined;
-  let pcap: PcapResult | undefined;
+  let read: CaptureResult | undefined;
   try {
-    pcap = await readPcap(input, {
+    read = await readCapture(input, {
       ports,
       factory: recording.exchanges,
       capture: recording.capture,
@@ -52,5 +55,5 @@ export async function recordPcap(input: Readable | string, options: RecordOption
     }
     broken = error;
   }
-  return { ...(await recording.finish()), pcap, broken };
+  return { ...(await recording.finish()), source: read, broken };
 }

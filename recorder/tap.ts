@@ -12,10 +12,13 @@ import type { Pool } from './reassembly.ts';
 import type { StreamFactory } from './stream.ts';
 import { ConnectionTable } from './table.ts';
 import { Flag, readTcp } from './tcp.ts';
+import { readTunnel } from './tunnel.ts';
 
 /** Bytes that all connections together may hold while they wait for earlier ones. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
 const MAX_CONNECTIONS = 262_144;
+/** Tunnels within tunnels. */
+const MAX_TUNNELS = 3;
 /** How often, in the capture's time, connections with holes are looked at. */
 const SWEEP_NS = 5_000_000;
 
@@ -81,6 +84,10 @@ export class Tap {
     packet.reset(data, ns < 0 ? 0 : ns, wireBytes);
     let layer = link(packet);
     if (layer === Layer.ok) layer = readIp(packet);
+    for (let depth = 0; layer === Layer.udp && depth < MAX_TUNNELS; depth++) {
+      layer = readTunnel(packet);
+      if (layer === Layer.ok) layer = readIp(packet);
+    }
     if (layer === Layer.ok) layer = readTcp(packet);
     if (layer === Layer.ok) {
       this.#ports.count(packet);
@@ -168,7 +175,7 @@ export class Tap {
   }
 
   #skip(layer: Layer): void {
-    if (layer === Layer.other) this.skipped.other++;
+    if (layer === Layer.other || layer === Layer.udp) this.skipped.other++;
     else if (layer === Layer.fragment) this.skipped.fragment++;
     else if (layer === Layer.cut) this.skipped.cut++;
     else this.skipped.malformed++;

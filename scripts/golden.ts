@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { plainRows, type PlainRow } from '../fixtures/golden.ts';
-import { recordPcap } from '../recorder/record.ts';
+import { recordCapture } from '../recorder/record.ts';
 import { TraceReader, TraceWriter } from '../trace/file.ts';
 import { readFileSync } from 'node:fs';
 
@@ -15,7 +15,7 @@ const BLOCKS = 3;
 
 const { port } = JSON.parse(readFileSync('fixtures/captures/memjs.json', 'utf8')) as { port: number };
 const whole = join(tmpdir(), `memtape-golden-${process.pid}.tape`);
-await recordPcap('fixtures/captures/memjs.pcap', { output: whole, ports: [port], source: 'memjs.pcap' });
+await recordCapture('fixtures/captures/memjs.pcap', { output: whole, ports: [port], source: 'memjs.pcap' });
 const trace = await TraceReader.open(whole);
 mkdirSync(FOLDER, { recursive: true });
 const writer = await TraceWriter.create(join(FOLDER, 'format-1.tape'), trace.meta);

@@ -5,7 +5,7 @@ import { startServer } from '../../fixtures/server.ts';
 import { counterExtras, storeExtras, type FrameInit } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
-import { recordPcap } from '../../recorder/record.ts';
+import { recordCapture } from '../../recorder/record.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
 import { readFileSync } from 'node:fs';
 import { parseFault } from '../../fixtures/fault.ts';
@@ -304,7 +304,7 @@ describe('the capture of memjs', () => {
   const { port } = JSON.parse(readFileSync(capture.replace('.pcap', '.json'), 'utf8')) as { port: number };
   const recorded = async (): Promise<string> => {
     const output = temporary('memjs.tape');
-    await recordPcap(capture, { output, ports: [port], source: 'memjs' });
+    await recordCapture(capture, { output, ports: [port], source: 'memjs' });
     return output;
   };
 

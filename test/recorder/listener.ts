@@ -1,7 +1,7 @@
 // Reads packets or pcap bytes as the recorder does and keeps all that the sinks heard, for tests to compare.
 
 import { Readable } from 'node:stream';
-import { readPcap, type PcapOptions, type PcapResult } from '../../recorder/pcap.ts';
+import { readCapture, type CaptureOptions, type CaptureResult } from '../../recorder/capture.ts';
 import type { StreamFactory, StreamInfo } from '../../recorder/stream.ts';
 import { connectionEndNames } from '../../trace/batch.ts';
 import { emptyCapture, type Capture } from '../../trace/meta.ts';
@@ -56,10 +56,10 @@ export class Listener implements StreamFactory {
 export interface Reading {
   streams: Heard[];
   capture: Capture;
-  result: PcapResult;
+  result: CaptureResult;
 }
 
-export type ListenOptions = Partial<Omit<PcapOptions, 'factory'>> & { chunkBytes?: number };
+export type ListenOptions = Partial<Omit<CaptureOptions, 'factory'>> & { chunkBytes?: number };
 
 /** Reads a pcap file's bytes, in one chunk or in many. */
 export async function listenToBytes(file: Buffer, options: ListenOptions = {}): Promise<Reading> {
@@ -68,7 +68,7 @@ export async function listenToBytes(file: Buffer, options: ListenOptions = {}): 
   for (let at = 0; at < file.length; at += chunkBytes) chunks.push(file.subarray(at, at + chunkBytes));
   const listener = new Listener();
   const capture = options.capture ?? emptyCapture();
-  const result = await readPcap(Readable.from(chunks), {
+  const result = await readCapture(Readable.from(chunks), {
     ports: [11211],
     ...rest,
     factory: listener,

@@ -8,7 +8,7 @@ import { startServer } from '../../fixtures/server.ts';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { startProxy } from '../../recorder/proxy.ts';
-import { recordPcap } from '../../recorder/record.ts';
+import { recordCapture } from '../../recorder/record.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { summarise, type Summary } from '../../trace/summary.ts';
 import { startMemcached } from '../support/memcached.ts';
@@ -41,7 +41,7 @@ async function summaryOf(path: string): Promise<Summary> {
 describe('a capture of memjs and memcached by tcpdump', () => {
   test('every figure is what the clients and the server counted', async () => {
     const output = temporary('memjs.tape');
-    const recorded = await recordPcap(capture, { output, ports: [origin.port], source: 'memjs' });
+    const recorded = await recordCapture(capture, { output, ports: [origin.port], source: 'memjs' });
     expect(recorded).toMatchObject({ exchanges: origin.wire.exchanges, connections: 6, broken: undefined });
     expect(await summaryOf(output)).toMatchObject({
       format: 'memtape/1',
@@ -61,7 +61,7 @@ describe('a capture of memjs and memcached by tcpdump', () => {
     const files = await Promise.all(
       [capture, createReadStream(capture, { highWaterMark: 777 })].map(async (input, n) => {
         const output = temporary(`${n}.tape`);
-        await recordPcap(input, { output, ports: [origin.port], source: 'memjs' });
+        await recordCapture(input, { output, ports: [origin.port], source: 'memjs' });
         return readFileSync(output);
       }),
     );
@@ -72,17 +72,17 @@ describe('a capture of memjs and memcached by tcpdump', () => {
     const cut = temporary('cut.pcap');
     writeFileSync(cut, readFileSync(capture).subarray(0, 300_001));
     const output = temporary('cut.tape');
-    const { pcap, exchanges } = await recordPcap(cut, { output, ports: [origin.port], source: 'cut' });
-    expect(pcap?.truncatedAt).toBeGreaterThan(299_000);
+    const { source, exchanges } = await recordCapture(cut, { output, ports: [origin.port], source: 'cut' });
+    expect(source?.truncatedAt).toBeGreaterThan(299_000);
     expect(exchanges).toBeGreaterThan(500);
     expect((await summaryOf(output)).exchanges).toBe(exchanges);
   });
 
   test('another port: nothing, no file, and the ports that were seen', async () => {
     const output = temporary('none.tape');
-    const { exchanges, pcap } = await recordPcap(capture, { output, ports: [11_211], source: 'memjs' });
+    const { exchanges, source } = await recordCapture(capture, { output, ports: [11_211], source: 'memjs' });
     expect([exchanges, existsSync(output)]).toEqual([0, false]);
-    expect(pcap?.portsSeen[0]).toMatchObject({ port: origin.port, binary: true });
+    expect(source?.portsSeen[0]).toMatchObject({ port: origin.port, binary: true });
   });
 });
 
@@ -102,7 +102,7 @@ test('ASCII beside binary: counted, named, and not recorded', async () => {
     exchanges,
     capture: counts,
     remarks,
-  } = await recordPcap(file, { output, ports: [11_211], source: 'both' });
+  } = await recordCapture(file, { output, ports: [11_211], source: 'both' });
   expect([exchanges, counts.notBinary]).toEqual([1, 1]);
   expect(remarks).toMatchObject([{ kind: 'ascii' }]);
 });

@@ -121,12 +121,55 @@ export const ethernet: LinkType = {
   },
 };
 
+/** An Ethernet frame in a UDP datagram between two hosts of a cloud. */
+function mirrored(port: number, head: Buffer, frame: Buffer, outerIsIpv6 = false): Buffer {
+  const payload = Buffer.concat([head, frame]);
+  const udp = Buffer.alloc(8);
+  udp.writeUInt16BE(50_000, 0);
+  udp.writeUInt16BE(port, 2);
+  udp.writeUInt16BE(8 + payload.length, 4);
+  const body = Buffer.concat([udp, payload]);
+  const ip = outerIsIpv6 ? Buffer.alloc(40, 1) : Buffer.alloc(20, 1);
+  if (outerIsIpv6) {
+    ip.writeUInt32BE(0x60000000, 0);
+    ip.writeUInt16BE(body.length, 4);
+    ip[6] = 17;
+  } else {
+    ip[0] = 0x45;
+    ip.writeUInt16BE(20 + body.length, 2);
+    ip.writeUInt16BE(0, 6);
+    ip[9] = 17;
+  }
+  return Buffer.concat([macs, etherType(ip), ip, body]);
+}
+
+const vxlan = bytes(8, 0, 0, 0, 0, 0, 5, 0);
+
 export const links: Record<string, LinkType> = {
   Ethernet: ethernet,
   '802.1Q': { linkType: 1, wrap: (ip) => Buffer.concat([macs, bytes(0x81, 0, 0, 7), etherType(ip), ip]) },
   QinQ: {
     linkType: 1,
     wrap: (ip) => Buffer.concat([macs, bytes(0x88, 0xa8, 0, 9, 0x81, 0, 0, 7), etherType(ip), ip]),
+  },
+  PPPoE: {
+    linkType: 1,
+    wrap: (ip) => {
+      const length = bytes((ip.length + 2) >> 8, (ip.length + 2) & 0xff);
+      const head = bytes(0x88, 0x64, 0x11, 0, 0, 1);
+      return Buffer.concat([macs, head, length, bytes(0, isIpv6(ip) ? 0x57 : 0x21), ip]);
+    },
+  },
+  VXLAN: { linkType: 1, wrap: (ip) => mirrored(4789, vxlan, ethernet.wrap(ip)) },
+  'VXLAN over IPv6': { linkType: 1, wrap: (ip) => mirrored(4789, vxlan, ethernet.wrap(ip), true) },
+  'VXLAN in VXLAN': {
+    linkType: 1,
+    wrap: (ip) => mirrored(4789, vxlan, mirrored(4789, vxlan, ethernet.wrap(ip))),
+  },
+  'GENEVE with an option': {
+    linkType: 1,
+    wrap: (ip) =>
+      mirrored(6081, bytes(2, 0, 0x65, 0x58, 0, 0, 5, 0, 1, 2, 3, 1, 9, 9, 9, 9), ethernet.wrap(ip)),
   },
   'Linux cooked': {
     linkType: 113,
@@ -276,4 +319,60 @@ export class Conversation {
     this.packets.splice(index, 1);
     return this;
   }
+}
+
+export interface NgInterface {
+  linkType?: number;
+  /** The byte of if_tsresol; absent: microseconds. */
+  resolution?: number;
+  /** Seconds. */
+  offset?: bigint;
+}
+
+/** A block of pcapng: its type and its body, padded, between its lengths. */
+export function ngBlock(type: number, body: Buffer, little = true): Buffer {
+  const padded = Buffer.concat([body, Buffer.alloc((4 - (body.length % 4)) % 4)]);
+  const length = word(padded.length + 12, little);
+  return Buffer.concat([word(type, little), length, padded, length]);
+}
+
+/** A section header and the descriptions of its interfaces. */
+export function ngSection(interfaces: readonly NgInterface[], little = true): Buffer {
+  const half = (value: number): Buffer => word(value, little).subarray(little ? 0 : 2, little ? 2 : 4);
+  const option = (code: number, value: Buffer): Buffer =>
+    Buffer.concat([half(code), half(value.length), value, Buffer.alloc((4 - (value.length % 4)) % 4)]);
+  const section = Buffer.concat([word(0x1a2b3c4d, little), half(1), half(0), Buffer.alloc(8, 0xff)]);
+  return Buffer.concat([
+    ngBlock(0x0a0d0d0a, section, little),
+    ...interfaces.map(({ linkType = 1, resolution, offset }) => {
+      const options: Buffer[] = [option(2, Buffer.from('eth0'))];
+      if (resolution !== undefined) options.push(option(9, bytes(resolution)));
+      if (offset !== undefined) {
+        const value = Buffer.alloc(8);
+        if (little) value.writeBigInt64LE(offset);
+        else value.writeBigInt64BE(offset);
+        options.push(option(14, value));
+      }
+      return ngBlock(
+        1,
+        Buffer.concat([half(linkType), half(0), word(0, little), ...options, word(0, little)]),
+        little,
+      );
+    }),
+  ]);
+}
+
+/** An enhanced packet block; `units` in the resolution of its interface. */
+export function ngPacket(data: Buffer, units: bigint, interfaceId = 0, little = true): Buffer {
+  const head = [interfaceId, Number(units >> 32n), Number(units & 0xffffffffn), data.length, data.length];
+  const padding = Buffer.alloc((4 - (data.length % 4)) % 4);
+  // A comment behind the packet.
+  const comment = little
+    ? bytes(1, 0, 2, 0, 0x68, 0x69, 0, 0, 0, 0, 0, 0)
+    : bytes(0, 1, 0, 2, 0x68, 0x69, 0, 0, 0, 0, 0, 0);
+  return ngBlock(
+    6,
+    Buffer.concat([...head.map((value) => word(value, little)), data, padding, comment]),
+    little,
+  );
 }
