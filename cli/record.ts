@@ -8,20 +8,25 @@ import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
 import type { PortSeen } from '../recorder/ports.ts';
 import { startProxy } from '../recorder/proxy.ts';
+import { captureLive } from '../recorder/tcpdump.ts';
 import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
 import type { Recorded } from '../recorder/recording.ts';
 import { CliError, Verdict } from './error.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
-import { parseCount, parseDuration } from './units.ts';
+import { parseCount, parseDuration, parseSize } from './units.ts';
 
 interface RecordOptions {
   output: string;
   port: number[];
   listen: string[];
   upstream: string[];
+  interface?: string;
+  filter?: string;
+  sample: number;
   duration?: number;
+  maxSize?: number;
   quiet?: true;
 }
 
@@ -32,6 +37,8 @@ Examples:
   memtape record capture.pcap -o capture.tape
   memtape record capture.pcapng.zst --port 11211,11212 -o capture.tape
   tcpdump -i eth0 -w - tcp port 11211 | memtape record - -o live.tape
+  memtape record --interface eth0 -o live.tape --duration 10m --max-size 1GB
+  memtape record capture.pcap -o sample.tape --sample 1/16         one key in sixteen, with its whole history
   memtape record --listen 127.0.0.1:11311 --upstream 127.0.0.1:11211 -o live.tape
                                     clients connect to port 11311; Ctrl-C finishes the trace`;
 
@@ -43,7 +50,11 @@ export function recordCommand(): Command {
     .option('--port <n[,n…]>', 'server ports to record', parsePorts, [11_211])
     .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
     .option('--upstream <addr>', 'recording proxy: the server behind it (repeatable)', collect, [])
-    .option('--duration <time>', 'recording proxy: stop after this long', parseDuration)
+    .option('--interface <name>', 'capture live, through tcpdump')
+    .option('--filter <bpf>', 'what tcpdump captures; default: the ports')
+    .option('--sample <1/n>', 'keep one key in n, by its hash, with its whole history', parseSample, 1)
+    .option('--duration <time>', 'live: stop after this long', parseDuration)
+    .option('--max-size <size>', 'stop once the trace has this size', parseSize)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
     .action(async (source: string | undefined, _options, command: Command) =>
@@ -53,10 +64,53 @@ export function recordCommand(): Command {
 
 async function record(source: string | undefined, options: RecordOptions): Promise<void> {
   const isProxy = options.listen.length > 0 || options.upstream.length > 0;
-  if (isProxy === (source !== undefined))
-    throw new CliError('expected a capture file, or --listen with --upstream; see memtape record --help', 2);
+  const sources = [isProxy, source !== undefined, options.interface !== undefined].filter(Boolean).length;
+  if (sources !== 1)
+    throw new CliError(
+      'expected one of: a capture file, --interface, or --listen with --upstream; see memtape record --help',
+      2,
+    );
   if (isProxy) await recordProxy(options);
+  else if (options.interface !== undefined) await recordInterface(options.interface, options);
   else await recordFile(source!, options);
+}
+
+/** How often what is complete goes to the disk in a live recording. */
+const FLUSH_MS = 5_000;
+
+async function recordInterface(name: string, options: RecordOptions): Promise<void> {
+  const { output, port: ports, filter, quiet, sample, maxSize, duration } = options;
+  const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
+  const interrupt = onInterrupt();
+  const progress = new Progress(0, { label: 'recording', unit: 'packets', quiet: quiet === true });
+  process.stderr.write(`capturing from ${name}; Ctrl-C finishes the trace\n`);
+  const stop = (): void => live.stop();
+  interrupt.signal.addEventListener('abort', stop);
+  const timer = duration === undefined ? undefined : setTimeout(stop, duration);
+  let recorded: CaptureRecorded;
+  try {
+    recorded = await recordCapture(live.packets, {
+      output,
+      ports,
+      sample,
+      source: `interface ${name}`,
+      flushMs: FLUSH_MS,
+      onProgress: (_bytes, packets, exchanges) => progress.update(0, packets, plural(exchanges, 'exchange')),
+      kernelDropped: async () => {
+        // After --max-size nobody has told it yet.
+        live.stop();
+        return live.dropped();
+      },
+      ...(maxSize === undefined ? {} : { maxBytes: maxSize }),
+    });
+  } finally {
+    live.stop();
+    clearTimeout(timer);
+    progress.stop();
+    interrupt.ignore();
+  }
+  if (recorded.exchanges === 0) throw nothing(name, recorded, ports);
+  report(recorded, output);
 }
 
 async function recordFile(source: string, options: RecordOptions): Promise<void> {
@@ -72,6 +126,8 @@ async function recordFile(source: string, options: RecordOptions): Promise<void>
     recorded = await recordCapture(fromStdin ? process.stdin : source, {
       output: options.output,
       ports: options.port,
+      sample: options.sample,
+      ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
       source: `capture ${fromStdin ? 'from standard input' : basename(source)}`,
       onProgress: (bytes, packets, exchanges) =>
         progress.update(bytes, packets, plural(exchanges, 'exchange')),
@@ -110,6 +166,7 @@ async function recordProxy(options: RecordOptions): Promise<void> {
     listen,
     upstream,
     output,
+    sample: options.sample,
     onRecordingError: (error) =>
       process.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
   }).catch((cause: unknown) => {
@@ -147,6 +204,9 @@ function report(recorded: Recorded, output: string): void {
       `${formatBytes(fileBytes)} (${perExchange} bytes each)\n`,
   );
   const notes = [
+    capture.kernelDropped !== null && capture.kernelDropped > 0
+      ? `${plural(capture.kernelDropped, 'packet')} dropped by the kernel`
+      : '',
     capture.gaps > 0 ? `${plural(capture.gaps, 'hole')} in the capture` : '',
     capture.midstream > 0 ? `${plural(capture.midstream, 'connection')} open before the capture began` : '',
     capture.notBinary > 0
@@ -217,6 +277,13 @@ function parsePorts(text: string): number[] {
     if (port > 65_535) throw new CliError(`expected ports from 1 to 65535, got ${JSON.stringify(part)}`, 2);
     return port;
   });
+}
+
+function parseSample(text: string): number {
+  const match = /^1\/(\d{1,9})$/.exec(text.trim());
+  const share = Number(match?.[1] ?? 0);
+  if (share >= 1) return share;
+  throw new CliError(`expected a sample such as 1/16, got ${JSON.stringify(text)}`, 2);
 }
 
 function collect(text: string, before: string[]): string[] {

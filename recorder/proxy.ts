@@ -18,6 +18,8 @@ export interface ProxyOptions {
   /** The servers behind, in the same order. */
   upstream: readonly string[];
   output: string;
+  /** One key in so many. Default 1: all. */
+  sample?: number;
   /** Called once where the recording stops before the traffic does. */
   onRecordingError?: (error: Error) => void;
 }
@@ -56,7 +58,7 @@ class Proxy implements RecordingProxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.#recording = new Recording(options.output);
+    this.#recording = new Recording(options.output, { sample: options.sample ?? 1 });
     const ports = options.upstream.map((address) => parseHostPort(address, 11_211).port);
     this.#recording.meta = {
       startNs: (BigInt(Math.round(performance.timeOrigin * 1000 + this.#startMs * 1000)) * 1000n).toString(),

@@ -13,6 +13,14 @@ export interface RecordOptions {
   /** What the trace says that it was made from. */
   source: string;
   onProgress?: (bytes: number, packets: number, exchanges: number) => void;
+  /** One key in so many. Default 1: all. */
+  sample?: number;
+  /** Stops once the trace has this many bytes. */
+  maxBytes?: number;
+  /** For live sources: what is complete goes to the disk this often, in milliseconds. */
+  flushMs?: number;
+  /** Asked when the packets have ended: how many the kernel dropped. */
+  kernelDropped?: () => Promise<number | null>;
   /** Stops reading; the trace is finished with what was read. */
   signal?: AbortSignal;
 }
@@ -32,8 +40,15 @@ export async function recordCapture(
   input: Readable | string,
   options: RecordOptions,
 ): Promise<CaptureRecorded> {
-  const { output, ports, source, onProgress, signal } = options;
-  const recording = new Recording(output);
+  const { output, ports, source, onProgress, maxBytes = Infinity } = options;
+  const recording = new Recording(output, { sample: options.sample ?? 1 });
+  const full = new AbortController();
+  const signal = options.signal === undefined ? full.signal : AbortSignal.any([options.signal, full.signal]);
+  let trouble: Error | undefined;
+  const flush = async (): Promise<void> => {
+    await recording.flush().catch((error: unknown) => (trouble = error as Error));
+  };
+  const timer = options.flushMs === undefined ? undefined : setInterval(() => void flush(), options.flushMs);
   let broken: RecorderError | undefined;
   let read: CaptureResult | undefined;
   try {
@@ -44,9 +59,13 @@ export async function recordCapture(
       onStart: ({ startNs }) => {
         recording.meta = { startNs, source, ports: [...ports] };
       },
-      drained: () => recording.settle(recording.exchanges.lastNs),
+      drained: async () => {
+        if (trouble !== undefined) throw trouble;
+        await recording.settle(recording.exchanges.lastNs);
+        if (recording.bytesWritten >= maxBytes) full.abort();
+      },
       onProgress: (bytes) => onProgress?.(bytes, recording.capture.packets, recording.seen),
-      ...(signal === undefined ? {} : { signal }),
+      signal,
     });
   } catch (error) {
     if (!(error instanceof RecorderError) || recording.seen === 0) {
@@ -54,6 +73,10 @@ export async function recordCapture(
       throw error;
     }
     broken = error;
+  } finally {
+    clearInterval(timer);
   }
+  const dropped = await options.kernelDropped?.();
+  if (dropped !== undefined && dropped !== null) recording.capture.kernelDropped = dropped;
   return { ...(await recording.finish()), source: read, broken };
 }

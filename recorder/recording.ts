@@ -2,6 +2,8 @@
 // into being with the first exchange, so that a source without memcached traffic leaves none.
 
 import { unlink } from 'node:fs/promises';
+import type { Batch } from '../trace/batch.ts';
+import { sampled } from '../trace/sample.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { emptyCapture, type Capture, type TraceMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
@@ -20,6 +22,12 @@ export interface Recorded {
 
 export type RecordingMeta = Pick<TraceMeta, 'startNs' | 'source' | 'ports'>;
 
+export interface RecordingOptions {
+  limits?: Partial<WindowLimits>;
+  /** One key in so many is kept, by its hash, with its whole history; exchanges without a key are all kept. */
+  sample?: number;
+}
+
 export class Recording {
   readonly capture = emptyCapture();
   readonly exchanges: Exchanges;
@@ -27,11 +35,15 @@ export class Recording {
   meta: RecordingMeta = { startNs: '0', source: '', ports: [] };
   readonly #path: string;
   readonly #window: Window;
+  readonly #sample: number;
   #writer: TraceWriter | undefined;
+  #creating: Promise<TraceWriter> | undefined;
+  #written = 0;
 
-  constructor(path: string, limits?: Partial<WindowLimits>) {
+  constructor(path: string, { limits, sample = 1 }: RecordingOptions = {}) {
     this.#path = path;
-    this.#window = new Window((batch) => this.#writer!.append(batch), limits);
+    this.#sample = sample;
+    this.#window = new Window((batch) => this.#append(batch), limits);
     this.exchanges = new Exchanges(this.#window, this.capture);
   }
 
@@ -64,12 +76,12 @@ export class Recording {
       this.#window.finish();
       await this.#writer!.finish({ capture: this.capture, casRequests: this.#window.casRequests });
       // Rows were reserved for requests of which none came to its end.
-      if (this.#window.emitted === 0) await unlink(this.#path);
+      if (this.#written === 0) await unlink(this.#path);
     }
     return {
-      exchanges: this.#window.emitted,
+      exchanges: this.#written,
       connections: this.#window.connections,
-      fileBytes: this.#window.emitted === 0 ? 0 : this.bytesWritten,
+      fileBytes: this.#written === 0 ? 0 : this.bytesWritten,
       capture: this.capture,
       remarks: this.exchanges.remarks,
     };
@@ -80,15 +92,23 @@ export class Recording {
     await this.#writer?.abort();
   }
 
+  #append(batch: Batch): void {
+    const kept = this.#sample === 1 ? batch : sampled(batch, this.#sample);
+    kept.firstIndex = this.#written;
+    this.#written += kept.count;
+    this.#writer!.append(kept);
+  }
+
   async #ready(): Promise<boolean> {
     if (this.#writer !== undefined) return true;
     if (this.#window.waiting === 0) return false;
-    this.#writer = await TraceWriter.create(this.#path, {
+    this.#creating ??= TraceWriter.create(this.#path, {
       format: 'memtape/1',
       writer: `memtape ${version}`,
       ...this.meta,
       privacy: { values: 'full', keys: 'clear' },
     });
+    this.#writer = await this.#creating;
     return true;
   }
 }

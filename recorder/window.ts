@@ -2,16 +2,7 @@
 // arrive, and handed on in batches once everything before them is complete. What waits is bounded in rows, bytes and
 // time; a row that passes the bound leaves as indeterminate.
 
-import {
-  Batch,
-  NEVER,
-  Outcome,
-  byteColumns,
-  shortColumns,
-  timeColumns,
-  wordColumns,
-  type Connection,
-} from '../trace/batch.ts';
+import { Batch, NEVER, Outcome, copyColumns, type Connection } from '../trace/batch.ts';
 
 export interface WindowLimits {
   /** A batch is handed on at this many rows … */
@@ -238,13 +229,6 @@ export class Window {
     }
     return rows;
   }
-}
-
-function copyColumns(from: Batch, row: number, to: Batch, at: number): void {
-  for (const name of byteColumns) to[name][at] = from[name][row]!;
-  for (const name of shortColumns) to[name][at] = from[name][row]!;
-  for (const name of wordColumns) to[name][at] = from[name][row]!;
-  for (const name of timeColumns) to[name][at] = from[name][row]!;
 }
 
 function moveRow(from: Batch, row: number, to: Batch, at: number): void {

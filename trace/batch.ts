@@ -154,6 +154,11 @@ export class Batch {
     });
   }
 
+  /** Puts what row `from` says into row `to`; its bytes stay where they are. */
+  copyRow(from: number, to: number): void {
+    copyColumns(this, from, this, to);
+  }
+
   /** Empties the batch for the next use; the memory stays. */
   clear(): void {
     this.count = 0;
@@ -243,4 +248,12 @@ export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Float64
 ): T {
   if (from !== undefined) to.set(from);
   return to;
+}
+
+/** Copies the columns of a row, which then point into the heap of its own batch. */
+export function copyColumns(from: Batch, row: number, to: Batch, at: number): void {
+  for (const name of byteColumns) to[name][at] = from[name][row]!;
+  for (const name of shortColumns) to[name][at] = from[name][row]!;
+  for (const name of wordColumns) to[name][at] = from[name][row]!;
+  for (const name of timeColumns) to[name][at] = from[name][row]!;
 }
