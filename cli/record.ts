@@ -1,11 +1,12 @@
 // `memtape record`: a capture, or live traffic through the recording proxy, into a trace file.
 
-import { realpathSync, statSync } from 'node:fs';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
+import type { PrivacyOptions } from '../recorder/mask.ts';
 import type { PortSeen } from '../recorder/ports.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
@@ -25,6 +26,10 @@ interface RecordOptions {
   interface?: string;
   filter?: string;
   sample: number;
+  values: 'full' | 'hash' | 'size';
+  keys: 'clear' | 'masked';
+  keepNumbers?: true;
+  maskKeyFile?: string;
   duration?: number;
   maxSize?: number;
   quiet?: true;
@@ -39,6 +44,8 @@ Examples:
   tcpdump -i eth0 -w - tcp port 11211 | memtape record - -o live.tape
   memtape record --interface eth0 -o live.tape --duration 10m --max-size 1GB
   memtape record capture.pcap -o sample.tape --sample 1/16         one key in sixteen, with its whole history
+  memtape record capture.pcap -o safe.tape --values hash --keys masked --mask-key-file secret.key
+                                    no key and no value leaves the machine; the replay still compares exactly
   memtape record --listen 127.0.0.1:11311 --upstream 127.0.0.1:11211 -o live.tape
                                     clients connect to port 11311; Ctrl-C finishes the trace`;
 
@@ -53,6 +60,18 @@ export function recordCommand(): Command {
     .option('--interface <name>', 'capture live, through tcpdump')
     .option('--filter <bpf>', 'what tcpdump captures; default: the ports')
     .option('--sample <1/n>', 'keep one key in n, by its hash, with its whole history', parseSample, 1)
+    .addOption(
+      new Option('--values <mode>', 'values as they are, as keyed hash and size, or as size')
+        .choices(['full', 'hash', 'size'])
+        .default('full'),
+    )
+    .option('--keep-numbers', 'with hash or size: keep counters and short numbers as they are')
+    .addOption(
+      new Option('--keys <mode>', 'keys as they are, or others of the same length')
+        .choices(['clear', 'masked'])
+        .default('clear'),
+    )
+    .option('--mask-key-file <file>', 'the secret of the masks: at least 16 bytes')
     .option('--duration <time>', 'live: stop after this long', parseDuration)
     .option('--max-size <size>', 'stop once the trace has this size', parseSize)
     .option('--quiet', 'no progress')
@@ -93,6 +112,7 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
       output,
       ports,
       sample,
+      privacy: privacyOf(options),
       source: `interface ${name}`,
       flushMs: FLUSH_MS,
       onProgress: (_bytes, packets, exchanges) => progress.update(0, packets, plural(exchanges, 'exchange')),
@@ -127,6 +147,7 @@ async function recordFile(source: string, options: RecordOptions): Promise<void>
       output: options.output,
       ports: options.port,
       sample: options.sample,
+      privacy: privacyOf(options),
       ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
       source: `capture ${fromStdin ? 'from standard input' : basename(source)}`,
       onProgress: (bytes, packets, exchanges) =>
@@ -167,6 +188,7 @@ async function recordProxy(options: RecordOptions): Promise<void> {
     upstream,
     output,
     sample: options.sample,
+    privacy: privacyOf(options),
     onRecordingError: (error) =>
       process.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
   }).catch((cause: unknown) => {
@@ -277,6 +299,25 @@ function parsePorts(text: string): number[] {
     if (port > 65_535) throw new CliError(`expected ports from 1 to 65535, got ${JSON.stringify(part)}`, 2);
     return port;
   });
+}
+
+const MIN_MASK_KEY_BYTES = 16;
+
+function privacyOf({ values, keys, keepNumbers, maskKeyFile }: RecordOptions): PrivacyOptions {
+  const privacy: PrivacyOptions = { values, keepNumbers: keepNumbers === true };
+  if (keys === 'clear') return privacy;
+  if (maskKeyFile === undefined)
+    throw new CliError(
+      '--keys masked expects --mask-key-file; make one with: head -c 32 /dev/urandom > secret.key',
+      2,
+    );
+  try {
+    const maskKey = readFileSync(maskKeyFile);
+    if (maskKey.length >= MIN_MASK_KEY_BYTES) return { ...privacy, maskKey };
+  } catch (cause) {
+    throw new CliError(`cannot read the mask key ${maskKeyFile}: ${(cause as Error).message}`, 2, { cause });
+  }
+  throw new CliError(`${maskKeyFile}: expected a secret of at least ${MIN_MASK_KEY_BYTES} bytes`, 2);
 }
 
 function parseSample(text: string): number {

@@ -126,6 +126,14 @@ export class KeyHistory {
     );
   }
 
+  get hasConcatenation(): boolean {
+    return this.#changes.some(({ family }) => family === 'append' || family === 'prepend');
+  }
+
+  get hasCounter(): boolean {
+    return this.#changes.some(({ family }) => family === 'incr' || family === 'decr');
+  }
+
   hasOtherWriters(connection: number): boolean {
     return this.#changes.some(
       (change) => change.index >= 0 && change.connection !== connection && change.family !== 'touch',

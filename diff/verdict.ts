@@ -16,7 +16,7 @@ export const violations = [
   'orphan',
 ] as const;
 export type ViolationKind = (typeof violations)[number];
-export const untestables = ['gap', 'unrecorded', 'ambiguous', 'unproven'] as const;
+export const untestables = ['gap', 'unrecorded', 'ambiguous', 'unproven', 'masked'] as const;
 export type UntestableKind = (typeof untestables)[number];
 
 /** Why an exchange is no match. */

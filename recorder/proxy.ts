@@ -5,6 +5,7 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { ConnectionEnd } from '../trace/batch.ts';
 import { formatHostPort, parseHostPort } from '../trace/address.ts';
+import type { PrivacyOptions } from './mask.ts';
 import { Recording, type Recorded } from './recording.ts';
 import type { StreamSink } from './stream.ts';
 
@@ -20,6 +21,8 @@ export interface ProxyOptions {
   output: string;
   /** One key in so many. Default 1: all. */
   sample?: number;
+  /** Default: everything as it is. */
+  privacy?: PrivacyOptions;
   /** Called once where the recording stops before the traffic does. */
   onRecordingError?: (error: Error) => void;
 }
@@ -58,7 +61,10 @@ class Proxy implements RecordingProxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.#recording = new Recording(options.output, { sample: options.sample ?? 1 });
+    this.#recording = new Recording(options.output, {
+      sample: options.sample ?? 1,
+      ...(options.privacy === undefined ? {} : { privacy: options.privacy }),
+    });
     const ports = options.upstream.map((address) => parseHostPort(address, 11_211).port);
     this.#recording.meta = {
       startNs: (BigInt(Math.round(performance.timeOrigin * 1000 + this.#startMs * 1000)) * 1000n).toString(),

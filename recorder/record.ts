@@ -3,6 +3,7 @@
 import type { Readable } from 'node:stream';
 import { RecorderError } from './error.ts';
 import { readCapture, type CaptureResult } from './capture.ts';
+import type { PrivacyOptions } from './mask.ts';
 import { Recording, type Recorded } from './recording.ts';
 
 export interface RecordOptions {
@@ -15,6 +16,8 @@ export interface RecordOptions {
   onProgress?: (bytes: number, packets: number, exchanges: number) => void;
   /** One key in so many. Default 1: all. */
   sample?: number;
+  /** Default: everything as it is. */
+  privacy?: PrivacyOptions;
   /** Stops once the trace has this many bytes. */
   maxBytes?: number;
   /** For live sources: what is complete goes to the disk this often, in milliseconds. */
@@ -41,7 +44,10 @@ export async function recordCapture(
   options: RecordOptions,
 ): Promise<CaptureRecorded> {
   const { output, ports, source, onProgress, maxBytes = Infinity } = options;
-  const recording = new Recording(output, { sample: options.sample ?? 1 });
+  const recording = new Recording(output, {
+    sample: options.sample ?? 1,
+    ...(options.privacy === undefined ? {} : { privacy: options.privacy }),
+  });
   const full = new AbortController();
   const signal = options.signal === undefined ? full.signal : AbortSignal.any([options.signal, full.signal]);
   let trouble: Error | undefined;

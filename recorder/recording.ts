@@ -7,6 +7,7 @@ import { sampled } from '../trace/sample.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { emptyCapture, type Capture, type TraceMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
+import { Mask, type PrivacyOptions } from './mask.ts';
 import { Exchanges, type Remark } from './exchanges.ts';
 import { Window, type WindowLimits } from './window.ts';
 
@@ -26,6 +27,8 @@ export interface RecordingOptions {
   limits?: Partial<WindowLimits>;
   /** One key in so many is kept, by its hash, with its whole history; exchanges without a key are all kept. */
   sample?: number;
+  /** Default: everything as it is. */
+  privacy?: PrivacyOptions;
 }
 
 export class Recording {
@@ -36,13 +39,15 @@ export class Recording {
   readonly #path: string;
   readonly #window: Window;
   readonly #sample: number;
+  readonly #mask: Mask;
   #writer: TraceWriter | undefined;
   #creating: Promise<TraceWriter> | undefined;
   #written = 0;
 
-  constructor(path: string, { limits, sample = 1 }: RecordingOptions = {}) {
+  constructor(path: string, { limits, sample = 1, privacy = { values: 'full' } }: RecordingOptions = {}) {
     this.#path = path;
     this.#sample = sample;
+    this.#mask = new Mask(privacy);
     this.#window = new Window((batch) => this.#append(batch), limits);
     this.exchanges = new Exchanges(this.#window, this.capture);
   }
@@ -96,6 +101,7 @@ export class Recording {
     const kept = this.#sample === 1 ? batch : sampled(batch, this.#sample);
     kept.firstIndex = this.#written;
     this.#written += kept.count;
+    this.#mask.apply(kept);
     this.#writer!.append(kept);
   }
 
@@ -106,7 +112,7 @@ export class Recording {
       format: 'memtape/1',
       writer: `memtape ${version}`,
       ...this.meta,
-      privacy: { values: 'full', keys: 'clear' },
+      privacy: this.#mask.privacy,
     });
     this.#writer = await this.#creating;
     return true;

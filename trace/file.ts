@@ -7,6 +7,7 @@ import type { Batch } from './batch.ts';
 import { BlockReader, BlockType, BlockWriter, FileKind, kindNames, type Block } from './block.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
+import { deriveValues } from './masked.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
 import type { ResultBatch } from './results.ts';
 import { decodeBatch, decodeResults, encodeBatch, encodeResults } from './rows.ts';
@@ -141,10 +142,19 @@ class TapeReader<Rows, Meta, End> {
   }
 }
 
+/** @throws TraceError BROKEN */
+function decodeMasked(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+  const batch = decodeBatch(raw, rows, firstIndex, where);
+  deriveValues(batch, where);
+  return batch;
+}
+
 export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
   /** @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN */
   static async open(path: string): Promise<TraceReader> {
-    return new TraceReader(await openTape(path, FileKind.trace), decodeBatch);
+    const parts = await openTape(path, FileKind.trace);
+    const isFull = (parts.meta as TraceMeta).privacy.values === 'full';
+    return new TraceReader(parts, isFull ? decodeBatch : decodeMasked);
   }
 }
 

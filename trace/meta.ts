@@ -11,7 +11,8 @@ export interface TraceMeta {
   source: string;
   /** Server ports that were recorded. */
   ports: number[];
-  privacy: { values: 'full' | 'hash' | 'size'; keys: 'clear' | 'masked' };
+  /** `numbers`: where values are not full, whether short decimal numbers are. */
+  privacy: { values: 'full' | 'hash' | 'size'; keys: 'clear' | 'masked'; numbers?: 'clear' | 'masked' };
 }
 
 /** What the recorder counted besides exchanges: the closing block of a trace. */

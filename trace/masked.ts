@@ -1,0 +1,111 @@
+// Values that a trace does not hold: where it was recorded with `--values hash` or `size`, a token stands for each, and
+// the reader derives bytes from it, the same wherever the same value was. So a replay sends and compares real bytes of
+// the right length, and nothing of the customer's.
+//
+// A token: kind (1 byte), length (u32, little-endian), hash (8 bytes; zeros in `size`). Kind 2 is followed by the value
+// itself instead.
+
+import { isRead } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
+import { Outcome, RowFlag, type Batch } from './batch.ts';
+import { TraceError } from './error.ts';
+
+export const TokenKind = {
+  bytes: 0,
+  /** A decimal number: digits are derived, so that counters stay counters. */
+  digits: 1,
+  /** Kept as it is. */
+  clear: 2,
+} as const;
+export const TOKEN_BYTES = 13;
+
+/** Bytes that the tokens of one block may become. */
+const MAX_DERIVED_BYTES = 512 * 1024 * 1024;
+/** Digits of a number that memcached can count with, whatever they are. */
+const MAX_DIGITS = 20;
+
+/** A request's value, unless it was withheld altogether. */
+export function hasMaskedValue(batch: Batch, row: number): boolean {
+  return batch.valueLength[row]! > 0 && (batch.flags[row]! & RowFlag.secret) === 0;
+}
+
+/** The value of a hit. */
+export function hasMaskedAnswer(batch: Batch, row: number): boolean {
+  return (
+    batch.answerValueLength[row]! > 0 &&
+    isRead[batch.opcode[row]!] === 1 &&
+    batch.outcome[row] === Outcome.answered &&
+    batch.status[row] === Status.ok
+  );
+}
+
+/** Puts derived bytes in the place of every token of a batch that was just read. @throws TraceError BROKEN */
+export function deriveValues(batch: Batch, where: string): void {
+  const known = new Map<number, { at: number; length: number }>();
+  const parts: Buffer[] = [batch.heap];
+  let end = batch.heapLength;
+  const derived = (at: number, length: number): { at: number; length: number } => {
+    const before = known.get(at);
+    if (before !== undefined) return before;
+    const value = derive(batch.heap, at, length, MAX_DERIVED_BYTES - (end - batch.heapLength), where);
+    const place = { at: end, length: value.length };
+    known.set(at, place);
+    parts.push(value);
+    end += value.length;
+    return place;
+  };
+  for (let row = 0; row < batch.count; row++) {
+    if (hasMaskedValue(batch, row)) {
+      const { at, length } = derived(batch.valueAt[row]!, batch.valueLength[row]!);
+      batch.valueAt[row] = at;
+      batch.valueLength[row] = length;
+    }
+    if (hasMaskedAnswer(batch, row)) {
+      const { at, length } = derived(batch.answerValueAt[row]!, batch.answerValueLength[row]!);
+      batch.answerValueAt[row] = at;
+      batch.answerValueLength[row] = length;
+    }
+  }
+  batch.heap = Buffer.concat(parts, end);
+  batch.heapLength = end;
+}
+
+function derive(heap: Buffer, at: number, length: number, most: number, where: string): Buffer {
+  const kind = heap[at]!;
+  if (kind === TokenKind.clear) return heap.subarray(at + 1, at + length);
+  if (length !== TOKEN_BYTES || (kind !== TokenKind.bytes && kind !== TokenKind.digits))
+    throw new TraceError(
+      'BROKEN',
+      `${where}: expected the token of a value, got ${length} bytes of kind ${kind}`,
+    );
+  const bytes = heap.readUInt32LE(at + 1);
+  if (bytes > most)
+    throw new TraceError('BROKEN', `${where}: values of more than ${MAX_DERIVED_BYTES} bytes in one block`);
+  return deriveBytes(kind, bytes, heap.readUInt32LE(at + 5), heap.readUInt32LE(at + 9));
+}
+
+/** The bytes of a token: xorshift128 from the two halves of the hash. */
+export function deriveBytes(kind: number, length: number, low: number, high: number): Buffer {
+  const out = Buffer.allocUnsafe((length + 3) & ~3);
+  let a = (low ^ 0x9e3779b9) | 0;
+  let b = (high ^ 0x243f6a88) | 0;
+  let c = (low + Math.imul(length, 0x85ebca6b)) | 0;
+  let d = (high ^ Math.imul(length, 0xc2b2ae35)) | 1;
+  for (let round = 0; round < 8; round++) step();
+  for (let at = 0; at < length; at += 4) out.writeInt32LE(step(), at);
+  if (kind === TokenKind.digits) {
+    for (let at = 0; at < length; at++) out[at] = 0x30 + (out[at]! % 10);
+    // No leading zero, and nothing beyond 2^64.
+    if (length > 0) out[0] = length >= MAX_DIGITS ? 0x31 : 0x31 + (out[0]! % 9);
+  }
+  return out.subarray(0, length);
+
+  function step(): number {
+    const t = a ^ (a << 11);
+    a = b;
+    b = c;
+    c = d;
+    d = d ^ (d >>> 19) ^ t ^ (t >>> 8);
+    return d;
+  }
+}
