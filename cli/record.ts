@@ -8,10 +8,12 @@ import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
 import type { PrivacyOptions } from '../recorder/mask.ts';
 import type { PortSeen } from '../recorder/ports.ts';
-import { startProxy } from '../recorder/proxy.ts';
+import { startProxy, type ProxyOptions } from '../recorder/proxy.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
 import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
-import type { Recorded } from '../recorder/recording.ts';
+import type { Recorded, RecordingOptions } from '../recorder/recording.ts';
+import type { RingOptions } from '../recorder/ring.ts';
+import type { Rotation } from '../recorder/tapes.ts';
 import { CliError, Verdict } from './error.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
@@ -30,6 +32,14 @@ interface RecordOptions {
   keys: 'clear' | 'masked';
   keepNumbers?: true;
   maskKeyFile?: string;
+  keepPrefix?: number;
+  rotate?: Rotation;
+  ring?: number;
+  trigger?: NonNullable<RingOptions['trigger']>;
+  tlsCert?: string;
+  tlsKey?: string;
+  upstreamTls?: true;
+  upstreamCa?: string;
   duration?: number;
   maxSize?: number;
   quiet?: true;
@@ -47,7 +57,11 @@ Examples:
   memtape record capture.pcap -o safe.tape --values hash --keys masked --mask-key-file secret.key
                                     no key and no value leaves the machine; the replay still compares exactly
   memtape record --listen 127.0.0.1:11311 --upstream 127.0.0.1:11211 -o live.tape
-                                    clients connect to port 11311; Ctrl-C finishes the trace`;
+                                    clients connect to port 11311; Ctrl-C finishes the trace
+  memtape record --interface eth0 -o live.tape --rotate 1h        live.tape, live-2.tape, live-3.tape, one an hour
+  memtape record --interface eth0 -o live.tape --ring 10m --trigger 100/1s
+                                    keeps the last ten minutes; writes them on SIGUSR1, and as soon as 100 answers
+                                    within a second are errors`;
 
 export function recordCommand(): Command {
   return new Command('record')
@@ -72,6 +86,18 @@ export function recordCommand(): Command {
         .default('clear'),
     )
     .option('--mask-key-file <file>', 'the secret of the masks: at least 16 bytes')
+    .option('--keep-prefix <bytes>', 'with masked keys: leave so many first bytes as they are', parseCount)
+    .option('--rotate <size|time>', 'begin a new trace at this size, or this often', parseRotate)
+    .option('--ring <time>', 'keep only the last stretch; written on SIGUSR1 and at the end', parseDuration)
+    .option(
+      '--trigger <n/time>',
+      'with --ring: write it when so many errors come within the time',
+      parseTrigger,
+    )
+    .option('--tls-cert <file>', 'recording proxy: clients speak TLS, with this certificate')
+    .option('--tls-key <file>', 'recording proxy: the key of --tls-cert')
+    .option('--upstream-tls', 'recording proxy: the servers speak TLS')
+    .option('--upstream-ca <file>', 'recording proxy: the authority of their certificates')
     .option('--duration <time>', 'live: stop after this long', parseDuration)
     .option('--max-size <size>', 'stop once the trace has this size', parseSize)
     .option('--quiet', 'no progress')
@@ -89,6 +115,10 @@ async function record(source: string | undefined, options: RecordOptions): Promi
       'expected one of: a capture file, --interface, or --listen with --upstream; see memtape record --help',
       2,
     );
+  if (options.ring !== undefined && options.rotate !== undefined)
+    throw new CliError('expected --ring or --rotate, got both', 2);
+  if (options.trigger !== undefined && options.ring === undefined)
+    throw new CliError('--trigger expects --ring: there is nothing to write otherwise', 2);
   if (isProxy) await recordProxy(options);
   else if (options.interface !== undefined) await recordInterface(options.interface, options);
   else await recordFile(source!, options);
@@ -98,7 +128,7 @@ async function record(source: string | undefined, options: RecordOptions): Promi
 const FLUSH_MS = 5_000;
 
 async function recordInterface(name: string, options: RecordOptions): Promise<void> {
-  const { output, port: ports, filter, quiet, sample, maxSize, duration } = options;
+  const { output, port: ports, filter, quiet, maxSize, duration } = options;
   const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
   const interrupt = onInterrupt();
   const progress = new Progress(0, { label: 'recording', unit: 'packets', quiet: quiet === true });
@@ -111,10 +141,10 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
     recorded = await recordCapture(live.packets, {
       output,
       ports,
-      sample,
-      privacy: privacyOf(options),
+      ...recordingOf(options),
+      writeNow: (write) => onSignal(write),
       source: `interface ${name}`,
-      flushMs: FLUSH_MS,
+      flushMs: options.trigger === undefined ? FLUSH_MS : TRIGGER_FLUSH_MS,
       onProgress: (_bytes, packets, exchanges) => progress.update(0, packets, plural(exchanges, 'exchange')),
       kernelDropped: async () => {
         // After --max-size nobody has told it yet.
@@ -146,8 +176,8 @@ async function recordFile(source: string, options: RecordOptions): Promise<void>
     recorded = await recordCapture(fromStdin ? process.stdin : source, {
       output: options.output,
       ports: options.port,
-      sample: options.sample,
-      privacy: privacyOf(options),
+      ...recordingOf(options),
+      writeNow: (write) => onSignal(write),
       ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
       source: `capture ${fromStdin ? 'from standard input' : basename(source)}`,
       onProgress: (bytes, packets, exchanges) =>
@@ -187,8 +217,8 @@ async function recordProxy(options: RecordOptions): Promise<void> {
     listen,
     upstream,
     output,
-    sample: options.sample,
-    privacy: privacyOf(options),
+    recording: recordingOf(options),
+    ...tlsOf(options),
     onRecordingError: (error) =>
       process.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
   }).catch((cause: unknown) => {
@@ -196,6 +226,7 @@ async function recordProxy(options: RecordOptions): Promise<void> {
   });
   for (const [n, address] of proxy.addresses.entries())
     process.stdout.write(`listening on ${address} for ${upstream[n]}\n`);
+  onSignal(() => proxy.writeRing());
   const progress = new Progress(0, { label: 'recording', unit: 'exchanges', quiet: quiet === true });
   const timer = setInterval(
     () =>
@@ -221,8 +252,10 @@ async function recordProxy(options: RecordOptions): Promise<void> {
 function report(recorded: Recorded, output: string): void {
   const { exchanges, connections, fileBytes, capture, remarks } = recorded;
   const perExchange = (fileBytes / exchanges).toFixed(1);
+  const { files } = recorded;
+  const named = files.length > 1 ? `${files.length} files, the last of them ${files.at(-1)}` : output;
   process.stdout.write(
-    `${output}: ${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')}, ` +
+    `${named}: ${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')}, ` +
       `${formatBytes(fileBytes)} (${perExchange} bytes each)\n`,
   );
   const notes = [
@@ -301,9 +334,82 @@ function parsePorts(text: string): number[] {
   });
 }
 
+/** With a trigger, errors are looked for this often. */
+const TRIGGER_FLUSH_MS = 1_000;
+
+function recordingOf(options: RecordOptions): RecordingOptions {
+  const { sample, rotate, ring, trigger } = options;
+  return {
+    sample,
+    privacy: privacyOf(options),
+    ...(rotate === undefined ? {} : { rotate }),
+    ...(ring === undefined
+      ? {}
+      : { ring: { ns: ring * 1e6, ...(trigger === undefined ? {} : { trigger }) } }),
+    onRing: (path) => process.stderr.write(`memtape: a burst of errors: the last stretch is in ${path}\n`),
+  };
+}
+
+/** SIGUSR1 writes the ring. */
+function onSignal(write: () => Promise<string | undefined>): void {
+  process.on('SIGUSR1', () => {
+    write().then(
+      (path) =>
+        process.stderr.write(
+          `memtape: ${path === undefined ? 'nothing to write yet' : `written: ${path}`}\n`,
+        ),
+      (error: unknown) => process.stderr.write(`memtape: ${(error as Error).message}\n`),
+    );
+  });
+}
+
+function tlsOf({
+  tlsCert,
+  tlsKey,
+  upstreamTls,
+  upstreamCa,
+}: RecordOptions): Pick<ProxyOptions, 'tls' | 'upstreamTls'> {
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw new CliError('expected --tls-cert and --tls-key together, got one of them', 2);
+  if (upstreamCa !== undefined && upstreamTls === undefined)
+    throw new CliError('--upstream-ca expects --upstream-tls', 2);
+  return {
+    ...(tlsCert === undefined ? {} : { tls: { cert: readSmall(tlsCert), key: readSmall(tlsKey!) } }),
+    ...(upstreamTls === undefined
+      ? {}
+      : { upstreamTls: upstreamCa === undefined ? {} : { ca: readSmall(upstreamCa) } }),
+  };
+}
+
+function readSmall(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new CliError(`cannot read ${path}: ${(cause as Error).message}`, 2, { cause });
+  }
+}
+
+function parseRotate(text: string): Rotation {
+  if (/^[\d.]+ ?(ms|s|m|h|d)$/.test(text.trim())) return { ns: parseDuration(text) * 1e6 };
+  return { bytes: parseSize(text) };
+}
+
+function parseTrigger(text: string): NonNullable<RingOptions['trigger']> {
+  const match = /^(\d{1,6})\/(\S+)$/.exec(text.trim());
+  if (match === null || Number(match[1]) < 1)
+    throw new CliError(`expected a trigger such as 100/1s, got ${JSON.stringify(text)}`, 2);
+  return { errors: Number(match[1]), withinNs: parseDuration(match[2]!) * 1e6 };
+}
+
 const MIN_MASK_KEY_BYTES = 16;
 
-function privacyOf({ values, keys, keepNumbers, maskKeyFile }: RecordOptions): PrivacyOptions {
+function privacyOf({
+  values,
+  keys,
+  keepNumbers,
+  maskKeyFile,
+  keepPrefix = 0,
+}: RecordOptions): PrivacyOptions {
   const privacy: PrivacyOptions = { values, keepNumbers: keepNumbers === true };
   if (keys === 'clear') return privacy;
   if (maskKeyFile === undefined)
@@ -313,7 +419,7 @@ function privacyOf({ values, keys, keepNumbers, maskKeyFile }: RecordOptions): P
     );
   try {
     const maskKey = readFileSync(maskKeyFile);
-    if (maskKey.length >= MIN_MASK_KEY_BYTES) return { ...privacy, maskKey };
+    if (maskKey.length >= MIN_MASK_KEY_BYTES) return { ...privacy, maskKey, keepPrefix };
   } catch (cause) {
     throw new CliError(`cannot read the mask key ${maskKeyFile}: ${(cause as Error).message}`, 2, { cause });
   }

@@ -220,18 +220,22 @@ class ConnectionExchanges implements StreamSink {
     batch.opaque[row] = opaque;
     batch.casHigh[row] = casHighAt(data, at);
     batch.casLow[row] = casLowAt(data, at);
-    const body = batch.allocate(bodyLength);
-    if (bodyLength > 0) data.copy(batch.heap, body, at + HEADER_BYTES, at + HEADER_BYTES + bodyLength);
-    const keyAt = body + extrasLength;
-    const valueAt = keyAt + keyLength;
     const valueLength = bodyLength - extrasLength - keyLength;
+    const isWithheld = isSecret[opcode] === 1;
+    // What will be wiped shares its place with nothing.
+    const headLength = isWithheld ? bodyLength : extrasLength + keyLength;
+    const body = batch.allocate(headLength);
+    const from = at + HEADER_BYTES;
+    if (headLength > 0) data.copy(batch.heap, body, from, from + headLength);
+    const keyAt = body + extrasLength;
+    const valueAt = isWithheld ? keyAt + keyLength : window.keep(data, from + headLength, valueLength);
     batch.extrasAt[row] = body;
     batch.extrasLength[row] = extrasLength;
     batch.keyAt[row] = keyAt;
     batch.keyLength[row] = keyLength;
     batch.valueAt[row] = valueAt;
     batch.valueLength[row] = valueLength;
-    if (isSecret[opcode] === 1) {
+    if (isWithheld) {
       this.#user = parsePlain(batch.heap, keyAt, valueAt, valueAt + valueLength) ?? this.#user;
       batch.heap.fill(0, body, keyAt);
       batch.heap.fill(0, valueAt, valueAt + valueLength);
@@ -339,15 +343,21 @@ class ConnectionExchanges implements StreamSink {
     batch.status[row] = status;
     batch.answerCasHigh[row] = casHighAt(data, at);
     batch.answerCasLow[row] = casLowAt(data, at);
-    const body = batch.allocate(bodyLength);
-    if (bodyLength > 0) data.copy(batch.heap, body, at + HEADER_BYTES, end);
+    const isWithheld = isSecret[opcode] === 1;
+    const headLength = isWithheld ? bodyLength : extrasLength + keyLength;
+    const valueLength = bodyLength - extrasLength - keyLength;
+    const from = at + HEADER_BYTES;
+    const body = batch.allocate(headLength);
+    if (headLength > 0) data.copy(batch.heap, body, from, from + headLength);
     batch.answerExtrasAt[row] = body;
     batch.answerExtrasLength[row] = extrasLength;
     batch.answerKeyAt[row] = body + extrasLength;
     batch.answerKeyLength[row] = keyLength;
-    batch.answerValueAt[row] = body + extrasLength + keyLength;
-    batch.answerValueLength[row] = bodyLength - extrasLength - keyLength;
-    if (isSecret[opcode] === 0) return;
+    batch.answerValueAt[row] = isWithheld
+      ? body + extrasLength + keyLength
+      : this.#window.keep(data, from + headLength, valueLength);
+    batch.answerValueLength[row] = valueLength;
+    if (!isWithheld) return;
     // A challenge belongs to the secret exchange; the text `Authenticated` does not.
     if (status === Status.authContinue) batch.heap.fill(0, body, body + bodyLength);
     if (status === Status.ok && this.#user !== '') {

@@ -13,6 +13,8 @@ export interface PrivacyOptions {
   keepNumbers?: boolean;
   /** Keys are masked with it. */
   maskKey?: Buffer;
+  /** So many first bytes of a key stay as they are. */
+  keepPrefix?: number;
 }
 
 /** Keys whose mask is remembered. */
@@ -27,14 +29,16 @@ export class Mask {
   readonly #values: PrivacyOptions['values'];
   readonly #keepsNumbers: boolean;
   readonly #maskKey: Buffer | undefined;
+  readonly #keepPrefix: number;
   /** Without a key file, hashes are of use in this one trace only. */
   readonly #valueKey: Buffer;
   readonly #masked = new Map<string, Buffer>();
 
-  constructor({ values, keepNumbers = false, maskKey }: PrivacyOptions) {
+  constructor({ values, keepNumbers = false, maskKey, keepPrefix = 0 }: PrivacyOptions) {
     this.#values = values;
     this.#keepsNumbers = keepNumbers;
     this.#maskKey = maskKey;
+    this.#keepPrefix = keepPrefix;
     this.#valueKey = maskKey ?? randomBytes(32);
   }
 
@@ -43,6 +47,7 @@ export class Mask {
     return {
       values: this.#values,
       keys: this.#maskKey === undefined ? 'clear' : 'masked',
+      ...(this.#keepPrefix > 0 && this.#maskKey !== undefined ? { prefix: this.#keepPrefix } : {}),
       ...(this.#values === 'full' ? {} : { numbers: this.#keepsNumbers ? 'clear' : 'masked' }),
     };
   }
@@ -79,28 +84,32 @@ export class Mask {
     let masked = this.#masked.get(name);
     if (masked === undefined) {
       if (this.#masked.size >= MAX_CACHED) this.#masked.clear();
-      masked = key.length >= HASHED_BYTES ? this.#hashed(key) : this.#permuted(key);
+      const prefix = key.subarray(0, this.#keepPrefix);
+      const rest = key.subarray(prefix.length);
+      const hidden = rest.length >= HASHED_BYTES ? this.#hashed(rest, key) : this.#permuted(rest, prefix);
+      masked = Buffer.concat([prefix, hidden]);
       this.#masked.set(name, masked);
     }
     return masked;
   }
 
-  #hashed(key: Buffer): Buffer {
-    const out = Buffer.allocUnsafe(key.length);
-    for (let at = 0, block = 0; at < key.length; block++) {
+  /** As many characters as `rest` has bytes, of the whole key's hash. */
+  #hashed(rest: Buffer, key: Buffer): Buffer {
+    const out = Buffer.allocUnsafe(rest.length);
+    for (let at = 0, block = 0; at < rest.length; block++) {
       const hash = this.#hmac('key', block, key);
-      for (let n = 0; n < hash.length && at < key.length; n++) out[at++] = ALPHABET[hash[n]! & 63]!;
+      for (let n = 0; n < hash.length && at < rest.length; n++) out[at++] = ALPHABET[hash[n]! & 63]!;
     }
     return out;
   }
 
   /** A Feistel network over the halves of the key, in half-bytes, so that it works from a single byte on. */
-  #permuted(key: Buffer): Buffer {
+  #permuted(key: Buffer, prefix: Buffer): Buffer {
     const nibbles = Array.from(key).flatMap((byte) => [byte >>> 4, byte & 15]);
     let left = nibbles.slice(0, key.length);
     let right = nibbles.slice(key.length);
     for (let round = 0; round < ROUNDS; round++) {
-      const hash = this.#hmac('short', round, Buffer.from([key.length, ...right]));
+      const hash = this.#hmac('short', round, Buffer.concat([Buffer.from([key.length, ...right]), prefix]));
       const mixed = left.map((nibble, n) => nibble ^ (hash[n]! & 15));
       left = right;
       right = mixed;

@@ -7,7 +7,7 @@ export const Layer = {
   ok: 0,
   /** Carries something else than what is recorded here (ARP, DNS, …). */
   other: 1,
-  /** An IP fragment; fragments are not put together, so their bytes show as a gap. */
+  /** An IP fragment, of a datagram that is not whole (yet). */
   fragment: 2,
   /** The capture's snap length cut the headers. */
   cut: 3,

@@ -2,11 +2,11 @@
 // the same bytes feed the pairing. It needs no right that a server does not need. Traffic comes first: whatever goes
 // wrong with the recording, bytes go on.
 
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { connect, createServer, isIP, type AddressInfo, type Server, type Socket } from 'node:net';
+import * as tls from 'node:tls';
 import { ConnectionEnd } from '../trace/batch.ts';
 import { formatHostPort, parseHostPort } from '../trace/address.ts';
-import type { PrivacyOptions } from './mask.ts';
-import { Recording, type Recorded } from './recording.ts';
+import { Recording, type Recorded, type RecordingOptions } from './recording.ts';
 import type { StreamSink } from './stream.ts';
 
 /** How often complete exchanges are looked for, and how often the open block goes to the disk. */
@@ -19,10 +19,11 @@ export interface ProxyOptions {
   /** The servers behind, in the same order. */
   upstream: readonly string[];
   output: string;
-  /** One key in so many. Default 1: all. */
-  sample?: number;
-  /** Default: everything as it is. */
-  privacy?: PrivacyOptions;
+  /** Clients speak TLS with this certificate and key, in PEM. */
+  tls?: { cert: Buffer; key: Buffer };
+  /** The servers speak TLS; `ca`, in PEM, where it is not one that the system knows. */
+  upstreamTls?: { ca?: Buffer };
+  recording?: RecordingOptions;
   /** Called once where the recording stops before the traffic does. */
   onRecordingError?: (error: Error) => void;
 }
@@ -35,6 +36,8 @@ export interface RecordingProxy {
   /** Connections at this moment. */
   readonly open: number;
   readonly bytesWritten: number;
+  /** Writes the ring as it is now; its path, undefined without one. @throws TraceError */
+  writeRing(): Promise<string | undefined>;
   /** Stops listening, closes the connections and finishes the trace. @throws TraceError WRITE */
   stop(): Promise<Recorded>;
 }
@@ -61,10 +64,7 @@ class Proxy implements RecordingProxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.#recording = new Recording(options.output, {
-      sample: options.sample ?? 1,
-      ...(options.privacy === undefined ? {} : { privacy: options.privacy }),
-    });
+    this.#recording = new Recording(options.output, options.recording);
     const ports = options.upstream.map((address) => parseHostPort(address, 11_211).port);
     this.#recording.meta = {
       startNs: (BigInt(Math.round(performance.timeOrigin * 1000 + this.#startMs * 1000)) * 1000n).toString(),
@@ -89,9 +89,14 @@ class Proxy implements RecordingProxy {
     const { listen, upstream } = this.#options;
     try {
       for (const [n, address] of listen.entries()) {
-        const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) =>
-          this.#accept(client, upstream[n]!),
-        );
+        const accept = (client: Socket): void => this.#accept(client, upstream[n]!);
+        const options = { allowHalfOpen: true, noDelay: true };
+        const server =
+          this.#options.tls === undefined
+            ? createServer(options, accept)
+            : tls.createServer({ ...options, ...this.#options.tls }, accept);
+        // A client whose handshake fails is not a client yet.
+        server.on('tlsClientError', (_error, socket: Socket) => socket.destroy());
         this.#servers.push(server);
         const { host, port } = parseHostPort(address, 0);
         await new Promise<void>((resolve, reject) => {
@@ -108,6 +113,10 @@ class Proxy implements RecordingProxy {
     this.#timer = setInterval(() => this.#settle(), SETTLE_MS);
   }
 
+  writeRing(): Promise<string | undefined> {
+    return this.#recording.writeRing();
+  }
+
   async stop(): Promise<Recorded> {
     clearInterval(this.#timer);
     for (const server of this.#servers) server.close();
@@ -120,15 +129,16 @@ class Proxy implements RecordingProxy {
     return this.#recording.finish();
   }
 
+  /** Whole microseconds, as in captures: what is finer is this process's own noise. */
   #nowNs(): number {
-    return Math.round((performance.now() - this.#startMs) * 1e6);
+    return Math.round((performance.now() - this.#startMs) * 1000) * 1000;
   }
 
   #accept(client: Socket, upstream: string): void {
     const number = this.connections++;
     const ns = this.#nowNs();
     const { host, port } = parseHostPort(upstream, 11_211);
-    const server = connect({ host, port, allowHalfOpen: true, noDelay: true });
+    const server = this.#connect(host, port);
     const info = {
       client: formatHostPort(client.remoteAddress ?? `client-${number}`, client.remotePort ?? 0),
       server: formatHostPort(host, port),
@@ -146,6 +156,15 @@ class Proxy implements RecordingProxy {
       },
     });
     this.#pairs.add(pair);
+  }
+
+  #connect(host: string, port: number): Socket {
+    const { upstreamTls } = this.#options;
+    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
+    if (upstreamTls === undefined) return socket;
+    // By name, so that a certificate for it is accepted; addresses have none to send.
+    const servername = isIP(host) === 0 ? { servername: host } : {};
+    return tls.connect({ socket, host, ...servername, ...upstreamTls });
   }
 
   #feed(sink: StreamSink | undefined, give: (to: StreamSink) => void): void {
@@ -215,7 +234,8 @@ class Pair {
     from.on('error', () => {
       if (this.#how === ConnectionEnd.open) this.#how = ConnectionEnd.reset;
       // The other side learns of a reset by a reset; of a server that cannot be reached likewise.
-      to.resetAndDestroy();
+      if (to instanceof tls.TLSSocket) to.destroy();
+      else to.resetAndDestroy();
     });
     from.on('close', () => {
       if (++this.#closed === 2) this.#end();

@@ -5,6 +5,8 @@ import { RecorderError } from './error.ts';
 import { readCapture, type CaptureResult } from './capture.ts';
 import type { PrivacyOptions } from './mask.ts';
 import { Recording, type Recorded } from './recording.ts';
+import type { RingOptions } from './ring.ts';
+import type { Rotation } from './tapes.ts';
 
 export interface RecordOptions {
   /** The trace to write. It comes into being with the first exchange. */
@@ -18,6 +20,12 @@ export interface RecordOptions {
   sample?: number;
   /** Default: everything as it is. */
   privacy?: PrivacyOptions;
+  /** One file after the other. */
+  rotate?: Rotation;
+  /** Only the last stretch is kept; `writeNow` is told how to write it. */
+  ring?: RingOptions;
+  onRing?: (path: string) => void;
+  writeNow?: (write: () => Promise<string | undefined>) => void;
   /** Stops once the trace has this many bytes. */
   maxBytes?: number;
   /** For live sources: what is complete goes to the disk this often, in milliseconds. */
@@ -46,8 +54,9 @@ export async function recordCapture(
   const { output, ports, source, onProgress, maxBytes = Infinity } = options;
   const recording = new Recording(output, {
     sample: options.sample ?? 1,
-    ...(options.privacy === undefined ? {} : { privacy: options.privacy }),
+    ...pick(options, 'privacy', 'rotate', 'ring', 'onRing'),
   });
+  options.writeNow?.(() => recording.writeRing());
   const full = new AbortController();
   const signal = options.signal === undefined ? full.signal : AbortSignal.any([options.signal, full.signal]);
   let trouble: Error | undefined;
@@ -85,4 +94,11 @@ export async function recordCapture(
   const dropped = await options.kernelDropped?.();
   if (dropped !== undefined && dropped !== null) recording.capture.kernelDropped = dropped;
   return { ...(await recording.finish()), source: read, broken };
+}
+
+/** The members that are there. */
+export function pick<T extends object, K extends keyof T>(from: T, ...names: K[]): Partial<Pick<T, K>> {
+  return Object.fromEntries(
+    names.filter((name) => from[name] !== undefined).map((name) => [name, from[name]]),
+  ) as Partial<Pick<T, K>>;
 }

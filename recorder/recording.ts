@@ -1,21 +1,23 @@
 // One recording under way: the pairing, and the trace file behind it, whatever the source of the bytes. The file comes
 // into being with the first exchange, so that a source without memcached traffic leaves none.
 
-import { unlink } from 'node:fs/promises';
 import type { Batch } from '../trace/batch.ts';
 import { sampled } from '../trace/sample.ts';
-import { TraceWriter } from '../trace/file.ts';
 import { emptyCapture, type Capture, type TraceMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
 import { Mask, type PrivacyOptions } from './mask.ts';
 import { Exchanges, type Remark } from './exchanges.ts';
+import { Ring, type RingOptions } from './ring.ts';
+import { Tapes, type Counted, type Rotation } from './tapes.ts';
 import { Window, type WindowLimits } from './window.ts';
 
 export interface Recorded {
   exchanges: number;
   connections: number;
-  /** Bytes of the trace; 0: there was nothing to record, and there is no file. */
+  /** Bytes of the traces; 0: there was nothing to record, and there is no file. */
   fileBytes: number;
+  /** The traces written, in order. */
+  files: readonly string[];
   capture: Capture;
   /** Connections that are not binary, or were given up; the first hundred. */
   remarks: readonly Remark[];
@@ -29,6 +31,12 @@ export interface RecordingOptions {
   sample?: number;
   /** Default: everything as it is. */
   privacy?: PrivacyOptions;
+  /** One file after the other. */
+  rotate?: Rotation;
+  /** Only the last stretch is kept, and written when asked for, and at the end. */
+  ring?: RingOptions;
+  /** A burst of errors had the ring written. */
+  onRing?: (path: string) => void;
 }
 
 export class Recording {
@@ -36,20 +44,32 @@ export class Recording {
   readonly exchanges: Exchanges;
   /** Set before the first settle. */
   meta: RecordingMeta = { startNs: '0', source: '', ports: [] };
-  readonly #path: string;
   readonly #window: Window;
   readonly #sample: number;
   readonly #mask: Mask;
-  #writer: TraceWriter | undefined;
-  #creating: Promise<TraceWriter> | undefined;
+  readonly #tapes: Tapes | Ring;
+  readonly #ring: Ring | undefined;
   #written = 0;
+  #turn: Promise<unknown> = Promise.resolve();
+  #trouble: Error | undefined;
 
-  constructor(path: string, { limits, sample = 1, privacy = { values: 'full' } }: RecordingOptions = {}) {
-    this.#path = path;
+  constructor(path: string, options: RecordingOptions = {}) {
+    const { limits, sample = 1, privacy = { values: 'full' }, rotate, ring, onRing } = options;
     this.#sample = sample;
     this.#mask = new Mask(privacy);
     this.#window = new Window((batch) => this.#append(batch), limits);
     this.exchanges = new Exchanges(this.#window, this.capture);
+    const meta = (): TraceMeta => this.#traceMeta();
+    const counted = (): Counted => ({ capture: this.capture, casRequests: this.#window.casRequests });
+    this.#ring = ring === undefined ? undefined : new Ring(path, ring, meta, counted);
+    this.#tapes = this.#ring ?? new Tapes(path, rotate, meta, counted);
+    if (this.#ring !== undefined)
+      this.#ring.onTrigger = () => {
+        this.writeRing().then(
+          (written) => written !== undefined && onRing?.(written),
+          (error: unknown) => (this.#trouble = error as Error),
+        );
+      };
   }
 
   /** Exchanges seen so far, those included that still wait for an answer. */
@@ -58,63 +78,99 @@ export class Recording {
   }
 
   get bytesWritten(): number {
-    return this.#writer?.bytesWritten ?? 0;
+    return this.#tapes.bytesWritten;
   }
 
   /** Hands on what is complete, once there is a block of it. `ns`: the source's time. @throws TraceError WRITE */
-  async settle(ns: number): Promise<void> {
-    if (!(await this.#ready())) return;
-    this.#window.settle(ns);
-    await this.#writer!.drained();
+  settle(ns: number): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#tapes.isDue(ns)) {
+        this.#window.flush();
+        await this.#tapes.next();
+      }
+      if (!(await this.#ready())) return;
+      this.#window.settle(ns);
+      await this.#tapes.drained();
+    });
   }
 
   /** Everything complete is in the file. @throws TraceError WRITE */
-  async flush(): Promise<void> {
-    if (!(await this.#ready())) return;
-    this.#window.flush();
-    await this.#writer!.flush();
+  flush(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (!(await this.#ready())) return;
+      this.#window.flush();
+      await this.#tapes.flush();
+    });
+  }
+
+  /** Writes the ring as it is now; its path, undefined where it is empty or there is none. @throws TraceError */
+  async writeRing(): Promise<string | undefined> {
+    await this.#inTurn(async () => {
+      if (!(await this.#ready())) return;
+      this.#window.flush();
+      await this.#tapes.next();
+    });
+    return this.#ring?.write(false);
   }
 
   /** The source is over, and its streams have ended. @throws TraceError WRITE */
-  async finish(): Promise<Recorded> {
-    if (await this.#ready()) {
-      this.#window.finish();
-      await this.#writer!.finish({ capture: this.capture, casRequests: this.#window.casRequests });
-      // Rows were reserved for requests of which none came to its end.
-      if (this.#written === 0) await unlink(this.#path);
-    }
-    return {
-      exchanges: this.#written,
-      connections: this.#window.connections,
-      fileBytes: this.#written === 0 ? 0 : this.bytesWritten,
-      capture: this.capture,
-      remarks: this.exchanges.remarks,
-    };
+  finish(): Promise<Recorded> {
+    return this.#inTurn(async () => {
+      if (await this.#ready()) this.#window.finish();
+      // Rows were reserved for requests of which none came to its end: then there is no file.
+      await this.#tapes.next();
+      let fileBytes = this.#written === 0 ? 0 : this.bytesWritten;
+      const files = [...this.#tapes.files];
+      if (this.#ring !== undefined) {
+        const last = await this.#ring.write(true);
+        if (last !== undefined) files.push(last);
+        fileBytes = Math.min(fileBytes, this.bytesWritten);
+        await this.#ring.remove();
+      }
+      return {
+        exchanges: this.#written,
+        connections: this.#window.connections,
+        fileBytes,
+        files,
+        capture: this.capture,
+        remarks: this.exchanges.remarks,
+      };
+    });
   }
 
   /** Gives up: the file is readable up to its last block. */
   async abort(): Promise<void> {
-    await this.#writer?.abort();
+    await this.#tapes.abort();
   }
 
   #append(batch: Batch): void {
     const kept = this.#sample === 1 ? batch : sampled(batch, this.#sample);
-    kept.firstIndex = this.#written;
     this.#written += kept.count;
     this.#mask.apply(kept);
-    this.#writer!.append(kept);
+    this.#tapes.append(kept);
   }
 
+  /** There is a file, or something to make one for. */
   async #ready(): Promise<boolean> {
-    if (this.#writer !== undefined) return true;
-    if (this.#window.waiting === 0) return false;
-    this.#creating ??= TraceWriter.create(this.#path, {
+    if (this.#trouble !== undefined) throw this.#trouble;
+    if (this.#window.waiting === 0 && this.#tapes.bytesWritten === 0) return false;
+    await this.#tapes.ready(this.#window.oldestNs);
+    return true;
+  }
+
+  /** One step after the other: a file that is being finished takes no rows. */
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(step);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #traceMeta(): TraceMeta {
+    return {
       format: 'memtape/1',
       writer: `memtape ${version}`,
       ...this.meta,
       privacy: this.#mask.privacy,
-    });
-    this.#writer = await this.#creating;
-    return true;
+    };
   }
 }

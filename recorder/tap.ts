@@ -4,6 +4,7 @@
 import type { Capture } from '../trace/meta.ts';
 import { formatEndpoint } from './address.ts';
 import { TcpConnection } from './connection.ts';
+import { Fragments } from './fragment.ts';
 import { readIp } from './ip.ts';
 import type { LinkReader } from './link.ts';
 import { Layer, Packet, type Skipped } from './packet.ts';
@@ -13,6 +14,7 @@ import type { StreamFactory } from './stream.ts';
 import { ConnectionTable } from './table.ts';
 import { Flag, readTcp } from './tcp.ts';
 import { readTunnel } from './tunnel.ts';
+import { UdpFlows } from './udp.ts';
 
 /** Bytes that all connections together may hold while they wait for earlier ones. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
@@ -43,12 +45,15 @@ export class Tap {
   readonly #table: ConnectionTable;
   readonly #pool: Pool;
   readonly #waiting = new Set<TcpConnection>();
+  readonly #fragments = new Fragments();
+  readonly #udp: UdpFlows;
   #sweptNs = 0;
   #sinceSweep = 0;
 
   constructor(options: TapOptions) {
     this.#ports = new Ports(options.ports);
     this.#factory = options.factory;
+    this.#udp = new UdpFlows(options.factory, this.#ports);
     this.#capture = options.capture;
     this.#table = new ConnectionTable(options.maxConnections ?? MAX_CONNECTIONS);
     this.#pool = {
@@ -83,10 +88,11 @@ export class Tap {
     const packet = this.#packet;
     packet.reset(data, ns < 0 ? 0 : ns, wireBytes);
     let layer = link(packet);
-    if (layer === Layer.ok) layer = readIp(packet);
+    if (layer === Layer.ok) layer = this.#ip(packet);
     for (let depth = 0; layer === Layer.udp && depth < MAX_TUNNELS; depth++) {
+      if (this.#udp.datagram(packet)) return;
       layer = readTunnel(packet);
-      if (layer === Layer.ok) layer = readIp(packet);
+      if (layer === Layer.ok) layer = this.#ip(packet);
     }
     if (layer === Layer.ok) layer = readTcp(packet);
     if (layer === Layer.ok) {
@@ -99,7 +105,15 @@ export class Tap {
   /** The capture is over: delivers what is held and ends all streams. */
   finish(): void {
     for (const connection of this.#table.open()) connection.finish(false);
+    this.#udp.finish();
+    this.skipped.fragment = this.#fragments.incomplete;
     this.#waiting.clear();
+  }
+
+  #ip(packet: Packet): Layer {
+    const layer = readIp(packet);
+    if (layer !== Layer.fragment) return layer;
+    return this.#fragments.take(packet) === Layer.ok ? readIp(packet) : Layer.fragment;
   }
 
   #segment(packet: Packet): void {
@@ -176,8 +190,7 @@ export class Tap {
 
   #skip(layer: Layer): void {
     if (layer === Layer.other || layer === Layer.udp) this.skipped.other++;
-    else if (layer === Layer.fragment) this.skipped.fragment++;
     else if (layer === Layer.cut) this.skipped.cut++;
-    else this.skipped.malformed++;
+    else if (layer === Layer.malformed) this.skipped.malformed++;
   }
 }

@@ -26,7 +26,7 @@ const HAND_OVER_MS = 1_100;
 
 /** Resolves once tcpdump listens. @throws RecorderError UNREADABLE where it cannot: missing, not permitted, no such interface */
 export async function captureLive({ interface: name, ports, filter }: LiveOptions): Promise<LiveCapture> {
-  const wanted = filter ?? ports.map((port) => `tcp port ${port}`).join(' or ');
+  const wanted = filter ?? ports.map((port) => `port ${port}`).join(' or ');
   // Whole packets. In immediate mode the kernel's buffer has a slot of the snap length for each packet, 128 of them in
   // 32 MiB; without, packets are packed densely, and handed over after a second at the latest. Nor is each packet written
   // to the pipe by itself (-U), which costs more than all the rest.

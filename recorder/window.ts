@@ -3,11 +3,12 @@
 // time; a row that passes the bound leaves as indeterminate.
 
 import { Batch, NEVER, Outcome, copyColumns, type Connection } from '../trace/batch.ts';
+import { ByteIndex } from '../trace/dictionary.ts';
 
 export interface WindowLimits {
   /** A batch is handed on at this many rows … */
   batchRows: number;
-  /** … or this many bytes of keys, values and extras. */
+  /** … or this many bytes of keys, distinct values and extras. */
   batchBytes: number;
   /** Most rows, bytes and nanoseconds (of the capture's clock) that may wait for an answer. */
   maxRows: number;
@@ -16,12 +17,15 @@ export interface WindowLimits {
 }
 
 export const DEFAULT_LIMITS: WindowLimits = {
-  batchRows: 16_384,
-  batchBytes: 4 * 1024 * 1024,
+  batchRows: 65_536,
+  batchBytes: 8 * 1024 * 1024,
   maxRows: 1_000_000,
   maxBytes: 128 * 1024 * 1024,
   maxAgeNs: 60e9,
 };
+
+/** Shorter values cost less to store again than to find. */
+const MIN_SHARED_BYTES = 16;
 
 const RowState = { open: 0, done: 1, reserved: 2, void: 3 } as const;
 
@@ -38,6 +42,8 @@ export class Window {
   readonly #emit: (batch: Batch) => void;
   readonly #limits: WindowLimits;
   #spare = new Batch(4096, 1 << 20);
+  /** The values in the batch's heap: equal ones stand there once. */
+  readonly #values = new ByteIndex();
   #state = new Uint8Array(4096);
   #head = 0;
   #lastNs = 0;
@@ -53,6 +59,11 @@ export class Window {
   /** Rows that wait, complete or not. */
   get waiting(): number {
     return this.batch.count;
+  }
+
+  /** No row to come is from before this, in ns since the trace's zero. */
+  get oldestNs(): number {
+    return this.batch.count > 0 ? this.batch.requestNs[0]! : this.#lastNs;
   }
 
   /** Registers a connection: its id is the number of those before it. */
@@ -112,6 +123,11 @@ export class Window {
     batch.answerValueLength[row] = 0;
     this.#touched.add(connection);
     return this.base + row;
+  }
+
+  /** Where a value stands in the batch's heap, once it is there; equal ones share their place, so nobody may change it. */
+  keep(data: Buffer, at: number, length: number): number {
+    return this.#keep(this.batch, data, at, length);
   }
 
   /** The reserved row's request is whole; its columns are written by the caller. */
@@ -184,7 +200,8 @@ export class Window {
     const rest = from.count - taken;
     to.clear();
     to.reserve(Math.max(rest, from.capacity));
-    for (let row = 0; row < rest; row++) moveRow(from, taken + row, to, row);
+    this.#values.clear();
+    for (let row = 0; row < rest; row++) this.#moveRow(from, taken + row, to, row);
     to.count = rest;
     const rows = this.#withoutVoid(taken);
     this.#emitSlices(from, rows);
@@ -207,8 +224,17 @@ export class Window {
     const { batchRows, batchBytes } = this.#limits;
     let start = 0;
     let bytes = 0;
+    // The heap fills from row to row: a value that stands before this was there already.
+    let fresh = 0;
     for (let row = 0; row < rows; row++) {
-      bytes += from.keyLength[row]! + from.valueLength[row]! + from.answerValueLength[row]!;
+      bytes += from.keyLength[row]!;
+      for (const column of valueColumns) {
+        const length = from[`${column}Length`][row]!;
+        const at = from[`${column}At`][row]!;
+        if (length === 0 || at < fresh) continue;
+        bytes += length;
+        fresh = at + length;
+      }
       if ((from.casHigh[row]! | from.casLow[row]!) !== 0) this.casRequests++;
       if (row + 1 - start < batchRows && bytes < batchBytes) continue;
       this.#emit(from.slice(start, row + 1));
@@ -218,6 +244,26 @@ export class Window {
     }
     if (start < rows || from.connections.length > 0) this.#emit(from.slice(start, rows));
     this.emitted += rows;
+  }
+
+  #moveRow(from: Batch, row: number, to: Batch, at: number): void {
+    copyColumns(from, row, to, at);
+    const { heap } = from;
+    to.extrasAt[at] = moveBytes(from, from.extrasAt[row]!, from.extrasLength[row]!, to);
+    to.keyAt[at] = moveBytes(from, from.keyAt[row]!, from.keyLength[row]!, to);
+    to.valueAt[at] = this.#keep(to, heap, from.valueAt[row]!, from.valueLength[row]!);
+    to.answerExtrasAt[at] = moveBytes(from, from.answerExtrasAt[row]!, from.answerExtrasLength[row]!, to);
+    to.answerKeyAt[at] = moveBytes(from, from.answerKeyAt[row]!, from.answerKeyLength[row]!, to);
+    to.answerValueAt[at] = this.#keep(to, heap, from.answerValueAt[row]!, from.answerValueLength[row]!);
+  }
+
+  #keep(to: Batch, data: Buffer, at: number, length: number): number {
+    const shared = length >= MIN_SHARED_BYTES ? this.#values.find(to.heap, data, at, length) : -1;
+    if (shared >= 0) return this.#values.startOf(shared);
+    const start = to.allocate(length);
+    if (length > 0) data.copy(to.heap, start, at, at + length);
+    if (length >= MIN_SHARED_BYTES) this.#values.add(start, length);
+    return start;
   }
 
   #withoutVoid(taken: number): number {
@@ -231,15 +277,7 @@ export class Window {
   }
 }
 
-function moveRow(from: Batch, row: number, to: Batch, at: number): void {
-  copyColumns(from, row, to, at);
-  to.extrasAt[at] = moveBytes(from, from.extrasAt[row]!, from.extrasLength[row]!, to);
-  to.keyAt[at] = moveBytes(from, from.keyAt[row]!, from.keyLength[row]!, to);
-  to.valueAt[at] = moveBytes(from, from.valueAt[row]!, from.valueLength[row]!, to);
-  to.answerExtrasAt[at] = moveBytes(from, from.answerExtrasAt[row]!, from.answerExtrasLength[row]!, to);
-  to.answerKeyAt[at] = moveBytes(from, from.answerKeyAt[row]!, from.answerKeyLength[row]!, to);
-  to.answerValueAt[at] = moveBytes(from, from.answerValueAt[row]!, from.answerValueLength[row]!, to);
-}
+const valueColumns = ['value', 'answerValue'] as const;
 
 function moveBytes(from: Batch, at: number, length: number, to: Batch): number {
   if (length === 0) return 0;

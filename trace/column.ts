@@ -1,21 +1,32 @@
 // Columns as bytes: each becomes a stream of its own inside a block, in small numbers that compress well. The encoder
 // and the decoder stand side by side; docs/trace-format.md says the same to the byte.
 
+import { isRead } from '../protocol/opcode.ts';
 import { NEVER } from './batch.ts';
 import { Dictionary } from './dictionary.ts';
 import { TraceError } from './error.ts';
 
 type Words = Uint16Array | Uint32Array | Uint8Array;
 
+/** What the strings of a block are kept apart by: numbers in a small dictionary are small. */
+export const StringKind = { extras: 0, key: 1, value: 2 } as const;
+export type StringKind = (typeof StringKind)[keyof typeof StringKind];
+
+/** The number of the empty string, which no dictionary has. */
+export const EMPTY = 0xffffffff;
+
+/** Codes of a string column: what is left stands for the dictionary's numbers. */
+const StringCode = { empty: 0, expected: 1, next: 2, known: 3 } as const;
+
 export class ColumnEncoder {
   #out = Buffer.allocUnsafe(1 << 20);
   #at = 0;
-  readonly #dictionary = new Dictionary();
+  readonly #dictionaries = [new Dictionary(), new Dictionary(), new Dictionary()];
 
   /** Begins a block. */
   begin(): void {
     this.#at = 0;
-    this.#dictionary.clear();
+    for (const dictionary of this.#dictionaries) dictionary.clear();
   }
 
   json(value: unknown): void {
@@ -57,55 +68,107 @@ export class ColumnEncoder {
     }
   }
 
-  /** Times as differences from the row before. */
-  times(column: Float64Array, rows: number): void {
-    this.#reserve(rows * 9);
-    let last = 0;
+  /**
+   * CAS tokens' lower halves: 0 as it is; else a difference, from the key's last token for a read, from the largest of
+   * the block for whatever makes a new one.
+   * @param keys the keys' numbers
+   */
+  tokens(column: Uint32Array, opcodes: Uint8Array, keys: Uint32Array, rows: number): void {
+    this.#reserve(rows * 6);
+    const expected = new ExpectedTokens();
     for (let row = 0; row < rows; row++) {
-      this.#signed(Math.round(column[row]!) - last);
-      last = Math.round(column[row]!);
+      const token = column[row]!;
+      const difference = token - expected.of(opcodes[row]!, keys[row]!);
+      if (token === 0) this.#varint(0);
+      else {
+        this.#varint(difference >= 0 ? difference * 2 + 1 : -difference * 2);
+        expected.learn(keys[row]!, token);
+      }
     }
   }
 
-  /** Times as differences from another column of the same row; 0 is NEVER. */
-  timesAfter(column: Float64Array, base: Float64Array, rows: number): void {
+  /** The largest of the units in which these times are whole numbers; it is told first. */
+  unit(columns: readonly Float64Array[], rows: number): number {
+    const unit = columns.every((column) => isWhole(column, MICROSECOND, rows)) ? MICROSECOND : 1;
+    this.#reserve(5);
+    this.#varint(unit);
+    return unit;
+  }
+
+  /** Times as differences from the row before, in units. */
+  times(column: Float64Array, unit: number, rows: number): void {
+    this.#reserve(rows * 9);
+    let last = 0;
+    for (let row = 0; row < rows; row++) {
+      const time = Math.round(column[row]! / unit);
+      this.#signed(time - last);
+      last = time;
+    }
+  }
+
+  /** Times as differences from another column of the same row, in units; 0 is NEVER. */
+  timesAfter(column: Float64Array, base: Float64Array, unit: number, rows: number): void {
     this.#reserve(rows * 10);
     for (let row = 0; row < rows; row++) {
       if (column[row] === NEVER) {
         this.#varint(0);
         continue;
       }
-      const difference = Math.round(column[row]!) - Math.round(base[row]!);
+      const difference = Math.round(column[row]! / unit) - Math.round(base[row]! / unit);
       this.#varint(difference >= 0 ? difference * 2 + 1 : -difference * 2);
     }
   }
 
-  /** Byte strings: 0 is the empty one, 1 the next new one, n + 2 the one n places back in the dictionary. */
-  strings(heap: Buffer, at: Uint32Array, length: Words, rows: number): void {
+  /**
+   * Byte strings.
+   * @param ids takes their numbers in the dictionary, EMPTY for the empty one
+   * @param expected the number that a row is likely to have, where there is an opinion
+   */
+  strings(
+    kind: StringKind,
+    heap: Buffer,
+    at: Uint32Array,
+    length: Words,
+    ids: Uint32Array,
+    rows: number,
+    expected?: Uint32Array | Expectation,
+  ): void {
     this.#reserve(rows * 5);
-    const dictionary = this.#dictionary;
+    const dictionary = this.#dictionaries[kind]!;
+    const opinion = opinionOf(expected);
     for (let row = 0; row < rows; row++) {
       if (length[row] === 0) {
-        this.#varint(0);
+        this.#varint(StringCode.empty);
+        ids[row] = EMPTY;
+        opinion.learn(row, EMPTY);
         continue;
       }
       const before = dictionary.count;
       const id = dictionary.number(heap, at[row]!, length[row]!);
-      this.#varint(id === before ? 1 : before - id + 1);
+      ids[row] = id;
+      if (id === before) this.#varint(StringCode.next);
+      else if (id === opinion.of(row)) this.#varint(StringCode.expected);
+      else this.#varint(id + StringCode.known);
+      opinion.learn(row, id);
     }
   }
 
-  /** Ends the block: its streams, then the dictionary. The bytes are the caller's. */
+  /** Ends the block: its streams, then the dictionaries. The bytes are the caller's. */
   end(): Buffer {
-    const dictionary = this.#dictionary;
-    this.#reserve(dictionary.count * 5 + 16);
     const streams = this.#at;
-    this.#varint(dictionary.count);
-    for (let id = 0; id < dictionary.count; id++) this.#varint(dictionary.lengthOf(id));
-    const raw = Buffer.allocUnsafe(4 + this.#at + dictionary.heapLength);
+    let strings = 0;
+    for (const dictionary of this.#dictionaries) {
+      this.#reserve(dictionary.count * 5 + 16);
+      this.#varint(dictionary.count);
+      for (let id = 0; id < dictionary.count; id++) this.#varint(dictionary.lengthOf(id));
+      strings += dictionary.heapLength;
+    }
+    const raw = Buffer.allocUnsafe(4 + this.#at + strings);
     raw.writeUInt32LE(streams, 0);
     this.#out.copy(raw, 4, 0, this.#at);
-    dictionary.heap.copy(raw, 4 + this.#at, 0, dictionary.heapLength);
+    let to = 4 + this.#at;
+    for (const dictionary of this.#dictionaries)
+      to += dictionary.heap.copy(raw, to, 0, dictionary.heapLength);
     return raw;
   }
 
@@ -135,15 +198,77 @@ export class ColumnEncoder {
   }
 }
 
+/** Captures of microseconds are most. */
+const MICROSECOND = 1000;
+
+function isWhole(column: Float64Array, unit: number, rows: number): boolean {
+  for (let row = 0; row < rows; row++) if (column[row] !== NEVER && column[row]! % unit !== 0) return false;
+  return true;
+}
+
+/** What a string column's next row is likely to be: the same on both ways. */
+export interface Expectation {
+  of(row: number): number;
+  learn(row: number, id: number): void;
+}
+
+const noOpinion: Expectation = { of: () => EMPTY, learn: () => undefined };
+
+function opinionOf(expected: Uint32Array | Expectation | undefined): Expectation {
+  if (expected === undefined) return noOpinion;
+  return expected instanceof Uint32Array ? { of: (row) => expected[row]!, learn: () => undefined } : expected;
+}
+
+/** A read answers what was last stored or read under its key. */
+export class ExpectedAnswers implements Expectation {
+  readonly #byKey = new Map<number, number>();
+  readonly #keys: Uint32Array;
+  readonly #stored: Uint32Array;
+
+  /** @param keys the rows' keys · @param stored the numbers of the requests' values */
+  constructor(keys: Uint32Array, stored: Uint32Array) {
+    this.#keys = keys;
+    this.#stored = stored;
+  }
+
+  of(row: number): number {
+    return this.#byKey.get(this.#keys[row]!) ?? EMPTY;
+  }
+
+  learn(row: number, answered: number): void {
+    const id = answered === EMPTY ? this.#stored[row]! : answered;
+    if (id !== EMPTY) this.#byKey.set(this.#keys[row]!, id);
+  }
+}
+
+class ExpectedTokens {
+  readonly #byKey = new Map<number, number>();
+  #largest = 0;
+
+  of(opcode: number, key: number): number {
+    return (isRead[opcode] === 1 ? this.#byKey.get(key) : undefined) ?? this.#largest;
+  }
+
+  learn(key: number, token: number): void {
+    this.#byKey.set(key, token);
+    if (token > this.#largest) this.#largest = token;
+  }
+}
+
+/** The strings of one kind in a raw block. */
+interface Strings {
+  at: Uint32Array;
+  length: Uint32Array;
+  told: number;
+}
+
 export class ColumnDecoder {
   readonly #raw: Buffer;
   readonly #where: string;
   readonly #end: number;
   #at = 4;
-  /** Where the dictionary's strings stand in the raw block, which serves as the batch's heap. */
-  readonly #stringAt: Uint32Array;
-  readonly #stringLength: Uint32Array;
-  #told = 0;
+  /** Where the dictionaries' strings stand in the raw block, which serves as the batch's heap. */
+  readonly #strings: Strings[] = [];
 
   /**
    * @param where for messages: `block 3 at byte 4096`
@@ -158,16 +283,21 @@ export class ColumnDecoder {
     if (streams >= raw.length)
       throw this.#broken(`its dictionary begins at ${streams} of ${raw.length} bytes`);
     this.#at = streams;
-    const count = this.#varint();
-    if (count > raw.length - streams) throw this.#broken(`${count} strings in ${raw.length - streams} bytes`);
-    this.#stringAt = new Uint32Array(count);
-    this.#stringLength = new Uint32Array(count);
-    for (let id = 0; id < count; id++) this.#stringLength[id] = this.#varint();
-    let at = this.#at;
-    for (let id = 0; id < count; id++) {
-      this.#stringAt[id] = at;
-      at += this.#stringLength[id]!;
+    const kinds = Object.keys(StringKind).length;
+    for (let kind = 0; kind < kinds; kind++) {
+      const count = this.#varint();
+      if (count > raw.length - streams)
+        throw this.#broken(`${count} strings in ${raw.length - streams} bytes`);
+      const length = new Uint32Array(count);
+      for (let id = 0; id < count; id++) length[id] = this.#varint();
+      this.#strings.push({ at: new Uint32Array(count), length, told: 0 });
     }
+    let at = this.#at;
+    for (const strings of this.#strings)
+      for (const [id, length] of strings.length.entries()) {
+        strings.at[id] = at;
+        at += length;
+      }
     if (at !== raw.length) throw this.#broken(`its strings end at ${at} of ${raw.length} bytes`);
     this.#end = streams;
     this.#at = 4;
@@ -177,8 +307,9 @@ export class ColumnDecoder {
     return this.#raw;
   }
 
-  get strings(): number {
-    return this.#stringAt.length;
+  /** How many distinct strings of a kind there are. */
+  count(kind: StringKind): number {
+    return this.#strings[kind]!.at.length;
   }
 
   json(): unknown {
@@ -217,38 +348,67 @@ export class ColumnDecoder {
     }
   }
 
-  times(column: Float64Array, rows: number): void {
-    let last = 0;
-    for (let row = 0; row < rows; row++) column[row] = last += this.#signed();
-  }
-
-  timesAfter(column: Float64Array, base: Float64Array, rows: number): void {
+  tokens(column: Uint32Array, opcodes: Uint8Array, keys: Uint32Array, rows: number): void {
+    const expected = new ExpectedTokens();
     for (let row = 0; row < rows; row++) {
       const code = this.#varint();
-      if (code === 0) column[row] = NEVER;
-      else column[row] = base[row]! + (code % 2 === 1 ? (code - 1) / 2 : -code / 2);
+      column[row] = 0;
+      if (code === 0) continue;
+      column[row] = expected.of(opcodes[row]!, keys[row]!) + (code % 2 === 1 ? (code - 1) / 2 : -code / 2);
+      expected.learn(keys[row]!, column[row]!);
     }
   }
 
-  /** @param ids where given, takes the string's number in the dictionary; 0xffffffff for the empty string */
-  stringRefs(at: Uint32Array, length: Words, rows: number, ids?: Uint32Array): void {
-    const most = 2 ** (length.BYTES_PER_ELEMENT * 8) - 1;
+  unit(): number {
+    const unit = this.#varint();
+    if (unit < 1 || unit > 1e9) throw this.#broken(`a unit of ${unit} ns`);
+    return unit;
+  }
+
+  times(column: Float64Array, unit: number, rows: number): void {
+    let last = 0;
+    for (let row = 0; row < rows; row++) column[row] = (last += this.#signed()) * unit;
+  }
+
+  timesAfter(column: Float64Array, base: Float64Array, unit: number, rows: number): void {
     for (let row = 0; row < rows; row++) {
       const code = this.#varint();
-      if (code === 0) {
+      if (code === 0) column[row] = NEVER;
+      else column[row] = base[row]! + (code % 2 === 1 ? (code - 1) / 2 : -code / 2) * unit;
+    }
+  }
+
+  /** @param ids takes the strings' numbers in the dictionary, EMPTY for the empty one */
+  stringRefs(
+    kind: StringKind,
+    at: Uint32Array,
+    length: Words,
+    ids: Uint32Array,
+    rows: number,
+    expected?: Uint32Array | Expectation,
+  ): void {
+    const most = 2 ** (length.BYTES_PER_ELEMENT * 8) - 1;
+    const strings = this.#strings[kind]!;
+    const opinion = opinionOf(expected);
+    for (let row = 0; row < rows; row++) {
+      const code = this.#varint();
+      let id: number = EMPTY;
+      if (code === StringCode.next) id = strings.told++;
+      else if (code === StringCode.expected) id = opinion.of(row);
+      else if (code >= StringCode.known) id = code - StringCode.known;
+      ids[row] = id;
+      opinion.learn(row, id);
+      if (code === StringCode.empty) {
         at[row] = 0;
         length[row] = 0;
-        if (ids !== undefined) ids[row] = 0xffffffff;
         continue;
       }
-      const id = code === 1 ? this.#told++ : this.#told - (code - 1);
-      if (id < 0 || id >= this.#stringAt.length)
-        throw this.#broken(`string ${id} of ${this.#stringAt.length}`);
-      if (this.#stringLength[id]! > most)
-        throw this.#broken(`a string of ${this.#stringLength[id]} bytes, at most ${most} fit`);
-      at[row] = this.#stringAt[id]!;
-      length[row] = this.#stringLength[id]!;
-      if (ids !== undefined) ids[row] = id;
+      if (id >= strings.told || id >= strings.at.length)
+        throw this.#broken(`string ${id} of ${strings.at.length}`);
+      if (strings.length[id]! > most)
+        throw this.#broken(`a string of ${strings.length[id]} bytes, at most ${most} fit`);
+      at[row] = strings.at[id]!;
+      length[row] = strings.length[id]!;
     }
   }
 

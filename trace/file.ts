@@ -150,10 +150,16 @@ function decodeMasked(raw: Buffer, rows: number, firstIndex: number, where: stri
 }
 
 export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
-  /** @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN */
-  static async open(path: string): Promise<TraceReader> {
+  /**
+   * @param values where tokens stand for values: bytes derived from them, or, for copies, the tokens
+   * @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN
+   */
+  static async open(
+    path: string,
+    { values = 'derived' }: { values?: 'derived' | 'as they stand' } = {},
+  ): Promise<TraceReader> {
     const parts = await openTape(path, FileKind.trace);
-    const isFull = (parts.meta as TraceMeta).privacy.values === 'full';
+    const isFull = (parts.meta as TraceMeta).privacy.values === 'full' || values === 'as they stand';
     return new TraceReader(parts, isFull ? decodeBatch : decodeMasked);
   }
 }

@@ -12,7 +12,13 @@ export interface TraceMeta {
   /** Server ports that were recorded. */
   ports: number[];
   /** `numbers`: where values are not full, whether short decimal numbers are. */
-  privacy: { values: 'full' | 'hash' | 'size'; keys: 'clear' | 'masked'; numbers?: 'clear' | 'masked' };
+  privacy: {
+    values: 'full' | 'hash' | 'size';
+    keys: 'clear' | 'masked';
+    numbers?: 'clear' | 'masked';
+    /** So many first bytes of the keys are not masked. */
+    prefix?: number;
+  };
 }
 
 /** What the recorder counted besides exchanges: the closing block of a trace. */
@@ -39,6 +45,16 @@ export interface TraceEnd {
   capture: Capture;
   /** Exchanges whose request has a CAS; a replay of a trace without any needs no token map. */
   casRequests: number;
+}
+
+/** What was counted since an earlier moment. */
+export function captureSince(now = emptyCapture(), before = emptyCapture()): Capture {
+  const since = { ...now };
+  for (const name of Object.keys(since) as (keyof Capture)[]) {
+    const count = now[name];
+    since[name] = count === null ? (null as never) : count - (before[name] ?? 0);
+  }
+  return since;
 }
 
 export function emptyCapture(): Capture {

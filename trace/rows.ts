@@ -1,37 +1,40 @@
 // Which columns a block has, and in which order: one list for traces, one for results, each with its way back.
 
-import { Batch, type Connection } from './batch.ts';
-import { ColumnDecoder, type ColumnEncoder } from './column.ts';
+import { Batch, NEVER, type Connection } from './batch.ts';
+import { ColumnDecoder, EMPTY, ExpectedAnswers, StringKind, type ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
 import { ResultBatch } from './results.ts';
 
 export function encodeBatch(to: ColumnEncoder, batch: Batch): Buffer {
   const rows = batch.count;
   const { heap } = batch;
+  const { keys, values, others } = numbersOf(rows);
   to.begin();
   to.json(batch.connections);
   to.bytes(batch.opcode, rows);
   to.bytes(batch.outcome, rows);
   to.bytes(batch.flags, rows);
   to.bytes(batch.datatype, rows);
-  to.deltas(batch.connection, rows);
-  to.times(batch.requestNs, rows);
-  to.timesAfter(batch.requestEndNs, batch.requestNs, rows);
-  to.timesAfter(batch.answerNs, batch.requestNs, rows);
+  to.words(batch.connection, rows);
+  const unit = to.unit([batch.requestNs, batch.requestEndNs, batch.answerNs], rows);
+  to.times(batch.requestNs, unit, rows);
+  to.timesAfter(batch.requestEndNs, batch.requestNs, unit, rows);
+  to.timesAfter(batch.answerNs, batch.requestNs, unit, rows);
   to.words(batch.vbucket, rows);
   to.laneDeltas(batch.opaque, batch.connection, rows);
-  to.deltas(batch.casHigh, rows);
-  to.deltas(batch.casLow, rows);
-  to.strings(heap, batch.extrasAt, batch.extrasLength, rows);
-  to.strings(heap, batch.keyAt, batch.keyLength, rows);
-  to.strings(heap, batch.valueAt, batch.valueLength, rows);
+  to.strings(StringKind.extras, heap, batch.extrasAt, batch.extrasLength, others, rows);
+  to.strings(StringKind.key, heap, batch.keyAt, batch.keyLength, keys, rows);
+  to.strings(StringKind.value, heap, batch.valueAt, batch.valueLength, values, rows);
+  to.words(batch.casHigh, rows);
+  to.tokens(batch.casLow, batch.opcode, keys, rows);
   to.words(batch.frames, rows);
   to.words(batch.status, rows);
-  to.deltas(batch.answerCasHigh, rows);
-  to.deltas(batch.answerCasLow, rows);
-  to.strings(heap, batch.answerExtrasAt, batch.answerExtrasLength, rows);
-  to.strings(heap, batch.answerKeyAt, batch.answerKeyLength, rows);
-  to.strings(heap, batch.answerValueAt, batch.answerValueLength, rows);
+  to.words(batch.answerCasHigh, rows);
+  to.tokens(batch.answerCasLow, batch.opcode, keys, rows);
+  to.strings(StringKind.extras, heap, batch.answerExtrasAt, batch.answerExtrasLength, others, rows);
+  to.strings(StringKind.key, heap, batch.answerKeyAt, batch.answerKeyLength, others, rows, keys);
+  const expected = new ExpectedAnswers(keys, values);
+  to.strings(StringKind.value, heap, batch.answerValueAt, batch.answerValueLength, others, rows, expected);
   return to.end();
 }
 
@@ -39,6 +42,7 @@ export function encodeBatch(to: ColumnEncoder, batch: Batch): Buffer {
 export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
   const from = new ColumnDecoder(raw, where);
   const batch = new Batch(Math.max(rows, 1), 0);
+  const { keys, values, others } = numbersOf(rows);
   batch.firstIndex = firstIndex;
   batch.count = rows;
   batch.heap = from.heap;
@@ -48,26 +52,48 @@ export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where
   from.bytes(batch.outcome, rows);
   from.bytes(batch.flags, rows);
   from.bytes(batch.datatype, rows);
-  from.deltas(batch.connection, rows);
-  from.times(batch.requestNs, rows);
-  from.timesAfter(batch.requestEndNs, batch.requestNs, rows);
-  from.timesAfter(batch.answerNs, batch.requestNs, rows);
+  from.words(batch.connection, rows);
+  const unit = from.unit();
+  from.times(batch.requestNs, unit, rows);
+  from.timesAfter(batch.requestEndNs, batch.requestNs, unit, rows);
+  from.timesAfter(batch.answerNs, batch.requestNs, unit, rows);
+  checkTimes(batch, where);
   from.words(batch.vbucket, rows);
   from.laneDeltas(batch.opaque, batch.connection, rows);
-  from.deltas(batch.casHigh, rows);
-  from.deltas(batch.casLow, rows);
-  from.stringRefs(batch.extrasAt, batch.extrasLength, rows);
-  from.stringRefs(batch.keyAt, batch.keyLength, rows, batch.keyId);
-  from.stringRefs(batch.valueAt, batch.valueLength, rows);
+  from.stringRefs(StringKind.extras, batch.extrasAt, batch.extrasLength, others, rows);
+  from.stringRefs(StringKind.key, batch.keyAt, batch.keyLength, keys, rows);
+  from.stringRefs(StringKind.value, batch.valueAt, batch.valueLength, values, rows);
+  from.words(batch.casHigh, rows);
+  from.tokens(batch.casLow, batch.opcode, keys, rows);
   from.words(batch.frames, rows);
   from.words(batch.status, rows);
-  from.deltas(batch.answerCasHigh, rows);
-  from.deltas(batch.answerCasLow, rows);
-  from.stringRefs(batch.answerExtrasAt, batch.answerExtrasLength, rows);
-  from.stringRefs(batch.answerKeyAt, batch.answerKeyLength, rows);
-  from.stringRefs(batch.answerValueAt, batch.answerValueLength, rows);
-  numberKeys(batch, from.strings);
+  from.words(batch.answerCasHigh, rows);
+  from.tokens(batch.answerCasLow, batch.opcode, keys, rows);
+  from.stringRefs(StringKind.extras, batch.answerExtrasAt, batch.answerExtrasLength, others, rows);
+  from.stringRefs(StringKind.key, batch.answerKeyAt, batch.answerKeyLength, others, rows, keys);
+  const expected = new ExpectedAnswers(keys, values);
+  from.stringRefs(StringKind.value, batch.answerValueAt, batch.answerValueLength, others, rows, expected);
+  batch.keyCount = from.count(StringKind.key);
+  for (let row = 0; row < rows; row++) batch.keyId[row] = keys[row] === EMPTY ? 0 : keys[row]!;
   return batch;
+}
+
+/** Readers and the order of a replay rely on it. @throws TraceError BROKEN */
+function checkTimes(batch: Batch, where: string): void {
+  let last = 0;
+  for (let row = 0; row < batch.count; row++) {
+    const request = batch.requestNs[row]!;
+    const answer = batch.answerNs[row]!;
+    const isSound =
+      request >= last && batch.requestEndNs[row]! >= request && (answer >= request || answer === NEVER);
+    if (!isSound) throw new TraceError('BROKEN', `${where}: the times of its row ${row} run backwards`);
+    last = request;
+  }
+}
+
+/** Room for the strings' numbers: of keys and requests' values, which others are told by, and of the rest. */
+function numbersOf(rows: number): Record<'keys' | 'values' | 'others', Uint32Array> {
+  return { keys: new Uint32Array(rows), values: new Uint32Array(rows), others: new Uint32Array(rows) };
 }
 
 function connectionsOf(value: unknown, where: string): Connection[] {
@@ -88,38 +114,27 @@ function connectionsOf(value: unknown, where: string): Connection[] {
   return value as Connection[];
 }
 
-// From numbers in the dictionary, which has values too, to dense numbers of keys.
-function numberKeys(batch: Batch, strings: number): void {
-  const dense = new Int32Array(strings).fill(-1);
-  for (let row = 0; row < batch.count; row++) {
-    const id = batch.keyId[row]!;
-    if (id === 0xffffffff) {
-      batch.keyId[row] = 0;
-      continue;
-    }
-    if (dense[id]! < 0) dense[id] = batch.keyCount++;
-    batch.keyId[row] = dense[id]!;
-  }
-}
+const NANOSECOND = 1;
 
 export function encodeResults(to: ColumnEncoder, batch: ResultBatch): Buffer {
   const rows = batch.count;
+  const ids = new Uint32Array(rows);
   to.begin();
   to.bytes(batch.result, rows);
   to.bytes(batch.reason, rows);
   to.bytes(batch.agrees, rows);
   to.words(batch.target, rows);
-  to.times(batch.intendedNs, rows);
-  to.timesAfter(batch.sentNs, batch.intendedNs, rows);
-  to.timesAfter(batch.answeredNs, batch.intendedNs, rows);
-  to.times(batch.blockedNs, rows);
+  to.times(batch.intendedNs, NANOSECOND, rows);
+  to.timesAfter(batch.sentNs, batch.intendedNs, NANOSECOND, rows);
+  to.timesAfter(batch.answeredNs, batch.intendedNs, NANOSECOND, rows);
+  to.times(batch.blockedNs, NANOSECOND, rows);
   to.words(batch.frames, rows);
   to.words(batch.status, rows);
   to.deltas(batch.casHigh, rows);
   to.deltas(batch.casLow, rows);
-  to.strings(batch.heap, batch.extrasAt, batch.extrasLength, rows);
-  to.strings(batch.heap, batch.keyAt, batch.keyLength, rows);
-  to.strings(batch.heap, batch.valueAt, batch.valueLength, rows);
+  to.strings(StringKind.extras, batch.heap, batch.extrasAt, batch.extrasLength, ids, rows);
+  to.strings(StringKind.key, batch.heap, batch.keyAt, batch.keyLength, ids, rows);
+  to.strings(StringKind.value, batch.heap, batch.valueAt, batch.valueLength, ids, rows);
   return to.end();
 }
 
@@ -127,6 +142,7 @@ export function encodeResults(to: ColumnEncoder, batch: ResultBatch): Buffer {
 export function decodeResults(raw: Buffer, rows: number, firstIndex: number, where: string): ResultBatch {
   const from = new ColumnDecoder(raw, where);
   const batch = new ResultBatch(Math.max(rows, 1), 0);
+  const ids = new Uint32Array(rows);
   batch.firstIndex = firstIndex;
   batch.count = rows;
   batch.heap = from.heap;
@@ -135,16 +151,16 @@ export function decodeResults(raw: Buffer, rows: number, firstIndex: number, whe
   from.bytes(batch.reason, rows);
   from.bytes(batch.agrees, rows);
   from.words(batch.target, rows);
-  from.times(batch.intendedNs, rows);
-  from.timesAfter(batch.sentNs, batch.intendedNs, rows);
-  from.timesAfter(batch.answeredNs, batch.intendedNs, rows);
-  from.times(batch.blockedNs, rows);
+  from.times(batch.intendedNs, NANOSECOND, rows);
+  from.timesAfter(batch.sentNs, batch.intendedNs, NANOSECOND, rows);
+  from.timesAfter(batch.answeredNs, batch.intendedNs, NANOSECOND, rows);
+  from.times(batch.blockedNs, NANOSECOND, rows);
   from.words(batch.frames, rows);
   from.words(batch.status, rows);
   from.deltas(batch.casHigh, rows);
   from.deltas(batch.casLow, rows);
-  from.stringRefs(batch.extrasAt, batch.extrasLength, rows);
-  from.stringRefs(batch.keyAt, batch.keyLength, rows);
-  from.stringRefs(batch.valueAt, batch.valueLength, rows);
+  from.stringRefs(StringKind.extras, batch.extrasAt, batch.extrasLength, ids, rows);
+  from.stringRefs(StringKind.key, batch.keyAt, batch.keyLength, ids, rows);
+  from.stringRefs(StringKind.value, batch.valueAt, batch.valueLength, ids, rows);
   return batch;
 }

@@ -81,6 +81,123 @@ const extension = (type: number, size: number): { type: number; bytes: Buffer } 
   return { type, bytes };
 };
 
+/** The packet in pieces of so many bytes, each an IP packet of its own. */
+function cutUp(packet: CapturedPacket, pieceBytes: number): CapturedPacket[] {
+  const { data, micros } = packet;
+  const isFour = data[14]! >>> 4 === 4;
+  const headBytes = isFour ? 20 : 40;
+  const head = data.subarray(14, 14 + headBytes);
+  const length = isFour ? head.readUInt16BE(2) - 20 : head.readUInt16BE(4);
+  const body = data.subarray(14 + headBytes, 14 + headBytes + length);
+  const pieces: CapturedPacket[] = [];
+  for (let at = 0; at < length; at += pieceBytes) {
+    const piece = body.subarray(at, at + pieceBytes);
+    const more = at + piece.length < length ? 1 : 0;
+    const own = Buffer.from(head);
+    if (isFour) {
+      own.writeUInt16BE(20 + piece.length, 2);
+      own.writeUInt16BE(7, 4);
+      own.writeUInt16BE((more << 13) | (at / 8), 6);
+      pieces.push({ data: ethernet.wrap(Buffer.concat([own, piece])), micros });
+      continue;
+    }
+    own.writeUInt16BE(8 + piece.length, 4);
+    const extension = Buffer.from([own[6]!, 0, 0, 0, 0, 0, 0, 7]);
+    extension.writeUInt16BE(at | more, 2);
+    own[6] = 44;
+    pieces.push({ data: ethernet.wrap(Buffer.concat([own, extension, piece])), micros });
+  }
+  return pieces;
+}
+
+describe('fragments are put together', () => {
+  const orders: [string, (pieces: CapturedPacket[]) => CapturedPacket[]][] = [
+    ['in order', (pieces) => pieces],
+    ['backwards', (pieces) => pieces.toReversed()],
+    ['repeated', (pieces) => pieces.flatMap((piece) => [piece, piece]).toSpliced(-1)],
+  ];
+  for (const [name, reorder] of orders)
+    test(name, async () => {
+      for (const hosts of [v4, v6]) {
+        const value = 'x'.repeat(1000);
+        const all = new Conversation(hosts).open().send(true, value).send(false, 'b');
+        const packets = all.packets.flatMap((packet, n) =>
+          n === 3 ? reorder(cutUp(packet, 200)) : [packet],
+        );
+        const { streams, result } = await listen(packets);
+        expect(streams.map(({ client, server }) => [client, server])).toEqual([[value, 'b']]);
+        expect(result.skipped.fragment).toBe(0);
+      }
+    });
+
+  test('memory is bounded whatever comes', async () => {
+    const { packets } = new Conversation(v4).open().send(true, 'y'.repeat(60_000));
+    const first = cutUp(packets[3]!, 50_000)[0]!;
+    const flood = Array.from({ length: 3000 }, (_, n) => {
+      const data = Buffer.from(first.data);
+      data.writeUInt16BE(n, 14 + 4);
+      return { data, micros: n };
+    });
+    const before = process.memoryUsage().arrayBuffers;
+    const { result } = await listen([...packets.slice(0, 3), ...flood], { chunkBytes: 65_536 });
+    expect(result.skipped.fragment).toBe(3000);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(400e6);
+  });
+});
+
+const datagram = (
+  fromClient: boolean,
+  id: number,
+  number: number,
+  total: number,
+  payload: string,
+): Buffer => {
+  const frame = Buffer.alloc(16);
+  frame.writeUInt16BE(fromClient ? 40_000 : 11_211, 0);
+  frame.writeUInt16BE(fromClient ? 11_211 : 40_000, 2);
+  frame.writeUInt16BE(16 + payload.length, 4);
+  for (const [n, field] of [id, number, total, 0].entries()) frame.writeUInt16BE(field, 8 + n * 2);
+  const ip = ipBytes(
+    {
+      from: fromClient ? v4.client : v4.server,
+      to: fromClient ? v4.server : v4.client,
+      sequence: 0,
+      flags: '',
+    },
+    { protocol: 17 },
+  ).subarray(0, 20);
+  ip.writeUInt16BE(20 + frame.length + payload.length, 2);
+  return ethernet.wrap(Buffer.concat([ip, frame, Buffer.from(payload)]));
+};
+const read = async (...data: Buffer[]): Promise<string[]> => {
+  const { streams } = await listen(data.map((bytes, n) => ({ data: bytes, micros: n })));
+  return streams.map(({ client, server }) => `${client} ${server}`);
+};
+
+describe('UDP', () => {
+  test('requests and answers of one datagram', async () => {
+    expect(await read(datagram(true, 1, 0, 1, 'ask'), datagram(false, 1, 0, 1, 'answer'))).toEqual([
+      'ask answer',
+    ]);
+  });
+  test('an answer of several is put in order', async () => {
+    const [a, b, c] = [0, 1, 2].map((n) => datagram(false, 1, n, 3, 'abc'[n]!)) as [Buffer, Buffer, Buffer];
+    expect(await read(datagram(true, 1, 0, 1, 'ask'), c, a, a, b)).toEqual(['ask abc']);
+  });
+  test('one that misses a datagram is a gap', async () => {
+    expect(
+      await read(
+        datagram(false, 1, 0, 2, 'a'),
+        datagram(true, 2, 0, 1, 'ask'),
+        datagram(false, 2, 0, 1, 'b'),
+      ),
+    ).toEqual(['ask <1>b']);
+    expect(
+      await read(datagram(true, 1, 0, 1, 'q'), datagram(false, 1, 1, 2, 'b'), datagram(false, 2, 0, 2, 'c')),
+    ).toEqual(['q <1><1>']);
+  });
+});
+
 describe('IP', () => {
   const rows: { name: string; ip: IpOptions; hosts?: typeof v4 }[] = [
     { name: 'IPv4 options', ip: { options: Buffer.alloc(8, 1) } },
@@ -114,7 +231,7 @@ describe('IP', () => {
     expect((await listen(packets)).streams[0]?.client).toBe('a');
   });
 
-  test('fragments are counted and skipped', async () => {
+  test('fragments of datagrams that never become whole are counted', async () => {
     const first = { type: 44, bytes: Buffer.from([0, 0, 0, 1, 0, 0, 0, 1]) };
     const later = { type: 44, bytes: Buffer.from([0, 0, 0, 8, 0, 0, 0, 1]) };
     expect(await carried({ fragment: 0x2000 })).toEqual({

@@ -112,7 +112,7 @@ describe('sampling', () => {
       listen: ['127.0.0.1:0'],
       upstream: [server.address],
       output,
-      sample: 2,
+      recording: { sample: 2 },
     });
     await runClients({
       address: proxy.addresses[0]!,

@@ -119,7 +119,7 @@ describe('a masked trace', () => {
       listen: ['127.0.0.1:0'],
       upstream: [server.address],
       output,
-      privacy: { values: 'hash', maskKey },
+      recording: { privacy: { values: 'hash', maskKey } },
     });
     const address = `ann-the-tenant:secret-of-ann@${proxy.addresses[0]!}`;
     await runClients({ address, seed: 2, clients: 2, exchanges: 60, seconds: 0.1, calls: {} });
@@ -179,4 +179,18 @@ test('derived bytes: of the length asked for, the same for the same hash, spread
     expect(digits).toMatch(/^[1-9]\d*$/);
     expect(BigInt(digits)).toBeLessThan(1n << 64n);
   }
+});
+
+test('a kept prefix stays, and nothing behind it', () => {
+  const mask = new Mask({ values: 'full', maskKey: Buffer.alloc(32, 1), keepPrefix: 5 });
+  const seen = new Set<string>();
+  for (let n = 0; n < 2000; n++)
+    for (const name of [`user:${n}`, `user:a-long-key-of-somebody:${n}`, `u${n}`]) {
+      const masked = mask.mask(Buffer.from(name));
+      expect(masked).toHaveLength(name.length);
+      expect(masked.subarray(0, 5).toString('latin1')).toBe(name.slice(0, 5));
+      if (name.length > 8) expect(masked.toString('latin1')).not.toBe(name);
+      seen.add(masked.toString('latin1'));
+    }
+  expect(seen.size).toBe(6000);
 });
