@@ -9,8 +9,32 @@ import { Flag } from './tcp.ts';
 /** A SYN-ACK acknowledges the SYN, and what data a fast open sent with it. */
 const MAX_FAST_OPEN_BYTES = 65_536;
 
+/** A cycle of segments that wait for one another is released after this. */
+const PARKED_NS = 1_000_000_000;
+const UNPARK_PROBES = 64;
+
 /** For this long after its end, packets of a connection are echoes of it, not the beginning of another. */
 const ECHO_NS = 30_000_000_000;
+
+/**
+ * A segment that acknowledges bytes of the other side which the capture has not shown yet: it was sent after they had
+ * arrived, so its own bytes wait for theirs. Answers are then told after their requests, in whatever order a capture of
+ * several queues has them, and whatever it lacks.
+ */
+interface Parked {
+  fromClient: boolean;
+  sequence: number;
+  acknowledgement: number;
+  data: Buffer;
+  missing: number;
+  ns: number;
+}
+
+/** Of one connection; past that, what is missing is given up. */
+const MAX_PARKED = 4096;
+const MAX_PARKED_BYTES = 4 * 1024 * 1024;
+/** What a parked segment costs besides its bytes. */
+const PARKED_BYTES = 256;
 
 export class TcpConnection implements Outlet {
   /** The client's address, then the server's. */
@@ -29,6 +53,9 @@ export class TcpConnection implements Outlet {
   readonly #client: Direction;
   readonly #server: Direction;
   readonly #sink: StreamSink;
+  readonly #pool: Pool;
+  #parked: Parked[] = [];
+  #parkedBytes = 0;
   #resetNs = NEVER;
   #firstFin: ConnectionEnd = ConnectionEnd.open;
   #sinkNs: number;
@@ -45,6 +72,7 @@ export class TcpConnection implements Outlet {
     this.serverPort = key.serverPort;
     this.hash = key.hash;
     this.#sink = sink;
+    this.#pool = pool;
     this.#sinkNs = ns;
     this.#lastNs = ns;
     this.#client = new Direction(this, true, pool);
@@ -53,7 +81,12 @@ export class TcpConnection implements Outlet {
 
   /** Time alone can bring it further: expire() wants to be called. */
   get waiting(): boolean {
-    return this.#client.waiting || this.#server.waiting || (this.#resetNs !== NEVER && !this.closed);
+    return (
+      this.#parked.length > 0 ||
+      this.#client.waiting ||
+      this.#server.waiting ||
+      (this.#resetNs !== NEVER && !this.closed)
+    );
   }
 
   /** False where the packet belongs to a later connection between the same addresses and ports. */
@@ -93,8 +126,13 @@ export class TcpConnection implements Outlet {
       peer.acknowledged(packet.acknowledgement, ns);
     }
     const bytes = packet.wireEnd - packet.at;
-    if (bytes > 0)
-      self.segment(sequence, packet.data, packet.at, packet.end, packet.wireEnd - packet.end, ns);
+    if (bytes > 0) {
+      const peer = fromClient ? this.#server : this.#client;
+      if ((flags & Flag.ack) !== 0 && peer.lacks(packet.acknowledgement))
+        this.#park(packet, fromClient, sequence);
+      else self.segment(sequence, packet.data, packet.at, packet.end, packet.wireEnd - packet.end, ns);
+      if (this.#parked.length > 0) this.#unpark();
+    }
     if ((flags & Flag.fin) !== 0 && self.fin((sequence + bytes) >>> 0, ns))
       if (this.#firstFin === ConnectionEnd.open)
         this.#firstFin = fromClient ? ConnectionEnd.client : ConnectionEnd.server;
@@ -103,8 +141,12 @@ export class TcpConnection implements Outlet {
 
   /** Gives up holes that have been waited for long enough. */
   expire(ns: number): void {
-    this.#client.expire(ns);
-    this.#server.expire(ns);
+    for (const isClient of [true, false]) {
+      this.#side(isClient).expire(ns, this.#firstParked(isClient));
+      this.#unpark();
+    }
+    // Each waits for the other: no host sends that, and it was waited for long enough.
+    if (this.#parked.length > 0 && ns - this.#parked[0]!.ns > PARKED_NS) this.#release();
     this.#closeIfFinished(ns);
     this.#closeIfReset(ns);
   }
@@ -131,7 +173,73 @@ export class TcpConnection implements Outlet {
     return this.#sinkNs;
   }
 
+  #side(isClient: boolean): Direction {
+    return isClient ? this.#client : this.#server;
+  }
+
+  /** The first sequence number of what one side has parked. */
+  #firstParked(isClient: boolean): number | undefined {
+    let first: number | undefined;
+    for (const { fromClient, sequence } of this.#parked)
+      if (fromClient === isClient && (first === undefined || ((sequence - first) | 0) < 0)) first = sequence;
+    return first;
+  }
+
+  #park(packet: Packet, fromClient: boolean, sequence: number): void {
+    const { acknowledgement, ns, at, end, wireEnd } = packet;
+    const data = Buffer.allocUnsafeSlow(end - at);
+    packet.data.copy(data, 0, at, end);
+    this.#parked.push({ fromClient, sequence, acknowledgement, data, missing: wireEnd - end, ns });
+    this.#charge(data.length + PARKED_BYTES);
+    const isFull = this.#parked.length > MAX_PARKED || this.#parkedBytes > MAX_PARKED_BYTES;
+    if (isFull || this.#pool.heldBytes > this.#pool.maxHeldBytes) this.#release();
+  }
+
+  #charge(bytes: number): void {
+    this.#parkedBytes += bytes;
+    this.#pool.heldBytes += bytes;
+  }
+
+  /** Delivers what has nothing to wait for any more, which may let more go. */
+  #unpark(): void {
+    for (let progress = true; progress && this.#parked.length > 0;) {
+      progress = false;
+      const waiting = this.#parked;
+      this.#parked = [];
+      for (const [n, parked] of waiting.entries()) {
+        if (this.#side(!parked.fromClient).lacks(parked.acknowledgement)) {
+          this.#parked.push(parked);
+          // Behind the first few, nothing can go before they do; looking on would cost each packet all of them.
+          if (this.#parked.length < UNPARK_PROBES) continue;
+          for (let rest = n + 1; rest < waiting.length; rest++) this.#parked.push(waiting[rest]!);
+          break;
+        }
+        this.#deliver(parked);
+        progress = true;
+      }
+    }
+  }
+
+  #deliver({ fromClient, sequence, data, missing, ns }: Parked): void {
+    this.#charge(-data.length - PARKED_BYTES);
+    this.#side(fromClient).segment(sequence, data, 0, data.length, missing, ns);
+  }
+
+  /** Nothing waits any more: what is missing is given up where it is. */
+  #release(): void {
+    const waiting = this.#parked;
+    this.#parked = [];
+    for (const parked of waiting) this.#deliver(parked);
+  }
+
   #flush(ns: number): void {
+    // Hole by hole, so that what waited for one is still told in its order.
+    for (let left = this.#parked.length; left > 0; left = this.#parked.length) {
+      const { fromClient } = this.#parked[0]!;
+      this.#side(!fromClient).giveUpFirst(ns, this.#firstParked(!fromClient));
+      this.#unpark();
+      if (this.#parked.length === left) this.#release();
+    }
     this.#client.flush(ns);
     this.#server.flush(ns);
   }
@@ -151,6 +259,8 @@ export class TcpConnection implements Outlet {
     if (this.closed) return;
     this.#flush(ns);
     this.closed = true;
+    this.#charge(-this.#parkedBytes);
+    this.#parked = [];
     this.#client.discard();
     this.#server.discard();
     this.#sink.end(how, this.#monotonic(ns));

@@ -84,6 +84,12 @@ class ConnectionExchanges implements StreamSink {
   /** No response was paired yet since the beginning, or since a hole: an unknown one is no anomaly then. */
   #untied: boolean;
   #anyRequestByte = false;
+  /** Requests were lost: an answer may be to one of them, however much it looks like another's. */
+  #owesAnswers = false;
+  #answeredSinceGap = false;
+  #lastOpaque = -1;
+  /** The client gives each request an opaque of its own: an answer cannot be mistaken. */
+  #opaquesDiffer = false;
   #ns = 0;
   #lastChunk = -1;
   #reserved = -1;
@@ -126,8 +132,11 @@ class ConnectionExchanges implements StreamSink {
       this.#requests.reset();
       this.#requestSync = Sync.lost;
       this.#cancelReserved();
+      // Answers to what was lost are still to come.
+      this.#owesAnswers = true;
+      this.#answeredSinceGap = false;
     }
-    if (this.#responseSync !== Sync.gone) {
+    if (!fromClient && this.#responseSync !== Sync.gone) {
       this.#responses.reset();
       this.#responseSync = Sync.lost;
     }
@@ -244,6 +253,10 @@ class ConnectionExchanges implements StreamSink {
     }
     batch.flags[row] = flags;
     const outstanding = this.#outstanding;
+    this.#opaquesDiffer = opaque !== this.#lastOpaque;
+    this.#lastOpaque = opaque;
+    // The client goes on after it was answered, with nothing under way: it has all its answers.
+    if (outstanding.length === 0 && this.#answeredSinceGap) this.#owesAnswers = false;
     if (outstanding.length === MAX_OUTSTANDING) {
       window.complete(outstanding.row[outstanding.slot(0)]!, Outcome.indeterminate, NEVER);
       outstanding.drop(1);
@@ -263,6 +276,13 @@ class ConnectionExchanges implements StreamSink {
       this.#closeStat();
     }
     const n = this.#find(data, at, opcode, opaque);
+    if (this.#owesAnswers) {
+      this.#answeredSinceGap = true;
+      const isSure =
+        n >= 0 && (this.#opaquesDiffer || (echoesKey[opcode] === 1 && keyLengthAt(data, at) > 0));
+      if (isSure || this.#outstanding.length === 0) this.#owesAnswers = false;
+      else if (n >= 0) return this.#giveUpFirst();
+    }
     if (n < 0) {
       // Before the first match, responses may answer requests that the capture has not seen.
       if (!this.#untied) this.#owner.capture.orphans++;
@@ -418,8 +438,17 @@ class ConnectionExchanges implements StreamSink {
     this.#reserved = -1;
   }
 
+  /** One of two answers is this request's, and which of them is not to be known. */
+  #giveUpFirst(): void {
+    const outstanding = this.#outstanding;
+    this.#window.complete(outstanding.row[outstanding.slot(0)]!, Outcome.gap, NEVER);
+    outstanding.drop(1);
+  }
+
   #giveUpOutstanding(): void {
-    this.#closeStat();
+    // Frames of a STAT's answer are missing: it is not answered.
+    this.#stat = undefined;
+    this.#statBytes = 0;
     const outstanding = this.#outstanding;
     for (let n = 0; n < outstanding.length; n++)
       this.#window.complete(outstanding.row[outstanding.slot(n)]!, Outcome.gap, NEVER);

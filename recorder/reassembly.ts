@@ -84,6 +84,15 @@ export class Direction {
     return this.#finAt !== NEVER && this.#nextAt >= this.#finAt;
   }
 
+  /** Bytes before this sequence number, of which somebody knows, were not delivered yet. */
+  lacks(sequence: number): boolean {
+    const ahead = (sequence - this.#nextSequence) | 0;
+    if (ahead <= 0 || ahead > MAX_AHEAD || !this.settled) return false;
+    // A FIN takes a number too, whether or not it was captured.
+    if (this.#finAt !== NEVER) return this.#nextAt < this.#finAt;
+    return ahead > 1 || this.#held.length > 0;
+  }
+
   /** Fixes the stream's beginning: `sequence` is that of its first byte. Does nothing once that is settled. */
   start(sequence: number, settled: boolean): void {
     if (this.settled) return;
@@ -158,15 +167,30 @@ export class Direction {
     return true;
   }
 
-  /** Gives up holes that have been waited for long enough. */
-  expire(ns: number): void {
+  /**
+   * Gives up holes that have been waited for long enough.
+   * @param before bytes from this sequence number on are there, and will come; undefined where there are none
+   */
+  expire(ns: number, before?: number): void {
+    const limit = this.#limit(before);
     if (this.#provenSince !== NEVER && ns - this.#provenSince >= REORDER_NS) {
-      const due = this.#provenFirst;
+      const due = Math.min(this.#provenFirst, limit);
       while (this.#nextAt < due) this.#skip(Math.min(due, this.#held[0]?.at ?? due), ns);
     }
     if (this.#heldSince !== NEVER && ns - this.#heldSince >= SILENT_HOLE_NS && this.#held.length > 0)
-      this.#skip(this.#held[0]!.at, ns);
+      this.#skip(Math.min(this.#held[0]!.at, limit), ns);
     this.#settleWait(ns);
+  }
+
+  /** Gives up the first hole, whatever time it had. */
+  giveUpFirst(ns: number, before?: number): void {
+    const to = Math.min(Math.max(this.#provenTo, this.#nextAt), this.#limit(before));
+    this.#skip(this.#held.length > 0 ? Math.min(this.#held[0]!.at, to) : to, ns);
+    this.#settleWait(ns);
+  }
+
+  #limit(sequence: number | undefined): number {
+    return sequence === undefined ? Infinity : this.#nextAt + ((sequence - this.#nextSequence) | 0);
   }
 
   /** Gives up all holes: nothing more will come. */

@@ -148,6 +148,7 @@ export class Window {
     const row = number - this.base;
     if (row < 0) return;
     this.batch.outcome[row] = outcome;
+    if (outcome === Outcome.gap) this.batch.frames[row] = 0;
     // Two directions of one connection can be captured out of order by a hair.
     this.batch.answerNs[row] = ns === NEVER ? NEVER : Math.max(ns, this.batch.requestNs[row]!);
     this.#state[row] = RowState.done;

@@ -22,7 +22,15 @@ class Failure extends Error {
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Debian's package for a program whose name is not the package's. */
-const packages = { memccapable: 'libmemcached-tools', capinfos: 'wireshark-common' };
+const packages = {
+  memccapable: 'libmemcached-tools',
+  memcaslap: 'libmemcached-tools',
+  capinfos: 'wireshark-common',
+  php: 'php-cli',
+};
+
+/** Packages that are no programs, but what programs load. */
+const libraries = new Set(['python3-pylibmc', 'php-memcached']);
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 19)) {
@@ -92,7 +100,11 @@ function modified(file) {
 /** Those of the programs that are neither in PATH nor where Debian keeps an administrator's. */
 function missing(names) {
   const folders = (process.env.PATH || '').split(delimiter).concat('/usr/local/sbin', '/usr/sbin', '/sbin');
-  return names.filter((name) => !folders.some((folder) => folder !== '' && existsSync(join(folder, name))));
+  return names.filter((name) =>
+    libraries.has(name)
+      ? !existsSync(`/var/lib/dpkg/info/${name}.list`)
+      : !folders.some((folder) => folder !== '' && existsSync(join(folder, name))),
+  );
 }
 
 function npm(line, args) {

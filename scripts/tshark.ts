@@ -22,7 +22,7 @@ const python = `
 import pylibmc, random, sys
 r = random.Random(7)
 for binary_client in range(3):
-    mc = pylibmc.Client([sys.argv[1]], binary=True, behaviors={"tcp_nodelay": True, "cas": True})
+    mc = pylibmc.Client([sys.argv[1]], binary=True, behaviors={"tcp_nodelay": True})
     for n in range(int(sys.argv[2]) // 3):
         key, what = "py:%d" % r.randrange(300), r.random()
         if what < 0.3: mc.set(key, "v" * r.randrange(1, 3000), time=r.choice([0, 60]))
@@ -52,7 +52,9 @@ interface Client {
 /** Ends when the program does; memccapable fails where a server has learnt something new, which is no matter here. */
 function run(command: string, args: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: 'ignore' });
+    // The system's own Python first: it is the one that has Debian's packages.
+    const env = { ...process.env, PATH: `/usr/bin:${process.env['PATH']}` };
+    const child = spawn(command, args, { stdio: 'ignore', env });
     child.on('error', reject).on('close', () => resolve());
   });
 }
@@ -136,13 +138,13 @@ interface Seen {
 
 interface Recorded {
   counts: Counts;
-  /** By connection, time, opcode, opaque and key. */
+  /** By connection, opcode, opaque, key and value. */
   exchanges: Map<string, Seen[]>;
   total: number;
   marked: number;
 }
 
-async function recorded(path: string, port: number, offsetNs = 0n): Promise<Recorded> {
+async function recorded(path: string, port: number): Promise<Recorded> {
   const output = join(folder, 'x.tape');
   const out: Recorded = { counts: new Map(), exchanges: new Map(), total: 0, marked: 0 };
   const { exchanges } = await recordCapture(path, { output, ports: [port], source: 'x' });
@@ -155,9 +157,9 @@ async function recorded(path: string, port: number, offsetNs = 0n): Promise<Reco
       const opcode = batch.opcode[row]!;
       add(out.counts, 'request', opcode);
       if (batch.frames[row]! > 0) add(out.counts, 'response', opcode, batch.frames[row]);
-      const at = BigInt(trace.meta.startNs) + BigInt(batch.requestNs[row]!) - offsetNs;
       const key = batch.key(row).toString('hex');
-      const name = `${ports[batch.connection[row]!]} ${at} ${opcode} ${batch.opaque[row]} ${key}`;
+      const value = batch.value(row).toString('base64');
+      const name = `${ports[batch.connection[row]!]} ${opcode} ${batch.opaque[row]} ${key} ${value}`;
       const outcome = batch.outcome[row] as Outcome;
       const answer = `${batch.status[row]} ${batch.answerCas(row)} ${batch.answerValue(row).toString('base64')}`;
       const same = out.exchanges.get(name);
