@@ -29,6 +29,10 @@ import type { Window } from './window.ts';
 
 /** A request that waits longer than this many others on its connection is forgotten: its answer is not coming. */
 const MAX_OUTSTANDING = 1 << 20;
+/** Requests that wait on all connections together, beyond which the oldest of the busy one is forgotten. */
+const MAX_ALL_OUTSTANDING = 1 << 22;
+/** Bytes of frames that are not whole yet, on all connections together; the connection that goes beyond is given up. */
+const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** Bytes kept of one STAT's answer; what a server says beyond is dropped. */
 const MAX_STAT_BYTES = 4 * 1024 * 1024;
 
@@ -51,6 +55,9 @@ export class Exchanges implements StreamFactory {
   lastNs = 0;
   /** The first hundred. */
   readonly remarks: Remark[] = [];
+  /** Of all connections: requests that wait, and bytes of frames that are not whole yet. */
+  outstanding = 0;
+  heldBytes = 0;
 
   constructor(window: Window, capture: Capture) {
     this.window = window;
@@ -94,6 +101,7 @@ class ConnectionExchanges implements StreamSink {
   #lastChunk = -1;
   #reserved = -1;
   #user = '';
+  #held = 0;
   #stat: Buffer[] | undefined;
   #statBytes = 0;
 
@@ -122,6 +130,34 @@ class ConnectionExchanges implements StreamSink {
     if (ns > this.#owner.lastNs) this.#owner.lastNs = ns;
     if (fromClient) this.#pushRequests(data, start, end, ns);
     else this.#pushResponses(data, start, end, ns);
+    this.#settleHeld();
+  }
+
+  /** Keeps the account of what is held, for all connections; whoever takes it past its bound is given up. */
+  #settleHeld(): void {
+    const held = this.#requests.held + this.#responses.held + this.#statBytes;
+    if (held === this.#held) return;
+    this.#owner.heldBytes += held - this.#held;
+    this.#held = held;
+    if (this.#owner.heldBytes <= MAX_HELD_BYTES) return;
+    this.#requestSync = Sync.gone;
+    this.#responseSync = Sync.gone;
+    this.#requests.reset();
+    this.#responses.reset();
+    this.#cancelReserved();
+    this.#giveUpOutstanding();
+    this.#owner.capture.desynchronised++;
+    this.#owner.remark(
+      this.#info,
+      'desynchronised',
+      'frames that never end fill the memory set aside for them',
+    );
+    this.#settleHeld();
+  }
+
+  #drop(requests: number): void {
+    this.#outstanding.drop(requests);
+    this.#owner.outstanding -= requests;
   }
 
   gap(fromClient: boolean, _bytes: number, ns: number): void {
@@ -147,6 +183,9 @@ class ConnectionExchanges implements StreamSink {
     this.#closeStat();
     this.#cancelReserved();
     this.#settleAtEnd(how, ns);
+    this.#requests.reset();
+    this.#responses.reset();
+    this.#settleHeld();
     if (this.#connection === undefined) return;
     this.#connection.end = how;
     if (how !== ConnectionEnd.open) this.#connection.closeNs = ns;
@@ -257,11 +296,13 @@ class ConnectionExchanges implements StreamSink {
     this.#lastOpaque = opaque;
     // The client goes on after it was answered, with nothing under way: it has all its answers.
     if (outstanding.length === 0 && this.#answeredSinceGap) this.#owesAnswers = false;
-    if (outstanding.length === MAX_OUTSTANDING) {
+    const isFull = this.#owner.outstanding >= MAX_ALL_OUTSTANDING && outstanding.length > 0;
+    if (isFull || outstanding.length === MAX_OUTSTANDING) {
       window.complete(outstanding.row[outstanding.slot(0)]!, Outcome.indeterminate, NEVER);
-      outstanding.drop(1);
+      this.#drop(1);
     }
     outstanding.push(number, opcode, opaque);
+    this.#owner.outstanding++;
   }
 
   #response(data: Buffer, at: number, end: number, stamp: number): void {
@@ -301,7 +342,7 @@ class ConnectionExchanges implements StreamSink {
       this.#statFrame(data, at, end);
       return;
     }
-    outstanding.drop(1);
+    this.#drop(1);
   }
 
   /** How many places behind the head the request stands that this response answers; -1 where there is none. */
@@ -333,7 +374,7 @@ class ConnectionExchanges implements StreamSink {
       // Servers answer in order, so the answer to a loud request was sent, and is missing from the capture.
       else this.#window.complete(row, Outcome.gap, NEVER);
     }
-    outstanding.drop(n);
+    this.#drop(n);
   }
 
   /** Quiet requests in one run with the same opcode and opaque: which of them the response answers is a guess. */
@@ -400,7 +441,7 @@ class ConnectionExchanges implements StreamSink {
     this.#statBytes = 0;
     const outstanding = this.#outstanding;
     const row = outstanding.row[outstanding.slot(0)]! - this.#window.base;
-    outstanding.drop(1);
+    this.#drop(1);
     if (row < 0 || frames.length === 1) return;
     const batch = this.#window.batch;
     const all = Buffer.concat(frames);
@@ -442,7 +483,7 @@ class ConnectionExchanges implements StreamSink {
   #giveUpFirst(): void {
     const outstanding = this.#outstanding;
     this.#window.complete(outstanding.row[outstanding.slot(0)]!, Outcome.gap, NEVER);
-    outstanding.drop(1);
+    this.#drop(1);
   }
 
   #giveUpOutstanding(): void {
@@ -452,7 +493,7 @@ class ConnectionExchanges implements StreamSink {
     const outstanding = this.#outstanding;
     for (let n = 0; n < outstanding.length; n++)
       this.#window.complete(outstanding.row[outstanding.slot(n)]!, Outcome.gap, NEVER);
-    outstanding.drop(outstanding.length);
+    this.#drop(outstanding.length);
   }
 
   #settleAtEnd(how: ConnectionEnd, ns: number): void {
@@ -471,7 +512,7 @@ class ConnectionExchanges implements StreamSink {
       else if (!quiet && closed && readable) this.#window.complete(row, Outcome.unanswered, NEVER);
       else this.#window.complete(row, Outcome.indeterminate, NEVER);
     }
-    outstanding.drop(outstanding.length);
+    this.#drop(outstanding.length);
   }
 }
 

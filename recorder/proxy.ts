@@ -12,6 +12,8 @@ import type { StreamSink } from './stream.ts';
 /** How often complete exchanges are looked for, and how often the open block goes to the disk. */
 const SETTLE_MS = 100;
 const FLUSH_MS = 5_000;
+/** Smaller blocks than from a file: traffic waits while one is encoded. */
+const LIMITS = { batchRows: 16_384, batchBytes: 2 * 1024 * 1024 };
 
 export interface ProxyOptions {
   /** Where clients connect: `host:port`; port 0 is a free one. One for each upstream. */
@@ -64,7 +66,7 @@ class Proxy implements RecordingProxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    this.#recording = new Recording(options.output, options.recording);
+    this.#recording = new Recording(options.output, { limits: LIMITS, ...options.recording });
     const ports = options.upstream.map((address) => parseHostPort(address, 11_211).port);
     this.#recording.meta = {
       startNs: (BigInt(Math.round(performance.timeOrigin * 1000 + this.#startMs * 1000)) * 1000n).toString(),

@@ -2,6 +2,7 @@
 // proxy under load at random moments with SIGKILL, then fills a disk of a few megabytes under another, and reads what is
 // there. Ends with 1 where anything written was lost.
 
+import { randomBytes } from 'node:crypto';
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -75,7 +76,7 @@ async function load(address: string, seconds: number, valueBytes: number): Promi
   const until = performance.now() + seconds * 1000;
   for (let n = 0; performance.now() < until && !sockets.every(({ destroyed }) => destroyed); n++) {
     const key = Buffer.from(`key${n % 500}`);
-    const value = random.bytes(random.int(valueBytes));
+    const value = randomBytes(random.int(valueBytes));
     for (const socket of sockets) {
       if (socket.destroyed) continue;
       socket.write(

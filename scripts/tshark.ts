@@ -25,15 +25,17 @@ for binary_client in range(3):
     mc = pylibmc.Client([sys.argv[1]], binary=True, behaviors={"tcp_nodelay": True})
     for n in range(int(sys.argv[2]) // 3):
         key, what = "py:%d" % r.randrange(300), r.random()
-        if what < 0.3: mc.set(key, "v" * r.randrange(1, 3000), time=r.choice([0, 60]))
-        elif what < 0.6: mc.get(key)
-        elif what < 0.75: mc.get_multi(["py:%d" % r.randrange(300) for _ in range(10)])
-        elif what < 0.8: mc.add(key, "a")
-        elif what < 0.85: mc.replace(key, "r")
-        elif what < 0.9: mc.delete(key)
-        elif what < 0.95:
-            mc.set("count", "5"); mc.incr("count", 2)
-        else: mc.append(key, "more")
+        try:
+            if what < 0.3: mc.set(key, "v" * r.randrange(1, 3000), time=r.choice([0, 60]))
+            elif what < 0.6: mc.get(key)
+            elif what < 0.75: mc.get_multi(["py:%d" % r.randrange(300) for _ in range(10)])
+            elif what < 0.8: mc.add(key, "a")
+            elif what < 0.85: mc.replace(key, "r")
+            elif what < 0.9: mc.delete(key)
+            elif what < 0.95:
+                mc.set("count", "5"); mc.incr("count", 2)
+            else: mc.append(key, "more")
+        except pylibmc.Error: pass
 `;
 const php = `
 $m = new Memcached(); $m->setOption(Memcached::OPT_BINARY_PROTOCOL, true); $m->setOption(Memcached::OPT_TCP_NODELAY, true);
