@@ -99,9 +99,9 @@ try {
     const output = join(folder, 'killed.tape');
     rmSync(output, { force: true });
     const { child, address } = await startRecording(server.address, output);
-    const done = load(address, 8, 3_000);
-    // The open block goes to the disk every five seconds: some die before the first, most after.
-    await sleep(4_000 + random.float() * 3_500);
+    const done = load(address, 7, 20_000);
+    // Values of 10 kB on average: a block every second or so, so that many die while one is written.
+    await sleep(500 + random.float() * 6_000);
     const gone = new Promise((resolve) => child.once('close', resolve));
     child.kill('SIGKILL');
     await gone;
@@ -122,13 +122,17 @@ try {
   process.stdout.write(`${ROUNDS} kills: ${empty} before the first block, ${lost} unreadable\n`);
   const disk = join(folder, 'disk');
   mkdirSync(disk);
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk]);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', disk], { stdio: 'pipe' });
+  } catch (error) {
+    throw new Error('expected the right to mount a tmpfs of 8 MB (run it as root)', { cause: error });
+  }
   try {
     const output = join(disk, 'full.tape');
     const { child, address, said } = await startRecording(server.address, output);
     let calls = 0;
     for (let n = 0; n < 12 && !said().includes('the recording stops'); n++)
-      calls += await load(address, 3, 100_000);
+      calls += await load(address, 3, 20_000);
     const after = await load(address, 1, 1000);
     const { exchanges } = await readable(output);
     child.kill('SIGINT');

@@ -3,7 +3,7 @@
 // clients; prints a table in Markdown, and ends with 1 where they differ.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,9 @@ import { TraceReader } from '../trace/file.ts';
 
 const OPERATIONS = Number(process.argv[2] ?? 3000);
 const folder = mkdtempSync(join(tmpdir(), 'memtape-tshark-'));
+
+// Debian's own, which has Debian's pylibmc; another may come first on the path.
+const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
 const python = `
 import pylibmc, random, sys
@@ -84,7 +87,7 @@ const clients: Client[] = [
     run: (address) =>
       run('memcaslap', ['-s', address, '-B', '-T', '1', '-c', '8', '-x', String(OPERATIONS), '-X', '600']),
   },
-  { name: 'pylibmc', run: (address) => run('python3', ['-c', python, address, String(OPERATIONS)]) },
+  { name: 'pylibmc', run: (address) => run(PYTHON, ['-c', python, address, String(OPERATIONS)]) },
   { name: 'php-memcached', run: (address) => run('php', ['-r', php, address, String(OPERATIONS)]) },
 ];
 

@@ -1,0 +1,160 @@
+// How clients choose a server by key. The formulas are the clients' own: whoever computes them otherwise sends requests
+// to servers that do not have the key. A server's place is its number in the list, and with ketama also its name.
+
+import { createHash } from 'node:crypto';
+
+/** From the key buffer[at, at + length) to the number of a server. */
+export type Distribution = (buffer: Buffer, at: number, length: number) => number;
+
+export const distributionNames = ['ketama', 'ketama-weighted', 'modula', 'jump', 'memjs'] as const;
+export type DistributionName = (typeof distributionNames)[number];
+
+/** A server as its client names it. */
+export interface NamedServer {
+  host: string;
+  port: number;
+}
+
+/** memcached's own port, which ketama leaves out of a server's name. */
+const DEFAULT_PORT = 11_211;
+/** Points of a server on libmemcached's ring; of the weighted ring, where four come from each digest. */
+const POINTS = 100;
+const WEIGHTED_POINTS = 160;
+const POINTS_PER_DIGEST = 4;
+
+/** The distribution over these servers, at least one. */
+export function createDistribution(name: DistributionName, servers: readonly NamedServer[]): Distribution {
+  const { length: count } = servers;
+  if (count === 1) return () => 0;
+  switch (name) {
+    case 'modula':
+      return (buffer, at, length) => oneAtATime(buffer, at, length) % count;
+    case 'memjs':
+      return (buffer, at, length) => memjsHash(buffer, at, length) % count;
+    case 'jump':
+      return (buffer, at, length) => jump(fnv1a64(buffer, at, length), count);
+    case 'ketama':
+      return onRing(ketamaRing(servers), oneAtATime);
+    case 'ketama-weighted':
+      return onRing(weightedRing(servers), md5Hash);
+  }
+}
+
+/** Jenkins' one-at-a-time hash, libmemcached's default. Bytes are signed, as in C on x86. */
+export function oneAtATime(buffer: Buffer, at: number, length: number): number {
+  let hash = 0;
+  for (let n = at; n < at + length; n++) {
+    const byte = (buffer[n]! << 24) >> 24;
+    hash = (hash + byte) | 0;
+    hash = (hash + (hash << 10)) | 0;
+    hash ^= hash >>> 6;
+  }
+  hash = (hash + (hash << 3)) | 0;
+  hash ^= hash >>> 11;
+  return (hash + (hash << 15)) >>> 0;
+}
+
+/** The first four bytes of MD5, the lowest first: libmemcached's MD5 hash, and that of every libketama. */
+function md5Hash(buffer: Buffer, at: number, length: number): number {
+  return createHash('md5')
+    .update(buffer.subarray(at, at + length))
+    .digest()
+    .readUInt32LE(0);
+}
+
+/** memjs hashes the UTF-16 units of the key, as Java does its strings. */
+export function memjsHash(buffer: Buffer, at: number, length: number): number {
+  const text = buffer.toString('utf8', at, at + length);
+  let hash = 0;
+  for (let n = 0; n < text.length; n++) hash = (31 * hash + text.charCodeAt(n)) | 0;
+  return Math.abs(hash);
+}
+
+const FNV_OFFSET = 0xcbf29ce484222325n;
+const FNV_PRIME = 0x100000001b3n;
+
+export function fnv1a64(buffer: Buffer, at: number, length: number): bigint {
+  let hash = FNV_OFFSET;
+  for (let n = at; n < at + length; n++) hash = BigInt.asUintN(64, (hash ^ BigInt(buffer[n]!)) * FNV_PRIME);
+  return hash;
+}
+
+/** Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm" (2014). */
+export function jump(hash: bigint, buckets: number): number {
+  let key = hash;
+  let bucket = -1;
+  let next = 0;
+  while (next < buckets) {
+    bucket = next;
+    key = BigInt.asUintN(64, key * 2862933555777941757n + 1n);
+    next = Math.floor((bucket + 1) * (0x80000000 / (Number(key >> 33n) + 1)));
+  }
+  return bucket;
+}
+
+/** Points in ascending order, and whose they are. */
+interface Ring {
+  points: Uint32Array;
+  owners: Uint32Array;
+}
+
+function ringOf(points: { point: number; owner: number }[]): Ring {
+  points.sort((a, b) => a.point - b.point || a.owner - b.owner);
+  return {
+    points: Uint32Array.from(points, ({ point }) => point),
+    owners: Uint32Array.from(points, ({ owner }) => owner),
+  };
+}
+
+function pointName({ host, port }: NamedServer, index: number): string {
+  return port === DEFAULT_PORT ? `${host}-${index}` : `${host}:${port}-${index}`;
+}
+
+/** libmemcached's MEMCACHED_BEHAVIOR_KETAMA (pylibmc: `ketama`). */
+function ketamaRing(servers: readonly NamedServer[]): Ring {
+  return ringOf(
+    servers.flatMap((server, owner) =>
+      Array.from({ length: POINTS }, (_, index) => {
+        const name = Buffer.from(pointName(server, index));
+        return { point: oneAtATime(name, 0, name.length), owner };
+      }),
+    ),
+  );
+}
+
+/** libmemcached's MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED with equal weights: the ring of libketama. */
+function weightedRing(servers: readonly NamedServer[]): Ring {
+  // As libmemcached rounds it, in single precision.
+  const share = Math.fround(Math.fround(1) / Math.fround(servers.length));
+  const ofAll = Math.fround(Math.fround(Math.fround(share * WEIGHTED_POINTS) / 4) * servers.length);
+  const digests = Math.floor(Math.fround(ofAll + Math.fround(0.0000000001)));
+  return ringOf(
+    servers.flatMap((server, owner) =>
+      Array.from({ length: digests }, (_, index) => {
+        const digest = createHash('md5').update(pointName(server, index)).digest();
+        return Array.from({ length: POINTS_PER_DIGEST }, (_point, n) => ({
+          point: digest.readUInt32LE(n * 4),
+          owner,
+        }));
+      }).flat(),
+    ),
+  );
+}
+
+/** The first point that is not below the key's hash; after the last comes the first. */
+function onRing(
+  { points, owners }: Ring,
+  hash: (buffer: Buffer, at: number, length: number) => number,
+): Distribution {
+  return (buffer, at, length) => {
+    const wanted = hash(buffer, at, length);
+    let low = 0;
+    let high = points.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (points[middle]! < wanted) low = middle + 1;
+      else high = middle;
+    }
+    return owners[low === points.length ? 0 : low]!;
+  };
+}
