@@ -5,6 +5,7 @@ import { Command, Option } from 'commander';
 import { opcodeName, opcodeNamed } from '../protocol/opcode.ts';
 import { statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
+import { globPattern } from '../trace/glob.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import { printable } from './text.ts';
@@ -34,7 +35,7 @@ export function catCommand(): Command {
     .description('Print the exchanges of a trace.')
     .argument('<file>', 'a trace')
     .addOption(new Option('--format <format>', 'how').choices(['text', 'jsonl', 'csv']).default('text'))
-    .option('--key <glob>', 'only keys like this; * and ? stand for any text and any byte', parseGlob)
+    .option('--key <glob>', 'only keys like this; * and ? stand for any text and any byte', globPattern)
     .option('--opcode <names>', 'only these, for instance get,set', parseOpcodes)
     .option('--connection <n>', 'only this connection', (text) => parseCount(text, 0))
     .option('--from <time>', 'from this long after the start', parseDuration)
@@ -175,15 +176,6 @@ function asJson(batch: Batch, row: number, connection: Connection | undefined): 
 function text(data: Buffer): string | { base64: string } {
   const decoded = data.toString('utf8');
   return Buffer.from(decoded).equals(data) ? decoded : { base64: data.toString('base64') };
-}
-
-function parseGlob(glob: string): RegExp {
-  const source = glob
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  // Keys are bytes: both sides are compared as latin1.
-  return new RegExp(`^${Buffer.from(source).toString('latin1')}$`, 's');
 }
 
 function parseOpcodes(names: string): Set<number> {

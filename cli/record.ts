@@ -1,12 +1,13 @@
 // `memtape record`: a capture, or live traffic through the recording proxy, into a trace file.
 
-import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
+import { createDistribution, distributionNames, type Distribution } from '../protocol/distribution.ts';
 import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
-import type { PrivacyOptions } from '../recorder/mask.ts';
+import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
 import type { PortSeen } from '../recorder/ports.ts';
 import { startProxy, type ProxyOptions } from '../recorder/proxy.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
@@ -14,7 +15,9 @@ import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
 import type { Recorded, RecordingOptions } from '../recorder/recording.ts';
 import type { RingOptions } from '../recorder/ring.ts';
 import type { Rotation } from '../recorder/tapes.ts';
+import { parseHostPort } from '../trace/address.ts';
 import { CliError, Verdict } from './error.ts';
+import { readSmall } from './file.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
@@ -32,6 +35,7 @@ interface RecordOptions {
   keys: 'clear' | 'masked';
   keepNumbers?: true;
   maskKeyFile?: string;
+  keepRoute?: Distribution;
   keepPrefix?: number;
   rotate?: Rotation;
   ring?: number;
@@ -87,6 +91,11 @@ export function recordCommand(): Command {
     )
     .option('--mask-key-file <file>', 'the secret of the masks: at least 16 bytes')
     .option('--keep-prefix <bytes>', 'with masked keys: leave so many first bytes as they are', parseCount)
+    .option(
+      '--keep-route <route=host:port,…>',
+      'with masked keys: each stays on the server that this route gives it, for instance ketama=a:11211,b:11211',
+      parseKeepRoute,
+    )
     .option('--rotate <size|time>', 'begin a new trace at this size, or this often', parseRotate)
     .option('--ring <time>', 'keep only the last stretch; written on SIGUSR1 and at the end', parseDuration)
     .option(
@@ -374,19 +383,13 @@ function tlsOf({
   if (upstreamCa !== undefined && upstreamTls === undefined)
     throw new CliError('--upstream-ca expects --upstream-tls', 2);
   return {
-    ...(tlsCert === undefined ? {} : { tls: { cert: readSmall(tlsCert), key: readSmall(tlsKey!) } }),
+    ...(tlsCert === undefined
+      ? {}
+      : { tls: { cert: readSmall(tlsCert, 'the certificate'), key: readSmall(tlsKey!, 'the key') } }),
     ...(upstreamTls === undefined
       ? {}
-      : { upstreamTls: upstreamCa === undefined ? {} : { ca: readSmall(upstreamCa) } }),
+      : { upstreamTls: upstreamCa === undefined ? {} : { ca: readSmall(upstreamCa, 'the certificate') } }),
   };
-}
-
-function readSmall(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new CliError(`cannot read ${path}: ${(cause as Error).message}`, 2, { cause });
-  }
 }
 
 function parseRotate(text: string): Rotation {
@@ -401,14 +404,13 @@ function parseTrigger(text: string): NonNullable<RingOptions['trigger']> {
   return { errors: Number(match[1]), withinNs: parseDuration(match[2]!) * 1e6 };
 }
 
-const MIN_MASK_KEY_BYTES = 16;
-
 function privacyOf({
   values,
   keys,
   keepNumbers,
   maskKeyFile,
   keepPrefix = 0,
+  keepRoute,
 }: RecordOptions): PrivacyOptions {
   const privacy: PrivacyOptions = { values, keepNumbers: keepNumbers === true };
   if (keys === 'clear') return privacy;
@@ -417,13 +419,23 @@ function privacyOf({
       '--keys masked expects --mask-key-file; make one with: head -c 32 /dev/urandom > secret.key',
       2,
     );
-  try {
-    const maskKey = readFileSync(maskKeyFile);
-    if (maskKey.length >= MIN_MASK_KEY_BYTES) return { ...privacy, maskKey, keepPrefix };
-  } catch (cause) {
-    throw new CliError(`cannot read the mask key ${maskKeyFile}: ${(cause as Error).message}`, 2, { cause });
-  }
-  throw new CliError(`${maskKeyFile}: expected a secret of at least ${MIN_MASK_KEY_BYTES} bytes`, 2);
+  const maskKey = maskKeyOf(readSmall(maskKeyFile, 'the mask key'), maskKeyFile);
+  return { ...privacy, maskKey, keepPrefix, ...(keepRoute === undefined ? {} : { keepRoute }) };
+}
+
+/** `ketama=10.0.0.1:11211,10.0.0.2:11211` */
+function parseKeepRoute(text: string): Distribution {
+  const [route, servers = ''] = text.split('=', 2);
+  const name = distributionNames.find((known) => known === route);
+  if (name === undefined || servers === '')
+    throw new CliError(
+      `expected ROUTE=HOST:PORT,… with a route of ${distributionNames.join(', ')}; got ${JSON.stringify(text)}`,
+      2,
+    );
+  return createDistribution(
+    name,
+    servers.split(',').map((server) => parseHostPort(server, 11_211)),
+  );
 }
 
 function parseSample(text: string): number {

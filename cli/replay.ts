@@ -8,29 +8,30 @@ import pc from 'picocolors';
 import { diff } from '../diff/diff.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
 import { permissions, type Permission } from '../replayer/gate.ts';
-import { replay } from '../replayer/replay.ts';
-import type { RouteName } from '../replayer/target.ts';
+import { replay, type Replayed, type ReplayOptions } from '../replayer/replay.ts';
+import { parseRatePlan } from '../replayer/schedule.ts';
 import { exitCodes, makeReport, type Report } from '../report/report.ts';
 import { renderText, type Palette } from '../report/text.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { Survey } from '../trace/survey.ts';
 import { CliError, Verdict } from './error.ts';
+import { startMetrics, type MetricsServer } from './metrics.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
-import { plural } from './text.ts';
-import { parseCount, parseDuration } from './units.ts';
+import { parseTargets, targetOptions, targetsOf, type TargetOptions } from './target.ts';
+import { formatDuration, plural } from './text.ts';
+import { parseCount, parseDuration, parseRate } from './units.ts';
 
 interface ReportOptions {
+  maxLag?: number;
   threshold: Threshold[];
   json?: string;
   examples: number;
   quiet?: true;
 }
 
-interface ReplayCommandOptions extends ReportOptions {
-  target?: string[];
-  route?: RouteName;
+interface ReplayCommandOptions extends ReportOptions, TargetOptions {
   speed: number | 'max';
   order: 'key' | 'connection' | 'none';
   prefill: 'auto' | 'none';
@@ -38,6 +39,12 @@ interface ReplayCommandOptions extends ReportOptions {
   pipeline?: number;
   allow: Permission[];
   results?: string;
+  rate?: NonNullable<ReplayOptions['rate']>;
+  loop?: number;
+  from?: number;
+  to?: number;
+  metrics?: string;
+  baseline?: string[];
 }
 
 const replayExamples = `
@@ -45,7 +52,10 @@ Examples:
   memtape replay capture.tape                                  against an embedded server: try a trace anywhere
   memtape replay capture.tape --target staging:11211
   memtape replay capture.tape --target staging:11211 --speed 10 --results run.results
-  memtape replay capture.tape --target a:11211,b:11211 --route index --speed max
+  memtape replay capture.tape --target a:11211,b:11211 --route ketama --speed max
+  memtape replay capture.tape --target staging:11211 --rate "10k..100k over 60s" --loop 10
+  memtape replay capture.tape --target new:11211 --baseline old:11211 --from 30s --to 90s
+  memtape replay capture.tape --target staging:11211 --auth-file users.txt --tls-ca ca.pem
   memtape replay capture.tape --target staging:11211 --threshold 'violations == 0' --threshold 'drift.lost < 0.5%' --json report.json`;
 
 const diffExamples = `
@@ -56,15 +66,18 @@ Examples:
 export function replayCommand(): Command {
   const command = new Command('replay')
     .description('Replay a trace against a target, and judge the answers.')
-    .argument('<trace>', 'a trace')
-    .option('--target <host:port,…>', 'where requests go; an embedded server if absent', parseTargets)
-    .addOption(
-      new Option(
-        '--route <route>',
-        'from recorded servers to targets; default: single for one target, else index',
-      ).choices(['single', 'index']),
-    )
+    .argument('<trace>', 'a trace');
+  targetOptions(command)
+    .option('--baseline <address,…>', 'send the same to these targets too, and show both', parseTargets)
     .option('--speed <n|max>', 'times the recorded speed', parseSpeed, 1)
+    .option(
+      '--rate <plan>',
+      'requests a second instead: 50k, "10k..100k over 60s", "10k..100k in 5 steps over 60s"',
+      parseRatePlanOption,
+    )
+    .option('--loop <n>', 'replay it so many times in a row', (text) => parseCount(text))
+    .option('--from <time>', "only requests from this time of the trace's on", parseDuration)
+    .option('--to <time>', 'only requests before this time', parseDuration)
     .addOption(
       new Option('--order <order>', 'what a request waits for')
         .choices(['key', 'connection', 'none'])
@@ -87,7 +100,8 @@ export function replayCommand(): Command {
       addPermission,
       [],
     )
-    .option('--results <file>', 'keep what the replay saw');
+    .option('--results <file>', 'keep what the replay saw')
+    .option('--metrics <address>', 'serve metrics for Prometheus meanwhile, for instance on :9150');
   return reportOptions(command)
     .addHelpText('after', replayExamples)
     .action(async (trace: string, options: ReplayCommandOptions) => runReplay(trace, options));
@@ -115,72 +129,111 @@ function reportOptions(command: Command): Command {
       addThreshold,
       [],
     )
+    .option(
+      '--max-lag <time>',
+      'with 1% of requests later than this by our own fault, latency is not judged (exit 4; default 5ms where a threshold asks for latency)',
+      parseDuration,
+    )
     .option('--json <file>', 'write the report as JSON; - for standard output')
     .option('--examples <n>', 'examples of each finding in the report', (text) => parseCount(text, 0), 10)
     .option('--quiet', 'no progress');
 }
 
 async function runReplay(trace: string, options: ReplayCommandOptions): Promise<void> {
-  const folder = options.results === undefined ? mkdtempSync(join(tmpdir(), 'memtape-')) : undefined;
-  const results = options.results ?? join(folder!, 'results');
+  if (options.rate !== undefined && options.speed !== 1)
+    throw new CliError('expected --speed or --rate, got both', 2);
+  const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
+  const results = options.results ?? join(folder, 'results');
   const interrupt = onInterrupt();
   let cluster: Cluster | undefined;
+  let metrics: MetricsServer | undefined;
   try {
     let { target } = options;
     if (target === undefined) {
       const servers = await serverCount(trace);
-      cluster = await startCluster({ backends: options.route === 'index' ? servers : 1, memoryBytes: 1e9 });
+      const backends = options.route?.name === 'index' ? servers : 1;
+      cluster = await startCluster({ backends, memoryBytes: 1e9 });
       target = [...cluster.addresses];
       if (options.quiet !== true)
         process.stderr.write(`no --target: an embedded server answers on ${target.join(', ')}\n`);
     }
-    const survey = await withProgress(trace, results, target, options, interrupt.signal);
-    const report = await judge(trace, results, options, survey);
+    if (options.metrics !== undefined) {
+      metrics = await startMetrics(options.metrics);
+      if (options.quiet !== true) process.stderr.write(`metrics on ${metrics.url}\n`);
+    }
+    const { signal } = interrupt;
+    const run: ReplayOptions = { ...replayOptionsOf(trace, options), results, targets: target, signal };
+    const beside: ReplayOptions | undefined =
+      options.baseline === undefined
+        ? undefined
+        : { ...run, results: join(folder, 'baseline'), targets: options.baseline };
+    const [{ survey }] = await Promise.all([
+      withProgress(run, options, metrics),
+      beside === undefined ? undefined : replay(beside),
+    ]);
+    const baseline = beside === undefined ? undefined : await judge(trace, beside.results, options, survey);
+    const report = await judge(trace, results, options, survey, baseline);
     print(report, options);
     throw new Verdict(interrupt.signal.aborted ? 130 : exitCodes[report.verdict]);
   } finally {
     interrupt.ignore();
+    await metrics?.stop();
     await cluster?.stop();
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function withProgress(
+function replayOptionsOf(
   trace: string,
-  results: string,
-  targets: readonly string[],
   options: ReplayCommandOptions,
-  signal: AbortSignal,
-): Promise<Survey> {
+): Omit<ReplayOptions, 'results' | 'targets'> {
+  const { speed, rate, order, prefill, timeout, allow, pipeline, loop, from, to } = options;
+  return {
+    trace,
+    speed,
+    order,
+    prefill,
+    timeoutMs: timeout,
+    allow: new Set(allow),
+    ...targetsOf(options),
+    ...(rate === undefined ? {} : { rate }),
+    ...(pipeline === undefined ? {} : { pipeline }),
+    ...(loop === undefined ? {} : { loops: loop }),
+    ...(from === undefined ? {} : { fromNs: from * 1e6 }),
+    ...(to === undefined ? {} : { toNs: to * 1e6 }),
+  };
+}
+
+async function withProgress(
+  run: ReplayOptions,
+  options: ReplayCommandOptions,
+  metrics: MetricsServer | undefined,
+): Promise<Replayed> {
   const quiet = options.quiet === true;
   let reading: Progress | undefined;
   let replaying: Progress | undefined;
   try {
-    const { survey } = await replay({
-      trace,
-      results,
-      targets,
-      speed: options.speed,
-      order: options.order,
-      prefill: options.prefill,
-      timeoutMs: options.timeout,
-      allow: new Set(options.allow),
-      signal,
-      ...(options.route === undefined ? {} : { route: options.route }),
-      ...(options.pipeline === undefined ? {} : { pipeline: options.pipeline }),
-      onProgress: ({ phase, total, done, sent, differ }) => {
+    return await replay({
+      ...run,
+      onProgress: (progress) => {
+        const { phase, total, done, sent, differ, failed, positionNs, lagNs } = progress;
         if (phase === 'reading') {
           reading ??= new Progress(total, { label: 'reading', unit: 'exchanges', quiet });
           reading.update(done, done);
           return;
         }
+        metrics?.update(progress);
         reading?.stop();
         reading = undefined;
         replaying ??= new Progress(total, { label: 'replaying', unit: 'requests', quiet });
-        replaying.update(done, sent, `${plural(differ, 'answer')} not as recorded`);
+        const late =
+          options.speed === 'max'
+            ? ''
+            : `at ${formatDuration(positionNs / 1e9)}, late ${formatDuration(lagNs / 1e9)}, `;
+        const trouble = failed > 0 ? `, ${plural(failed, 'request')} failed` : '';
+        replaying.update(done, sent, `${late}${plural(differ, 'answer')} not as recorded${trouble}`);
       },
     });
-    return survey;
   } finally {
     reading?.stop();
     replaying?.stop();
@@ -204,6 +257,7 @@ async function judge(
   resultsPath: string,
   options: ReportOptions,
   survey: Survey | undefined,
+  baseline?: Report,
 ): Promise<Report> {
   const trace = await TraceReader.open(tracePath);
   try {
@@ -220,7 +274,14 @@ async function judge(
       });
       const thresholds =
         options.threshold.length > 0 ? options.threshold : [parseThreshold('violations == 0')];
-      return makeReport({ diff: judged, meta: results.meta, end: results.end, thresholds });
+      return makeReport({
+        diff: judged,
+        meta: results.meta,
+        end: results.end,
+        thresholds,
+        ...(options.maxLag === undefined ? {} : { maxLagMicros: options.maxLag * 1000 }),
+        ...(baseline === undefined ? {} : { baseline }),
+      });
     } finally {
       progress.stop();
       await results.close();
@@ -257,8 +318,8 @@ export const palette: Palette = {
   strong: pc.bold,
 };
 
-function parseTargets(text: string): string[] {
-  return text.split(',').map((part) => part.trim());
+function parseRatePlanOption(text: string): NonNullable<ReplayOptions['rate']> {
+  return { plan: parseRatePlan(text, parseRate, parseDuration), text };
 }
 
 function parseSpeed(text: string): number | 'max' {

@@ -8,7 +8,8 @@ import { Status, statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import type { ResultsReader, TraceReader } from '../trace/file.ts';
 import { Result, SkipReason, resultNames, skipReasonNames, type ResultBatch } from '../trace/results.ts';
-import { surveyTrace, type Survey } from '../trace/survey.ts';
+import type { Survey } from '../trace/survey.ts';
+import { TraceView } from '../trace/view.ts';
 import { agree, isPossible, isWellFormed, recordedAnswer, replayedAnswer, type Answer } from './answer.ts';
 import { changeOf, initialChange } from './changes.ts';
 import { KeyHistory } from './history.ts';
@@ -83,8 +84,15 @@ export async function diff(
   results: ResultsReader,
   options: DiffOptions = {},
 ): Promise<Diff> {
-  const survey = options.survey ?? (await surveyTrace(trace.batches()));
-  return new Judgement(trace, results, survey, options).run();
+  const { fromNs, toNs, loops, tenants = 'shared' } = results.meta;
+  const view = new TraceView(trace, {
+    ...(fromNs === undefined ? {} : { fromNs }),
+    ...(toNs === undefined ? {} : { toNs }),
+    ...(loops === undefined ? {} : { loops }),
+  });
+  const { survey = await view.survey(tenants) } = options;
+  view.adopt(survey);
+  return new Judgement(view, results, survey, options).run();
 }
 
 function newHistogram(): Histogram {
@@ -97,20 +105,20 @@ function newHistogram(): Histogram {
 }
 
 class Judgement {
-  readonly #trace: TraceReader;
+  readonly #trace: TraceView;
   readonly #replay: ResultsReader;
   readonly #survey: Survey;
   readonly #options: DiffOptions;
   readonly #findings: Findings;
   readonly #connections: Connection[] = [];
-  /** Keys on which something differs, `target key`. */
+  /** Keys on which something differs, `target space key`. */
   readonly #suspects = new Set<string>();
   readonly #diff: Diff;
   /** The trace does not hold values, or not even numbers: what was made from them cannot be compared. */
   readonly #hidesValues: boolean;
   readonly #hidesNumbers: boolean;
 
-  constructor(trace: TraceReader, replay: ResultsReader, survey: Survey, options: DiffOptions) {
+  constructor(trace: TraceView, replay: ResultsReader, survey: Survey, options: DiffOptions) {
     this.#trace = trace;
     this.#replay = replay;
     this.#survey = survey;
@@ -203,7 +211,7 @@ class Judgement {
     this.#measure(batch, row, results, resultRow);
     const verdict = this.#first(batch, row, results, resultRow, result);
     if (verdict === 'match') this.#diff.matched++;
-    else if (verdict === 'suspect') this.#suspects.add(suspectName(batch, row, results, resultRow));
+    else if (verdict === 'suspect') this.#suspects.add(this.#nameOf(batch, row, results, resultRow));
     else this.#add(verdict, batch, row, results, resultRow);
   }
 
@@ -336,7 +344,7 @@ class Judgement {
       const replayed = replayedAnswer(batch, row, results, resultRow);
       const { result, reason } = { result: results.result[resultRow]!, reason: results.reason[resultRow]! };
       return {
-        index: batch.firstIndex + row,
+        index: this.#trace.indexInTrace(batch.firstIndex + row),
         connection: batch.connection[row]!,
         server: this.#address(results.target[resultRow]!),
         opcode: opcodeName(batch.opcode[row]!),
@@ -390,7 +398,7 @@ class Judgement {
       if (results === undefined) continue;
       for (let n = 0; n < rows; n++) {
         if (batch.keyLength[row + n] === 0 || results.result[resultRow + n] === Result.skipped) continue;
-        const name = suspectName(batch, row + n, results, resultRow + n);
+        const name = this.#nameOf(batch, row + n, results, resultRow + n);
         if (!keys.has(name)) continue;
         const answer = replayedAnswer(batch, row + n, results, resultRow + n);
         const change = changeOf(batch, row + n, results, resultRow + n, answer);
@@ -400,7 +408,7 @@ class Judgement {
           suspects.push(suspectOf(batch, row + n, results, resultRow + n, name));
       }
     }
-    const historyOf = (suspect: Suspect): KeyHistory => history(`${suspect.target} ${suspect.key}`);
+    const historyOf = (suspect: Suspect): KeyHistory => history(suspect.name);
     doubtCounters(suspects, historyOf);
     for (const suspect of suspects) {
       const known = historyOf(suspect);
@@ -415,20 +423,32 @@ class Judgement {
 
   #initial(keys: ReadonlySet<string>, histories: Map<string, KeyHistory>): void {
     const { targets, route } = this.#replay.meta;
-    for (const { server, key, value, flags } of this.#survey.present) {
-      const target = route === 'single' || targets.length === 1 ? 0 : server;
-      const name = `${target} ${key}`;
-      if (!keys.has(name)) continue;
-      const history = new KeyHistory(false);
-      history.add(initialChange(value, flags));
-      histories.set(name, history);
+    for (const { server, tenant, key, value, flags } of this.#survey.present) {
+      const space = Math.max(0, this.#survey.tenants.indexOf(tenant));
+      // Where the key decides, its requests went where it was set: no other target has it among the suspects.
+      const places =
+        route === 'single' || targets.length === 1 ? [0] : route === 'index' ? [server] : targets.keys();
+      for (const target of places) {
+        const name = `${target} ${space} ${key}`;
+        if (!keys.has(name)) continue;
+        const history = new KeyHistory(false);
+        history.add(initialChange(value, flags));
+        histories.set(name, history);
+      }
     }
+  }
+
+  /** Of the item that a row is about: its target, whose keys it is among, and its key. */
+  #nameOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): string {
+    const at = batch.keyAt[row]!;
+    const space = this.#survey.connections[batch.connection[row]!]?.space ?? 0;
+    return `${results.target[resultRow]} ${space} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
   }
 
   #example(suspect: Suspect, why: string): Example {
     const { index, connection, target, opcode, key, fromNs, recorded, replayed } = suspect;
     return {
-      index,
+      index: this.#trace.indexInTrace(index),
       connection,
       server: this.#address(target),
       opcode: opcodeName(opcode),
@@ -479,11 +499,6 @@ function doubtCounters(suspects: readonly Suspect[], historyOf: (suspect: Suspec
   for (const suspect of doubted) if (!isWrong(suspect)) historyOf(suspect).doubt(suspect.index, false);
 }
 
-function suspectName(batch: Batch, row: number, results: ResultBatch, resultRow: number): string {
-  const at = batch.keyAt[row]!;
-  return `${results.target[resultRow]} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
-}
-
 function suspectOf(
   batch: Batch,
   row: number,
@@ -497,7 +512,8 @@ function suspectOf(
     connection: batch.connection[row]!,
     target: results.target[resultRow]!,
     opcode: batch.opcode[row]!,
-    key: name.slice(name.indexOf(' ') + 1),
+    name,
+    key: batch.key(row).toString('latin1'),
     requestValueLength: batch.valueLength[row]!,
     requestCas: (batch.casHigh[row]! | batch.casLow[row]!) !== 0,
     requestExtras: Buffer.from(batch.extras(row)),

@@ -13,6 +13,8 @@ const EXPIRY_MARGIN_NS = 1.5e9;
 
 /** A differing exchange, its bytes copied out of the batches. */
 export interface Suspect {
+  /** Of the item it is about, among all targets and tenants. */
+  name: string;
   index: number;
   connection: number;
   target: number;

@@ -22,22 +22,26 @@ const POINTS = 100;
 const WEIGHTED_POINTS = 160;
 const POINTS_PER_DIGEST = 4;
 
+const makers: Readonly<Record<DistributionName, (servers: readonly NamedServer[]) => Distribution>> = {
+  modula:
+    ({ length: count }) =>
+    (buffer, at, length) =>
+      oneAtATime(buffer, at, length) % count,
+  memjs:
+    ({ length: count }) =>
+    (buffer, at, length) =>
+      memjsHash(buffer, at, length) % count,
+  jump:
+    ({ length: count }) =>
+    (buffer, at, length) =>
+      jump(fnv1a64(buffer, at, length), count),
+  ketama: (servers) => onRing(ketamaRing(servers), oneAtATime),
+  'ketama-weighted': (servers) => onRing(weightedRing(servers), md5Hash),
+};
+
 /** The distribution over these servers, at least one. */
 export function createDistribution(name: DistributionName, servers: readonly NamedServer[]): Distribution {
-  const { length: count } = servers;
-  if (count === 1) return () => 0;
-  switch (name) {
-    case 'modula':
-      return (buffer, at, length) => oneAtATime(buffer, at, length) % count;
-    case 'memjs':
-      return (buffer, at, length) => memjsHash(buffer, at, length) % count;
-    case 'jump':
-      return (buffer, at, length) => jump(fnv1a64(buffer, at, length), count);
-    case 'ketama':
-      return onRing(ketamaRing(servers), oneAtATime);
-    case 'ketama-weighted':
-      return onRing(weightedRing(servers), md5Hash);
-  }
+  return servers.length === 1 ? () => 0 : makers[name](servers);
 }
 
 /** Jenkins' one-at-a-time hash, libmemcached's default. Bytes are signed, as in C on x86. */

@@ -10,7 +10,9 @@ export type RecorderErrorCode =
   /** A known format, version or link type that is not read here. */
   | 'UNSUPPORTED'
   /** The operating system would not give the bytes. */
-  | 'UNREADABLE';
+  | 'UNREADABLE'
+  /** An option that cannot be meant. */
+  | 'BAD_OPTION';
 
 export class RecorderError extends Error {
   override readonly name = 'RecorderError';

@@ -2,10 +2,12 @@
 // keyed hash and length; keys become others of the same length, one to one; nothing of either reaches the disk.
 
 import { createHmac, randomBytes } from 'node:crypto';
+import type { Distribution } from '../protocol/distribution.ts';
 import { Opcode, opcodeInfo } from '../protocol/opcode.ts';
 import { RowFlag, type Batch } from '../trace/batch.ts';
 import { TOKEN_BYTES, TokenKind, hasMaskedAnswer, hasMaskedValue } from '../trace/masked.ts';
 import type { TraceMeta } from '../trace/meta.ts';
+import { RecorderError } from './error.ts';
 
 export interface PrivacyOptions {
   values: 'full' | 'hash' | 'size';
@@ -15,6 +17,23 @@ export interface PrivacyOptions {
   maskKey?: Buffer;
   /** So many first bytes of a key stay as they are. */
   keepPrefix?: number;
+  /** A masked key is on the same server as the key was. */
+  keepRoute?: Distribution;
+}
+
+/** The shortest secret that masks are made with. */
+const MIN_MASK_KEY_BYTES = 16;
+
+/** The secret of a mask key file, called `path` in messages. @throws RecorderError BAD_OPTION */
+export function maskKeyOf(secret: Buffer, path: string): Buffer {
+  if (secret.length >= MIN_MASK_KEY_BYTES) return secret;
+  throw new RecorderError('BAD_OPTION', `${path}: expected a secret of at least ${MIN_MASK_KEY_BYTES} bytes`);
+}
+
+/** What a recording masked with this key calls a user. */
+export function maskTenant(tenant: string, maskKey: Buffer): string {
+  const mask = new Mask({ values: 'full', maskKey });
+  return mask.mask(Buffer.from(tenant)).toString('hex');
 }
 
 /** Keys whose mask is remembered. */
@@ -30,15 +49,17 @@ export class Mask {
   readonly #keepsNumbers: boolean;
   readonly #maskKey: Buffer | undefined;
   readonly #keepPrefix: number;
+  readonly #keepRoute: Distribution | undefined;
   /** Without a key file, hashes are of use in this one trace only. */
   readonly #valueKey: Buffer;
   readonly #masked = new Map<string, Buffer>();
 
-  constructor({ values, keepNumbers = false, maskKey, keepPrefix = 0 }: PrivacyOptions) {
+  constructor({ values, keepNumbers = false, maskKey, keepPrefix = 0, keepRoute }: PrivacyOptions) {
     this.#values = values;
     this.#keepsNumbers = keepNumbers;
     this.#maskKey = maskKey;
     this.#keepPrefix = keepPrefix;
+    this.#keepRoute = keepRoute;
     this.#valueKey = maskKey ?? randomBytes(32);
   }
 
@@ -84,21 +105,39 @@ export class Mask {
     let masked = this.#masked.get(name);
     if (masked === undefined) {
       if (this.#masked.size >= MAX_CACHED) this.#masked.clear();
-      const prefix = key.subarray(0, this.#keepPrefix);
-      const rest = key.subarray(prefix.length);
-      const hidden = rest.length >= HASHED_BYTES ? this.#hashed(rest, key) : this.#permuted(rest, prefix);
-      masked = Buffer.concat([prefix, hidden]);
+      masked = this.#keepRoute === undefined ? this.#next(key, key, 0) : this.#routed(key, this.#keepRoute);
       this.#masked.set(name, masked);
     }
     return masked;
   }
 
-  /** As many characters as `rest` has bytes, of the whole key's hash. */
-  #hashed(rest: Buffer, key: Buffer): Buffer {
-    const out = Buffer.allocUnsafe(rest.length);
-    for (let at = 0, block = 0; at < rest.length; block++) {
-      const hash = this.#hmac('key', block, key);
-      for (let n = 0; n < hash.length && at < rest.length; n++) out[at++] = ALPHABET[hash[n]! & 63]!;
+  /** The first of the masks of a key that its server would have. */
+  #routed(key: Buffer, route: Distribution): Buffer {
+    const wanted = route(key, 0, key.length);
+    let masked = key;
+    let attempt = 0;
+    // Short keys walk the cycle of their permutation, which ends at the key itself: so no two keys become one.
+    do masked = this.#next(masked, key, attempt++);
+    while (route(masked, 0, masked.length) !== wanted);
+    return masked;
+  }
+
+  /** The attempt-th mask of a long key; of a short one, what its permutation makes of `from`. */
+  #next(from: Buffer, key: Buffer, attempt: number): Buffer {
+    const prefix = from.subarray(0, this.#keepPrefix);
+    const rest = from.subarray(prefix.length);
+    const hidden =
+      rest.length >= HASHED_BYTES ? this.#hashed(rest.length, key, attempt) : this.#permuted(rest, prefix);
+    return Buffer.concat([prefix, hidden]);
+  }
+
+  /** So many characters of the whole key's hash. */
+  #hashed(length: number, key: Buffer, attempt: number): Buffer {
+    const out = Buffer.allocUnsafe(length);
+    const purpose = attempt === 0 ? 'key' : `key/${attempt}`;
+    for (let at = 0, block = 0; at < length; block++) {
+      const hash = this.#hmac(purpose, block, key);
+      for (let n = 0; n < hash.length && at < length; n++) out[at++] = ALPHABET[hash[n]! & 63]!;
     }
     return out;
   }

@@ -24,11 +24,21 @@ import type { Survey } from '../trace/survey.ts';
 import { keepAnswer, keepFrames } from './answer.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { expiryOffset, replayedExpiry } from './expiry.ts';
+import { Refused } from './dial.ts';
 import type { Gate } from './gate.ts';
 import { KeyOrder, type KeyQueue } from './order.ts';
 import { NONE, PAGE_ROWS, Page } from './page.ts';
-import { FENCE, Session, SocketState, TOMBSTONE, type SessionEvents, type TargetState } from './session.ts';
-import type { Route, Target } from './target.ts';
+import type { Schedule } from './schedule.ts';
+import {
+  FENCE,
+  RecordedConnection,
+  Session,
+  SocketState,
+  TOMBSTONE,
+  type SessionEvents,
+  type TargetState,
+} from './session.ts';
+import type { CredentialsOf, Route, Target } from './target.ts';
 import { TokenMap } from './tokens.ts';
 
 /** What is loaded ahead: at most so many rows, bytes of keys and values, and pages. */
@@ -49,6 +59,10 @@ const LEAD_NS = 50e6;
 /** After a target refused, or a request to it ran out of time with nothing heard since: no requests for this long. */
 const BACK_OFF_NS = 250e6;
 const MAX_BACK_OFF_NS = 5e9;
+/** Before a request that is due this soon, no timer is set: the loop spins. */
+const SPIN_NS = 2e6;
+/** Timers are whole milliseconds, and a little late. */
+const TIMER_SLACK_NS = 1.2e6;
 const MAX_NOTES = 100;
 const MAX_STAT_BYTES = 4 * 1024 * 1024;
 
@@ -59,8 +73,9 @@ export interface EngineOptions {
   targets: readonly Target[];
   route: Route;
   gate: Gate;
-  /** Times the recorded speed. */
-  speed: number | 'max';
+  schedule: Schedule;
+  /** Default: none. */
+  credentialsOf?: CredentialsOf;
   order: Order;
   timeoutMs: number;
   /** Loud requests under way on one connection at most, where the speed is above the recorded one. */
@@ -81,20 +96,39 @@ export interface EngineProgress {
   answered: number;
   /** Rows whose answer is not byte for byte the recorded one. */
   differ: number;
+  /** Rows without an answer, or with none that is valid. */
+  failed: number;
+  /** The time of the schedule, ns. */
+  positionNs: number;
+  /** The latest by our own fault, ns, since whoever reads this last set it to 0. */
+  lagNs: number;
 }
 
 export class Engine implements SessionEvents {
-  readonly progress: EngineProgress = { done: 0, sent: 0, answered: 0, differ: 0 };
+  readonly progress: EngineProgress = {
+    done: 0,
+    sent: 0,
+    answered: 0,
+    differ: 0,
+    failed: 0,
+    positionNs: 0,
+    lagNs: 0,
+  };
   readonly #options: EngineOptions;
   readonly #clock: Clock;
+  readonly #schedule: Schedule;
   readonly #isMax: boolean;
-  readonly #speed: number;
   readonly #paced: boolean;
   readonly #pipeline: number;
   readonly #timeoutNs: number;
   readonly #targets: TargetState[];
   readonly #tokens: TokenMap[];
+  /** By id. */
+  readonly #connections: (RecordedConnection | undefined)[] = [];
+  /** By connection, and within it by target, where a connection has several. */
   readonly #sessions: (Session | undefined)[] = [];
+  readonly #perConnection: number;
+  #targetOfKey = new Int32Array(0);
   readonly #open = new Set<Session>();
   /** Ids of connections by the time they opened, and how many of them were opened. */
   readonly #openings: number[];
@@ -110,6 +144,8 @@ export class Engine implements SessionEvents {
   #loadedBytes = 0;
   #allLoaded = false;
   #room: (() => void) | undefined;
+  /** Resolves once as much is loaded as there is room for. */
+  #firstLoaded: (() => void) | undefined;
 
   readonly #keys: KeyOrder<Session>;
   /** Sessions to look at, the first come first; and how many of them were looked at. */
@@ -132,6 +168,8 @@ export class Engine implements SessionEvents {
   #startSeconds = 0;
   #now = 0;
   #checkedNs = 0;
+  /** When the event loop should be with us again: what is later is our own fault. */
+  #expectedTickNs = 0;
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
   #aborted = false;
@@ -151,18 +189,17 @@ export class Engine implements SessionEvents {
   };
 
   constructor(options: EngineOptions) {
-    const { survey, targets, speed, timeoutMs, pipeline } = options;
+    const { survey, targets, schedule, timeoutMs, pipeline } = options;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#isMax = speed === 'max';
-    this.#paced = !this.#isMax;
-    this.#speed = speed === 'max' ? 1 : speed;
-    this.#pipeline = speed === 'max' || speed > 1 ? pipeline : MAX_OUTSTANDING;
+    this.#schedule = schedule;
+    this.#isMax = schedule.isMax;
+    this.#paced = !schedule.isMax;
+    this.#perConnection = options.route.ofKey === undefined ? 1 : targets.length;
+    this.#pipeline = schedule.isMax || schedule.speed > 1 ? pipeline : MAX_OUTSTANDING;
     this.#timeoutNs = timeoutMs * 1e6;
-    this.#targets = targets.map(({ host, port, address }, index) => ({
-      host,
-      port,
-      address,
+    this.#targets = targets.map((target, index) => ({
+      ...target,
       index,
       lastAnswerNs: 0,
       downUntilNs: 0,
@@ -182,10 +219,13 @@ export class Engine implements SessionEvents {
     delay.enable();
     const abort = (): void => this.#abort();
     signal?.addEventListener('abort', abort);
+    const finished = new Promise<void>((resolve) => (this.#resolve = resolve));
+    const loaded = new Promise<void>((resolve) => (this.#firstLoaded = resolve));
+    const loading = this.#load(batches);
+    // The clock starts once there is something to send.
+    await loaded;
     this.#startNs = this.#clock.nowNs() + (this.#paced ? LEAD_NS : 0);
     this.#startSeconds = Date.now() / 1000;
-    const finished = new Promise<void>((resolve) => (this.#resolve = resolve));
-    const loading = this.#load(batches);
     if (signal?.aborted === true) this.#abort();
     this.#tick();
     await finished;
@@ -215,6 +255,10 @@ export class Engine implements SessionEvents {
         if (this.#aborted || this.#failure !== undefined) break;
         this.#link(batch);
         this.#now = this.#clock.nowNs();
+        if (this.#firstLoaded !== undefined) {
+          if (this.#isFull()) this.#begin();
+          continue;
+        }
         if (this.#isMax) this.#arm();
         this.#flush();
       }
@@ -222,7 +266,13 @@ export class Engine implements SessionEvents {
       this.#fail(error as Error);
     }
     this.#allLoaded = true;
+    this.#begin();
     this.#settle();
+  }
+
+  #begin(): void {
+    this.#firstLoaded?.();
+    this.#firstLoaded = undefined;
   }
 
   #isFull(): boolean {
@@ -239,16 +289,24 @@ export class Engine implements SessionEvents {
       page = new Page(this.#pages.length);
       this.#pages.push(page);
     }
-    page.begin(batch);
+    const perConnection = this.#perConnection;
+    page.begin(batch, perConnection > 1 ? perConnection : 0);
     this.#window.push(page);
     this.#loadedRows += batch.count;
     this.#loadedBytes += batch.heapLength;
-    const { order } = this.#options;
+    if (perConnection > 1) this.#routeKeys(batch);
+    const { order, survey } = this.#options;
+    const isOrdered = order !== 'none';
     const targets = this.#targets.length;
+    const places = targets * survey.tenants.length;
     // Keys of this batch by number: no string is made twice.
     const known: (KeyQueue<Session> | undefined)[] = [];
     for (let row = 0; row < batch.count; row++) {
-      const session = this.#session(batch.connection[row]!);
+      const id = batch.connection[row]!;
+      const session =
+        perConnection === 1
+          ? (this.#sessions[id] ?? this.#session(id, -1))
+          : this.#session(id, batch.keyLength[row]! > 0 ? this.#targetOfKey[batch.keyId[row]!]! : -1);
       const handle = page.handle(row);
       const requestNs = batch.requestNs[row]!;
       const finishNs = session.finishAfter(batch.answerNs[row]!, requestNs);
@@ -260,14 +318,22 @@ export class Engine implements SessionEvents {
       if (!joins) session.groupFinishNs = finishNs;
       page.joins[row] = joins ? 1 : 0;
       page.groupFinishNs[row] = session.groupFinishNs;
-      page.connectionRequired[row] = order === 'none' ? 0 : session.requiredAt(requestNs, finishNs);
+      page.connectionRequired[row] = isOrdered ? session.finishedBefore(requestNs) : 0;
+      if (perConnection > 1)
+        for (let target = 0; target < perConnection; target++) {
+          const sibling = session.recorded.sessions[target];
+          page.siblingsRequired[row * perConnection + target] =
+            isOrdered && sibling !== undefined ? sibling.finishedBefore(requestNs) : 0;
+        }
+      if (isOrdered) session.willFinish(finishNs);
       if (order === 'key' && batch.keyLength[row]! > 0) {
-        const place = batch.keyId[row]! * targets + session.target.index;
+        const { space } = session.connection;
+        const place = batch.keyId[row]! * places + space * targets + session.target.index;
         let key = known[place];
         if (key === undefined) {
           const at = batch.keyAt[row]!;
           const name = batch.heap.toString('latin1', at, at + batch.keyLength[row]!);
-          key = this.#keys.key(targets === 1 ? name : `${session.target.index} ${name}`);
+          key = this.#keys.key(places === 1 ? name : `${session.target.index} ${space} ${name}`);
           known[place] = key;
         }
         page.keyNode[row] = this.#keys.load(key, requestNs, finishNs, mutates[batch.opcode[row]!] === 1);
@@ -275,6 +341,7 @@ export class Engine implements SessionEvents {
         page.keys[row] = key;
       }
       session.loaded++;
+      session.recorded.loaded++;
       if (session.last === NONE) session.first = handle;
       else this.#page(session.last).next[rowOf(session.last)] = handle;
       session.last = handle;
@@ -283,14 +350,43 @@ export class Engine implements SessionEvents {
     if (batch.count === 0) this.#settle();
   }
 
-  #session(id: number): Session {
-    let session = this.#sessions[id];
+  /** Where each key of the batch goes, by its number. */
+  #routeKeys(batch: Batch): void {
+    if (this.#targetOfKey.length < batch.keyCount) this.#targetOfKey = new Int32Array(batch.keyCount * 2);
+    const of = this.#targetOfKey.fill(-1, 0, batch.keyCount);
+    const route = this.#options.route.ofKey!;
+    for (let row = 0; row < batch.count; row++) {
+      const length = batch.keyLength[row]!;
+      const id = batch.keyId[row]!;
+      if (length > 0 && of[id] === -1) of[id] = route(batch.heap, batch.keyAt[row]!, length);
+    }
+  }
+
+  /** @param wanted number of the target; -1: what the recorded server, or the key before it, says */
+  #session(id: number, wanted: number): Session {
+    const { survey, route, credentialsOf } = this.#options;
+    let recorded = this.#connections[id];
+    if (recorded === undefined) {
+      const connection = survey.connections[id]!;
+      recorded = new RecordedConnection(connection, route.ofServer(connection.serverIndex));
+      this.#connections[id] = recorded;
+    }
+    if (wanted >= 0) recorded.lastTarget = wanted;
+    const index = recorded.lastTarget;
+    const place = this.#perConnection === 1 ? 0 : index;
+    let session = recorded.sessions[place];
     if (session === undefined) {
-      const connection = this.#options.survey.connections[id]!;
-      const target = this.#targets[this.#options.route(connection.serverIndex)]!;
+      const { connection } = recorded;
       const tokens = this.#tokens[connection.serverIndex] ?? new TokenMap(new Set());
-      session = new Session(connection, target, tokens, this);
-      this.#sessions[id] = session;
+      session = new Session(
+        recorded,
+        this.#targets[index]!,
+        tokens,
+        credentialsOf?.(connection.tenant),
+        this,
+      );
+      recorded.sessions[place] = session;
+      this.#sessions[id * this.#perConnection + place] = session;
     }
     return session;
   }
@@ -314,8 +410,14 @@ export class Engine implements SessionEvents {
     if (this.#resolve === undefined) return;
     const wait = this.#nextDueNs() - this.#clock.nowNs();
     // Timers are good to a millisecond or so; the last stretch is spun through the event loop.
-    if (wait < 2e6) this.#immediate = setImmediate(this.#tick);
-    else this.#timer = setTimeout(this.#tick, Math.min(wait / 1e6 - 1, 5));
+    if (wait < SPIN_NS) {
+      this.#expectedTickNs = this.#clock.nowNs();
+      this.#immediate = setImmediate(this.#tick);
+    } else {
+      const sleepMs = Math.min(wait / 1e6 - 1, 5);
+      this.#expectedTickNs = this.#clock.nowNs() + sleepMs * 1e6 + TIMER_SLACK_NS;
+      this.#timer = setTimeout(this.#tick, sleepMs);
+    }
   };
 
   #nextDueNs(): number {
@@ -325,11 +427,16 @@ export class Engine implements SessionEvents {
   }
 
   #intended(page: Page, row: number): number {
-    return this.#startNs + page.batch.requestNs[row]! / this.#speed;
+    return this.#startNs + this.#due(page, row);
+  }
+
+  #due({ batch }: Page, row: number): number {
+    return this.#schedule.dueNs(batch.firstIndex + row, batch.requestNs[row]!);
   }
 
   /** Rows that are due join what their session may send. */
   #arm(): void {
+    const perConnection = this.#perConnection;
     for (;;) {
       const page = this.#window[this.#cursorPage];
       if (page === undefined) return;
@@ -337,7 +444,11 @@ export class Engine implements SessionEvents {
       const { count } = batch;
       while (this.#cursorRow < count) {
         if (this.#paced && this.#intended(page, this.#cursorRow) > this.#now) return;
-        const session = this.#sessions[batch.connection[this.#cursorRow]!]!;
+        const id = batch.connection[this.#cursorRow]!;
+        const session =
+          perConnection === 1
+            ? this.#sessions[id]!
+            : this.#sessions[id * perConnection + page.results.target[this.#cursorRow]!]!;
         session.armed++;
         this.#touch(session);
         this.#cursorRow++;
@@ -352,10 +463,13 @@ export class Engine implements SessionEvents {
     const { connections } = this.#options.survey;
     while (this.#opened < this.#openings.length) {
       const id = this.#openings[this.#opened]!;
-      if (this.#startNs + connections[id]!.openNs / this.#speed > this.#now) return;
+      if (this.#startNs + connections[id]!.openNs / this.#schedule.speed > this.#now) return;
       this.#opened++;
-      const session = this.#session(id);
-      if (session.state === SocketState.closed && !session.finished) this.#connect(session);
+      if (connections[id]!.exchanges === 0) continue;
+      // Where the key decides, sessions come to be as their keys are loaded.
+      if (this.#perConnection === 1) this.#session(id, -1);
+      for (const session of this.#connections[id]?.sessions ?? [])
+        if (session?.state === SocketState.closed && !session.finished) this.#connect(session);
     }
   }
 
@@ -413,7 +527,7 @@ export class Engine implements SessionEvents {
       }
       if (session.state !== SocketState.open) {
         if (session.state === SocketState.closed) {
-          if (target.downUntilNs > this.#now) {
+          if (target.downUntilNs > this.#now || session.refusedUntilNs > this.#now) {
             this.#skip(session, SkipReason.unreachable);
             continue;
           }
@@ -433,7 +547,8 @@ export class Engine implements SessionEvents {
       }
       if (session.blocked) {
         session.blocked = false;
-        session.unblockedNs = this.#now;
+        // What ended the wait may have lain there for as long as we did not look.
+        session.unblockedNs = this.#now - Math.max(0, this.#now - this.#expectedTickNs);
       }
       this.#sendGroup(session);
     }
@@ -456,6 +571,10 @@ export class Engine implements SessionEvents {
         this.#hurry = true;
         return false;
       }
+      if (this.#perConnection > 1 && !this.#ignoresOrder && this.#waitsForSibling(session, page, row)) {
+        this.#hurry = true;
+        return false;
+      }
       const key = checksKeys ? page.keys[row] : undefined;
       if (key !== undefined) {
         const changes = mutates[page.batch.opcode[row]!] === 1;
@@ -469,6 +588,14 @@ export class Engine implements SessionEvents {
       session.readyRows++;
       session.nextUnchecked = page.next[row]!;
     }
+  }
+
+  #waitsForSibling({ recorded }: Session, page: Page, row: number): boolean {
+    const { sessions } = recorded;
+    for (let target = 0; target < sessions.length; target++)
+      if (page.siblingsRequired[row * this.#perConnection + target]! > (sessions[target]?.done ?? 0))
+        return true;
+    return false;
   }
 
   #sendGroup(session: Session): void {
@@ -488,7 +615,7 @@ export class Engine implements SessionEvents {
     this.#unlink(session, page, row);
     const { batch, results } = page;
     const now = this.#now - this.#startNs;
-    const intended = this.#paced ? batch.requestNs[row]! / this.#speed : now;
+    const intended = this.#paced ? this.#due(page, row) : now;
     results.intendedNs[row] = intended;
     results.sentNs[row] = Math.max(now, intended);
     results.blockedNs[row] = this.#paced
@@ -503,7 +630,11 @@ export class Engine implements SessionEvents {
       session.loud++;
       session.endsQuiet = false;
     }
-    this.progress.sent++;
+    const { progress } = this;
+    progress.sent++;
+    progress.positionNs = intended;
+    const lag = Math.max(now, intended) - intended - results.blockedNs[row];
+    if (lag > progress.lagNs) progress.lagNs = lag;
   }
 
   #unlink(session: Session, page: Page, row: number): void {
@@ -526,7 +657,7 @@ export class Engine implements SessionEvents {
     this.#unlink(session, page, row);
     page.results.result[row] = Result.skipped;
     page.results.reason[row] = reason;
-    if (this.#paced) page.results.intendedNs[row] = page.batch.requestNs[row]! / this.#speed;
+    if (this.#paced) page.results.intendedNs[row] = this.#due(page, row);
     this.#finishRow(page, row);
     if (session.outstanding.length === 0) this.#rowDone(session);
     else session.outstanding.push(TOMBSTONE, 0, 0);
@@ -581,7 +712,7 @@ export class Engine implements SessionEvents {
     if (expiry === 0) return;
     const recordedAt = this.#options.recordedAtSeconds + requestNs / 1e9;
     const now = this.#startSeconds + (this.#now - this.#startNs) / 1e9;
-    putUint32(slab, at, replayedExpiry(expiry, this.#speed, recordedAt, now));
+    putUint32(slab, at, replayedExpiry(expiry, this.#schedule.speed, recordedAt, now));
   }
 
   /** Makes room for that many bytes in the slab. */
@@ -608,7 +739,7 @@ export class Engine implements SessionEvents {
     session.fenceDueNs = this.#now + FENCE_NS;
     this.#quietTails.add(session);
     // With nothing left to send there is nothing to wait for.
-    if (this.#isMax || session.loaded === session.connection.exchanges) this.#hurry = true;
+    if (this.#isMax || session.recorded.loaded === session.connection.exchanges) this.#hurry = true;
   }
 
   /** A NOOP behind quiet requests: its answer proves the silence of those before it. */
@@ -655,7 +786,7 @@ export class Engine implements SessionEvents {
 
   readEnd(session: Session): void {
     if (session.armed > 0) this.#touch(session);
-    if (session.rowsLeft === 0) this.#maybeClose(session);
+    if (session.recorded.rowsLeft === 0) this.#maybeClose(session);
     this.#now = this.#clock.nowNs();
     this.#flush();
   }
@@ -792,8 +923,12 @@ export class Engine implements SessionEvents {
 
   #rowDone(session: Session): void {
     session.done++;
-    session.rowsLeft--;
+    const { recorded } = session;
+    recorded.rowsLeft--;
     if (session.armed > 0) this.#touch(session);
+    if (this.#perConnection > 1)
+      for (const sibling of recorded.sessions)
+        if (sibling !== undefined && sibling.armed > 0) this.#touch(sibling);
   }
 
   // ---- Trouble, and the end.
@@ -804,7 +939,7 @@ export class Engine implements SessionEvents {
     if (error !== undefined) this.#incident(session, error.message);
     else if (session.outstanding.length > 0 && !this.#obeysQuit(session))
       this.#incident(session, 'closed by the target');
-    if (!wasOpen) this.#down(session.target);
+    if (!wasOpen && !(error instanceof Refused)) this.#down(session.target);
     if (error instanceof ProtocolError) this.#malformed(session);
     this.#loseOutstanding(session, Result.closed);
     // What is due goes to a new connection, or is skipped while the target is down.
@@ -823,6 +958,7 @@ export class Engine implements SessionEvents {
     if (outstanding.length === 0) return;
     const handle = outstanding.row[outstanding.slot(0)]!;
     if (handle < 0) return this.#pop(session);
+    this.progress.failed++;
     this.#page(handle).results.result[rowOf(handle)] = Result.malformed;
     this.#complete(session, this.#page(handle), rowOf(handle));
   }
@@ -851,6 +987,7 @@ export class Engine implements SessionEvents {
       const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
       const silent = quiet && proven;
       page.results.result[row] = silent ? Result.silent : quiet ? Result.indeterminate : how;
+      if (!quiet && !proven) this.progress.failed++;
       if (silent) page.results.answeredNs[row] = this.#now - this.#startNs;
       this.#complete(session, page, row);
     }
@@ -880,7 +1017,7 @@ export class Engine implements SessionEvents {
         if (this.#now - session.connectingSinceNs > this.#timeoutNs)
           session.drop(new Error(`no connection within ${this.#options.timeoutMs} ms`));
       } else if (session.outstanding.length > 0) this.#checkTimeout(session);
-      else if (session.rowsLeft === 0) this.#maybeClose(session);
+      else if (session.recorded.rowsLeft === 0) this.#maybeClose(session);
     }
     this.#unstick();
   }
@@ -925,7 +1062,8 @@ export class Engine implements SessionEvents {
   #maybeClose(session: Session): void {
     if (session.outstanding.length > 0 || session.state !== SocketState.open) return;
     const { closeNs } = session.connection;
-    if (this.#paced && (closeNs === NEVER || this.#startNs + closeNs / this.#speed > this.#now)) return;
+    if (this.#paced && (closeNs === NEVER || this.#startNs + closeNs / this.#schedule.speed > this.#now))
+      return;
     session.finished = true;
     this.#open.delete(session);
     session.close();

@@ -1,6 +1,13 @@
 // The error of the replay layer: a run that cannot start, or cannot go on.
 
-export type ReplayErrorCode = 'BAD_ADDRESS' | 'UNREACHABLE' | 'RECORDED_TARGET' | 'BAD_ROUTE' | 'EMPTY_TRACE';
+export type ReplayErrorCode =
+  | 'BAD_ADDRESS'
+  | 'UNREACHABLE'
+  | 'RECORDED_TARGET'
+  | 'BAD_ROUTE'
+  | 'EMPTY_TRACE'
+  | 'BAD_RATE'
+  | 'AUTH';
 
 export class ReplayError extends Error {
   override readonly name = 'ReplayError';

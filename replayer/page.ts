@@ -22,6 +22,8 @@ export class Page {
   next = new Float64Array(0);
   /** How many exchanges of the connection must be complete before this one is sent. */
   connectionRequired = new Uint32Array(0);
+  /** Where a connection has several sessions: likewise of each of them, targets side by side. */
+  siblingsRequired = new Uint32Array(0);
   /** Likewise of the key, in the order of their ranks. */
   keyRequired = new Uint32Array(0);
   /** 1: leaves in one write with the row before it on its connection. */
@@ -38,7 +40,7 @@ export class Page {
   }
 
   /** Takes a batch: nothing is sent yet. */
-  begin(batch: Batch): void {
+  begin(batch: Batch, siblings = 0): void {
     const { count } = batch;
     this.batch = batch;
     this.left = count;
@@ -52,6 +54,8 @@ export class Page {
       this.groupFinishNs = new Float64Array(capacity);
       this.keyNode = new Int32Array(capacity);
     }
+    if (siblings > 0 && this.siblingsRequired.length < count * siblings)
+      this.siblingsRequired = new Uint32Array(this.next.length * siblings);
     this.keys.length = count;
     this.keys.fill(undefined);
     const { results } = this;

@@ -1,13 +1,14 @@
 // Before the first exchange: every target is reached, and the keys that the trace shows to have been present are set.
 
-import { connect } from 'node:net';
-import { FrameDecoder } from '../protocol/decoder.ts';
 import { encodeRequest, storeExtras } from '../protocol/frame.ts';
-import { Magic, opcodeAt } from '../protocol/header.ts';
+import { ProtocolError } from '../protocol/error.ts';
+import { opcodeAt, statusAt } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
 import type { PresentKey } from '../trace/survey.ts';
+import { Refused, dial } from './dial.ts';
 import { ReplayError } from './error.ts';
-import type { Target } from './target.ts';
+import type { Credentials, Target } from './target.ts';
 
 /** Bytes under way at most. */
 const CHUNK_BYTES = 256 * 1024;
@@ -27,22 +28,19 @@ export interface Prefilled {
 
 /**
  * Sets the keys on the target and asks it for the others; hears a NOOP in any case.
- * @throws ReplayError UNREACHABLE where it cannot be reached, does not answer in time, or does not speak the protocol
+ * @throws ReplayError UNREACHABLE where it cannot be reached, does not answer in time, or does not speak the protocol;
+ *   AUTH where it refuses the credentials, or asks for some
  */
 export async function prefill(
   target: Target,
+  credentials: Credentials | undefined,
   { keys, others }: Prefill,
   timeoutMs: number,
 ): Promise<Prefilled> {
   return new Promise((resolve, reject) => {
     const done: Prefilled = { failed: 0, leftover: 0 };
-    let next = 0;
-    const socket = connect({ host: target.host, port: target.port, noDelay: true });
-    const fail = (why: string): void => {
-      socket.destroy();
-      reject(new ReplayError('UNREACHABLE', `cannot reach ${target.address}: ${why}`));
-    };
     const total = keys.length + others.length;
+    let next = 0;
     const request = (number: number): Buffer => {
       const present = keys[number];
       if (present === undefined)
@@ -64,33 +62,45 @@ export async function prefill(
       parts.push(encodeRequest({ opcode: Opcode.noop }));
       socket.write(Buffer.concat(parts));
     };
-    const decoder = new FrameDecoder(
-      {
-        frame: (data, at) => {
-          const opcode = opcodeAt(data, at);
-          if (opcode === Opcode.getq) done.leftover++;
-          else if (opcode === Opcode.setq) done.failed++;
-          else if (opcode === Opcode.noop && next < total) send();
-          else {
-            socket.end();
-            resolve(done);
-          }
-        },
+    const { socket, drop, forget } = dial(target, 0, credentials, {
+      ready: send,
+      response: (data, at) => {
+        const opcode = opcodeAt(data, at);
+        if (statusAt(data, at) === Status.authFailed) {
+          const who =
+            credentials === undefined ? 'none were given' : `user ${credentials.user} has no access`;
+          return drop(new Refused(`the target asks for credentials, ${who}; see --auth-file`));
+        }
+        if (opcode === Opcode.getq) done.leftover++;
+        else if (opcode === Opcode.setq) done.failed++;
+        else if (opcode === Opcode.noop && next < total) send();
+        else {
+          forget();
+          socket.on('error', () => undefined);
+          socket.end();
+          resolve(done);
+        }
       },
-      { magic: Magic.response },
-    );
-    socket.setTimeout(timeoutMs, () => fail(`no answer within ${timeoutMs} ms`));
-    socket.once('connect', send);
-    socket.on('data', (data) => {
-      try {
-        decoder.push(data, 0, data.length, 0);
-      } catch (cause) {
-        fail(`it does not answer in the memcached binary protocol (${(cause as Error).message})`);
-      }
+      readEnd: () => undefined,
+      drained: () => undefined,
+      gone: (error) =>
+        reject(
+          error instanceof Refused
+            ? new ReplayError('AUTH', `${target.address}: ${error.message}`, { cause: error })
+            : new ReplayError('UNREACHABLE', `cannot reach ${target.address}: ${reasonOf(error)}`, {
+                cause: error,
+              }),
+        ),
     });
-    socket.once('error', (error: NodeJS.ErrnoException) =>
-      fail(error.code === 'ECONNREFUSED' ? 'connection refused; is the server running?' : error.message),
-    );
-    socket.once('end', () => fail('it closed the connection'));
+    socket.setTimeout(timeoutMs, () => drop(new Error(`no answer within ${timeoutMs} ms`)));
   });
+}
+
+function reasonOf(error: NodeJS.ErrnoException | undefined): string {
+  if (error === undefined) return 'it closed the connection';
+  if (error instanceof ProtocolError)
+    return `it does not answer in the memcached binary protocol (${error.message})`;
+  if (error.code === 'ECONNREFUSED') return 'connection refused; is the server running?';
+  if (error.code === 'ENOENT') return 'no such socket; is the server running?';
+  return error.message;
 }

@@ -1,25 +1,53 @@
 // A replay from beginning to end: look the trace over, reach and fill the targets, run, and leave a results file.
 
+import { isIP } from 'node:net';
+import { formatHostPort } from '../trace/address.ts';
 import { hashFile, ResultsWriter, TraceReader } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
-import { surveyTrace, type PresentKey, type Survey } from '../trace/survey.ts';
+import type { PresentKey, Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
+import { TraceView } from '../trace/view.ts';
 import { Engine, type EngineProgress, type Order } from './engine.ts';
 import { ReplayError } from './error.ts';
 import { createGate, type Permission } from './gate.ts';
 import { prefill, type Prefilled } from './prefill.ts';
-import { createRoute, parseTarget, type Route, type RouteName, type Target } from './target.ts';
+import { maxSchedule, rateSchedule, recordedSchedule, type RatePlan, type Schedule } from './schedule.ts';
+import {
+  createRoute,
+  parseTarget,
+  resolveTarget,
+  type CredentialsOf,
+  type Route,
+  type RouteMap,
+  type RouteName,
+  type Target,
+  type TlsOptions,
+} from './target.ts';
 
 export interface ReplayOptions {
   trace: string;
   /** The results file to write. */
   results: string;
-  /** `host:port` each. */
+  /** `host:port`, or the path of a unix socket, each. */
   targets: readonly string[];
   /** Default: single where there is one target, else index. */
   route?: RouteName;
+  /** The rules of route map. */
+  routeMap?: RouteMap;
+  /** TLS to the targets. */
+  tls?: TlsOptions;
+  /** Default: none. */
+  credentialsOf?: CredentialsOf;
+  /** Whether SASL users share their keys. Default: what the trace shows. */
+  tenants?: TenantMode;
   /** Times the recorded speed. Default 1. */
   speed?: number | 'max';
+  /** Requests a second in place of the recorded times, with what the user called it. */
+  rate?: { plan: RatePlan; text: string };
+  /** The stretch of the trace to replay, ns since its start, and how often. Default: all of it, once. */
+  fromNs?: number;
+  toNs?: number;
+  loops?: number;
   /** Default key. */
   order?: Order;
   /** Default auto. */
@@ -50,59 +78,75 @@ const PROGRESS_MS = 100;
  * @throws ReplayError before anything was sent · TraceError of the trace or the results file
  */
 export async function replay(options: ReplayOptions): Promise<Replayed> {
-  const { timeoutMs = 1000, onProgress, signal } = options;
+  const { timeoutMs = 1000, onProgress, signal, fromNs = 0, toNs = Infinity, loops = 1 } = options;
   const trace = await TraceReader.open(options.trace);
   try {
-    const total = trace.exchangeCount;
-    if (total === 0)
+    if (trace.exchangeCount === 0)
       throw new ReplayError('EMPTY_TRACE', `${options.trace}: expected exchanges to replay, got none`);
-    const survey = await surveyTrace(trace.batches(), (done) =>
-      onProgress?.({ phase: 'reading', total, done, sent: 0, answered: 0, differ: 0 }),
+    const view = new TraceView(trace, { fromNs, toNs, loops });
+    const survey = await view.survey(options.tenants ?? 'auto', (done) =>
+      onProgress?.({ phase: 'reading', total: view.exchangeCount, ...nothing, done }),
     );
-    const targets = options.targets.map(parseTarget);
+    const total = survey.exchanges;
+    if (total === 0)
+      throw new ReplayError('EMPTY_TRACE', `${options.trace}: no exchange between --from and --to`);
+    const targets = await Promise.all(
+      options.targets.map((text) =>
+        resolveTarget({ ...parseTarget(text), ...(options.tls ? { tls: options.tls } : {}) }),
+      ),
+    );
     const routeName = options.route ?? (targets.length === 1 ? 'single' : 'index');
-    const route = createRoute(routeName, targets.length, survey.servers.length);
+    const route = createRoute(routeName, targets, survey.servers.length, options.routeMap);
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
     const wanted = options.prefill ?? 'auto';
-    const filled = await fill(targets, survey, route, wanted === 'auto', timeoutMs);
+    const filled = await fill(targets, survey, route, options.credentialsOf, wanted === 'auto', timeoutMs);
+    const schedule = scheduleOf(options, survey);
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
       writer: `memtape ${version}`,
       trace: await hashFile(options.trace),
       startTime: new Date().toISOString(),
-      speed: options.speed ?? 1,
+      speed: schedule.name,
       order: options.order ?? 'key',
       route: routeName,
       prefill: wanted,
       targets: targets.map(({ address }) => address),
       timeoutMs,
+      tenants: survey.tenants.length > 1 ? 'isolated' : 'shared',
+      ...(fromNs > 0 ? { fromNs } : {}),
+      ...(toNs < Infinity ? { toNs } : {}),
+      ...(loops > 1 ? { loops } : {}),
+      ...rateOf(options),
     };
     const writer = await ResultsWriter.create(options.results, meta);
     const engine = new Engine({
       survey,
       targets,
       route,
+      schedule,
       gate: createGate(options.allow ?? new Set()),
-      speed: meta.speed,
       order: meta.order,
       timeoutMs,
       pipeline: options.pipeline ?? 64,
-      recordedAtSeconds: Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000,
+      recordedAtSeconds: Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000 + fromNs / 1e9,
       sink: writer,
+      ...(options.credentialsOf === undefined ? {} : { credentialsOf: options.credentialsOf }),
       ...(signal === undefined ? {} : { signal }),
     });
-    const timer = setInterval(
-      () => onProgress?.({ phase: 'replaying', total, ...engine.progress }),
-      PROGRESS_MS,
-    );
+    const tell = (): void => {
+      onProgress?.({ phase: 'replaying', total, ...engine.progress });
+      engine.progress.lagNs = 0;
+    };
+    const timer = setInterval(tell, PROGRESS_MS);
     let end: ResultsEnd;
     try {
-      end = await engine.run(trace.batches());
+      end = await engine.run(view.batches());
     } catch (error) {
       await writer.abort();
       throw error;
     } finally {
       clearInterval(timer);
+      tell();
     }
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     end.prefillFailed = filled.failed;
@@ -114,27 +158,75 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   }
 }
 
+const nothing: EngineProgress = {
+  done: 0,
+  sent: 0,
+  answered: 0,
+  differ: 0,
+  failed: 0,
+  positionNs: 0,
+  lagNs: 0,
+};
+
+function scheduleOf({ speed = 1, rate }: ReplayOptions, survey: Survey): Schedule {
+  if (rate !== undefined)
+    return rateSchedule(rate.plan, survey.lastNs > 0 ? survey.exchanges / (survey.lastNs / 1e9) : 0);
+  return speed === 'max' ? maxSchedule : recordedSchedule(speed);
+}
+
+function rateOf({ rate }: ReplayOptions): Pick<ResultsMeta, 'rate' | 'targetRate'> {
+  if (rate === undefined) return {};
+  const [first, ...more] = rate.plan;
+  return { rate: rate.text, ...(more.length === 0 ? { targetRate: first!.from } : {}) };
+}
+
+/** What is set and asked for in one connection: on one target, as one tenant. */
+interface Part {
+  target: Target;
+  tenant: string;
+  keys: PresentKey[];
+  others: string[];
+}
+
 async function fill(
   targets: readonly Target[],
   survey: Survey,
   route: Route,
+  credentialsOf: CredentialsOf | undefined,
   isWanted: boolean,
   timeoutMs: number,
 ): Promise<Prefilled> {
-  const parts = targets.map((): { keys: PresentKey[]; others: string[] } => ({ keys: [], others: [] }));
+  const parts = new Map<string, Part>();
+  const part = (index: number, tenant: string): Part => {
+    const name = `${index} ${tenant}`;
+    let known = parts.get(name);
+    if (known === undefined)
+      parts.set(name, (known = { target: targets[index]!, tenant, keys: [], others: [] }));
+    return known;
+  };
+  // Every target is reached, as every tenant, before anything depends on it.
+  for (const index of targets.keys())
+    for (const { tenant } of survey.connections) part(index, credentialsOf === undefined ? '' : tenant);
   if (isWanted) {
-    for (const present of survey.present) parts[route(present.server)]!.keys.push(present);
-    for (const [server, others] of survey.others.entries()) {
-      const part = parts[route(server)]!;
-      part.others = part.others.concat(others);
-    }
+    const place = (server: number, key: string): number => {
+      if (route.ofKey === undefined) return route.ofServer(server);
+      const bytes = Buffer.from(key, 'latin1');
+      return route.ofKey(bytes, 0, bytes.length);
+    };
+    // Where tenants share their keys, any of them may set one.
+    const tenantOf = (tenant: string): string =>
+      credentialsOf === undefined ? '' : survey.tenants.length > 1 ? tenant : survey.connections[0]!.tenant;
+    for (const present of survey.present)
+      part(place(present.server, present.key), tenantOf(present.tenant)).keys.push(present);
+    for (const { server, tenant, keys } of survey.others)
+      for (const key of keys) part(place(server, key), tenantOf(tenant)).others.push(key);
   }
   const filled = await Promise.all(
-    targets.map(async (target, n) => {
-      const { keys, others } = parts[n]!;
+    Array.from(parts.values(), async ({ target, tenant, keys, others }) => {
       const set = new Set(keys.map(({ key }) => key));
       // With several recorded servers on one target, one may have held what another lacked.
-      return prefill(target, { keys, others: others.filter((key) => !set.has(key)) }, timeoutMs);
+      const absent = others.filter((key) => !set.has(key));
+      return prefill(target, credentialsOf?.(tenant), { keys, others: absent }, timeoutMs);
     }),
   );
   return {
@@ -144,7 +236,12 @@ async function fill(
 }
 
 function refuseRecorded(targets: readonly Target[], survey: Survey): void {
-  const recorded = targets.find(({ address }) => survey.servers.includes(address));
+  const recorded = targets.find(({ address, addresses, host, port }) =>
+    [
+      address,
+      ...(addresses ?? [host]).filter((ip) => isIP(ip) !== 0).map((ip) => formatHostPort(ip, port)),
+    ].some((known) => survey.servers.includes(known)),
+  );
   if (recorded !== undefined)
     throw new ReplayError(
       'RECORDED_TARGET',

@@ -1,14 +1,13 @@
 // A session: one recorded connection in the replay. Its rows in order, what of them is under way, and its socket.
 // What to send, and when, is the engine's matter.
 
-import { connect, type Socket } from 'node:net';
-import { FrameDecoder } from '../protocol/decoder.ts';
-import { Magic } from '../protocol/header.ts';
+import type { Socket } from 'node:net';
 import { Outstanding } from '../protocol/outstanding.ts';
 import { NEVER } from '../trace/batch.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
+import { Refused, dial, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
-import type { Target } from './target.ts';
+import type { Credentials, Target } from './target.ts';
 import type { TokenMap } from './tokens.ts';
 
 /** One of the targets during a run. */
@@ -41,14 +40,30 @@ export interface SessionEvents {
   lost(session: Session, error: Error | undefined, wasOpen: boolean): void;
 }
 
-/** All sockets read into this: what comes is handled before the next read. */
-const READ_BYTES = 256 * 1024;
-const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
+/** A connection of the recording: to one target, or, where the key decides, to several. */
+export class RecordedConnection {
+  readonly connection: SurveyedConnection;
+  /** Rows of the whole replay that are not complete, and those that are loaded. */
+  rowsLeft: number;
+  loaded = 0;
+  /** Its sessions by target; one where the recorded server decides. */
+  readonly sessions: Session[] = [];
+  /** Where what has no key goes: to the target of the key before it. */
+  lastTarget: number;
+
+  constructor(connection: SurveyedConnection, target: number) {
+    this.connection = connection;
+    this.rowsLeft = connection.exchanges;
+    this.lastTarget = target;
+  }
+}
 
 export class Session {
+  readonly recorded: RecordedConnection;
   readonly connection: SurveyedConnection;
   readonly target: TargetState;
   readonly tokens: TokenMap;
+  readonly credentials: Credentials | undefined;
   readonly outstanding = new Outstanding();
 
   // The queue of rows that are loaded and not sent, linked through the pages.
@@ -63,10 +78,9 @@ export class Session {
   lastRequestNs = NEVER;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
   groupFinishNs = NEVER;
-  /** Rows loaded so far, rows complete so far, and rows of the whole trace that are not complete. */
+  /** Rows loaded so far, and rows complete so far. */
   loaded = 0;
   done = 0;
-  rowsLeft: number;
   /** Among the outstanding: loud requests, and whether quiet ones follow the last of them. */
   loud = 0;
   endsQuiet = false;
@@ -85,12 +99,16 @@ export class Session {
   statBytes = 0;
 
   socket: Socket | undefined;
+  /** Until then it is not tried again: the target refused its credentials. */
+  refusedUntilNs = 0;
   state: SocketState = SocketState.closed;
   connectingSinceNs = 0;
   /** Closed for good: as recorded, or at the end. */
   finished = false;
 
   readonly #events: SessionEvents;
+  #dialled: Dialled | undefined;
+  #dials = 0;
   // When, in the recording, the rows finished that had not at the last load: a ring.
   #finish = new Float64Array(16);
   #finishFrom = 0;
@@ -98,11 +116,18 @@ export class Session {
   #required = 0;
   #lastFinishNs = NEVER;
 
-  constructor(connection: SurveyedConnection, target: TargetState, tokens: TokenMap, events: SessionEvents) {
-    this.connection = connection;
+  constructor(
+    recorded: RecordedConnection,
+    target: TargetState,
+    tokens: TokenMap,
+    credentials: Credentials | undefined,
+    events: SessionEvents,
+  ) {
+    this.recorded = recorded;
+    this.connection = recorded.connection;
     this.target = target;
     this.tokens = tokens;
-    this.rowsLeft = connection.exchanges;
+    this.credentials = credentials;
     this.#events = events;
   }
 
@@ -116,8 +141,8 @@ export class Session {
     return this.#lastFinishNs;
   }
 
-  /** How many of the connection's exchanges had finished before a request of this time, as a count from the first. */
-  requiredAt(requestNs: number, finishNs: number): number {
+  /** How many of the session's exchanges had finished before a request of this time, as a count from the first. */
+  finishedBefore(requestNs: number): number {
     const mask = this.#finish.length - 1;
     while (this.#finishFrom < this.#finishTo) {
       const finish = this.#finish[this.#finishFrom & mask]!;
@@ -125,9 +150,13 @@ export class Session {
       this.#finishFrom++;
       if (finish !== NEVER) this.#required = this.#finishFrom;
     }
+    return this.#required;
+  }
+
+  /** One more exchange of the session, and when it finished. */
+  willFinish(finishNs: number): void {
     if (this.#finishTo - this.#finishFrom === this.#finish.length) this.#growFinish();
     this.#finish[this.#finishTo++ & (this.#finish.length - 1)] = finishNs;
-    return this.#required;
   }
 
   #growFinish(): void {
@@ -141,48 +170,29 @@ export class Session {
     this.state = SocketState.connecting;
     this.connectingSinceNs = nowNs;
     const events = this.#events;
-    const decoder = new FrameDecoder(
-      { frame: (data, at, end) => events.response(this, data, at, end) },
-      { magic: Magic.response },
-    );
-    const { host, port } = this.target;
-    const socket = connect({
-      host,
-      port,
-      noDelay: true,
-      onread: {
-        buffer: readBuffer,
-        callback: (bytes, data) => {
-          if (this.socket !== socket) return true;
-          try {
-            decoder.push(data as Buffer, 0, bytes, 0);
-          } catch (error) {
-            this.#drop(error as Error);
-          }
-          events.readEnd(this);
-          return true;
-        },
+    this.#dialled = dial(this.target, this.connection.id + this.#dials++, this.credentials, {
+      ready: () => {
+        this.state = SocketState.open;
+        events.connected(this);
+      },
+      response: (data, at, end) => events.response(this, data, at, end),
+      readEnd: () => events.readEnd(this),
+      drained: () => events.drained(this),
+      gone: (error) => {
+        const wasOpen = this.state === SocketState.open;
+        this.#leave();
+        if (error instanceof Refused) this.refusedUntilNs = Infinity;
+        events.lost(this, error, wasOpen);
       },
     });
-    this.socket = socket;
-    let trouble: Error | undefined;
-    socket.once('connect', () => {
-      if (this.socket !== socket) return;
-      this.state = SocketState.open;
-      events.connected(this);
-    });
-    socket.on('drain', () => events.drained(this));
-    socket.once('error', (error) => (trouble = error));
-    socket.once('close', () => {
-      if (this.socket === socket) this.#drop(trouble);
-    });
+    this.socket = this.#dialled.socket;
   }
 
   /** Closes the socket; `lost` is not called. */
   close(): void {
     const { socket } = this;
-    this.socket = undefined;
-    this.state = SocketState.closed;
+    this.#dialled?.forget();
+    this.#leave();
     if (socket === undefined) return;
     socket.on('error', () => undefined);
     // What comes after a FIN is of no interest; a peer that does not close is not waited for.
@@ -192,16 +202,12 @@ export class Session {
 
   /** The socket is of no use any more: its outstanding requests are lost with it. */
   drop(error: Error): void {
-    this.#drop(error);
+    this.#dialled?.drop(error);
   }
 
-  #drop(error: Error | undefined): void {
-    const { socket } = this;
-    const wasOpen = this.state === SocketState.open;
+  #leave(): void {
+    this.#dialled = undefined;
     this.socket = undefined;
     this.state = SocketState.closed;
-    socket?.on('error', () => undefined);
-    socket?.destroy();
-    this.#events.lost(this, error, wasOpen);
   }
 }

@@ -54,6 +54,8 @@ export interface Report {
   };
   schedule: {
     speed: number | 'max';
+    /** As `--rate` was given; null without it. */
+    rate: string | null;
     order: string;
     durationSeconds: number;
     recordedSeconds: number;
@@ -61,6 +63,8 @@ export interface Report {
     targetRate: number | null;
     achievedRate: number;
     lagMicros: Percentiles;
+    /** Of its 99th percentile; null where none was set. */
+    maxLagMicros: number | null;
     blockedMicros: Percentiles;
     eventLoopDelayMicros: Percentiles;
   };
@@ -72,6 +76,11 @@ export interface Report {
     examples: { connection: number; server: string; atSeconds: number; note: string }[];
   };
   thresholds: EvaluatedThreshold[];
+  /** Of the other targets, with --baseline. */
+  baseline?: Pick<
+    Report,
+    'verdict' | 'exchanges' | 'drift' | 'violations' | 'untestable' | 'servers' | 'latencyMicros'
+  >;
   environment: { version: string; node: string; trace: string; targets: string[] };
 }
 
@@ -81,11 +90,20 @@ export interface ReportInput {
   /** null: the results file was cut. */
   end: ResultsEnd | null;
   thresholds: readonly Threshold[];
+  /**
+   * Where 99% of the requests were not sent within this of when they should have been, by our own fault, what was
+   * measured of latency says nothing of the target.
+   */
+  maxLagMicros?: number;
+  /** The same requests, sent to other targets beside these. */
+  baseline?: Report;
 }
 
+/** What is borne where a threshold asks for latency and nobody said how much. */
+const DEFAULT_MAX_LAG_MICROS = 5_000;
 const EXAMPLES = 10;
 
-export function makeReport({ diff, meta, end, thresholds }: ReportInput): Report {
+export function makeReport({ diff, meta, end, thresholds, maxLagMicros, baseline }: ReportInput): Report {
   const { counts, latency } = diff;
   const replayedSeconds = diff.replayedNs / 1e9;
   const recordedSeconds = diff.recordedNs / 1e9;
@@ -127,15 +145,18 @@ export function makeReport({ diff, meta, end, thresholds }: ReportInput): Report
     },
     schedule: {
       speed: meta.speed,
+      rate: meta.rate ?? null,
       order: meta.order,
       durationSeconds: round(replayedSeconds, 6),
       recordedSeconds: round(recordedSeconds, 6),
       targetRate:
-        meta.speed === 'max' || recordedSeconds === 0
+        meta.targetRate ??
+        (meta.speed === 'max' || recordedSeconds === 0
           ? null
-          : round((diff.total / recordedSeconds) * meta.speed, 1),
+          : round((diff.total / recordedSeconds) * meta.speed, 1)),
       achievedRate: replayedSeconds === 0 ? 0 : round(diff.sent / replayedSeconds, 1),
       lagMicros: percentiles(diff.lag),
+      maxLagMicros: null,
       blockedMicros: percentiles(diff.blocked),
       eventLoopDelayMicros:
         end === null
@@ -163,15 +184,34 @@ export function makeReport({ diff, meta, end, thresholds }: ReportInput): Report
     thresholds: [],
     environment: { version, node: process.version, trace: `sha256:${meta.trace}`, targets: meta.targets },
   };
-  report.thresholds = thresholds.map((threshold) => evaluate(threshold, report));
-  report.verdict = verdictOf(report, end);
+  const bound = maxLagMicros ?? (thresholds.some(isOfLatency) ? DEFAULT_MAX_LAG_MICROS : Infinity);
+  const isLate = (report.schedule.lagMicros.p99 ?? 0) > bound;
+  report.schedule.maxLagMicros = bound === Infinity ? null : bound;
+  report.thresholds = thresholds.map((threshold) => {
+    const evaluated = evaluate(threshold, report);
+    return isLate && isOfLatency(threshold) ? { ...evaluated, ok: false, evaluated: false } : evaluated;
+  });
+  report.verdict = verdictOf(report, end, isLate);
+  if (baseline !== undefined) {
+    const { verdict, exchanges, drift, violations, untestable, servers, latencyMicros } = baseline;
+    report.baseline = { verdict, exchanges, drift, violations, untestable, servers, latencyMicros };
+  }
   return report;
 }
 
-function verdictOf({ thresholds, exchanges }: Report, end: ResultsEnd | null): ReportVerdict {
+function isOfLatency({ metric }: Threshold): boolean {
+  return metric.startsWith('latency.from');
+}
+
+function verdictOf(
+  { thresholds, exchanges }: Report,
+  end: ResultsEnd | null,
+  isLate: boolean,
+): ReportVerdict {
   if (end === null || end.aborted !== null) return 'aborted';
   // What was seen to fail outweighs what was not seen.
   if (thresholds.some(({ evaluated, ok }) => evaluated && !ok)) return 'fail';
+  if (isLate) return 'invalid';
   if (exchanges.sent === 0 || thresholds.some(({ evaluated }) => !evaluated)) return 'insufficient';
   return 'pass';
 }

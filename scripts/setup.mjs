@@ -27,10 +27,11 @@ const packages = {
   memcaslap: 'libmemcached-tools',
   capinfos: 'wireshark-common',
   php: 'php-cli',
+  saslpasswd2: 'sasl2-bin',
 };
 
 /** Packages that are no programs, but what programs load. */
-const libraries = new Set(['python3-pylibmc', 'php-memcached']);
+const libraries = new Set(['python3-pylibmc', 'php-memcached', 'libsasl2-modules']);
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 19)) {
@@ -100,9 +101,12 @@ function modified(file) {
 /** Those of the programs that are neither in PATH nor where Debian keeps an administrator's. */
 function missing(names) {
   const folders = (process.env.PATH || '').split(delimiter).concat('/usr/local/sbin', '/usr/sbin', '/sbin');
+  // dpkg keeps a list of files of each package, some under the name of their architecture too.
+  const known = '/var/lib/dpkg/info';
+  const lists = existsSync(known) ? readdirSync(known).filter((file) => file.endsWith('.list')) : [];
   return names.filter((name) =>
     libraries.has(name)
-      ? !existsSync(`/var/lib/dpkg/info/${name}.list`)
+      ? !lists.some((file) => file.replace(/(:\w+)?\.list$/, '') === name)
       : !folders.some((folder) => folder !== '' && existsSync(join(folder, name))),
   );
 }

@@ -18,7 +18,7 @@ const allowed: Record<string, readonly string[]> = {
   fixtures: ['protocol', 'trace', 'synth'],
   cli: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
   scripts: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
-  bench: ['protocol', 'trace', 'recorder', 'fixtures'],
+  bench: ['protocol', 'trace', 'recorder', 'synth', 'fixtures'],
 };
 
 const files = Object.keys(allowed).flatMap((room) =>

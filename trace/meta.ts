@@ -86,6 +86,16 @@ export interface ResultsMeta {
   prefill: 'auto' | 'none';
   targets: string[];
   timeoutMs: number;
+  /** The stretch of the trace that was replayed, ns, and how often; all of it, once, where absent. */
+  fromNs?: number;
+  toNs?: number;
+  loops?: number;
+  /** As `--rate` was given. */
+  rate?: string;
+  /** Requests a second that it asks for, where that is one number. */
+  targetRate?: number;
+  /** Whether tenants shared their keys. Absent: they did. */
+  tenants?: 'isolated' | 'shared';
 }
 
 /** The closing block of a results file: what happened that belongs to no exchange. */

@@ -15,6 +15,8 @@ const MAX_VALUE_BYTES = 512 * 1024 * 1024;
 export interface PresentKey {
   /** Number of the server, in the order of first sight. */
   server: number;
+  /** The user whose keys it is among; empty where tenants share their keys. */
+  tenant: string;
   /** latin1 */
   key: string;
   value: Buffer;
@@ -26,7 +28,28 @@ export interface PresentKey {
 export interface SurveyedConnection extends Connection {
   /** Number of its server, in the order of first sight. */
   serverIndex: number;
+  /** Number of the tenant whose keys it uses; 0 where tenants share them. */
+  space: number;
   exchanges: number;
+}
+
+/** Keys that the trace shows absent at first, or does not tell of. */
+export interface OtherKeys {
+  server: number;
+  tenant: string;
+  /** latin1 */
+  keys: string[];
+}
+
+/**
+ * Whether the same key of two SASL users is one item (stock memcached) or two (services of many tenants). `auto`: two,
+ * unless the trace shows one tenant reading what another stored.
+ */
+export type TenantMode = 'auto' | 'isolated' | 'shared';
+
+export interface SurveyOptions {
+  tenants?: TenantMode;
+  onProgress?: (rows: number) => void;
 }
 
 export interface Survey {
@@ -36,8 +59,11 @@ export interface Survey {
   /** By id. */
   connections: SurveyedConnection[];
   present: PresentKey[];
-  /** The other keys, latin1: the trace shows them absent at first, or does not tell. By server. */
-  others: string[][];
+  others: OtherKeys[];
+  /** By `space` of a connection; one empty name where tenants share their keys. */
+  tenants: string[];
+  /** The trace shows tenants that read what others stored. */
+  tenantsShare: boolean;
   /** By server: the tokens that requests name. */
   tokens: Set<number>[];
   /** Time of the last event, ns since the trace's start. */
@@ -47,7 +73,7 @@ export interface Survey {
 /** Reads the whole trace. @throws TraceError CHECKSUM, BROKEN */
 export async function surveyTrace(
   batches: AsyncIterable<Batch>,
-  onProgress?: (rows: number) => void,
+  { tenants = 'auto', onProgress }: SurveyOptions = {},
 ): Promise<Survey> {
   const survey: Survey = {
     exchanges: 0,
@@ -55,11 +81,15 @@ export async function surveyTrace(
     connections: [],
     present: [],
     others: [],
+    tenants: tenants === 'shared' ? [''] : [],
+    tenantsShare: false,
     tokens: [],
     lastNs: 0,
   };
   const servers = new Map<string, number>();
+  const spaces = new Map<string, number>();
   const keys = new Map<string, KeyHistory>();
+  const sharing = new Sharing();
   let valueBytes = 0;
   for await (const batch of batches) {
     // New ones come in the order of their ids; what a hand-made file does is put right.
@@ -70,14 +100,20 @@ export async function surveyTrace(
         servers.set(connection.server, serverIndex);
         survey.servers.push(connection.server);
         survey.tokens.push(new Set());
-        survey.others.push([]);
       }
       if (connection.id > survey.connections.length) throw unknownConnection(connection.id);
       const exchanges = survey.connections[connection.id]?.exchanges ?? 0;
-      survey.connections[connection.id] = { ...connection, serverIndex, exchanges };
+      let space = tenants === 'shared' ? 0 : spaces.get(connection.tenant);
+      if (space === undefined) {
+        space = spaces.size;
+        spaces.set(connection.tenant, space);
+        survey.tenants.push(connection.tenant);
+      }
+      survey.connections[connection.id] = { ...connection, serverIndex, space, exchanges };
     }
+    const places = Math.max(1, survey.servers.length) * survey.tenants.length;
     // Few keys are undecided after the first batches: by number in the batch, true where nothing is left to learn.
-    const settled = new Uint8Array(batch.keyCount * Math.max(1, survey.servers.length));
+    const settled = new Uint8Array(batch.keyCount * places);
     for (let row = 0; row < batch.count; row++) {
       const connection = survey.connections[batch.connection[row]!];
       if (connection === undefined) throw unknownConnection(batch.connection[row]!);
@@ -86,9 +122,11 @@ export async function surveyTrace(
       if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0)
         survey.tokens[connection.serverIndex]!.add(tokenOf(batch.casHigh[row]!, batch.casLow[row]!));
       if (batch.keyLength[row] === 0) continue;
-      const place = batch.keyId[row]! * survey.servers.length + connection.serverIndex;
+      const { serverIndex, space } = connection;
+      if (tenants === 'auto' && survey.tenants.length > 1) sharing.see(batch, row, serverIndex, space);
+      const place = batch.keyId[row]! * places + space * survey.servers.length + serverIndex;
       if (settled[place] === 1) continue;
-      const name = `${connection.serverIndex} ${batch.heap.toString('latin1', batch.keyAt[row], batch.keyAt[row]! + batch.keyLength[row]!)}`;
+      const name = `${serverIndex} ${space} ${batch.heap.toString('latin1', batch.keyAt[row], batch.keyAt[row]! + batch.keyLength[row]!)}`;
       let history = keys.get(name);
       if (history === undefined) keys.set(name, (history = new KeyHistory()));
       if (history.settled && history.watchedUntilNs < 0) {
@@ -105,23 +143,78 @@ export async function surveyTrace(
     survey.exchanges += batch.count;
     onProgress?.(survey.exchanges);
   }
+  survey.tenantsShare = sharing.isShown;
+  const others = new Map<string, OtherKeys>();
   for (const [name, history] of keys) {
-    const space = name.indexOf(' ');
-    const server = Number(name.slice(0, space));
-    const key = name.slice(space + 1);
+    const [first = '', second = ''] = name.split(' ', 2);
+    const server = Number(first);
+    const tenant = survey.tenants[Number(second)]!;
+    const key = name.slice(first.length + second.length + 2);
     if (!history.present) {
-      survey.others[server]!.push(key);
+      const place = `${first} ${second}`;
+      let group = others.get(place);
+      if (group === undefined) others.set(place, (group = { server, tenant, keys: [] }));
+      group.keys.push(key);
       continue;
     }
     survey.present.push({
       server,
+      tenant,
       key,
       value: history.value ?? Buffer.from('0'),
       flags: history.flags,
       placeholder: history.value === undefined,
     });
   }
+  survey.others = [...others.values()];
   return survey;
+}
+
+/** Keys that tenants are watched on. */
+const MAX_WATCHED = 100_000;
+
+/** Who stored what last on a key; evidence that tenants see each other's items, or that they do not. */
+class Sharing {
+  /** By server and key: what each tenant stored last, and who stored last of all. */
+  readonly #stored = new Map<string, { byTenant: Map<number, string>; last: number }>();
+  #shared = 0;
+  #isolated = 0;
+
+  see(batch: Batch, row: number, server: number, space: number): void {
+    if (batch.outcome[row] !== Outcome.answered && batch.outcome[row] !== Outcome.silent) return;
+    const family = opcodeInfo(batch.opcode[row]!)?.family;
+    const isOk = batch.outcome[row] === Outcome.silent || batch.status[row] === Status.ok;
+    const isStore = family === 'set' || family === 'add' || family === 'replace';
+    if (!isOk || (!isStore && family !== 'get')) return;
+    const name = `${server} ${batch.key(row).toString('latin1')}`;
+    let key = this.#stored.get(name);
+    if (isStore) {
+      if (key === undefined) {
+        if (this.#stored.size === MAX_WATCHED) return;
+        this.#stored.set(name, (key = { byTenant: new Map(), last: space }));
+      }
+      key.byTenant.set(space, sketch(batch.value(row)));
+      key.last = space;
+      return;
+    }
+    // Only where the last store was another tenant's, of another value, does a hit tell the two apart.
+    if (key === undefined || key.last === space || batch.outcome[row] !== Outcome.answered) return;
+    const value = sketch(batch.answerValue(row));
+    const own = key.byTenant.get(space);
+    const foreign = key.byTenant.get(key.last);
+    if (own === foreign) return;
+    if (value === foreign) this.#shared++;
+    else if (value === own) this.#isolated++;
+  }
+
+  get isShown(): boolean {
+    return this.#shared > this.#isolated;
+  }
+}
+
+/** Enough of a value to tell it from others. */
+function sketch(value: Buffer): string {
+  return `${value.length} ${value.toString('latin1', 0, 32)}`;
 }
 
 function unknownConnection(id: number): TraceError {

@@ -213,3 +213,37 @@ test('every command has help with examples that begin with its name', async () =
   }
   expect((await memtape('--version')).stdout.trim()).toMatch(/^\d+\.\d+\.\d+$/);
 });
+
+test('replay beside a baseline, with metrics, late by our own fault, and with options that contradict', async () => {
+  const tape = await recordedTape();
+  const [target, baseline] = [await startServer(), await startServer()];
+  try {
+    const to = ['replay', tape, '--target', target.address];
+    const { code, stdout, stderr } = await memtape(...to, '--baseline', baseline.address, '--metrics', ':0');
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringMatching(/metrics on http:\/\/127\.0\.0\.1:\d+\/metrics/),
+    ]);
+    expect(stdout).toMatch(/target +baseline\n +matched/);
+    const report = temporary('late.json');
+    const late = await memtape(...to, '--speed', '50', '--max-lag', '0.000001ms', '--json', report);
+    expect([late.code, late.stdout]).toEqual([4, expect.stringContaining('INVALID')]);
+    expect(late.stdout).toContain('we were late ourselves');
+    expect(JSON.parse(readFileSync(report, 'utf8'))).toMatchObject({ verdict: 'invalid' });
+    for (const [args, message] of [
+      [['--rate', '50k', '--speed', '2'], /expected --speed or --rate/],
+      [['--rate', '10k..'], /expected a rate/],
+      [['--route', 'carp'], /expected one of single, index, ketama/],
+      [['--route', 'map=/nowhere'], /cannot read the route map/],
+      [['--tls-cert', 'x'], /--tls-cert and --tls-key together/],
+      [['--auth-file', '/nowhere'], /cannot read the auth file/],
+      [['--tenants', 'some'], /expected auto, isolated or shared/],
+    ] as const) {
+      const wrong = await memtape(...to, ...args);
+      expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringMatching(message)]);
+    }
+  } finally {
+    await target.stop();
+    await baseline.stop();
+  }
+});

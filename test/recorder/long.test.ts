@@ -1,11 +1,12 @@
 // Recordings that run for days: one file after the other, the flight recorder, TLS on either side of the proxy.
 
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect as connectTls, createServer as createTls } from 'node:tls';
 import { connect, type AddressInfo } from 'node:net';
+import { dirname } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runClients, settled } from '../../fixtures/clients.ts';
+import { makeCertificate } from '../../fixtures/secure.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { FrameDecoder } from '../../protocol/decoder.ts';
 import { encodeRequest, readFrame } from '../../protocol/frame.ts';
@@ -147,16 +148,8 @@ describe('--ring', () => {
 
 describe('TLS through the recording proxy', () => {
   test('on both sides; the trace is as in clear', async () => {
-    const key = temporary('key.pem');
-    const cert = temporary('cert.pem');
-    execFileSync(
-      'openssl',
-      `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ${key} -out ${cert} -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1`.split(
-        ' ',
-      ),
-      { stdio: 'ignore' },
-    );
-    const pem = { key: readFileSync(key), cert: readFileSync(cert) };
+    const { key, cert } = makeCertificate(dirname(temporary('key.pem')));
+    const pem = { key, cert };
     const server = await startServer();
     // In front of the server, what ends its TLS.
     const front = createTls(pem, (socket) => {

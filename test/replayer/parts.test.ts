@@ -84,10 +84,11 @@ describe('targets and routes', () => {
   );
 
   test('single wants one target, index one for each server', () => {
-    expect(createRoute('single', 1, 3)(2)).toBe(0);
-    expect(createRoute('index', 3, 3)(2)).toBe(2);
-    expect(() => createRoute('single', 2, 3)).toThrow(/--route index/);
-    expect(() => createRoute('index', 2, 3)).toThrow(/expects a target for each of the 3/);
+    const targets = ['a:1', 'b:2', 'c:3'].map(parseTarget);
+    expect(createRoute('single', targets.slice(0, 1), 3).ofServer(2)).toBe(0);
+    expect(createRoute('index', targets, 3).ofServer(2)).toBe(2);
+    expect(() => createRoute('single', targets, 3)).toThrow(/--route index/);
+    expect(() => createRoute('index', targets.slice(0, 2), 3)).toThrow(/expects a target for each of the 3/);
   });
 });
 

@@ -1,0 +1,155 @@
+// Options of a command that talks to targets: the route, credentials, TLS.
+
+import { InvalidArgumentError, type Command } from 'commander';
+import { maskKeyOf, maskTenant } from '../recorder/mask.ts';
+import type { ReplayOptions } from '../replayer/replay.ts';
+import { ReplayError } from '../replayer/error.ts';
+import {
+  parseRouteMap,
+  routeNames,
+  type Credentials,
+  type CredentialsOf,
+  type RouteName,
+  type TlsOptions,
+} from '../replayer/target.ts';
+import type { TenantMode } from '../trace/survey.ts';
+import { readAuthFile } from './auth.ts';
+import { CliError } from './error.ts';
+import { readSmall } from './file.ts';
+
+export interface RouteOption {
+  name: RouteName;
+  /** Of `map=FILE`. */
+  file?: string;
+}
+
+export interface TargetOptions {
+  target?: string[];
+  route?: RouteOption;
+  authFile?: string;
+  maskKeyFile?: string;
+  tenants: TenantMode;
+  tls?: true;
+  tlsCa?: string;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsServerName?: string;
+  tlsInsecure?: true;
+}
+
+/** The user of targets that know only one; the password is not to be seen in a list of processes. */
+const USER_VARIABLE = 'MEMTAPE_USER';
+const PASSWORD_VARIABLE = 'MEMTAPE_PASSWORD';
+
+export function targetOptions(command: Command): Command {
+  return command
+    .option(
+      '--target <address,…>',
+      'where requests go: HOST:PORT, or the path of a unix socket; an embedded server if absent',
+      parseTargets,
+    )
+    .option(
+      '--route <route>',
+      `who gets what: ${routeNames.slice(0, -1).join(', ')}, map=FILE; default: single for one target, else index`,
+      parseRoute,
+    )
+    .option(
+      '--auth-file <file>',
+      `SASL users of the targets, lines of user:password; each recorded user as himself (or ${USER_VARIABLE} and ${PASSWORD_VARIABLE})`,
+    )
+    .option('--mask-key-file <file>', 'that of the recording, where its users are masked')
+    .option(
+      '--tenants <mode>',
+      'whether users share their keys: auto (what the trace shows), isolated, shared',
+      parseTenants,
+      'auto',
+    )
+    .option('--tls', 'the targets speak TLS')
+    .option('--tls-ca <file>', 'TLS: who signed the certificates of the targets')
+    .option('--tls-cert <file>', 'TLS: our certificate')
+    .option('--tls-key <file>', 'TLS: the key of --tls-cert')
+    .option('--tls-server-name <name>', 'TLS: the name in the certificate of the targets')
+    .option('--tls-insecure', 'TLS: whatever certificate the targets show');
+}
+
+/** What of a replay these options decide. @throws CliError, ReplayError */
+export function targetsOf(
+  options: TargetOptions,
+): Pick<ReplayOptions, 'route' | 'routeMap' | 'tls' | 'credentialsOf' | 'tenants'> {
+  const { route, tenants } = options;
+  const tls = tlsOf(options);
+  const credentialsOf = credentialsFrom(options);
+  return {
+    tenants,
+    ...(route === undefined ? {} : { route: route.name }),
+    ...(route?.file === undefined
+      ? {}
+      : { routeMap: parseRouteMap(readSmall(route.file, 'the route map').toString(), route.file) }),
+    ...(tls === undefined ? {} : { tls }),
+    ...(credentialsOf === undefined ? {} : { credentialsOf }),
+  };
+}
+
+function tlsOf({
+  tls,
+  tlsCa,
+  tlsCert,
+  tlsKey,
+  tlsServerName,
+  tlsInsecure,
+}: TargetOptions): TlsOptions | undefined {
+  const given = [tlsCa, tlsCert, tlsKey, tlsServerName, tlsInsecure].some((option) => option !== undefined);
+  if (tls === undefined && !given) return undefined;
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw new CliError('expected --tls-cert and --tls-key together, got one of them', 2);
+  return {
+    rejectUnauthorized: tlsInsecure !== true,
+    ...(tlsCa === undefined ? {} : { ca: readSmall(tlsCa, 'the certificate') }),
+    ...(tlsCert === undefined ? {} : { cert: readSmall(tlsCert, 'the certificate') }),
+    ...(tlsKey === undefined ? {} : { key: readSmall(tlsKey, 'the key') }),
+    ...(tlsServerName === undefined ? {} : { servername: tlsServerName }),
+  };
+}
+
+function credentialsFrom({ authFile, maskKeyFile }: TargetOptions): CredentialsOf | undefined {
+  const user = process.env[USER_VARIABLE];
+  const password = process.env[PASSWORD_VARIABLE];
+  if (authFile === undefined)
+    return user === undefined || password === undefined ? undefined : () => ({ user, password });
+  const users = Array.from(readAuthFile(authFile), ([name, secret]): Credentials => ({
+    user: name,
+    password: secret,
+  }));
+  const byTenant = new Map(users.map((known) => [known.user, known]));
+  if (maskKeyFile !== undefined) {
+    const maskKey = maskKeyOf(readSmall(maskKeyFile, 'the mask key'), maskKeyFile);
+    for (const known of users) byTenant.set(maskTenant(known.user, maskKey), known);
+  }
+  const [first] = users;
+  return (tenant) => {
+    const known = tenant === '' || users.length === 1 ? first : byTenant.get(tenant);
+    if (known !== undefined) return known;
+    throw new ReplayError(
+      'AUTH',
+      `the trace has user ${JSON.stringify(tenant)}, ${authFile} has not; it has ${users.map((one) => one.user).join(', ')}` +
+        (maskKeyFile === undefined ? '; if users are masked, say --mask-key-file' : ''),
+    );
+  };
+}
+
+export function parseTargets(text: string): string[] {
+  return text.split(',').map((part) => part.trim());
+}
+
+function parseRoute(text: string): RouteOption {
+  const file = /^map=(.+)$/.exec(text)?.[1];
+  if (file !== undefined) return { name: 'map', file };
+  const name = routeNames.find((known) => known === text && known !== 'map');
+  if (name !== undefined) return { name };
+  throw new InvalidArgumentError(`expected one of ${routeNames.slice(0, -1).join(', ')}, map=FILE`);
+}
+
+function parseTenants(text: string): TenantMode {
+  if (text === 'auto' || text === 'isolated' || text === 'shared') return text;
+  throw new InvalidArgumentError('expected auto, isolated or shared');
+}

@@ -1,0 +1,127 @@
+// What of a trace is replayed, and how often: a stretch of its time, over and over. The replay walks it, and the verdict
+// walks it again beside the results; times begin at 0, and each turn comes after the one before.
+
+import { Batch, NEVER, type Connection } from './batch.ts';
+import type { TraceReader } from './file.ts';
+import type { TraceMeta } from './meta.ts';
+import { surveyTrace, type Survey, type TenantMode } from './survey.ts';
+
+export interface ViewOptions {
+  /** Requests from here on, ns since the trace's start. Default 0. */
+  fromNs?: number;
+  /** Requests before this. Default: all. */
+  toNs?: number;
+  /** How often. Default 1. */
+  loops?: number;
+}
+
+/** Between the last event of a turn and the first of the next. */
+const PAUSE_NS = 1000;
+
+export class TraceView {
+  readonly meta: TraceMeta;
+  readonly fromNs: number;
+  readonly toNs: number;
+  readonly loops: number;
+  readonly #trace: TraceReader;
+  /** Of one turn, once it has been surveyed. */
+  #rows = 0;
+  #spanNs = 0;
+  /** Index in the trace of the first row. */
+  #offset = 0;
+
+  constructor(trace: TraceReader, { fromNs = 0, toNs = Infinity, loops = 1 }: ViewOptions = {}) {
+    this.meta = trace.meta;
+    this.#trace = trace;
+    this.fromNs = fromNs;
+    this.toNs = toNs;
+    this.loops = loops;
+  }
+
+  /** Exchanges at most, before a survey has counted them. */
+  get exchangeCount(): number {
+    return this.#trace.exchangeCount;
+  }
+
+  /** Index in the trace of a row of the view. */
+  indexInTrace(index: number): number {
+    return this.#offset + (this.#rows === 0 ? index : index % this.#rows);
+  }
+
+  /** Reads one turn; what it says of connections is true of all turns together. @throws TraceError CHECKSUM, BROKEN */
+  async survey(tenants: TenantMode, onProgress?: (rows: number) => void): Promise<Survey> {
+    let survey = await surveyTrace(this.#turn(), { tenants, ...(onProgress ? { onProgress } : {}) });
+    // Whose keys are whose shows only once all was read.
+    if (tenants === 'auto' && survey.tenantsShare)
+      survey = await surveyTrace(this.#turn(), { tenants: 'shared', ...(onProgress ? { onProgress } : {}) });
+    this.#rows = survey.exchanges;
+    this.#spanNs = survey.lastNs + PAUSE_NS;
+    survey.exchanges *= this.loops;
+    for (const connection of survey.connections) {
+      connection.exchanges *= this.loops;
+      if (connection.closeNs !== NEVER) connection.closeNs += (this.loops - 1) * this.#spanNs;
+    }
+    survey.lastNs += (this.loops - 1) * this.#spanNs;
+    return survey;
+  }
+
+  /** What an earlier view of the same stretch found. */
+  adopt(survey: Survey): void {
+    this.#rows = survey.exchanges / this.loops;
+    this.#spanNs = (survey.lastNs + PAUSE_NS) / this.loops;
+  }
+
+  /** All turns; `survey` comes first where there are several. @throws TraceError CHECKSUM, BROKEN */
+  async *batches(): AsyncGenerator<Batch> {
+    for (let loop = 0; loop < this.loops; loop++) {
+      for await (const batch of this.#turn()) {
+        if (loop > 0) {
+          shift(batch, loop * this.#spanNs);
+          batch.firstIndex += loop * this.#rows;
+          batch.connections = [];
+        }
+        yield batch;
+      }
+    }
+  }
+
+  async *#turn(): AsyncGenerator<Batch> {
+    const { fromNs, toNs } = this;
+    if (fromNs === 0 && toNs === Infinity) {
+      yield* this.#trace.batches();
+      return;
+    }
+    // Connections are told of where they are first seen, which may be before the stretch.
+    let connections: Connection[] = [];
+    let index = 0;
+    for await (const batch of this.#trace.batches({ toNs })) {
+      connections = connections.concat(batch.connections);
+      let from = 0;
+      while (from < batch.count && batch.requestNs[from]! < fromNs) from++;
+      let to = from;
+      while (to < batch.count && batch.requestNs[to]! < toNs) to++;
+      if (to === from) continue;
+      const part = batch.slice(from, to);
+      if (index === 0) this.#offset = part.firstIndex;
+      part.firstIndex = index;
+      part.connections = connections.map((connection) => ({ ...connection }));
+      connections = [];
+      shift(part, -fromNs);
+      index += part.count;
+      yield part;
+    }
+  }
+}
+
+function shift(batch: Batch, byNs: number): void {
+  const { count, requestNs, requestEndNs, answerNs } = batch;
+  for (let row = 0; row < count; row++) {
+    requestNs[row]! += byNs;
+    requestEndNs[row]! += byNs;
+    if (answerNs[row] !== NEVER) answerNs[row]! += byNs;
+  }
+  for (const connection of batch.connections) {
+    connection.openNs = connection.openNs === NEVER ? NEVER : Math.max(0, connection.openNs + byNs);
+    if (connection.closeNs !== NEVER) connection.closeNs = Math.max(0, connection.closeNs + byNs);
+  }
+}
