@@ -6,6 +6,8 @@ import { describe, expect, test } from 'vitest';
 import { parseFault } from '../../fixtures/fault.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { runClients, settled } from '../../fixtures/clients.ts';
+import { createDistribution, distributionNames } from '../../protocol/distribution.ts';
+import { parseHostPort } from '../../trace/address.ts';
 import { Mask, type PrivacyOptions } from '../../recorder/mask.ts';
 import { startProxy } from '../../recorder/proxy.ts';
 import { recordCapture } from '../../recorder/record.ts';
@@ -193,4 +195,24 @@ test('a kept prefix stays, and nothing behind it', () => {
       seen.add(masked.toString('latin1'));
     }
   expect(seen.size).toBe(6000);
+});
+
+test.each(distributionNames)('a masked key stays on its server: %s', (name) => {
+  const servers = ['a:1', 'b:2', 'c:3', 'd:4', 'e:5'].map((server) => parseHostPort(server, 11_211));
+  const keepRoute = createDistribution(name, servers);
+  const mask = new Mask({ values: 'full', maskKey: Buffer.alloc(32, 7), keepPrefix: 2, keepRoute });
+  const keys = Array.from({ length: 500 }, (_, n) =>
+    Buffer.from(n % 2 === 0 ? `u:${n}` : `user:${n}:${'x'.repeat(20)}`),
+  );
+  const masked = keys.map((key) => mask.mask(key));
+  for (const [n, key] of keys.entries()) {
+    expect(keepRoute(masked[n]!, 0, masked[n]!.length)).toBe(keepRoute(key, 0, key.length));
+    expect([masked[n]!.length, masked[n]!.toString('latin1', 0, 2)]).toEqual([
+      key.length,
+      key.toString('latin1', 0, 2),
+    ]);
+  }
+  // One to one, and, but for the rare key whose cycle is itself, not the key.
+  expect(new Set(masked.map((key) => key.toString('hex'))).size).toBe(keys.length);
+  expect(masked.filter((key, n) => key.equals(keys[n]!)).length).toBeLessThan(5);
 });
