@@ -3,6 +3,7 @@
 // them, what is under way is a ring per connection.
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ProtocolError } from '../protocol/error.ts';
 import {
   HEADER_BYTES,
@@ -43,6 +44,9 @@ import { TokenMap } from './tokens.ts';
 
 /** What is loaded ahead: at most so many rows, bytes of keys and values, and pages. */
 const MAX_LOADED_ROWS = 65_536;
+const SLICE_ROWS = 2_048;
+/** Rows loaded between two looks at what is due: some 50 µs. */
+const LOAD_ROWS = 96;
 const MAX_LOADED_BYTES = 64 * 1024 * 1024;
 const MAX_PAGES = 250;
 /** A socket with more than this unwritten is not written to. */
@@ -54,8 +58,6 @@ const MAX_OUTSTANDING = 65_536;
 const FENCE_NS = 5e6;
 /** How often time-outs and the like are looked at. */
 const CHECK_NS = 20e6;
-/** The first row is due this long after the start, so that connections are open by then. */
-const LEAD_NS = 50e6;
 /** After a target refused, or a request to it ran out of time with nothing heard since: no requests for this long. */
 const BACK_OFF_NS = 250e6;
 const MAX_BACK_OFF_NS = 5e9;
@@ -80,6 +82,8 @@ export interface EngineOptions {
   timeoutMs: number;
   /** Loud requests under way on one connection at most, where the speed is above the recorded one. */
   pipeline: number;
+  /** The first row is due this long after the start, so that connections are open by then. */
+  leadMs: number;
   /** Unix time of the trace's start, seconds. */
   recordedAtSeconds: number;
   /** Takes results in the order of the trace; resolves `drained` when it can take more. */
@@ -129,6 +133,10 @@ export class Engine implements SessionEvents {
   readonly #sessions: (Session | undefined)[] = [];
   readonly #perConnection: number;
   #targetOfKey = new Int32Array(0);
+  /** Of the batch with this heap: the queues of its keys, by number, and the turn that each was found in. */
+  #knownOf: Buffer | undefined;
+  readonly #known: (KeyQueue<Session> | undefined)[] = [];
+  readonly #knownTurn: number[] = [];
   readonly #open = new Set<Session>();
   /** Ids of connections by the time they opened, and how many of them were opened. */
   readonly #openings: number[];
@@ -224,7 +232,7 @@ export class Engine implements SessionEvents {
     const loading = this.#load(batches);
     // The clock starts once there is something to send.
     await loaded;
-    this.#startNs = this.#clock.nowNs() + (this.#paced ? LEAD_NS : 0);
+    this.#startNs = this.#clock.nowNs() + (this.#paced ? this.#options.leadMs * 1e6 : 0);
     this.#startSeconds = Date.now() / 1000;
     if (signal?.aborted === true) this.#abort();
     this.#tick();
@@ -247,13 +255,13 @@ export class Engine implements SessionEvents {
 
   async #load(batches: AsyncIterable<Batch>): Promise<void> {
     try {
-      for await (const batch of batches) {
+      for await (const batch of slices(batches)) {
         while (this.#isFull() && !this.#aborted && this.#failure === undefined) {
           await new Promise<void>((resolve) => (this.#room = resolve));
           await this.#options.sink.drained();
         }
         if (this.#aborted || this.#failure !== undefined) break;
-        this.#link(batch);
+        await this.#link(batch);
         this.#now = this.#clock.nowNs();
         if (this.#firstLoaded !== undefined) {
           if (this.#isFull()) this.#begin();
@@ -283,7 +291,7 @@ export class Engine implements SessionEvents {
     );
   }
 
-  #link(batch: Batch): void {
+  async #link(batch: Batch): Promise<void> {
     let page = this.#freePages.pop();
     if (page === undefined) {
       page = new Page(this.#pages.length);
@@ -299,9 +307,21 @@ export class Engine implements SessionEvents {
     const isOrdered = order !== 'none';
     const targets = this.#targets.length;
     const places = targets * survey.tenants.length;
-    // Keys of this batch by number: no string is made twice.
-    const known: (KeyQueue<Session> | undefined)[] = [];
+    // Keys of a batch by number: no string is made twice, as long as something of the key is under way.
+    if (this.#knownOf !== batch.heap) {
+      this.#knownOf = batch.heap;
+      this.#known.length = 0;
+      this.#knownTurn.length = 0;
+    }
+    const known = this.#known;
+    const knownTurn = this.#knownTurn;
     for (let row = 0; row < batch.count; row++) {
+      if (this.#paced && row % LOAD_ROWS === LOAD_ROWS - 1) {
+        page.linked = row;
+        // Whatever is due goes first.
+        await nextTurn();
+        if (this.#aborted) return this.#drop(page, row);
+      }
       const id = batch.connection[row]!;
       const session =
         perConnection === 1
@@ -330,11 +350,12 @@ export class Engine implements SessionEvents {
         const { space } = session.connection;
         const place = batch.keyId[row]! * places + space * targets + session.target.index;
         let key = known[place];
-        if (key === undefined) {
+        if (key === undefined || key.turn !== knownTurn[place]) {
           const at = batch.keyAt[row]!;
           const name = batch.heap.toString('latin1', at, at + batch.keyLength[row]!);
           key = this.#keys.key(places === 1 ? name : `${session.target.index} ${space} ${name}`);
           known[place] = key;
+          knownTurn[place] = key.turn;
         }
         page.keyNode[row] = this.#keys.load(key, requestNs, finishNs, mutates[batch.opcode[row]!] === 1);
         page.keyRequired[row] = key.ranked;
@@ -347,7 +368,20 @@ export class Engine implements SessionEvents {
       session.last = handle;
       if (session.nextUnchecked === NONE) session.nextUnchecked = handle;
     }
+    page.linked = batch.count;
+    if (!this.#paced) await nextTurn();
     if (batch.count === 0) this.#settle();
+  }
+
+  /** The run was stopped while a page was loaded: the rest of it is left as not sent. */
+  #drop(page: Page, from: number): void {
+    page.linked = page.batch.count;
+    for (let row = from; row < page.batch.count; row++) {
+      page.results.reason[row] = SkipReason.aborted;
+      page.left--;
+      this.progress.done++;
+    }
+    this.#settle();
   }
 
   /** Where each key of the batch goes, by its number. */
@@ -423,7 +457,7 @@ export class Engine implements SessionEvents {
   #nextDueNs(): number {
     const page = this.#window[this.#cursorPage];
     if (!this.#paced || page === undefined) return Infinity;
-    return this.#cursorRow < page.batch.count ? this.#intended(page, this.#cursorRow) : this.#now;
+    return this.#cursorRow < page.linked ? this.#intended(page, this.#cursorRow) : this.#now;
   }
 
   #intended(page: Page, row: number): number {
@@ -440,9 +474,8 @@ export class Engine implements SessionEvents {
     for (;;) {
       const page = this.#window[this.#cursorPage];
       if (page === undefined) return;
-      const { batch } = page;
-      const { count } = batch;
-      while (this.#cursorRow < count) {
+      const { batch, linked } = page;
+      while (this.#cursorRow < linked) {
         if (this.#paced && this.#intended(page, this.#cursorRow) > this.#now) return;
         const id = batch.connection[this.#cursorRow]!;
         const session =
@@ -453,6 +486,7 @@ export class Engine implements SessionEvents {
         this.#touch(session);
         this.#cursorRow++;
       }
+      if (linked < batch.count) return;
       this.#cursorPage++;
       this.#cursorRow = 0;
     }
@@ -1122,6 +1156,22 @@ export class Engine implements SessionEvents {
       const resolve = this.#resolve;
       this.#resolve = undefined;
       resolve?.();
+    }
+  }
+}
+
+/** Loading a batch at once would keep what is due waiting for milliseconds. */
+async function* slices(batches: AsyncIterable<Batch>): AsyncGenerator<Batch> {
+  for await (const batch of batches) {
+    if (batch.count <= SLICE_ROWS) {
+      yield batch;
+      continue;
+    }
+    for (let row = 0; row < batch.count; row += SLICE_ROWS) {
+      const part = batch.slice(row, Math.min(batch.count, row + SLICE_ROWS));
+      // The heap is held as long as any of them is; each counts its share.
+      part.heapLength = Math.ceil((batch.heapLength * part.count) / batch.count);
+      yield part;
     }
   }
 }

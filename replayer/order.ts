@@ -14,6 +14,8 @@ const NONE = -1;
 /** One key that has exchanges loaded and not completed. */
 export class KeyQueue<Waiter> {
   name = '';
+  /** How many keys it was the queue of before. */
+  turn = 0;
   /** Exchanges loaded and not completed in the replay. */
   live = 0;
   /** Exchanges that have a rank, and those of them in rank order that are complete. */
@@ -178,6 +180,7 @@ export class KeyOrder<Waiter> {
     }
     this.#keys.delete(key.name);
     key.name = '';
+    key.turn++;
     key.ranked = 0;
     key.done = 0;
     key.lastRanked = NONE;

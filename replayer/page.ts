@@ -18,6 +18,8 @@ export class Page {
   readonly results = new ResultBatch(1024);
   /** Rows that are not complete. */
   left = 0;
+  /** Rows that are loaded; all, but while the page is. */
+  linked = 0;
   /** Handle of the next row of the same connection. */
   next = new Float64Array(0);
   /** How many exchanges of the connection must be complete before this one is sent. */
@@ -44,6 +46,7 @@ export class Page {
     const { count } = batch;
     this.batch = batch;
     this.left = count;
+    this.linked = 0;
     if (this.next.length < count) {
       const capacity = Math.max(count, 1024);
       this.next = new Float64Array(capacity);

@@ -1,7 +1,9 @@
 // A replay from beginning to end: look the trace over, reach and fill the targets, run, and leave a results file.
 
 import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
+import { BackgroundResults, readBatches } from '../trace/background.ts';
 import { hashFile, ResultsWriter, TraceReader } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import type { PresentKey, Survey, TenantMode } from '../trace/survey.ts';
@@ -72,6 +74,11 @@ export interface Replayed {
 }
 
 const PROGRESS_MS = 100;
+/** Exchanges from which on threads of their own pay, which take some 30 ms to start. */
+const BACKGROUND_FROM = 20_000;
+/** Time for connections to open; in the longer one the threads also come to rest. */
+const LEAD_MS = 50;
+const LONG_LEAD_MS = 400;
 
 /**
  * Replays a trace.
@@ -118,7 +125,10 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...(loops > 1 ? { loops } : {}),
       ...rateOf(options),
     };
-    const writer = await ResultsWriter.create(options.results, meta);
+    const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
+    const writer = isLong
+      ? new BackgroundResults(options.results, meta)
+      : await ResultsWriter.create(options.results, meta);
     const engine = new Engine({
       survey,
       targets,
@@ -128,6 +138,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       order: meta.order,
       timeoutMs,
       pipeline: options.pipeline ?? 64,
+      leadMs: isLong ? LONG_LEAD_MS : LEAD_MS,
       recordedAtSeconds: Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000 + fromNs / 1e9,
       sink: writer,
       ...(options.credentialsOf === undefined ? {} : { credentialsOf: options.credentialsOf }),
@@ -140,7 +151,9 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     const timer = setInterval(tell, PROGRESS_MS);
     let end: ResultsEnd;
     try {
-      end = await engine.run(view.batches());
+      end = await engine.run(
+        isLong ? readBatches(options.trace, { fromNs, toNs, loops }, survey) : view.batches(),
+      );
     } catch (error) {
       await writer.abort();
       throw error;

@@ -3,13 +3,20 @@
 // its blocks.
 
 import { promisify } from 'node:util';
-import { crc32, deflateRaw, inflateRaw } from 'node:zlib';
+import { isMainThread } from 'node:worker_threads';
+import { crc32, deflateRaw, deflateRawSync, inflateRaw, inflateRawSync } from 'node:zlib';
 import { open, type FileHandle } from 'node:fs/promises';
 import { MAX_BATCH_ROWS } from './batch.ts';
 import { TraceError } from './error.ts';
 
-const deflate = promisify(deflateRaw) as (data: Buffer, options: object) => Promise<Buffer>;
-const inflate = promisify(inflateRaw) as (data: Buffer, options: object) => Promise<Buffer>;
+type Transform = (data: Buffer, options: object) => Promise<Buffer>;
+// On a thread of its own the work stays there, with that thread's priority.
+const deflate: Transform = isMainThread
+  ? (promisify(deflateRaw) as Transform)
+  : async (data, options) => deflateRawSync(data, options);
+const inflate: Transform = isMainThread
+  ? (promisify(inflateRaw) as Transform)
+  : async (data, options) => inflateRawSync(data, options);
 
 export const FileKind = { trace: 1, results: 2 } as const;
 export type FileKind = (typeof FileKind)[keyof typeof FileKind];

@@ -66,7 +66,7 @@ export class TraceView {
   }
 
   /** What an earlier view of the same stretch found. */
-  adopt(survey: Survey): void {
+  adopt(survey: Pick<Survey, 'exchanges' | 'lastNs'>): void {
     this.#rows = survey.exchanges / this.loops;
     this.#spanNs = (survey.lastNs + PAUSE_NS) / this.loops;
   }
