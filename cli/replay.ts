@@ -37,6 +37,7 @@ interface ReplayCommandOptions extends ReportOptions, TargetOptions {
   prefill: 'auto' | 'none';
   timeout: number;
   pipeline?: number;
+  workers: number;
   allow: Permission[];
   results?: string;
   rate?: NonNullable<ReplayOptions['rate']>;
@@ -100,6 +101,7 @@ export function replayCommand(): Command {
       addPermission,
       [],
     )
+    .option('--workers <n>', 'threads that share the connections', (text) => parseCount(text), 1)
     .option('--results <file>', 'keep what the replay saw')
     .option('--metrics <address>', 'serve metrics for Prometheus meanwhile, for instance on :9150');
   return reportOptions(command)
@@ -187,13 +189,14 @@ function replayOptionsOf(
   trace: string,
   options: ReplayCommandOptions,
 ): Omit<ReplayOptions, 'results' | 'targets'> {
-  const { speed, rate, order, prefill, timeout, allow, pipeline, loop, from, to } = options;
+  const { speed, rate, order, prefill, timeout, allow, pipeline, loop, from, to, workers } = options;
   return {
     trace,
     speed,
     order,
     prefill,
     timeoutMs: timeout,
+    workers,
     allow: new Set(allow),
     ...targetsOf(options),
     ...(rate === undefined ? {} : { rate }),

@@ -19,6 +19,7 @@ import {
 import { Opcode, isQuiet, mutates } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
+import { tokenOf } from '../trace/token.ts';
 import type { ResultsEnd } from '../trace/meta.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
@@ -40,6 +41,7 @@ import {
   type TargetState,
 } from './session.ts';
 import type { CredentialsOf, Route, Target } from './target.ts';
+import { Told, type Share, type ShareEvents } from './share.ts';
 import { TokenMap } from './tokens.ts';
 
 /** What is loaded ahead: at most so many rows, bytes of keys and values, and pages. */
@@ -71,7 +73,7 @@ const MAX_STAT_BYTES = 4 * 1024 * 1024;
 export type Order = 'none' | 'connection' | 'key';
 
 export interface EngineOptions {
-  survey: Survey;
+  survey: Pick<Survey, 'connections' | 'tokens' | 'tenants'>;
   targets: readonly Target[];
   route: Route;
   gate: Gate;
@@ -90,6 +92,10 @@ export interface EngineOptions {
   sink: { append(results: ResultBatch): void; drained(): Promise<void> };
   signal?: AbortSignal;
   clock?: Clock;
+  /** With the other workers of the same replay; this one sends what its connections sent. */
+  share?: Share;
+  /** Called once there is something to send; resolves with when the first row is due, by the clock. */
+  begin?: () => Promise<number>;
 }
 
 /** How far a run is; read at any time. */
@@ -108,7 +114,7 @@ export interface EngineProgress {
   lagNs: number;
 }
 
-export class Engine implements SessionEvents {
+export class Engine implements SessionEvents, ShareEvents {
   readonly progress: EngineProgress = {
     done: 0,
     sent: 0,
@@ -154,6 +160,12 @@ export class Engine implements SessionEvents {
   #room: (() => void) | undefined;
   /** Resolves once as much is loaded as there is room for. */
   #firstLoaded: (() => void) | undefined;
+
+  readonly #share: Share | undefined;
+  /** Rows that are complete at another worker, and not loaded here yet. */
+  readonly #early = new Set<number>();
+  /** Rows complete anywhere. */
+  #completed = 0;
 
   readonly #keys: KeyOrder<Session>;
   /** Sessions to look at, the first come first; and how many of them were looked at. */
@@ -201,6 +213,7 @@ export class Engine implements SessionEvents {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#schedule = schedule;
+    this.#share = options.share;
     this.#isMax = schedule.isMax;
     this.#paced = !schedule.isMax;
     this.#perConnection = options.route.ofKey === undefined ? 1 : targets.length;
@@ -232,7 +245,9 @@ export class Engine implements SessionEvents {
     const loading = this.#load(batches);
     // The clock starts once there is something to send.
     await loaded;
-    this.#startNs = this.#clock.nowNs() + (this.#paced ? this.#options.leadMs * 1e6 : 0);
+    const { begin, leadMs } = this.#options;
+    this.#startNs =
+      begin === undefined ? this.#clock.nowNs() + (this.#paced ? leadMs * 1e6 : 0) : await begin();
     this.#startSeconds = Date.now() / 1000;
     if (signal?.aborted === true) this.#abort();
     this.#tick();
@@ -357,9 +372,25 @@ export class Engine implements SessionEvents {
           known[place] = key;
           knownTurn[place] = key.turn;
         }
-        page.keyNode[row] = this.#keys.load(key, requestNs, finishNs, mutates[batch.opcode[row]!] === 1);
+        // Other requests of its connection were under way.
+        const isPipelined = page.connectionRequired[row]! < session.loaded;
+        const node = this.#keys.load(
+          key,
+          session,
+          requestNs,
+          finishNs,
+          mutates[batch.opcode[row]!] === 1,
+          isPipelined ? 0 : tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!),
+        );
+        if (isPipelined && session.lastNode !== NONE) this.#keys.pipelined(session.lastNode);
+        session.lastNode = node;
+        page.keyNode[row] = node;
         page.keyRequired[row] = key.ranked;
         page.keys[row] = key;
+      }
+      if (this.#share !== undefined && !this.#share.owns(id)) {
+        this.#catchUp(page, row);
+        continue;
       }
       session.loaded++;
       session.recorded.loaded++;
@@ -369,6 +400,7 @@ export class Engine implements SessionEvents {
       if (session.nextUnchecked === NONE) session.nextUnchecked = handle;
     }
     page.linked = batch.count;
+    if (this.#share !== undefined) this.#settle();
     if (!this.#paced) await nextTurn();
     if (batch.count === 0) this.#settle();
   }
@@ -433,6 +465,7 @@ export class Engine implements SessionEvents {
 
   readonly #tick = (): void => {
     this.#now = this.#clock.nowNs();
+    this.#share?.hear(this);
     this.#openDue();
     this.#arm();
     this.#flush();
@@ -444,7 +477,8 @@ export class Engine implements SessionEvents {
     if (this.#resolve === undefined) return;
     const wait = this.#nextDueNs() - this.#clock.nowNs();
     // Timers are good to a millisecond or so; the last stretch is spun through the event loop.
-    if (wait < SPIN_NS) {
+    // What other workers tell is heard here only, so with them the loop always spins.
+    if (wait < SPIN_NS || this.#share !== undefined) {
       this.#expectedTickNs = this.#clock.nowNs();
       this.#immediate = setImmediate(this.#tick);
     } else {
@@ -471,6 +505,7 @@ export class Engine implements SessionEvents {
   /** Rows that are due join what their session may send. */
   #arm(): void {
     const perConnection = this.#perConnection;
+    const share = this.#share;
     for (;;) {
       const page = this.#window[this.#cursorPage];
       if (page === undefined) return;
@@ -478,6 +513,10 @@ export class Engine implements SessionEvents {
       while (this.#cursorRow < linked) {
         if (this.#paced && this.#intended(page, this.#cursorRow) > this.#now) return;
         const id = batch.connection[this.#cursorRow]!;
+        if (share !== undefined && !share.owns(id)) {
+          this.#cursorRow++;
+          continue;
+        }
         const session =
           perConnection === 1
             ? this.#sessions[id]!
@@ -499,7 +538,7 @@ export class Engine implements SessionEvents {
       const id = this.#openings[this.#opened]!;
       if (this.#startNs + connections[id]!.openNs / this.#schedule.speed > this.#now) return;
       this.#opened++;
-      if (connections[id]!.exchanges === 0) continue;
+      if (connections[id]!.exchanges === 0 || this.#share?.owns(id) === false) continue;
       // Where the key decides, sessions come to be as their keys are loaded.
       if (this.#perConnection === 1) this.#session(id, -1);
       for (const session of this.#connections[id]?.sessions ?? [])
@@ -611,13 +650,14 @@ export class Engine implements SessionEvents {
       }
       const key = checksKeys ? page.keys[row] : undefined;
       if (key !== undefined) {
-        const changes = mutates[page.batch.opcode[row]!] === 1;
-        if (key.done < page.keyRequired[row]! || this.#keys.isHeld(key, changes, page.groupFinishNs[row]!)) {
+        if (
+          key.done < page.keyRequired[row]! ||
+          this.#keys.isHeld(key, page.keyNode[row]!, page.groupFinishNs[row]!)
+        ) {
           key.waiters.push(session);
           this.#hurry = true;
           return false;
         }
-        this.#keys.letGo(key, page.keyNode[row]!, page.finishNs[row]!);
       }
       session.readyRows++;
       session.nextUnchecked = page.next[row]!;
@@ -685,9 +725,6 @@ export class Engine implements SessionEvents {
     const handle = session.first;
     const page = this.#page(handle);
     const row = rowOf(handle);
-    const key = page.keys[row];
-    if (key !== undefined && session.readyRows === 0)
-      this.#keys.letGo(key, page.keyNode[row]!, page.finishNs[row]!);
     this.#unlink(session, page, row);
     page.results.result[row] = Result.skipped;
     page.results.reason[row] = reason;
@@ -883,7 +920,9 @@ export class Engine implements SessionEvents {
     const low = batch.answerCasLow[row]!;
     if ((high | low) === 0 || status !== Status.ok || batch.status[row] !== Status.ok) return;
     if (batch.outcome[row] !== Outcome.answered) return;
-    session.tokens.learn(high, low, results.casHigh[row]!, results.casLow[row]!);
+    const [toHigh, toLow] = [results.casHigh[row]!, results.casLow[row]!];
+    if (session.tokens.learn(high, low, toHigh, toLow))
+      this.#share?.tell(Told.token, session.connection.serverIndex, high, low, toHigh, toLow);
   }
 
   #statFrame(session: Session, data: Buffer, at: number, end: number): void {
@@ -935,8 +974,15 @@ export class Engine implements SessionEvents {
   }
 
   #finishRow(page: Page, row: number): void {
-    page.left--;
     this.progress.done++;
+    this.#share?.tell(Told.complete, page.batch.firstIndex + row);
+    this.#leave(page, row);
+  }
+
+  /** The row is complete, here or at another worker. */
+  #leave(page: Page, row: number): void {
+    page.left--;
+    this.#completed++;
     const key = page.keys[row];
     if (key !== undefined) this.#keys.complete(key, page.keyNode[row]!, page.finishNs[row]!);
   }
@@ -963,6 +1009,44 @@ export class Engine implements SessionEvents {
     if (this.#perConnection > 1)
       for (const sibling of recorded.sessions)
         if (sibling !== undefined && sibling.armed > 0) this.#touch(sibling);
+  }
+
+  // ---- What other workers tell.
+
+  complete(index: number): void {
+    if (this.#aborted) return;
+    const page = this.#pageOf(index);
+    if (page === undefined) this.#early.add(index);
+    else this.#leaveElsewhere(page, index - page.batch.firstIndex);
+  }
+
+  token(server: number, recordedHigh: number, recordedLow: number, high: number, low: number): void {
+    this.#tokens[server]?.learn(recordedHigh, recordedLow, high, low);
+  }
+
+  /** The page of a row, by its index in the trace; undefined where the row is not loaded yet. */
+  #pageOf(index: number): Page | undefined {
+    const window = this.#window;
+    let low = 0;
+    let high = window.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (window[middle]!.batch.firstIndex <= index) low = middle + 1;
+      else high = middle;
+    }
+    const page = window[low - 1];
+    return page !== undefined && index < page.batch.firstIndex + page.linked ? page : undefined;
+  }
+
+  #leaveElsewhere(page: Page, row: number): void {
+    page.results.reason[row] = SkipReason.elsewhere;
+    this.#leave(page, row);
+  }
+
+  /** A row of another worker is loaded: what was told of it before is done to it. */
+  #catchUp(page: Page, row: number): void {
+    const index = page.batch.firstIndex + row;
+    if (this.#early.delete(index) || this.#aborted) this.#leaveElsewhere(page, row);
   }
 
   // ---- Trouble, and the end.
@@ -1061,9 +1145,8 @@ export class Engine implements SessionEvents {
    * order; a file made by hand may.
    */
   #unstick(): void {
-    const { done } = this.progress;
-    if (done !== this.#progressed) {
-      this.#progressed = done;
+    if (this.#completed !== this.#progressed) {
+      this.#progressed = this.#completed;
       this.#progressedNs = this.#now;
       return;
     }
@@ -1108,6 +1191,12 @@ export class Engine implements SessionEvents {
     this.#aborted = true;
     this.#end.aborted = 'interrupted';
     this.#now = this.#clock.nowNs();
+    // Nobody is waited for any more.
+    if (this.#share !== undefined)
+      for (const page of this.#window)
+        for (let row = 0; row < page.linked; row++)
+          if (!this.#share.owns(page.batch.connection[row]!) && page.results.reason[row] === SkipReason.none)
+            this.#leaveElsewhere(page, row);
     // Everything loaded is due at once, and skipped.
     for (const session of this.#sessions) {
       if (session === undefined) continue;

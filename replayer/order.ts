@@ -2,14 +2,19 @@
 // the request was sent. Exchanges of a key are ranked by the time they finished; what a request waits for is then a
 // prefix of the ranks, kept as one number. Everything is computed from the recording as rows are loaded, in trace order.
 //
-// Where requests on a key were under way at once, and one of them changes it, the one that was answered first is sent
-// first: servers answer as they execute, so that is the order that the recorded answers tell of. Both are then under way
-// together. A request waits for such a one only if that was answered before anything that shares a segment with the
-// waiting request was; so whoever waits, waits for what finished earlier, and the waiting has no cycles.
+// Where requests on a key were under way at once, on several connections, and one of them changes it, they are sent one
+// after the other, in the order in which the recorded server executed them, as far as that is known. Each was executed
+// by the time it was answered; and CAS ids tell more: a server numbers its changes, and what is read has the number of
+// the change that it saw, so what has a lower number was executed by the time anything with a higher one was answered.
+// By that time, the latest at which each can have been executed, they are ordered (equal ones by number). CAS ids are
+// not used of requests that were pipelined, and those that shared a segment go by the time of the first of them. So
+// whoever waits, waits for what was executed earlier, and the waiting has no cycles.
 
 import { NEVER } from '../trace/batch.ts';
 
 const NONE = -1;
+/** So much later than an exchange, ns, may one have been answered that was executed before it, to be found. */
+const LOOK_NS = 5e6;
 
 /** One key that has exchanges loaded and not completed. */
 export class KeyQueue<Waiter> {
@@ -25,7 +30,7 @@ export class KeyQueue<Waiter> {
   firstRanked = NONE;
   lastRanked = NONE;
   firstPending = NONE;
-  /** Not let go yet, to be sent or skipped; doubly linked, by recorded finish. */
+  /** Not complete yet; doubly linked, by recorded finish. */
   firstHeld = NONE;
   lastHeld = NONE;
   readonly waiters: Waiter[] = [];
@@ -41,6 +46,11 @@ export class KeyOrder<Waiter> {
   #next = new Int32Array(1024);
   /** 1: the exchange changes the key. */
   #mutates = new Uint8Array(1024);
+  /** CAS id of the recorded answer; 0 where it has none, or the request was pipelined. */
+  #cas = new Float64Array(1024);
+  /** The latest time at which it can have been executed. */
+  #by = new Float64Array(1024);
+  readonly #owner: Waiter[] = [];
   #nextHeld = new Int32Array(1024);
   #previousHeld = new Int32Array(1024);
   #free = NONE;
@@ -69,33 +79,90 @@ export class KeyOrder<Waiter> {
   /**
    * An exchange on the key, in trace order. Returns its node; right after, `key.ranked` is how many exchanges must be
    * done before it is sent.
+   * @param owner its connection, on which requests are in order by themselves
    * @param finishNs when it finished in the recording; NEVER where that is not known, and nobody then waits for it
+   * @param cas of the recorded answer; 0: none
    */
-  load(key: KeyQueue<Waiter>, requestNs: number, finishNs: number, mutates: boolean): number {
+  load(
+    key: KeyQueue<Waiter>,
+    owner: Waiter,
+    requestNs: number,
+    finishNs: number,
+    mutates: boolean,
+    cas: number,
+  ): number {
     while (key.firstPending !== NONE && this.#finish[key.firstPending]! < requestNs) this.#rank(key);
     const node = this.#take();
     this.#finish[node] = finishNs;
     this.#complete[node] = 0;
     this.#next[node] = NONE;
     this.#mutates[node] = mutates ? 1 : 0;
+    this.#cas[node] = cas;
+    this.#by[node] = finishNs;
+    this.#owner[node] = owner;
     key.live++;
     if (finishNs !== NEVER) {
       this.#insert(key, node);
       this.#hold(key, node);
+      if (cas !== 0) this.#learn(key, node, requestNs);
     }
     return node;
   }
 
-  /** Does an exchange that was answered before `beforeNs` have to be sent first? */
-  isHeld(key: KeyQueue<Waiter>, mutates: boolean, beforeNs: number): boolean {
-    for (let at = key.firstHeld; at !== NONE && this.#finish[at]! < beforeNs; at = this.#nextHeld[at]!)
-      if (mutates || this.#mutates[at] === 1) return true;
+  /** What the CAS ids of this one, and of those that were under way with it, tell of each other. */
+  #learn(key: KeyQueue<Waiter>, node: number, requestNs: number): void {
+    const finish = this.#finish[node]!;
+    for (let at = key.lastHeld; at !== NONE && this.#finish[at]! >= requestNs; at = this.#previousHeld[at]!) {
+      if (at === node || this.#cas[at] === 0) continue;
+      if (this.#precedes(at, node)) this.#by[at] = Math.min(this.#by[at]!, finish);
+      else if (this.#precedes(node, at)) this.#by[node] = Math.min(this.#by[node]!, this.#finish[at]!);
+    }
+  }
+
+  /** By their CAS ids, which both have: of a change and a read of the same id, the read is later. */
+  #precedes(a: number, b: number): boolean {
+    const [first, second] = [this.#cas[a]!, this.#cas[b]!];
+    return first < second || (first === second && this.#mutates[a]! > this.#mutates[b]!);
+  }
+
+  /** The exchange, loaded before, turns out to be pipelined: another was sent before it was answered. */
+  pipelined(node: number): void {
+    this.#cas[node] = 0;
+    this.#by[node] = this.#finish[node]!;
+  }
+
+  /**
+   * Must another exchange be complete before this one is sent?
+   * @param beforeNs when the first finished of those that share its segment
+   */
+  isHeld(key: KeyQueue<Waiter>, node: number, beforeNs: number): boolean {
+    const cas = this.#cas[node]!;
+    const mutates = this.#mutates[node]!;
+    const owner = this.#owner[node];
+    const by = cas === 0 ? beforeNs : this.#by[node]!;
+    const until = by + LOOK_NS;
+    for (let at = key.firstHeld; at !== NONE && this.#finish[at]! < until; at = this.#nextHeld[at]!) {
+      const other = this.#by[at]!;
+      if (other > by || at === node || this.#owner[at] === owner || (mutates | this.#mutates[at]!) === 0)
+        continue;
+      if (other < by || (cas !== 0 && this.#cas[at] !== 0 && this.#precedes(at, node))) return true;
+    }
     return false;
   }
 
-  /** The exchange is about to be sent, or will not be; `finishNs` as it was loaded. */
-  letGo(key: KeyQueue<Waiter>, node: number, finishNs: number): void {
-    if (finishNs === NEVER) return;
+  /** The exchange is complete in the replay; `finishNs` as it was loaded. */
+  complete(key: KeyQueue<Waiter>, node: number, finishNs: number): void {
+    key.live--;
+    if (finishNs === NEVER) this.#release(node);
+    else {
+      this.#complete[node] = 1;
+      this.#unhold(key, node);
+    }
+    if (key.firstRanked === node || key.live === 0) this.#advance(key);
+    if (key.live === 0) this.#forget(key);
+  }
+
+  #unhold(key: KeyQueue<Waiter>, node: number): void {
     const next = this.#nextHeld[node]!;
     const previous = this.#previousHeld[node]!;
     if (previous === NONE) key.firstHeld = next;
@@ -103,15 +170,6 @@ export class KeyOrder<Waiter> {
     if (next === NONE) key.lastHeld = previous;
     else this.#previousHeld[next] = previous;
     this.#wakeAll(key);
-  }
-
-  /** The exchange is complete in the replay; `finishNs` as it was loaded. */
-  complete(key: KeyQueue<Waiter>, node: number, finishNs: number): void {
-    key.live--;
-    if (finishNs === NEVER) this.#release(node);
-    else this.#complete[node] = 1;
-    if (key.firstRanked === node || key.live === 0) this.#advance(key);
-    if (key.live === 0) this.#forget(key);
   }
 
   #rank(key: KeyQueue<Waiter>): void {
@@ -222,5 +280,11 @@ export class KeyOrder<Waiter> {
     this.#finish = finish;
     this.#complete = complete;
     this.#next = next;
+    const cas = new Float64Array(capacity);
+    cas.set(this.#cas);
+    this.#cas = cas;
+    const by = new Float64Array(capacity);
+    by.set(this.#by);
+    this.#by = by;
   }
 }

@@ -3,21 +3,22 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
-import { BackgroundResults, readBatches } from '../trace/background.ts';
-import { hashFile, ResultsWriter, TraceReader } from '../trace/file.ts';
+import { hashFile, TraceReader } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import type { PresentKey, Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
 import { TraceView } from '../trace/view.ts';
-import { Engine, type EngineProgress, type Order } from './engine.ts';
+import type { EngineProgress, Order } from './engine.ts';
 import { ReplayError } from './error.ts';
-import { createGate, type Permission } from './gate.ts';
+import type { Permission } from './gate.ts';
 import { prefill, type Prefilled } from './prefill.ts';
-import { maxSchedule, rateSchedule, recordedSchedule, type RatePlan, type Schedule } from './schedule.ts';
+import { nothingDone, run, type Work } from './run.ts';
+import { createSchedule, type RatePlan, type ScheduleSpec } from './schedule.ts';
 import {
   createRoute,
   parseTarget,
   resolveTarget,
+  type Credentials,
   type CredentialsOf,
   type Route,
   type RouteMap,
@@ -25,6 +26,7 @@ import {
   type Target,
   type TlsOptions,
 } from './target.ts';
+import { runWorkers } from './workers.ts';
 
 export interface ReplayOptions {
   trace: string;
@@ -58,6 +60,8 @@ export interface ReplayOptions {
   timeoutMs?: number;
   /** Outstanding requests a connection at most, where faster than recorded. Default 64. */
   pipeline?: number;
+  /** Threads that share the connections. Default 1. */
+  workers?: number;
   allow?: ReadonlySet<Permission>;
   onProgress?: (progress: ReplayProgress) => void;
   signal?: AbortSignal;
@@ -73,7 +77,6 @@ export interface Replayed {
   end: ResultsEnd;
 }
 
-const PROGRESS_MS = 100;
 /** Exchanges from which on threads of their own pay, which take some 30 ms to start. */
 const BACKGROUND_FROM = 20_000;
 /** Time for connections to open; in the longer one the threads also come to rest. */
@@ -92,7 +95,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       throw new ReplayError('EMPTY_TRACE', `${options.trace}: expected exchanges to replay, got none`);
     const view = new TraceView(trace, { fromNs, toNs, loops });
     const survey = await view.survey(options.tenants ?? 'auto', (done) =>
-      onProgress?.({ phase: 'reading', total: view.exchangeCount, ...nothing, done }),
+      onProgress?.({ phase: 'reading', total: view.exchangeCount, ...nothingDone, done }),
     );
     const total = survey.exchanges;
     if (total === 0)
@@ -107,13 +110,12 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
     const wanted = options.prefill ?? 'auto';
     const filled = await fill(targets, survey, route, options.credentialsOf, wanted === 'auto', timeoutMs);
-    const schedule = scheduleOf(options, survey);
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
       writer: `memtape ${version}`,
       trace: await hashFile(options.trace),
       startTime: new Date().toISOString(),
-      speed: schedule.name,
+      speed: speedOf(options, survey),
       order: options.order ?? 'key',
       route: routeName,
       prefill: wanted,
@@ -126,65 +128,63 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...rateOf(options),
     };
     const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
-    const writer = isLong
-      ? new BackgroundResults(options.results, meta)
-      : await ResultsWriter.create(options.results, meta);
-    const engine = new Engine({
-      survey,
+    const work: Work = {
+      trace: options.trace,
+      results: options.results,
+      meta,
+      view: { fromNs, toNs, loops },
+      survey: partOf(survey),
       targets,
-      route,
-      schedule,
-      gate: createGate(options.allow ?? new Set()),
-      order: meta.order,
+      route: routeName,
+      routeMap: options.routeMap ?? [],
+      schedule: scheduleSpecOf(options, survey),
+      allow: [...(options.allow ?? [])],
       timeoutMs,
       pipeline: options.pipeline ?? 64,
       leadMs: isLong ? LONG_LEAD_MS : LEAD_MS,
       recordedAtSeconds: Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000 + fromNs / 1e9,
-      sink: writer,
-      ...(options.credentialsOf === undefined ? {} : { credentialsOf: options.credentialsOf }),
-      ...(signal === undefined ? {} : { signal }),
-    });
-    const tell = (): void => {
-      onProgress?.({ phase: 'replaying', total, ...engine.progress });
-      engine.progress.lagNs = 0;
+      credentials: credentialsOf(options, survey),
+      isLong,
     };
-    const timer = setInterval(tell, PROGRESS_MS);
-    let end: ResultsEnd;
-    try {
-      end = await engine.run(
-        isLong ? readBatches(options.trace, { fromNs, toNs, loops }, survey) : view.batches(),
-      );
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    } finally {
-      clearInterval(timer);
-      tell();
-    }
+    const tell = (progress: EngineProgress): void => onProgress?.({ phase: 'replaying', total, ...progress });
+    const { workers = 1 } = options;
+    const sink = await (workers > 1 ? runWorkers(work, workers, tell, signal) : run(work, tell, signal));
+    const { end } = sink;
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     end.prefillFailed = filled.failed;
     end.leftover = wanted === 'auto' ? filled.leftover : null;
-    await writer.finish(end);
+    await sink.finish(end);
     return { survey, end };
   } finally {
     await trace.close();
   }
 }
 
-const nothing: EngineProgress = {
-  done: 0,
-  sent: 0,
-  answered: 0,
-  differ: 0,
-  failed: 0,
-  positionNs: 0,
-  lagNs: 0,
-};
+/** What an engine needs of it: without the values that were present. */
+function partOf({ connections, tokens, tenants, servers, exchanges, lastNs }: Survey): Work['survey'] {
+  return { connections, tokens, tenants, servers, exchanges, lastNs };
+}
 
-function scheduleOf({ speed = 1, rate }: ReplayOptions, survey: Survey): Schedule {
-  if (rate !== undefined)
-    return rateSchedule(rate.plan, survey.lastNs > 0 ? survey.exchanges / (survey.lastNs / 1e9) : 0);
-  return speed === 'max' ? maxSchedule : recordedSchedule(speed);
+function scheduleSpecOf({ speed = 1, rate }: ReplayOptions, survey: Survey): ScheduleSpec {
+  if (rate !== undefined) {
+    const recordedRate = survey.lastNs > 0 ? survey.exchanges / (survey.lastNs / 1e9) : 0;
+    return { kind: 'rate', plan: rate.plan, recordedRate };
+  }
+  return speed === 'max' ? { kind: 'max' } : { kind: 'recorded', speed };
+}
+
+function speedOf(options: ReplayOptions, survey: Survey): number | 'max' {
+  return createSchedule(scheduleSpecOf(options, survey)).name;
+}
+
+function credentialsOf(options: ReplayOptions, survey: Survey): Map<string, Credentials> {
+  const tenants = new Set(survey.connections.map(({ tenant }) => tenant));
+  const all = new Map<string, Credentials>();
+  for (const tenant of tenants) {
+    const known = options.credentialsOf?.(tenant);
+    if (known !== undefined) all.set(tenant, known);
+  }
+  return all;
 }
 
 function rateOf({ rate }: ReplayOptions): Pick<ResultsMeta, 'rate' | 'targetRate'> {

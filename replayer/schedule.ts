@@ -14,6 +14,17 @@ export interface Schedule {
   dueNs(index: number, requestNs: number): number;
 }
 
+/** What a schedule is made from: plain data, so that threads can be told. */
+export type ScheduleSpec =
+  | { kind: 'max' }
+  | { kind: 'recorded'; speed: number }
+  | { kind: 'rate'; plan: RatePlan; recordedRate: number };
+
+export function createSchedule(spec: ScheduleSpec): Schedule {
+  if (spec.kind === 'max') return maxSchedule;
+  return spec.kind === 'recorded' ? recordedSchedule(spec.speed) : rateSchedule(spec.plan, spec.recordedRate);
+}
+
 export const maxSchedule: Schedule = { isMax: true, speed: 1, name: 'max', dueNs: () => 0 };
 
 export function recordedSchedule(speed: number): Schedule {

@@ -76,6 +76,8 @@ export class Session {
   nextUnchecked = NONE;
 
   lastRequestNs = NEVER;
+  /** The last loaded row's node in the order of its key. */
+  lastNode = NONE;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
   groupFinishNs = NEVER;
   /** Rows loaded so far, and rows complete so far. */

@@ -13,9 +13,12 @@ export class TokenMap {
     this.#needed = needed;
   }
 
-  learn(recordedHigh: number, recordedLow: number, high: number, low: number): void {
+  /** Whether some request names it. */
+  learn(recordedHigh: number, recordedLow: number, high: number, low: number): boolean {
     const token = tokenOf(recordedHigh, recordedLow);
-    if (this.#needed.has(token)) this.#known.set(token, { high, low });
+    if (!this.#needed.has(token)) return false;
+    this.#known.set(token, { high, low });
+    return true;
   }
 
   /** The target's token for a recorded one; undefined where its version was never seen in this replay. */

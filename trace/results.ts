@@ -45,6 +45,8 @@ export const SkipReason = {
   unreachable: 5,
   /** The run was stopped before this exchange was due. */
   aborted: 6,
+  /** Another worker's; in the parts of a results file only, before they are put together. */
+  elsewhere: 7,
 } as const;
 export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];
 export const skipReasonNames = [
@@ -55,6 +57,7 @@ export const skipReasonNames = [
   'unsafe',
   'unreachable',
   'aborted',
+  'elsewhere',
 ] as const;
 
 export class ResultBatch {
@@ -106,6 +109,36 @@ export class ResultBatch {
     for (const name of resultTimeColumns)
       this[name] = grown(this[name], new Float64Array(capacity).fill(NEVER));
     this.capacity = capacity;
+  }
+
+  /** Adds a row that was not sent. */
+  skip(reason: SkipReason): void {
+    const row = this.count++;
+    this.reserve(this.count);
+    for (const name of [...resultByteColumns, ...resultShortColumns, ...resultWordColumns])
+      this[name][row] = 0;
+    for (const name of resultTimeColumns) this[name][row] = NEVER;
+    this.blockedNs[row] = 0;
+    this.result[row] = Result.skipped;
+    this.reason[row] = reason;
+  }
+
+  /** Adds a row of another batch, with its bytes. */
+  take(from: ResultBatch, row: number): void {
+    const at = this.count++;
+    this.reserve(this.count);
+    for (const name of resultByteColumns) this[name][at] = from[name][row]!;
+    for (const name of resultShortColumns) this[name][at] = from[name][row]!;
+    for (const name of resultWordColumns) this[name][at] = from[name][row]!;
+    for (const name of resultTimeColumns) this[name][at] = from[name][row]!;
+    this.#takeBytes(from, from.extrasAt[row]!, from.extrasLength[row]!, this.extrasAt, at);
+    this.#takeBytes(from, from.keyAt[row]!, from.keyLength[row]!, this.keyAt, at);
+    this.#takeBytes(from, from.valueAt[row]!, from.valueLength[row]!, this.valueAt, at);
+  }
+
+  #takeBytes(from: ResultBatch, start: number, length: number, places: Uint32Array, row: number): void {
+    places[row] = length === 0 ? 0 : this.allocate(length);
+    if (length > 0) from.heap.copy(this.heap, places[row], start, start + length);
   }
 
   /** Makes room for `bytes` more bytes in the heap and returns where they begin; the caller fills them. */

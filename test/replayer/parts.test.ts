@@ -114,53 +114,98 @@ describe('the order on a key', () => {
     });
   });
 
+  /** A CAS id for what has one: as of a server that executed each somewhere between its request and its answer. */
+  const executed = (all: readonly Op[], moments: readonly number[]): number[] => {
+    const at = all.map(({ request, finish }, n) =>
+      finish === NEVER ? Infinity : request + moments[n % moments.length]! * (finish - request),
+    );
+    let version = 0;
+    const cas = all.map(() => 0);
+    for (const n of at.map((_, index) => index).toSorted((x, y) => at[x]! - at[y]!)) {
+      if (all[n]!.finish === NEVER) continue;
+      if (all[n]!.mutates) version++;
+      cas[n] = version;
+    }
+    return cas;
+  };
+
+  const precedes = (all: readonly Op[], cas: readonly number[], a: number, b: number): boolean =>
+    cas[a] !== 0 &&
+    cas[b] !== 0 &&
+    (cas[a]! < cas[b]! || (cas[a] === cas[b] && all[a]!.mutates && !all[b]!.mutates));
+
+  /** The latest time at which it can have been executed. */
+  const executedBy = (all: readonly Op[], cas: readonly number[], n: number): number =>
+    Math.min(
+      all[n]!.finish,
+      ...all.flatMap(({ finish }, m) => (finish !== NEVER && precedes(all, cas, n, m) ? [finish] : [])),
+    );
+
   /** The slow, obvious rule. */
-  const mayGo = (
-    all: readonly Op[],
-    n: number,
-    sent: ReadonlySet<number>,
-    done: ReadonlySet<number>,
-  ): boolean =>
+  const mayGo = (all: readonly Op[], cas: readonly number[], n: number, done: ReadonlySet<number>): boolean =>
     all.every((other, m) => {
-      if (m === n || other.finish === NEVER) return true;
+      if (m === n || other.finish === NEVER || done.has(m)) return true;
       const { request, finish, mutates } = all[n]!;
-      if (m < n && other.finish < request && !done.has(m)) return false;
-      const raced = mutates || other.mutates;
-      return !(finish !== NEVER && raced && other.finish < finish && !sent.has(m));
+      if (m < n && other.finish < request) return false;
+      if (finish === NEVER || !(mutates || other.mutates)) return true;
+      const [mine, its] = [executedBy(all, cas, n), executedBy(all, cas, m)];
+      return !(its < mine || (its === mine && precedes(all, cas, m, n)));
     });
 
-  test('says the same as the rule, whatever is sent and completed when; and somebody may always go', () => {
-    fc.assert(
-      fc.property(ops, fc.infiniteStream(fc.nat(1000)), (all, choices) => {
-        const order = new KeyOrder<number>(() => undefined);
-        const key = order.key('k');
-        const nodes = all.map(({ request, finish, mutates }) => {
-          const node = order.load(key, request, finish, mutates);
-          return { node, required: key.ranked };
-        });
-        const sent = new Set<number>();
-        const done = new Set<number>();
-        const ready = (n: number): boolean =>
-          key.done >= nodes[n]!.required && !order.isHeld(key, all[n]!.mutates, all[n]!.finish);
-        while (done.size < all.length) {
-          const waiting = all.map((_op, n) => n).filter((n) => !sent.has(n));
-          for (const n of waiting) expect(ready(n)).toBe(mayGo(all, n, sent, done));
-          const able = waiting.filter(ready);
-          const open = [...sent].filter((n) => !done.has(n));
-          expect(able.length + open.length).toBeGreaterThan(0);
-          const pick = choices.next().value as number;
-          const n = pick % (able.length + open.length);
-          if (n < able.length) {
-            order.letGo(key, nodes[able[n]!]!.node, all[able[n]!]!.finish);
-            sent.add(able[n]!);
-          } else {
-            const complete = open[n - able.length]!;
-            order.complete(key, nodes[complete]!.node, all[complete]!.finish);
-            done.add(complete);
+  const moments = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 30 });
+
+  test.each([
+    ['by the time of the answers', false],
+    ['by CAS ids', true],
+  ])(
+    '%s: the same as the rule, whatever is sent and completed when; and somebody may always go',
+    (_name, hasCas) => {
+      fc.assert(
+        fc.property(ops, moments, fc.infiniteStream(fc.nat(1000)), (all, when, choices) => {
+          const order = new KeyOrder<number>(() => undefined);
+          const key = order.key('k');
+          const cas = hasCas ? executed(all, when) : all.map(() => 0);
+          const nodes = all.map(({ request, finish, mutates }, n) => {
+            const node = order.load(key, n, request, finish, mutates, cas[n]!);
+            return { node, required: key.ranked };
+          });
+          const sent = new Set<number>();
+          const done = new Set<number>();
+          const ready = (n: number): boolean =>
+            key.done >= nodes[n]!.required && !order.isHeld(key, nodes[n]!.node, all[n]!.finish);
+          while (done.size < all.length) {
+            const waiting = all.map((_op, n) => n).filter((n) => !sent.has(n));
+            for (const n of waiting) expect(ready(n)).toBe(mayGo(all, cas, n, done));
+            const able = waiting.filter(ready);
+            const open = [...sent].filter((n) => !done.has(n));
+            expect(able.length + open.length).toBeGreaterThan(0);
+            const pick = choices.next().value as number;
+            const n = pick % (able.length + open.length);
+            if (n < able.length) sent.add(able[n]!);
+            else {
+              const complete = open[n - able.length]!;
+              order.complete(key, nodes[complete]!.node, all[complete]!.finish);
+              done.add(complete);
+            }
           }
-        }
-        expect(order.size).toBe(all.length === 0 ? 1 : 0);
-      }),
-    );
+          expect(order.size).toBe(all.length === 0 ? 1 : 0);
+        }),
+      );
+    },
+  );
+
+  test('requests of one connection do not wait for each other; one that was pipelined goes by the time', () => {
+    const order = new KeyOrder<string>(() => undefined);
+    const key = order.key('k');
+    const first = order.load(key, 'a', 0, 10, true, 2);
+    const same = order.load(key, 'a', 1, 11, true, 3);
+    const other = order.load(key, 'b', 2, 9, true, 4);
+    // By the CAS ids, the two of a were executed by 9, when the other was answered.
+    expect([order.isHeld(key, same, 11), order.isHeld(key, other, 9)]).toEqual([false, true]);
+    order.pipelined(other);
+    // What it told of the others stays true; it goes by the time of its answer.
+    expect([order.isHeld(key, first, 10), order.isHeld(key, other, 9)]).toEqual([false, false]);
+    order.complete(key, other, 9);
+    expect([order.isHeld(key, first, 10), order.isHeld(key, same, 11)]).toEqual([false, false]);
   });
 });

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
-import { counterExtras, expiryExtras, storeExtras } from '../../protocol/frame.ts';
+import { counterExtras, encodeResponse, expiryExtras, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
 import { startMemcached } from '../support/memcached.ts';
@@ -51,6 +51,40 @@ describe('a target that misbehaves: every exchange has a verdict, and the run en
       'half an answer, and then nothing',
       () => Buffer.from('8100000000', 'hex'),
       ['violation closed', 'violation unanswered'],
+    ],
+    [
+      'half-open: it ends its side after an answer, and goes on reading',
+      ({ opaque }, socket) => {
+        socket.end(encodeResponse({ opcode: Opcode.get, opaque, status: 1 }));
+        return undefined;
+      },
+      ['violation closed'],
+    ],
+    [
+      'a value that is said to be a gigabyte',
+      ({ opaque }) => {
+        const head = Buffer.alloc(28);
+        head[0] = 0x81;
+        head[4] = 4;
+        head.writeUInt32BE(2 ** 30, 8);
+        head.writeUInt32BE(opaque, 12);
+        return head;
+      },
+      ['violation malformed 5'],
+    ],
+    [
+      'a megabyte that trickles',
+      ({ opaque }, socket) => {
+        const head = Buffer.alloc(28);
+        head[0] = 0x81;
+        head[4] = 4;
+        head.writeUInt32BE(2 ** 20, 8);
+        head.writeUInt32BE(opaque, 12);
+        const timer = setInterval(() => socket.write(Buffer.alloc(100)), 20);
+        socket.once('close', () => clearInterval(timer));
+        return head;
+      },
+      ['violation unanswered'],
     ],
     ['answers with garbage', () => Buffer.alloc(30, 0x41), ['violation malformed 5']],
     [

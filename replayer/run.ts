@@ -1,0 +1,95 @@
+// One engine at work: on the main thread where it is the only one, else on a worker's.
+
+import { BackgroundResults, readBatches } from '../trace/background.ts';
+import { ResultsWriter, TraceReader } from '../trace/file.ts';
+import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import type { Survey } from '../trace/survey.ts';
+import { TraceView, type ViewOptions } from '../trace/view.ts';
+import { Engine, type EngineOptions, type EngineProgress } from './engine.ts';
+import { createGate, type Permission } from './gate.ts';
+import { createSchedule, type ScheduleSpec } from './schedule.ts';
+import { createRoute, type Credentials, type RouteMap, type RouteName, type Target } from './target.ts';
+
+/** Everything that an engine is made from: plain data, so that threads can be told. */
+export interface Work {
+  trace: string;
+  /** The results file to write. */
+  results: string;
+  meta: ResultsMeta;
+  view: Required<ViewOptions>;
+  survey: Pick<Survey, 'connections' | 'tokens' | 'tenants' | 'servers' | 'exchanges' | 'lastNs'>;
+  targets: readonly Target[];
+  route: RouteName;
+  routeMap: RouteMap;
+  schedule: ScheduleSpec;
+  allow: readonly Permission[];
+  timeoutMs: number;
+  pipeline: number;
+  leadMs: number;
+  recordedAtSeconds: number;
+  /** By recorded tenant; empty: the targets ask for none. */
+  credentials: ReadonlyMap<string, Credentials>;
+  /** The trace is long enough for reading and writing on threads of their own. */
+  isLong: boolean;
+}
+
+export interface Done {
+  end: ResultsEnd;
+  /** Closes the results file. @throws TraceError WRITE */
+  finish: (end: ResultsEnd) => Promise<void>;
+}
+
+const PROGRESS_MS = 100;
+
+export const nothingDone: EngineProgress = {
+  done: 0,
+  sent: 0,
+  answered: 0,
+  differ: 0,
+  failed: 0,
+  positionNs: 0,
+  lagNs: 0,
+};
+
+/** @throws TraceError of the trace or the results file */
+export async function run(
+  work: Work,
+  onProgress: (progress: EngineProgress) => void,
+  signal: AbortSignal | undefined,
+  among: Pick<EngineOptions, 'share' | 'begin'> = {},
+): Promise<Done> {
+  const { meta, survey, targets, credentials, isLong } = work;
+  const writer = isLong
+    ? new BackgroundResults(work.results, meta)
+    : await ResultsWriter.create(work.results, meta);
+  const engine = new Engine({
+    ...work,
+    ...among,
+    route: createRoute(work.route, targets, survey.servers.length, work.routeMap),
+    schedule: createSchedule(work.schedule),
+    gate: createGate(new Set(work.allow)),
+    order: meta.order,
+    sink: writer,
+    ...(credentials.size === 0 ? {} : { credentialsOf: (tenant) => credentials.get(tenant) }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const tell = (): void => {
+    onProgress({ ...engine.progress });
+    engine.progress.lagNs = 0;
+  };
+  const timer = setInterval(tell, PROGRESS_MS);
+  const trace = isLong ? undefined : await TraceReader.open(work.trace);
+  try {
+    const view = trace === undefined ? undefined : new TraceView(trace, work.view);
+    view?.adopt(survey);
+    const end = await engine.run(view?.batches() ?? readBatches(work.trace, work.view, survey));
+    return { end, finish: async (all) => writer.finish(all) };
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  } finally {
+    clearInterval(timer);
+    tell();
+    await trace?.close();
+  }
+}
