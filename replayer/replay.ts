@@ -77,11 +77,11 @@ export interface Replayed {
   end: ResultsEnd;
 }
 
-/** Exchanges from which on threads of their own pay, which take some 30 ms to start. */
+/** Exchanges from which on threads of their own and a rehearsal pay, which take a second. */
 const BACKGROUND_FROM = 20_000;
 /** Time for connections to open; in the longer one the threads also come to rest. */
 const LEAD_MS = 50;
-const LONG_LEAD_MS = 400;
+const LONG_LEAD_MS = 1000;
 
 /**
  * Replays a trace.
@@ -145,6 +145,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       recordedAtSeconds: Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000 + fromNs / 1e9,
       credentials: credentialsOf(options, survey),
       isLong,
+      rehearses: total > BACKGROUND_FROM && options.speed !== 'max',
     };
     const tell = (progress: EngineProgress): void => onProgress?.({ phase: 'replaying', total, ...progress });
     const { workers = 1 } = options;

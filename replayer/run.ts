@@ -7,6 +7,7 @@ import type { Survey } from '../trace/survey.ts';
 import { TraceView, type ViewOptions } from '../trace/view.ts';
 import { Engine, type EngineOptions, type EngineProgress } from './engine.ts';
 import { createGate, type Permission } from './gate.ts';
+import { rehearse } from './rehearsal.ts';
 import { createSchedule, type ScheduleSpec } from './schedule.ts';
 import { createRoute, type Credentials, type RouteMap, type RouteName, type Target } from './target.ts';
 
@@ -31,6 +32,8 @@ export interface Work {
   credentials: ReadonlyMap<string, Credentials>;
   /** The trace is long enough for reading and writing on threads of their own. */
   isLong: boolean;
+  /** It has a schedule to keep, and is long enough for a rehearsal. */
+  rehearses: boolean;
 }
 
 export interface Done {
@@ -62,7 +65,7 @@ export async function run(
   const writer = isLong
     ? new BackgroundResults(work.results, meta)
     : await ResultsWriter.create(work.results, meta);
-  const engine = new Engine({
+  const options: EngineOptions = {
     ...work,
     ...among,
     route: createRoute(work.route, targets, survey.servers.length, work.routeMap),
@@ -72,17 +75,19 @@ export async function run(
     sink: writer,
     ...(credentials.size === 0 ? {} : { credentialsOf: (tenant) => credentials.get(tenant) }),
     ...(signal === undefined ? {} : { signal }),
-  });
+  };
+  const trace = isLong && !work.rehearses ? undefined : await TraceReader.open(work.trace);
+  const view = trace === undefined ? undefined : new TraceView(trace, work.view);
+  view?.adopt(survey);
+  if (work.rehearses) await rehearse(options, view!.batches());
+  const engine = new Engine(options);
   const tell = (): void => {
     onProgress({ ...engine.progress });
     engine.progress.lagNs = 0;
   };
   const timer = setInterval(tell, PROGRESS_MS);
-  const trace = isLong ? undefined : await TraceReader.open(work.trace);
   try {
-    const view = trace === undefined ? undefined : new TraceView(trace, work.view);
-    view?.adopt(survey);
-    const end = await engine.run(view?.batches() ?? readBatches(work.trace, work.view, survey));
+    const end = await engine.run(isLong ? readBatches(work.trace, work.view, survey) : view!.batches());
     return { end, finish: async (all) => writer.finish(all) };
   } catch (error) {
     await writer.abort();
