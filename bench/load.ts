@@ -11,12 +11,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
-import { storeExtras } from '../protocol/frame.ts';
-import { Opcode } from '../protocol/opcode.ts';
+import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { Random } from '../synth/random.ts';
-import { Batch, ConnectionEnd, NEVER, RowFlag } from '../trace/batch.ts';
-import { TraceWriter } from '../trace/file.ts';
-import { emptyCapture } from '../trace/meta.ts';
+import { NEVER } from '../trace/batch.ts';
 
 const REQUESTS = Number(process.argv[2] ?? 2_000_000);
 const DEPTHS = (process.argv[3] ?? '1,16,64').split(',').map(Number);
@@ -41,74 +38,29 @@ const memcaslap = find('MEMCASLAP', 'memcaslap');
 /** What such clients would have left in a trace: each sends `depth` requests in one segment and waits for the answers. */
 async function writeTape(path: string, depth: number): Promise<void> {
   const random = new Random(7);
-  const writer = await TraceWriter.create(path, {
-    format: 'memtape/1',
-    writer: 'memtape bench',
-    startNs: String(BigInt(Date.now()) * 1_000_000n),
-    source: 'bench',
-    ports: [11_211],
-    privacy: { values: 'full', keys: 'clear' },
-  });
   const values = Array.from({ length: KEYS }, (_, n) =>
     Buffer.from(`${n}-`.repeat(VALUE_BYTES).slice(0, VALUE_BYTES)),
   );
-  const extras = storeExtras(0, 0);
-  const batch = new Batch();
-  let row = 0;
-  const put = (bytes: Buffer): number => {
-    const at = batch.allocate(bytes.length);
-    bytes.copy(batch.heap, at);
-    return at;
-  };
-  const flush = (): void => {
-    batch.count = row;
-    writer.append(batch);
-    batch.clear();
-    row = 0;
-  };
-  for (let sent = 0, burst = 0; sent < REQUESTS; burst++) {
-    const connection = burst % CONNECTIONS;
-    const at = burst * depth * 5_000;
-    if (burst < CONNECTIONS)
-      batch.connections.push({
-        id: connection,
-        client: `10.0.0.1:${40_000 + connection}`,
-        server: '10.0.0.2:11211',
-        tenant: '',
-        openNs: at,
-        closeNs: NEVER,
-        end: ConnectionEnd.open,
-      });
-    batch.reserve(row + depth);
-    for (let n = 0; n < depth && sent < REQUESTS; n++, row++, sent++) {
-      // Each key is read once first: that shows that it was there.
-      const key = sent < KEYS ? sent : random.int(KEYS);
-      const isSet = sent >= KEYS && random.chance(1 / 11);
-      batch.connection[row] = connection;
-      batch.opcode[row] = isSet ? Opcode.set : Opcode.get;
-      batch.outcome[row] = 0;
-      batch.flags[row] = n > 0 ? RowFlag.sharesSegment : 0;
-      batch.opaque[row] = sent;
-      batch.requestNs[row] = at;
-      batch.requestEndNs[row] = at;
-      batch.answerNs[row] = at + depth * 5_000;
-      batch.frames[row] = 1;
-      batch.extrasLength[row] = isSet ? extras.length : 0;
-      batch.extrasAt[row] = isSet ? put(extras) : 0;
-      const name = Buffer.from(`memtier-${key}`);
-      batch.keyLength[row] = name.length;
-      batch.keyAt[row] = put(name);
-      batch.valueLength[row] = isSet ? VALUE_BYTES : 0;
-      batch.valueAt[row] = isSet ? put(values[key]!) : 0;
-      batch.answerExtrasLength[row] = isSet ? 0 : 4;
-      batch.answerExtrasAt[row] = isSet ? 0 : put(Buffer.alloc(4));
-      batch.answerValueLength[row] = isSet ? 0 : VALUE_BYTES;
-      batch.answerValueAt[row] = isSet ? 0 : put(values[key]!);
+  const connections = Array.from({ length: CONNECTIONS }, () => ({ openNs: 0, closeNs: NEVER }));
+  const rows = function* (): Generator<ModelRow> {
+    for (let sent = 0, burst = 0; sent < REQUESTS; burst++) {
+      const at = burst * depth * 5_000;
+      for (let n = 0; n < depth && sent < REQUESTS; n++, sent++) {
+        // Each key is read once first: that shows that it was there.
+        const key = sent < KEYS ? sent : random.int(KEYS);
+        yield {
+          connection: burst % CONNECTIONS,
+          at,
+          answeredAt: at + depth * 5_000,
+          isSet: sent >= KEYS && random.chance(1 / 11),
+          key: Buffer.from(`memtier-${key}`),
+          value: values[key]!,
+          joins: n > 0,
+        };
+      }
     }
-    if (row >= 65_000) flush();
-  }
-  flush();
-  await writer.finish({ capture: emptyCapture(), casRequests: 0 });
+  };
+  await writeModel(path, connections, rows());
 }
 
 interface Run {
@@ -244,5 +196,5 @@ try {
     }
   }
 } finally {
-  if (process.env['KEEP'] === undefined) rmSync(folder, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true });
 }

@@ -9,12 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startMemcached } from '../fixtures/memcached.ts';
-import { storeExtras } from '../protocol/frame.ts';
-import { Opcode } from '../protocol/opcode.ts';
+import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { Random } from '../synth/random.ts';
-import { Batch, ConnectionEnd, NEVER } from '../trace/batch.ts';
-import { TraceReader, TraceWriter } from '../trace/file.ts';
-import { emptyCapture } from '../trace/meta.ts';
+import { NEVER } from '../trace/batch.ts';
+import { TraceReader } from '../trace/file.ts';
 
 const SECONDS = Number(process.argv[2] ?? 20);
 const RATE = 20_000;
@@ -27,69 +25,18 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 /** Requests at random times; each connection has keys of its own, so that it is known again. */
 async function writeTape(path: string): Promise<void> {
   const random = new Random(3);
-  const writer = await TraceWriter.create(path, {
-    format: 'memtape/1',
-    writer: 'memtape bench',
-    startNs: String(BigInt(Date.now()) * 1_000_000n),
-    source: 'bench',
-    ports: [11_211],
-    privacy: { values: 'full', keys: 'clear' },
-  });
-  const extras = storeExtras(0, 0);
   const value = Buffer.alloc(100, 'v');
-  const batch = new Batch();
-  let row = 0;
-  const put = (bytes: Buffer): number => {
-    const at = batch.allocate(bytes.length);
-    bytes.copy(batch.heap, at);
-    return at;
+  const rows = function* (): Generator<ModelRow> {
+    let at = 0;
+    for (let sent = 0; sent < RATE * SECONDS; sent++) {
+      at += (-Math.log(1 - random.float()) / RATE) * 1e9;
+      const connection = random.int(CONNECTIONS);
+      const key = Buffer.from(`c${connection}:${random.int(KEYS)}`);
+      yield { connection, at, answeredAt: at, isSet: random.chance(1 / 11), key, value, joins: false };
+    }
   };
-  let at = 0;
-  for (let sent = 0; sent < RATE * SECONDS; sent++) {
-    at += (-Math.log(1 - random.float()) / RATE) * 1e9;
-    const connection = random.int(CONNECTIONS);
-    if (sent === 0)
-      for (let id = 0; id < CONNECTIONS; id++)
-        batch.connections.push({
-          id,
-          client: `10.0.0.1:${40_000 + id}`,
-          server: '10.0.0.2:11211',
-          tenant: '',
-          openNs: 0,
-          closeNs: NEVER,
-          end: ConnectionEnd.open,
-        });
-    batch.reserve(row + 1);
-    const isSet = random.chance(1 / 11);
-    const name = Buffer.from(`c${connection}:${random.int(KEYS)}`);
-    batch.connection[row] = connection;
-    batch.opcode[row] = isSet ? Opcode.set : Opcode.get;
-    batch.outcome[row] = 0;
-    batch.flags[row] = 0;
-    batch.opaque[row] = sent;
-    batch.requestNs[row] = at;
-    batch.requestEndNs[row] = at;
-    batch.answerNs[row] = at;
-    batch.frames[row] = 1;
-    batch.extrasLength[row] = isSet ? extras.length : 0;
-    batch.extrasAt[row] = isSet ? put(extras) : 0;
-    batch.keyLength[row] = name.length;
-    batch.keyAt[row] = put(name);
-    batch.valueLength[row] = isSet ? value.length : 0;
-    batch.valueAt[row] = isSet ? put(value) : 0;
-    batch.answerExtrasLength[row] = isSet ? 0 : 4;
-    batch.answerExtrasAt[row] = isSet ? 0 : put(Buffer.alloc(4));
-    batch.answerValueLength[row] = isSet ? 0 : value.length;
-    batch.answerValueAt[row] = isSet ? 0 : put(value);
-    if (++row < 65_000) continue;
-    batch.count = row;
-    writer.append(batch);
-    batch.clear();
-    row = 0;
-  }
-  batch.count = row;
-  writer.append(batch);
-  await writer.finish({ capture: emptyCapture(), casRequests: 0 });
+  const connections = Array.from({ length: CONNECTIONS }, () => ({ openNs: 0, closeNs: NEVER }));
+  await writeModel(path, connections, rows());
 }
 
 /** Replays against a fresh memcached under tcpdump; the trace of what was captured, and the report. */

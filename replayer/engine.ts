@@ -46,6 +46,8 @@ import { TokenMap } from './tokens.ts';
 
 /** What is loaded ahead: at most so many rows, bytes of keys and values, and pages. */
 const MAX_LOADED_ROWS = 65_536;
+/** With a schedule, fewer: what is loaded is held in maps, which now and then are made anew as a whole. */
+const MAX_PACED_ROWS = 16_384;
 const SLICE_ROWS = 2_048;
 /** Rows loaded between two looks at what is due: some 50 µs. */
 const LOAD_ROWS = 96;
@@ -141,8 +143,8 @@ export class Engine implements SessionEvents, ShareEvents {
   #targetOfKey = new Int32Array(0);
   /** Of the batch with this heap: the queues of its keys, by number, and the turn that each was found in. */
   #knownOf: Buffer | undefined;
-  readonly #known: (KeyQueue<Session> | undefined)[] = [];
-  readonly #knownTurn: number[] = [];
+  #known: (KeyQueue<Session> | undefined)[] = [];
+  #knownTurn = new Uint32Array(0);
   readonly #open = new Set<Session>();
   /** Ids of connections by the time they opened, and how many of them were opened. */
   readonly #openings: number[];
@@ -300,7 +302,7 @@ export class Engine implements SessionEvents, ShareEvents {
 
   #isFull(): boolean {
     return (
-      this.#loadedRows >= MAX_LOADED_ROWS ||
+      this.#loadedRows >= (this.#paced ? MAX_PACED_ROWS : MAX_LOADED_ROWS) ||
       this.#loadedBytes >= MAX_LOADED_BYTES ||
       this.#window.length >= MAX_PAGES
     );
@@ -325,8 +327,9 @@ export class Engine implements SessionEvents, ShareEvents {
     // Keys of a batch by number: no string is made twice, as long as something of the key is under way.
     if (this.#knownOf !== batch.heap) {
       this.#knownOf = batch.heap;
-      this.#known.length = 0;
-      this.#knownTurn.length = 0;
+      const count = batch.keyCount * places;
+      this.#known = Array.from({ length: count });
+      this.#knownTurn = new Uint32Array(count);
     }
     const known = this.#known;
     const knownTurn = this.#knownTurn;
