@@ -221,7 +221,7 @@ export class Engine implements SessionEvents, ShareEvents {
     this.#perConnection = options.route.ofKey === undefined ? 1 : targets.length;
     this.#pipeline = schedule.isMax || schedule.speed > 1 ? pipeline : MAX_OUTSTANDING;
     this.#timeoutNs = timeoutMs * 1e6;
-    this.#targets = targets.map((target, index) => ({
+    this.#targets = Array.from(targets, (target, index) => ({
       ...target,
       index,
       lastAnswerNs: 0,

@@ -65,7 +65,7 @@ export async function runWorkers(
                   command({ start: performance.timeOrigin + performance.now() + work.leadMs });
               } else if ('progress' in news) {
                 progress[n] = news.progress;
-                onProgress(sum(progress));
+                onProgress(progressOf(progress));
               } else if ('end' in news) resolve(news.end);
               else {
                 const { code, message } = news.failed;
@@ -88,7 +88,7 @@ export async function runWorkers(
   }
 }
 
-function sum(all: readonly EngineProgress[]): EngineProgress {
+function progressOf(all: readonly EngineProgress[]): EngineProgress {
   return all.reduce((total, one) => ({
     done: total.done + one.done,
     sent: total.sent + one.sent,
@@ -101,20 +101,22 @@ function sum(all: readonly EngineProgress[]): EngineProgress {
 }
 
 function together(ends: readonly ResultsEnd[]): ResultsEnd {
-  return ends.reduce((all, one) => ({
-    ...all,
-    durationNs: Math.max(all.durationNs, one.durationNs),
-    aborted: all.aborted ?? one.aborted,
-    orphans: [...all.orphans, ...one.orphans],
-    orphanCount: all.orphanCount + one.orphanCount,
-    incidents: [...all.incidents, ...one.incidents].toSorted((a, b) => a.atNs - b.atNs),
-    incidentCount: all.incidentCount + one.incidentCount,
+  const most = (read: (end: ResultsEnd) => number): number => Math.max(...ends.map(read));
+  const total = (read: (end: ResultsEnd) => number): number => ends.reduce((sum, end) => sum + read(end), 0);
+  return {
+    ...ends[0]!,
+    durationNs: most(({ durationNs }) => durationNs),
+    aborted: ends.find(({ aborted }) => aborted !== null)?.aborted ?? null,
+    orphans: ends.flatMap(({ orphans }) => orphans),
+    orphanCount: total(({ orphanCount }) => orphanCount),
+    incidents: ends.flatMap(({ incidents }) => incidents).toSorted((a, b) => a.atNs - b.atNs),
+    incidentCount: total(({ incidentCount }) => incidentCount),
     eventLoopDelayNs: {
-      p50: Math.max(all.eventLoopDelayNs.p50, one.eventLoopDelayNs.p50),
-      p99: Math.max(all.eventLoopDelayNs.p99, one.eventLoopDelayNs.p99),
-      max: Math.max(all.eventLoopDelayNs.max, one.eventLoopDelayNs.max),
+      p50: most(({ eventLoopDelayNs }) => eventLoopDelayNs.p50),
+      p99: most(({ eventLoopDelayNs }) => eventLoopDelayNs.p99),
+      max: most(({ eventLoopDelayNs }) => eventLoopDelayNs.max),
     },
-  }));
+  };
 }
 
 const MERGED_ROWS = 65_536;

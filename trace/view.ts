@@ -104,7 +104,7 @@ export class TraceView {
       const part = batch.slice(from, to);
       if (index === 0) this.#offset = part.firstIndex;
       part.firstIndex = index;
-      part.connections = connections.map((connection) => ({ ...connection }));
+      part.connections = structuredClone(connections);
       connections = [];
       shift(part, -fromNs);
       index += part.count;

@@ -288,7 +288,9 @@ describe('races: two connections at once', () => {
       }, 50);
       return undefined;
     });
-    expect(kindsOf(await replayed(race, { targets: [target.address] }))).toEqual(['drift raced 1']);
+    // In the order of keys they would be sent one after the other.
+    const run = { targets: [target.address], order: 'connection' } as const;
+    expect(kindsOf(await replayed(race, run))).toEqual(['drift raced 1']);
     await target.stop();
   });
 

@@ -29,6 +29,11 @@ function chained(count: number): ExchangeInit[] {
   });
 }
 
+/** The same, 5 ms apart. */
+function slowed(exchanges: readonly ExchangeInit[]): ExchangeInit[] {
+  return Array.from(exchanges, (one, n) => ({ ...one, at: n * 5_000, answeredAt: n * 5_000 + 10 }));
+}
+
 describe.each([2, 3, 5])('%i workers', (workers) => {
   test.each([1, 20, 'max'] as const)('one order, at %s', async (speed) => {
     const server = await startMemcached();
@@ -94,9 +99,7 @@ test('random traces, quiet requests among them: all complete, and nothing is wro
 test('interrupted: what was done is in the results, and no part is left', async () => {
   const server = await startServer();
   const [trace, results] = [temporary('long.tape'), temporary('long.results')];
-  await writeTape(trace, [
-    batchOf(chained(2_000).map((one, n) => ({ ...one, at: n * 5_000, answeredAt: n * 5_000 + 10 }))),
-  ]);
+  await writeTape(trace, [batchOf(slowed(chained(2_000)))]);
   const controller = new AbortController();
   setTimeout(() => controller.abort(), 700);
   const { end } = await replay({
@@ -114,10 +117,7 @@ test('interrupted: what was done is in the results, and no part is left', async 
 
 test('a target that goes away, with several workers: the run ends', async () => {
   const server = await startServer();
-  const run = replayed(
-    chained(400).map((one, n) => ({ ...one, at: n * 5_000, answeredAt: n * 5_000 + 10 })),
-    { targets: [server.address], workers: 3 },
-  );
+  const run = replayed(slowed(chained(400)), { targets: [server.address], workers: 3 });
   await sleep(900);
   await server.stop();
   const report = await run;
