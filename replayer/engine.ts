@@ -116,16 +116,18 @@ export interface EngineProgress {
   lagNs: number;
 }
 
+export const nothingDone: EngineProgress = {
+  done: 0,
+  sent: 0,
+  answered: 0,
+  differ: 0,
+  failed: 0,
+  positionNs: 0,
+  lagNs: 0,
+};
+
 export class Engine implements SessionEvents, ShareEvents {
-  readonly progress: EngineProgress = {
-    done: 0,
-    sent: 0,
-    answered: 0,
-    differ: 0,
-    failed: 0,
-    positionNs: 0,
-    lagNs: 0,
-  };
+  readonly progress: EngineProgress = { ...nothingDone };
   readonly #options: EngineOptions;
   readonly #clock: Clock;
   readonly #schedule: Schedule;

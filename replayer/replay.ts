@@ -8,11 +8,11 @@ import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import type { PresentKey, Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
 import { TraceView } from '../trace/view.ts';
-import type { EngineProgress, Order } from './engine.ts';
+import { nothingDone, type EngineProgress, type Order } from './engine.ts';
 import { ReplayError } from './error.ts';
 import type { Permission } from './gate.ts';
 import { prefill, type Prefilled } from './prefill.ts';
-import { nothingDone, run, type Work } from './run.ts';
+import { run, type Work } from './run.ts';
 import { createSchedule, type RatePlan, type ScheduleSpec } from './schedule.ts';
 import {
   createRoute,

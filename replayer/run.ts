@@ -44,16 +44,6 @@ export interface Done {
 
 const PROGRESS_MS = 100;
 
-export const nothingDone: EngineProgress = {
-  done: 0,
-  sent: 0,
-  answered: 0,
-  differ: 0,
-  failed: 0,
-  positionNs: 0,
-  lagNs: 0,
-};
-
 /** @throws TraceError of the trace or the results file */
 export async function run(
   work: Work,

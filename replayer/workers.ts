@@ -7,8 +7,8 @@ import { TraceError, type TraceErrorCode } from '../trace/error.ts';
 import { ResultsReader, ResultsWriter } from '../trace/file.ts';
 import type { ResultsEnd } from '../trace/meta.ts';
 import { ResultBatch, SkipReason } from '../trace/results.ts';
-import type { EngineProgress } from './engine.ts';
-import { nothingDone, type Done, type Work } from './run.ts';
+import { nothingDone, type EngineProgress } from './engine.ts';
+import type { Done, Work } from './run.ts';
 import { createShared, type SharedMemory } from './share.ts';
 
 export interface WorkerTask {
