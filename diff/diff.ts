@@ -3,14 +3,25 @@
 // something differs, so memory is bounded by the differences and not by the trace.
 
 import { build as buildHistogram, type Histogram } from 'hdr-histogram-js';
+import type { NamedServer } from '../protocol/distribution.ts';
 import { Opcode, isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import type { ResultsReader, TraceReader } from '../trace/file.ts';
 import { Result, SkipReason, resultNames, skipReasonNames, type ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
+import { tokenOf } from '../trace/token.ts';
 import { TraceView } from '../trace/view.ts';
 import { agree, isPossible, isWellFormed, recordedAnswer, replayedAnswer, type Answer } from './answer.ts';
+import {
+  Attribution,
+  failureClasses,
+  isPlace,
+  valueOf,
+  type Culprit,
+  type FailureClass,
+  type Observed,
+} from './attribution.ts';
 import { changeOf, initialChange } from './changes.ts';
 import { KeyHistory } from './history.ts';
 import { join } from './join.ts';
@@ -19,12 +30,20 @@ import { Findings, type Example, type Finding, type Verdict } from './verdict.ts
 
 /** Keys whose histories are held at once. */
 const KEYS_PER_PASS = 20_000;
+/** Failures that are remembered for attribution. */
+const MAX_FAILED = 1_000_000;
+/** A value of so many bytes is hardly that of two keys by chance. */
+const TELLING_BYTES = 6;
+const MAX_STRANGE = 20_000;
+const MAX_OWNERS = 4;
 /** Histograms span a microsecond to two minutes, in microseconds, to two digits. */
 const MAX_MICROS = 120_000_000;
 
 export interface DiffOptions {
   /** Examples of each kind of finding. Default 10. */
   examples?: number;
+  /** What stands behind the targets, where that is known: `host:port` as ketama names them. */
+  backends?: readonly NamedServer[];
   /** Of the trace, where it is known already. */
   survey?: Survey;
   onProgress?: (exchanges: number) => void;
@@ -58,6 +77,8 @@ export interface Diff {
     untestable: Record<string, number>;
   };
   targets: TargetFigures[];
+  /** What failures share. */
+  culprits: Culprit[];
   /** In microseconds. */
   latency: {
     fromIntended: Histogram;
@@ -114,6 +135,10 @@ class Judgement {
   /** Keys on which something differs, `target space key`. */
   readonly #suspects = new Set<string>();
   readonly #diff: Diff;
+  /** Rows that failed, by index, and how. */
+  readonly #failed = new Map<number, FailureClass>();
+  /** Wrong values that may be those of other keys. */
+  readonly #strange: Suspect[] = [];
   /** The trace does not hold values, or not even numbers: what was made from them cannot be compared. */
   readonly #hidesValues: boolean;
   readonly #hidesNumbers: boolean;
@@ -136,6 +161,7 @@ class Judgement {
       skips: {},
       findings: [],
       counts: { drift: {}, violation: {}, untestable: {} },
+      culprits: [],
       targets: replay.meta.targets.map((address) => ({
         address,
         exchanges: 0,
@@ -173,7 +199,9 @@ class Judgement {
     const keys = [...this.#suspects];
     for (let from = 0; from < keys.length; from += KEYS_PER_PASS)
       await this.#judgeKeys(new Set(keys.slice(from, from + KEYS_PER_PASS)));
+    await this.#foreign();
     this.#orphans();
+    await this.#attribute();
     diff.findings = this.#findings.all();
     for (const name of ['drift', 'violation', 'untestable'] as const)
       diff.counts[name] = this.#findings.counts(name);
@@ -232,6 +260,12 @@ class Judgement {
     if (result === Result.closed || result === Result.unanswered) {
       // Both servers hung up on it, or never answered it.
       if (outcome === Outcome.unanswered || isQuit) return 'match';
+      if (results.reason[resultRow] === SkipReason.behind)
+        return {
+          class: 'violation',
+          kind: 'closed',
+          why: 'its connection was given up, since a request before it had no answer in time',
+        };
       return result === Result.closed
         ? { class: 'violation', kind: 'closed', why: 'the target closed the connection before it answered' }
         : { class: 'violation', kind: 'unanswered', why: 'no answer in time' };
@@ -338,7 +372,7 @@ class Judgement {
   }
 
   #add(verdict: Verdict, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
-    this.#count(verdict, results.target[resultRow]!);
+    this.#count(verdict, results.target[resultRow]!, batch.firstIndex + row);
     this.#findings.add(verdict, () => {
       const recorded = recordedAnswer(batch, row);
       const replayed = replayedAnswer(batch, row, results, resultRow);
@@ -370,8 +404,16 @@ class Judgement {
     });
   }
 
-  #count(verdict: Verdict, index: number): void {
-    const target = this.#diff.targets[index];
+  /** @param index of the row; -1: it belongs to none */
+  #count(verdict: Verdict, targetIndex: number, index: number): void {
+    const how: FailureClass | undefined =
+      verdict.class === 'violation'
+        ? 'violations'
+        : verdict.class === 'drift' && (verdict.kind === 'lost' || verdict.kind === 'capacity')
+          ? verdict.kind
+          : undefined;
+    if (index >= 0 && how !== undefined && this.#failed.size < MAX_FAILED) this.#failed.set(index, how);
+    const target = this.#diff.targets[targetIndex];
     if (target === undefined) return;
     if (verdict.class === 'drift') target.drift++;
     else if (verdict.class === 'violation') target.violations++;
@@ -401,6 +443,9 @@ class Judgement {
         const name = this.#nameOf(batch, row + n, results, resultRow + n);
         if (!keys.has(name)) continue;
         const answer = replayedAnswer(batch, row + n, results, resultRow + n);
+        const token = tokenOf(batch.answerCasHigh[row + n]!, batch.answerCasLow[row + n]!);
+        if (token !== 0 && answer !== undefined && !answer.silent && answer.status === Status.ok)
+          history(name).learnToken(token, results.sentNs[resultRow + n]!, results.answeredNs[resultRow + n]!);
         const change = changeOf(batch, row + n, results, resultRow + n, answer);
         if (change !== undefined) history(name).add(change);
         const result = results.result[resultRow + n] as Result;
@@ -416,9 +461,127 @@ class Judgement {
         suspect.replayed.status === Status.ok &&
         ((this.#hidesValues && known.hasConcatenation) || (this.#hidesNumbers && known.hasCounter));
       const verdict = isHidden ? masked : judge(suspect, known);
-      this.#count(verdict, suspect.target);
-      this.#findings.add(verdict, () => this.#example(suspect, verdict.why));
+      if (verdict.kind === 'wrong-value' && this.#isTelling(suspect)) this.#strange.push(suspect);
+      else this.#settle(suspect, verdict);
     }
+  }
+
+  #settle(suspect: Suspect, verdict: Verdict): void {
+    this.#count(verdict, suspect.target, suspect.index);
+    this.#findings.add(verdict, () => this.#example(suspect, verdict.why));
+  }
+
+  /** The value is long enough to know again, and there is room to remember it. */
+  #isTelling({ replayed }: Suspect): boolean {
+    return replayed.value.length >= TELLING_BYTES && this.#strange.length < MAX_STRANGE;
+  }
+
+  /** Of values that the key never had: whose are they? */
+  async #foreign(): Promise<void> {
+    if (this.#strange.length === 0) return;
+    const owners = new Map(
+      this.#strange.map(({ replayed }) => [replayed.value.toString('latin1'), new Set<string>()]),
+    );
+    const lengths = new Set(this.#strange.map(({ replayed }) => replayed.value.length));
+    const own = (value: Buffer, owner: () => string): void => {
+      if (!lengths.has(value.length)) return;
+      const of = owners.get(value.toString('latin1'));
+      if (of !== undefined && of.size < MAX_OWNERS) of.add(owner());
+    };
+    for (const { value, key, tenant } of this.#survey.present) own(value, () => named(key, tenant));
+    for await (const batch of this.#trace.batches())
+      for (let row = 0; row < batch.count; row++)
+        if (batch.keyLength[row]! > 0 && lengths.has(batch.valueLength[row]!))
+          own(batch.value(row), () => named(batch.key(row).toString('latin1'), this.#tenantOf(batch, row)));
+    for (const suspect of this.#strange) {
+      const tenant = this.#survey.connections[suspect.connection]?.tenant ?? '';
+      const self = named(suspect.key, this.#survey.tenants.length > 1 ? tenant : '');
+      const owner = [...owners.get(suspect.replayed.value.toString('latin1'))!].find((name) => name !== self);
+      this.#settle(
+        suspect,
+        owner === undefined
+          ? {
+              class: 'violation',
+              kind: 'wrong-value',
+              why: 'nothing that this replay did gives the key this value',
+            }
+          : {
+              class: 'violation',
+              kind: 'foreign-value',
+              why: `the value is that of another key: ${printable(owner)}`,
+            },
+      );
+    }
+  }
+
+  /** Whose keys a row is about; empty where tenants share them. */
+  #tenantOf(batch: Batch, row: number): string {
+    const connection = this.#survey.connections[batch.connection[row]!];
+    return this.#survey.tenants.length > 1 ? (connection?.tenant ?? '') : '';
+  }
+
+  /** Further passes, where something failed: what do failures share that passes do not? */
+  async #attribute(): Promise<void> {
+    if (this.#failed.size === 0) return;
+    const { backends = [] } = this.#options;
+    const all = await this.#weigh(() => true);
+    for (const of of failureClasses) {
+      const culprits = all[of].culprits(of, backends);
+      const [first] = culprits;
+      // What is asked for is no place: among its like, is it one place that fails?
+      if (
+        first !== undefined &&
+        (first.factor === 'opcode' || first.factor === 'prefix' || first.factor === 'size')
+      ) {
+        const alike = await this.#weigh((seen) => valueOf(seen, first.factor) === first.value);
+        const places = alike[of].culprits(of, backends).filter(({ factor }) => isPlace(factor));
+        const named = new Set(places.map(({ factor }) => factor));
+        culprits.splice(
+          0,
+          culprits.length,
+          ...Array.from(places, (place) => ({ ...place, within: `${first.factor} ${first.value}` })),
+          ...culprits.filter(({ factor }) => !named.has(factor)),
+        );
+      }
+      this.#diff.culprits.push(...culprits);
+    }
+  }
+
+  async #weigh(takes: (seen: Observed) => boolean): Promise<Record<FailureClass, Attribution>> {
+    const all = { violations: new Attribution(), lost: new Attribution(), capacity: new Attribution() };
+    for await (const { batch, row, results, resultRow, rows } of this.#join()) {
+      if (results === undefined) continue;
+      for (let n = 0; n < rows; n++) {
+        const at = row + n;
+        const of = resultRow + n;
+        const how = this.#failed.get(batch.firstIndex + at);
+        // What only stood behind a failure, or was not even sent, says nothing of its cause.
+        if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
+        const connection = batch.connection[at]!;
+        const opcode = batch.opcode[at]!;
+        const seen: Observed = {
+          failed: how !== undefined,
+          server: this.#address(results.target[of]!),
+          tenant: this.#survey.connections[connection]?.tenant ?? '',
+          opcode: opcodeName(opcode),
+          connection,
+          key: batch.key(at).toString('latin1'),
+          valueBytes: Math.max(batch.valueLength[at]!, batch.answerValueLength[at]!),
+          moment: Math.max(0, results.intendedNs[of]!) / Math.max(1, this.#diff.replayedNs),
+        };
+        if (!takes(seen)) continue;
+        if (how !== undefined) {
+          all[how].add(seen);
+          continue;
+        }
+        all.violations.add(seen);
+        // Only what was there can get lost, only what is stored finds no room.
+        const wasThere = batch.outcome[at] === Outcome.answered && batch.status[at] === Status.ok;
+        if (wasThere && isRead[opcode] === 1) all.lost.add(seen);
+        if (batch.valueLength[at]! > 0) all.capacity.add(seen);
+      }
+    }
+    return all;
   }
 
   #initial(keys: ReadonlySet<string>, histories: Map<string, KeyHistory>): void {
@@ -469,9 +632,9 @@ class Judgement {
         kind: 'orphan',
         why: 'an answer that no request asked for',
       };
-      if (orphan !== undefined) this.#count(verdict, orphan.target);
+      if (orphan !== undefined) this.#count(verdict, orphan.target, orphan.index ?? -1);
       this.#findings.add(verdict, () => ({
-        index: -1,
+        index: orphan?.index ?? -1,
         connection: orphan?.connection ?? -1,
         server: orphan === undefined ? 'unknown' : this.#address(orphan.target),
         opcode: '',
@@ -499,6 +662,15 @@ function doubtCounters(suspects: readonly Suspect[], historyOf: (suspect: Suspec
   for (const suspect of doubted) if (!isWrong(suspect)) historyOf(suspect).doubt(suspect.index, false);
 }
 
+function named(key: string, tenant: string): string {
+  return tenant === '' ? key : `${key} of ${tenant}`;
+}
+
+/** A key in a sentence. */
+function printable(key: string): string {
+  return key.replace(/[^\x20-\x7e]/g, '.').slice(0, 80);
+}
+
 function suspectOf(
   batch: Batch,
   row: number,
@@ -515,7 +687,7 @@ function suspectOf(
     name,
     key: batch.key(row).toString('latin1'),
     requestValueLength: batch.valueLength[row]!,
-    requestCas: (batch.casHigh[row]! | batch.casLow[row]!) !== 0,
+    requestCas: tokenOf(batch.casHigh[row]!, batch.casLow[row]!),
     requestExtras: Buffer.from(batch.extras(row)),
     fromNs: results.sentNs[resultRow]!,
     toNs: answeredNs === NEVER ? Infinity : answeredNs,

@@ -47,6 +47,8 @@ export class KeyHistory {
   readonly #changes: Change[] = [];
   /** What stood there before the replay is not known. */
   readonly #initialUnknown: boolean;
+  /** By recorded CAS token: when this replay asked for, and saw, the version that it names. */
+  readonly #tokens = new Map<number, { fromNs: number; toNs: number }[]>();
   readonly #doubted = new Set<number>();
   #sorted = false;
   #byValue = new Map<string, Change[]>();
@@ -199,6 +201,30 @@ export class KeyHistory {
       else low = middle + 1;
     }
     return low < definite.length && this.#earliestEnd[low]! < fromNs;
+  }
+
+  /** The replay saw the version that a recorded CAS token names, in an exchange of this interval. */
+  learnToken(token: number, fromNs: number, toNs: number): void {
+    const seen = this.#tokens.get(token);
+    if (seen === undefined) this.#tokens.set(token, [{ fromNs, toNs }]);
+    else seen.push({ fromNs, toNs });
+  }
+
+  /**
+   * Whether the version of a token was current all the time from when it was seen to a later request: `current` where
+   * nothing can have changed it, `superseded` where something did for sure, else `unknown`.
+   */
+  tokenAt(token: number, fromNs: number, toNs: number, index: number): 'current' | 'superseded' | 'unknown' {
+    // Which of them the request's token came from is not known.
+    const seen = (this.#tokens.get(token) ?? []).filter((sight) => sight.fromNs < fromNs);
+    if (seen.length === 0) return 'unknown';
+    this.#sort();
+    const since = this.#changes.filter((change) => change.index !== index && change.family !== 'touch');
+    const isOver = (sight: { toNs: number }): boolean =>
+      since.some((change) => change.definite && change.fromNs > sight.toNs && change.toNs < fromNs);
+    if (seen.every(isOver)) return 'superseded';
+    const first = Math.min(...seen.map((sight) => sight.fromNs));
+    return since.some((change) => change.toNs > first && change.fromNs < toNs) ? 'unknown' : 'current';
   }
 
   #sort(): void {

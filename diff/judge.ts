@@ -22,7 +22,8 @@ export interface Suspect {
   /** latin1 */
   key: string;
   requestValueLength: number;
-  requestCas: boolean;
+  /** As tokenOf; 0: none. */
+  requestCas: number;
   requestExtras: Buffer;
   /** ns since the replay's start. */
   fromNs: number;
@@ -207,12 +208,12 @@ function judgeStatus(suspect: Suspect, history: KeyHistory): Verdict {
       // APPEND and PREPEND say so of an absent key, and where the result would not fit.
       return gone(suspect, history);
     case Status.exists:
-      if (suspect.requestCas) return judgeCas(suspect, history, 'another change came first');
+      if (suspect.requestCas !== 0) return judgeCas(suspect, history, 'another change came first');
       return family === 'add'
         ? found(suspect, history)
         : violation('wrong-status', 'only ADD and CAS can find a key in the way');
     case Status.ok:
-      if (suspect.requestCas)
+      if (suspect.requestCas !== 0)
         return judgeCas(suspect, history, 'the change that came first in the recording did not');
       // An ADD that found the key, and now does not: it is always legal for a key to be gone.
       if (family === 'add') return gone(suspect, history);
@@ -226,6 +227,12 @@ function judgeStatus(suspect: Suspect, history: KeyHistory): Verdict {
 
 /** A token is as old as the read that it came from: any change by another connection since may have come between. */
 function judgeCas(suspect: Suspect, history: KeyHistory, why: string): Verdict {
+  const { requestCas, fromNs, toNs, index, replayed } = suspect;
+  const token = history.tokenAt(requestCas, fromNs, toNs, index);
+  if (token === 'superseded' && replayed.status === Status.ok)
+    return violation('cas', 'it succeeded, and the version that it names had been replaced before');
+  if (token === 'current' && replayed.status === Status.exists)
+    return violation('cas', 'it failed, and nothing can have replaced the version that it names');
   return history.hasOtherWriters(suspect.connection)
     ? drift('raced', why)
     : drift('unexplained', `${why}, and no other connection changes the key`);

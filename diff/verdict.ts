@@ -6,9 +6,11 @@ export type DriftKind = (typeof drifts)[number];
 export const violations = [
   'wrong-value',
   'stale-value',
+  'foreign-value',
   'wrong-flags',
   'wrong-key',
   'wrong-status',
+  'cas',
   'counter',
   'unanswered',
   'closed',

@@ -2,6 +2,7 @@
 // to servers that do not have the key. A server's place is its number in the list, and with ketama also its name.
 
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 
 /** From the key buffer[at, at + length) to the number of a server. */
 export type Distribution = (buffer: Buffer, at: number, length: number) => number;
@@ -76,6 +77,49 @@ export function memjsHash(buffer: Buffer, at: number, length: number): number {
 
 const FNV_OFFSET = 0xcbf29ce484222325n;
 const FNV_PRIME = 0x100000001b3n;
+
+/** FNV-1a in 32 bits. */
+export function fnv1a32(buffer: Buffer, at: number, length: number): number {
+  let hash = 0x811c9dc5;
+  for (let n = at; n < at + length; n++) hash = Math.imul(hash ^ buffer[n]!, 0x01000193);
+  return hash >>> 0;
+}
+
+/** What MurmurHash3 makes of four bytes. */
+function scrambled(block: number): number {
+  const product = Math.imul(block, 0xcc9e2d51);
+  return Math.imul((product << 15) | (product >>> 17), 0x1b873593);
+}
+
+/** MurmurHash3 in 32 bits, seed 0. */
+export function murmur3(buffer: Buffer, at: number, length: number): number {
+  const end = at + length;
+  let hash = 0;
+  let place = at;
+  for (; place + 4 <= end; place += 4) {
+    hash ^= scrambled(buffer.readUInt32LE(place));
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
+  }
+  let tail = 0;
+  for (let n = end - 1; n >= place; n--) tail = (tail << 8) | buffer[n]!;
+  if (place < end) hash ^= scrambled(tail);
+  hash ^= length;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+/** Hashes that clients and proxies take modulo the number of servers. */
+export const keyHashes: Readonly<Record<string, (buffer: Buffer, at: number, length: number) => number>> = {
+  'one-at-a-time': oneAtATime,
+  crc32: (buffer, at, length) => crc32(buffer.subarray(at, at + length)),
+  // As libmemcached, and the memcache clients of PHP and Perl, use it.
+  'crc32 of 15 bits': (buffer, at, length) => (crc32(buffer.subarray(at, at + length)) >>> 16) & 0x7fff,
+  fnv1a: fnv1a32,
+  murmur3,
+  md5: md5Hash,
+  memjs: memjsHash,
+};
 
 export function fnv1a64(buffer: Buffer, at: number, length: number): bigint {
   let hash = FNV_OFFSET;

@@ -907,6 +907,8 @@ export class Engine implements SessionEvents, ShareEvents {
       return;
     }
     results.result[row] = Result.answered;
+    session.lastAnswered.opaque = opaque;
+    session.lastAnswered.index = page.batch.firstIndex + row;
     this.progress.answered++;
     const status = statusAt(data, at);
     if (opcode === Opcode.stat && status === Status.ok && bodyLengthAt(data, at) > 0) {
@@ -968,6 +970,8 @@ export class Engine implements SessionEvents, ShareEvents {
         connection: session.connection.id,
         target: session.target.index,
         atNs: this.#now - this.#startNs,
+        // Answered twice: the second is about the same request.
+        ...(opaque === session.lastAnswered.opaque ? { index: session.lastAnswered.index } : {}),
         note: `opcode 0x${opcode.toString(16)}, opaque 0x${opaque.toString(16)}`,
       });
   }
@@ -1098,6 +1102,7 @@ export class Engine implements SessionEvents, ShareEvents {
     const { outstanding } = session;
     // A QUIT flushes the replies before it: whatever was silent until then, was.
     const proven = outstanding.length > 0 && how === Result.closed && this.#obeysQuit(session);
+    let isFirst = true;
     while (outstanding.length > 0) {
       const slot = outstanding.slot(0);
       const handle = outstanding.row[slot]!;
@@ -1110,6 +1115,12 @@ export class Engine implements SessionEvents, ShareEvents {
       const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
       const silent = quiet && proven;
       page.results.result[row] = silent ? Result.silent : quiet ? Result.indeterminate : how;
+      // The first had no answer; those behind it lose their connection by our own hand.
+      if (!quiet && how === Result.unanswered && !isFirst) {
+        page.results.result[row] = Result.closed;
+        page.results.reason[row] = SkipReason.behind;
+      }
+      if (!quiet) isFirst = false;
       if (!quiet && !proven) this.progress.failed++;
       if (silent) page.results.answeredNs[row] = this.#now - this.#startNs;
       this.#complete(session, page, row);

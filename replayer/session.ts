@@ -96,6 +96,8 @@ export class Session {
   unblockedNs = 0;
 
   opaque = 0;
+  /** The last answered request. */
+  readonly lastAnswered = { opaque: -1, index: -1 };
   /** The frames of a STAT under way, of the first outstanding request. */
   stat: Buffer[] | undefined;
   statBytes = 0;

@@ -2,6 +2,7 @@
 
 import type { Histogram } from 'hdr-histogram-js';
 import type { Diff } from '../diff/diff.ts';
+import type { Culprit } from '../diff/attribution.ts';
 import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
@@ -44,7 +45,8 @@ export interface Report {
   /** By reason. */
   skipped: Record<string, number>;
   findings: Finding[];
-  attribution: never[];
+  /** What failures share, the best explanation first. */
+  attribution: Culprit[];
   servers: ServerReport[];
   latencyMicros: {
     fromIntended: Percentiles;
@@ -125,7 +127,7 @@ export function makeReport({ diff, meta, end, thresholds, maxLagMicros, baseline
     untestable: counts.untestable,
     skipped: diff.skips,
     findings: diff.findings,
-    attribution: [],
+    attribution: diff.culprits,
     servers: diff.targets.map((target) => ({
       address: target.address,
       exchanges: target.exchanges,

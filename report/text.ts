@@ -27,6 +27,7 @@ export function renderText(report: Report, palette: Palette = plainPalette): str
     ...notes(report, palette),
     '',
     ...report.findings.flatMap((finding) => renderFinding(finding, palette)),
+    ...attribution(report, palette),
     ...servers(report, palette),
     ...timing(report, palette),
     ...besides(report, palette),
@@ -124,6 +125,16 @@ function fields(side: Record<string, unknown>): string {
 /** Keys and values are anybody's bytes: what a terminal would obey is shown as its code. */
 function escape(text: string): string {
   return text.replace(/[^\x20-\x7e…]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+function attribution({ attribution: all }: Report, palette: Palette): string[] {
+  if (all.length === 0) return [];
+  const lines = all.map(({ factor, value, of, within, failures, allFailures, total, unit, lift }) => {
+    const kind = { violations: 'failing', lost: 'lost', capacity: 'refused' }[of];
+    const what = `${kind} ${unit}${within === undefined ? '' : ` of ${escape(within)}`}`;
+    return `    ${palette.strong(`${factor} ${escape(value)}`)}  ${numbers.format(failures)} of ${numbers.format(allFailures)} ${what}, ${numbers.format(failures)} of its ${numbers.format(total)} (${lift.toFixed(1)}× as often as all)`;
+  });
+  return [`  ${palette.bad('what failures share')}`, ...lines, ''];
 }
 
 function servers({ servers: all }: Report, palette: Palette): string[] {

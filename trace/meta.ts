@@ -108,7 +108,14 @@ export interface ResultsEnd {
   /** Other keys of the trace that the targets held before the replay; null where nobody asked. */
   leftover: number | null;
   /** Answers that nobody asked for, with the first few of them. */
-  orphans: { connection: number; target: number; atNs: number; note: string }[];
+  orphans: {
+    connection: number;
+    target: number;
+    atNs: number;
+    /** Of the exchange that it answers once more, where that is known. */
+    index?: number;
+    note: string;
+  }[];
   orphanCount: number;
   /** Connection trouble, capped: refused, reset, broken frames. */
   incidents: { connection: number; target: number; atNs: number; note: string }[];

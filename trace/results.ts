@@ -47,6 +47,8 @@ export const SkipReason = {
   aborted: 6,
   /** Another worker's; in the parts of a results file only, before they are put together. */
   elsewhere: 7,
+  /** It was sent; its connection was given up, since a request before it had no answer in time. */
+  behind: 8,
 } as const;
 export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];
 export const skipReasonNames = [
@@ -58,6 +60,7 @@ export const skipReasonNames = [
   'unreachable',
   'aborted',
   'elsewhere',
+  'behind',
 ] as const;
 
 export class ResultBatch {

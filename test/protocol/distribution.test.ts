@@ -9,6 +9,7 @@ import {
   distributionNames,
   fnv1a64,
   jump,
+  keyHashes,
   type DistributionName,
 } from '../../protocol/distribution.ts';
 import { parseHostPort } from '../../trace/address.ts';
@@ -62,6 +63,17 @@ test('jump: what its authors say, and no key moves but to the new server', () =>
     const [before, after] = [jump(hash, 7), jump(hash, 8)];
     expect(after === before || after === 7).toBe(true);
   }
+});
+
+test.each([
+  ['fnv1a', 'foobar', 0xbf9cf968],
+  ['crc32', '123456789', 0xcbf43926],
+  ['murmur3', '', 0],
+  ['murmur3', 'hello', 0x248bfa47],
+  ['murmur3', 'hello, world', 0x149bbb7f],
+  ['murmur3', 'The quick brown fox jumps over the lazy dog', 0x2e4ff723],
+])('%s of "%s", as published', (name, text, hash) => {
+  expect(keyHashes[name]!(Buffer.from(text), 0, text.length)).toBe(hash);
 });
 
 describe.each(distributionNames)('%s', (name) => {

@@ -1,0 +1,288 @@
+// What failures share: every value of every factor is weighed against the exchanges, or the keys, that passed. Keys count
+// once where the factor belongs to the key (its server, tenant, prefix, size, partition), so that one hot key is no
+// pattern. A value is named only if chance does not explain it, after correcting for the number of values looked at.
+
+import { createDistribution, fnv1a64, jump, keyHashes, type NamedServer } from '../protocol/distribution.ts';
+
+export const factors = [
+  'server',
+  'tenant',
+  'opcode',
+  'partition',
+  'connection',
+  'prefix',
+  'size',
+  'phase',
+] as const;
+export type Factor = (typeof factors)[number];
+
+/** What failed: wrong answers, keys that were not there, stores that found no room. */
+export const failureClasses = ['violations', 'lost', 'capacity'] as const;
+export type FailureClass = (typeof failureClasses)[number];
+
+/** Whether a factor tells where something fails, and not what. */
+export function isPlace(factor: Factor): boolean {
+  return factor === 'server' || factor === 'tenant' || factor === 'partition';
+}
+
+export interface Culprit {
+  factor: Factor;
+  value: string;
+  of: FailureClass;
+  /** Among the exchanges with this value of another factor only. */
+  within?: string;
+  /** Failing exchanges (or keys, where the factor belongs to the key) with this value. */
+  failures: number;
+  /** All of them with this value. */
+  total: number;
+  /** All failures, whatever their value. */
+  allFailures: number;
+  unit: 'exchanges' | 'keys';
+  /** How many times as often they fail as all do. */
+  lift: number;
+  /** Chance of as much without a cause, times the number of values looked at. */
+  p: number;
+}
+
+/** One exchange, as far as factors go. */
+export interface Observed {
+  failed: boolean;
+  server: string;
+  tenant: string;
+  opcode: string;
+  connection: number;
+  /** latin1; empty: none. */
+  key: string;
+  valueBytes: number;
+  /** 0 to 1: when in the run. */
+  moment: number;
+}
+
+interface KeyRecord {
+  server: string;
+  tenant: string;
+  key: string;
+  valueBytes: number;
+  failed: boolean;
+}
+
+/** Keys held for comparison; of those that fail, as many again. */
+const MAX_KEYS = 100_000;
+const MAX_SERVERS = 16;
+const PHASES = 10;
+const MIN_FAILURES = 3;
+const MAX_P = 1e-3;
+const MIN_LIFT = 1.3;
+/** A culprit must explain at least this share of what is uncertain about who fails. */
+const MIN_EXPLAINED = 0.02;
+
+/** Failing and all units of each value. */
+type Tally = Map<string, { failed: number; total: number }>;
+
+function count(tally: Tally, value: string, failed: boolean): void {
+  let entry = tally.get(value);
+  if (entry === undefined) tally.set(value, (entry = { failed: 0, total: 0 }));
+  entry.total++;
+  if (failed) entry.failed++;
+}
+
+export class Attribution {
+  readonly #exchanges: Record<'opcode' | 'connection' | 'phase', Tally> = {
+    opcode: new Map(),
+    connection: new Map(),
+    phase: new Map(),
+  };
+  readonly #keys = new Map<string, KeyRecord>();
+  #passing = 0;
+  #failing = 0;
+
+  add(seen: Observed): void {
+    const { failed, key, server, tenant, valueBytes } = seen;
+    count(this.#exchanges.opcode, seen.opcode, failed);
+    count(this.#exchanges.connection, String(seen.connection), failed);
+    count(this.#exchanges.phase, phaseOf(seen.moment), failed);
+    if (key === '') return;
+    const name = `${server} ${tenant} ${key}`;
+    const known = this.#keys.get(name);
+    if (known === undefined) {
+      if (failed ? this.#failing >= MAX_KEYS : this.#passing >= MAX_KEYS) return;
+      if (failed) this.#failing++;
+      else this.#passing++;
+      this.#keys.set(name, { server, tenant, key, valueBytes, failed });
+      return;
+    }
+    known.valueBytes = Math.max(known.valueBytes, valueBytes);
+    if (!failed || known.failed) return;
+    known.failed = true;
+    this.#passing--;
+    this.#failing++;
+  }
+
+  /** The values that explain the failures, the best first; of one factor the best only. */
+  culprits(of: FailureClass, backends: readonly NamedServer[] = []): Culprit[] {
+    const keys = [...this.#keys.values()];
+    const tallies: [Factor, Culprit['unit'], Tally][] = [
+      ['opcode', 'exchanges', this.#exchanges.opcode],
+      ['connection', 'exchanges', this.#exchanges.connection],
+      ['phase', 'exchanges', this.#exchanges.phase],
+      ['server', 'keys', tallyOf(keys, ({ server }) => server)],
+      ['tenant', 'keys', tallyOf(keys, ({ tenant }) => tenant)],
+      ['prefix', 'keys', tallyOf(keys, ({ key }) => prefixOf(key))],
+      ['size', 'keys', tallyOf(keys, ({ valueBytes }) => sizeClass(valueBytes))],
+      ...partitions(keys, backends).map((tally): [Factor, Culprit['unit'], Tally] => [
+        'partition',
+        'keys',
+        tally,
+      ]),
+    ];
+    const guesses = tallies.reduce((sum, [, , tally]) => sum + tally.size, 0);
+    const found = tallies.flatMap(([factor, unit, tally]) =>
+      weigh(tally).map(({ explained, ...weighed }) => ({
+        explained,
+        culprit: { factor, of, unit, ...weighed, p: Math.min(1, weighed.p * guesses) },
+      })),
+    );
+    const named = found
+      .filter(
+        ({ explained, culprit }) =>
+          explained >= MIN_EXPLAINED &&
+          culprit.p <= MAX_P &&
+          culprit.lift >= MIN_LIFT &&
+          culprit.failures >= MIN_FAILURES,
+      )
+      // What explains as much as another is told by the factor that is nearer to hand.
+      .toSorted(
+        (a, b) =>
+          b.explained - a.explained ||
+          factors.indexOf(a.culprit.factor) - factors.indexOf(b.culprit.factor) ||
+          a.culprit.value.localeCompare(b.culprit.value),
+      );
+    const best = new Map<Factor, Culprit>();
+    for (const { culprit } of named) if (!best.has(culprit.factor)) best.set(culprit.factor, culprit);
+    return [...best.values()];
+  }
+}
+
+/** The value of a factor that is no place. */
+export function valueOf({ opcode, key, valueBytes }: Observed, factor: Factor): string {
+  if (factor === 'opcode') return opcode;
+  return factor === 'prefix' ? prefixOf(key) : sizeClass(valueBytes);
+}
+
+function tallyOf(keys: readonly KeyRecord[], value: (key: KeyRecord) => string): Tally {
+  const tally: Tally = new Map();
+  for (const key of keys) count(tally, value(key), key.failed);
+  return tally;
+}
+
+/** The keys by every way that clients and proxies are known to spread them, for every number of servers. */
+function partitions(keys: readonly KeyRecord[], backends: readonly NamedServer[]): Tally[] {
+  const hashed = keys.map(({ key, failed }) => {
+    const bytes = Buffer.from(key, 'latin1');
+    return {
+      failed,
+      bytes,
+      hashes: Object.values(keyHashes).map((hash) => hash(bytes, 0, bytes.length)),
+      wide: fnv1a64(bytes, 0, bytes.length),
+    };
+  });
+  const tallies: Tally[] = [];
+  for (let servers = 2; servers <= MAX_SERVERS; servers++) {
+    for (const [n, name] of Object.keys(keyHashes).entries()) {
+      const tally: Tally = new Map();
+      for (const { failed, hashes } of hashed)
+        count(tally, `${hashes[n]! % servers} of ${servers} (${name} modulo)`, failed);
+      tallies.push(tally);
+    }
+    const tally: Tally = new Map();
+    for (const { failed, wide } of hashed)
+      count(tally, `${jump(wide, servers)} of ${servers} (jump)`, failed);
+    tallies.push(tally);
+  }
+  if (backends.length > 1)
+    for (const name of ['ketama', 'ketama-weighted'] as const) {
+      const distribution = createDistribution(name, backends);
+      const tally: Tally = new Map();
+      for (const { failed, bytes } of hashed) {
+        const at = distribution(bytes, 0, bytes.length);
+        const { host, port } = backends[at]!;
+        count(tally, `${host}:${port}, ${at} of ${backends.length} (${name})`, failed);
+      }
+      tallies.push(tally);
+    }
+  return tallies;
+}
+
+interface Weighed {
+  value: string;
+  failures: number;
+  total: number;
+  allFailures: number;
+  lift: number;
+  p: number;
+  /** The share of the uncertainty about who fails that this value takes away, 0 to 1. */
+  explained: number;
+}
+
+/** Each value against all others: a likelihood ratio over the table of two by two. */
+function weigh(tally: Tally): Weighed[] {
+  let failures = 0;
+  let total = 0;
+  for (const entry of tally.values()) {
+    failures += entry.failed;
+    total += entry.total;
+  }
+  const passes = total - failures;
+  if (failures === 0 || passes === 0 || tally.size < 2) return [];
+  const uncertain = entropyOf(failures, passes);
+  return Array.from(tally, ([value, { failed, total: of }]) => {
+    const others = total - of;
+    const left =
+      (of * entropyOf(failed, of - failed) + others * entropyOf(failures - failed, passes - (of - failed))) /
+      total;
+    const gained = uncertain - left;
+    const lift = failed / of / (failures / total);
+    return {
+      value,
+      failures: failed,
+      total: of,
+      allFailures: failures,
+      lift: lift > 1 ? lift : 0,
+      // The likelihood ratio statistic is distributed as chi-squared with one degree of freedom.
+      p: chiSquaredTail(2 * total * gained),
+      explained: gained / uncertain,
+    };
+  });
+}
+
+/** Of a coin that fell so often on either side, nats. */
+function entropyOf(a: number, b: number): number {
+  const all = a + b;
+  return [a, b].reduce((sum, n) => (n === 0 ? sum : sum - (n / all) * Math.log(n / all)), 0);
+}
+
+/** The chance of a value of chi-squared with one degree of freedom above this: erfc(√(x/2)), Abramowitz and Stegun 7.1.26. */
+function chiSquaredTail(statistic: number): number {
+  const x = Math.sqrt(Math.max(0, statistic) / 2);
+  const t = 1 / (1 + 0.3275911 * x);
+  const series =
+    t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  return series * Math.exp(-x * x);
+}
+
+/** What stands before the first separator or number: `user` of `user:17`. */
+function prefixOf(key: string): string {
+  return /^[^\d:/|.#_-]*/.exec(key)![0].slice(0, 32);
+}
+
+/** `1 kB to 2 kB` and the like: powers of two. */
+function sizeClass(bytes: number): string {
+  if (bytes === 0) return 'none';
+  const power = Math.floor(Math.log2(bytes));
+  return `${2 ** power} to ${2 ** (power + 1) - 1} bytes`;
+}
+
+function phaseOf(moment: number): string {
+  const tenth = Math.min(PHASES - 1, Math.floor(moment * PHASES));
+  return `${tenth * 10}% to ${(tenth + 1) * 10}% of the run`;
+}

@@ -1,0 +1,275 @@
+// The fault matrix: `node dist/scripts/faults.js [SEEDS] [SPEEDS] [FAULTS]`. Traffic of memjs and pylibmc clients of two
+// tenants is recorded through a healthy proxy with four backends behind it; then it is replayed against the same release
+// with one fault on one backend. Each must be found, by a kind of finding that fits, and the backend named first; the
+// healthy release must pass. Prints a table in Markdown, and ends with 1 where something was missed or invented.
+
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { diff, type Diff } from '../diff/diff.ts';
+import { runClients, settled } from '../fixtures/clients.ts';
+import { startCluster, type Cluster } from '../fixtures/cluster.ts';
+import { proxyFaults, startFaultProxy, type FaultProxy, type ProxyFault } from '../fixtures/proxy.ts';
+import { startServer } from '../fixtures/server.ts';
+import { startProxy } from '../recorder/proxy.ts';
+import { replay } from '../replayer/replay.ts';
+import { encodeRequest, storeExtras } from '../protocol/frame.ts';
+import { Opcode } from '../protocol/opcode.ts';
+import { Random } from '../synth/random.ts';
+import { parseHostPort } from '../trace/address.ts';
+import { ResultsReader, TraceReader } from '../trace/file.ts';
+
+const SEEDS = Number(process.argv[2] ?? 3);
+const SPEEDS = (process.argv[3] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
+const wanted = process.argv[4]?.split(',');
+const BACKENDS = 4;
+const users = new Map([
+  ['alice', 'secret-of-alice'],
+  ['bob', 'secret-of-bob'],
+]);
+// Debian's own, which has Debian's pylibmc; another may come first on the path.
+const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
+const folder = mkdtempSync(join(tmpdir(), 'memtape-faults-'));
+
+/** What may be said of each fault; `lost` and the like are drift. */
+const expected: Readonly<Record<string, readonly string[]>> = {
+  'stale-sockets': ['lost', 'wrong-status'],
+  slow: ['latency'],
+  stall: ['unanswered', 'closed'],
+  blackhole: ['unanswered', 'closed'],
+  reset: ['closed'],
+  'half-open': ['closed'],
+  'refused-store': ['capacity'],
+  'eviction-storm': ['lost'],
+  corrupt: ['wrong-value'],
+  truncate: ['wrong-value'],
+  swap: ['foreign-value', 'wrong-value', 'stale-value'],
+  'wrong-key': ['wrong-key'],
+  'tenant-leak': ['foreign-value', 'wrong-value'],
+  'stale-read': ['stale-value'],
+  'lost-write': ['stale-value', 'lost'],
+  'cas-ignored': ['cas'],
+  'counter-off': ['counter'],
+  'flags-lost': ['wrong-flags'],
+  'ttl-ignored': ['stale-value', 'temporal'],
+  'ttl-short': ['lost'],
+  'quiet-errors-dropped': ['wrong-status', 'found', 'raced'],
+  duplicate: ['orphan'],
+  reorder: ['unanswered', 'orphan', 'malformed'],
+  'wrong-opaque': ['orphan', 'unanswered'],
+  'wrong-status': ['wrong-status'],
+  churn: ['closed'],
+};
+
+/** Values with flags, CAS, quiet gets with keys: what memjs does not send. */
+const python = `
+import sys, pylibmc, random, time
+address, user, password, seed, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+random.seed(seed)
+c = pylibmc.Client([address], binary=True, username=user, password=password, behaviors={"cas": True})
+for n in range(count):
+    key = "item:%d" % random.randrange(80)
+    kind = random.randrange(10)
+    if kind < 3: c.set(key, random.choice(["text %d of %s" % (n, user), n + 100000, {"a": n}]))
+    elif kind < 6: c.get_multi(["item:%d" % random.randrange(80) for _ in range(6)])
+    elif kind < 8:
+        value, cas = c.gets(key)
+        if cas is not None:
+            if random.random() < 0.4: c.set(key, "between %d" % n)
+            c.cas(key, "swapped %d of %s" % (n, user), cas)
+    elif kind < 9: c.set("brief:%d" % random.randrange(20), "for two seconds %d" % n, time=2)
+    else: c.get("brief:%d" % random.randrange(20))
+    time.sleep(0.003)
+`;
+
+/** Quiet changes, some of which fail and must say so, with a NOOP behind. */
+async function quiet(address: string, user: string, password: string, count: number): Promise<void> {
+  const { host, port } = parseHostPort(address, 11_211);
+  const socket = connect({ host, port, noDelay: true });
+  socket.on('data', () => undefined).on('error', () => undefined);
+  const value = Buffer.from(`\0${user}\0${password}`);
+  socket.write(encodeRequest({ opcode: Opcode.saslAuth, key: Buffer.from('PLAIN'), value }));
+  const random = new Random(user.length);
+  for (let n = 0; n < count; n++) {
+    await sleep(10);
+    const requests = Array.from({ length: 4 }, (_, m) => {
+      const key = Buffer.from(`quiet:${random.int(60)}`);
+      const opaque = n * 8 + m;
+      const text = Buffer.from(`quietly ${n} ${m} of ${user}`);
+      switch (random.int(4)) {
+        case 0:
+          return encodeRequest({ opcode: Opcode.addq, key, value: text, extras: storeExtras(0, 0), opaque });
+        case 1:
+          return encodeRequest({
+            opcode: Opcode.replaceq,
+            key,
+            value: text,
+            extras: storeExtras(0, 0),
+            opaque,
+          });
+        case 2:
+          return encodeRequest({ opcode: Opcode.setq, key, value: text, extras: storeExtras(0, 0), opaque });
+        default:
+          return encodeRequest({ opcode: Opcode.deleteq, key, opaque });
+      }
+    });
+    socket.write(Buffer.concat([...requests, encodeRequest({ opcode: Opcode.noop, opaque: n * 8 + 7 })]));
+  }
+  await sleep(200);
+  socket.end();
+}
+
+async function traffic(address: string): Promise<void> {
+  await Promise.all(
+    [...users].flatMap(([user, password], tenant) => [
+      quiet(address, user, password, 300),
+      runClients({
+        address: `${user}:${password}@${address}`,
+        seed: 10 + tenant,
+        clients: 3,
+        exchanges: 2500,
+        seconds: 4,
+        keys: 300,
+        calls: {},
+      }),
+      promisify(execFile)(PYTHON, ['-c', python, address, user, password, String(tenant), '700']),
+    ]),
+  );
+}
+
+async function cluster(): Promise<Cluster> {
+  return startCluster({ backends: BACKENDS, memoryBytes: 64e6 });
+}
+
+async function record(path: string): Promise<void> {
+  const backends = await cluster();
+  const release = await startFaultProxy({ backends: backends.addresses, users });
+  const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [release.address], output: path });
+  await traffic(proxy.addresses[0]!);
+  await settled(() => proxy.open === 0);
+  await proxy.stop();
+  await release.stop();
+  await backends.stop();
+}
+
+async function judged(
+  tape: string,
+  speed: number | 'max',
+  faults: readonly ProxyFault[],
+  seed: number,
+): Promise<{ diff: Diff; release: FaultProxy; addresses: readonly string[] }> {
+  const backends = await cluster();
+  const release = await startFaultProxy({
+    backends: backends.addresses,
+    users,
+    faults,
+    seed,
+    spared: users.size,
+  });
+  const results = join(folder, 'results');
+  // A restarted backend, for faults that need one: it comes back empty, on its old port.
+  const restarted = faults.find(({ name }) => name === 'stale-sockets')?.backend;
+  let again: { stop(): Promise<void> } | undefined;
+  const restart = async (): Promise<void> => {
+    await sleep(speed === 'max' ? 60 : 1500);
+    const { port } = backends.servers[restarted!]!;
+    await backends.servers[restarted!]!.stop();
+    again = await startServer({ port, memoryBytes: 64e6 });
+  };
+  try {
+    const [{ survey }] = await Promise.all([
+      replay({
+        trace: tape,
+        results,
+        targets: [release.address],
+        speed,
+        timeoutMs: 400,
+        credentialsOf: (tenant) => ({ user: tenant, password: users.get(tenant) ?? '' }),
+      }),
+      restarted === undefined ? undefined : restart(),
+    ]);
+    const trace = await TraceReader.open(tape);
+    const seen = await ResultsReader.open(results);
+    const names = backends.addresses.map((address) => parseHostPort(address, 11_211));
+    const verdicts = await diff(trace, seen, { survey, backends: names, examples: 3 });
+    await trace.close();
+    await seen.close();
+    return { diff: verdicts, release, addresses: backends.addresses };
+  } finally {
+    await release.stop();
+    await again?.stop();
+    await backends.stop();
+  }
+}
+
+const table: string[] = [];
+let failed = 0;
+
+function share(name: ProxyFault['name']): number {
+  return [
+    'stale-sockets',
+    'blackhole',
+    'refused-store',
+    'ttl-ignored',
+    'ttl-short',
+    'cas-ignored',
+    'wrong-key',
+    'flags-lost',
+    'counter-off',
+    'quiet-errors-dropped',
+    'stale-read',
+    'tenant-leak',
+    'slow',
+  ].includes(name)
+    ? 1
+    : 0.1;
+}
+
+try {
+  const tape = join(folder, 'recorded.tape');
+  await record(tape);
+  table.push('| fault | speed | struck | found as | named first |', '|---|---|---|---|---|');
+  for (const speed of SPEEDS) {
+    const { diff: healthy } = await judged(tape, speed, [], 1);
+    const wrong = Object.values(healthy.counts.violation).reduce((sum, n) => sum + n, 0);
+    const culprits = healthy.culprits.length;
+    if (wrong > 0) failed++;
+    table.push(
+      `| none | ${speed} | – | ${wrong === 0 ? 'nothing' : JSON.stringify(healthy.counts.violation)}, ${healthy.matched} of ${healthy.total} matched, drift ${JSON.stringify(healthy.counts.drift)} | ${culprits === 0 ? 'nobody' : JSON.stringify(healthy.culprits)} |`,
+    );
+    for (const name of proxyFaults) {
+      if (wanted !== undefined && !wanted.includes(name)) continue;
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        const backend = seed % BACKENDS;
+        const fault: ProxyFault = {
+          name,
+          backend,
+          share: share(name),
+          ...(name === 'stall' ? { untilMs: 3000 } : {}),
+        };
+        const { diff: sick, release, addresses } = await judged(tape, speed, [fault], seed);
+        const kinds = { ...sick.counts.violation, ...sick.counts.drift };
+        const slow = sick.latency.fromSent.getValueAtPercentile(95) > 30_000;
+        const hit = expected[name]!.filter((kind) => (kind === 'latency' ? slow : (kinds[kind] ?? 0) > 0));
+        const first = sick.culprits[0];
+        const named = first?.factor === 'partition' && first.value.startsWith(`${addresses[backend]!},`);
+        // Expiries take seconds; who is slow, or hangs up on somebody else, is not in the answers.
+        const needsTime = speed === 'max' && name.startsWith('ttl-');
+        const isAnonymous = name === 'slow' || name === 'churn';
+        if (!needsTime && (hit.length === 0 || (!named && !isAnonymous))) failed++;
+        table.push(
+          `| ${name} | ${speed} | ${release.log.length} | ${hit.length === 0 ? `**missed** ${JSON.stringify(kinds)}` : hit.map((kind) => `${kind} ${kinds[kind] ?? ''}`).join(', ')} | ${named ? 'the backend' : first === undefined ? 'nobody' : `${first.factor} ${first.value}`} |`,
+        );
+        process.stdout.write(`${table.at(-1)}\n`);
+      }
+    }
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+process.stdout.write(`\n${table.join('\n')}\n\n${failed} failed\n`);
+process.exitCode = failed === 0 ? 0 : 1;
