@@ -4,17 +4,22 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import pc from 'picocolors';
 import { diff } from '../diff/diff.ts';
 import { runClients, settled, type Counts } from '../fixtures/clients.ts';
+import { startCluster } from '../fixtures/cluster.ts';
 import { parseFault } from '../fixtures/fault.ts';
+import { startFaultProxy } from '../fixtures/proxy.ts';
 import { startServer, type EmbeddedServer } from '../fixtures/server.ts';
+import type { NamedServer } from '../protocol/distribution.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { replay } from '../replayer/replay.ts';
 import { makeReport, type Report } from '../report/report.ts';
 import { renderText } from '../report/text.ts';
 import { parseThreshold } from '../report/threshold.ts';
+import { parseHostPort } from '../trace/address.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import { palette } from './replay.ts';
@@ -24,6 +29,9 @@ const CLIENTS = 6;
 const EXCHANGES = 5_000;
 const SECONDS = 5;
 const FAULT = 'corrupt=1/500,seed=1';
+const BACKENDS = 4;
+const RESTARTED = 2;
+const RESTART_MS = 1000;
 
 export function demoCommand(): Command {
   return new Command('demo')
@@ -71,7 +79,78 @@ async function run(folder: string, servers: EmbeddedServer[]): Promise<void> {
   say(
     `The server corrupted ${plural(corrupted, 'answer')}; memtape found ${plural(report.exchanges.violations, 'violation')}, and says where.`,
   );
+  await theIncident(folder, trace, servers);
   say(pc.dim(`${((performance.now() - started) / 1000).toFixed(1)} s in all. Next: memtape record --help`));
+}
+
+/** The release that memtape was made for: a proxy that keeps its sockets to a backend that restarted. */
+async function theIncident(folder: string, trace: string, servers: EmbeddedServer[]): Promise<void> {
+  step(
+    4,
+    'The incident',
+    `a proxy with ${BACKENDS} backends behind it, of which one restarts during the replay`,
+  );
+  for (const isSick of [false, true]) {
+    const cluster = await startCluster({ backends: BACKENDS });
+    servers.push(...cluster.servers);
+    const release = await startFaultProxy({
+      backends: cluster.addresses,
+      faults: isSick ? [{ name: 'stale-sockets' }] : [],
+    });
+    try {
+      const restarts = restart(cluster.servers[RESTARTED]!, servers);
+      const backends = cluster.addresses.map((address) => parseHostPort(address, 0));
+      const report = await judgedReplay(folder, trace, release.address, 2, backends);
+      await restarts;
+      if (!isSick) {
+        say(
+          `${palette.good('PASS')}  the fixed release: ${plural(report.drift['lost'] ?? 0, 'miss', 'misses')} where the backend had lost its keys, which is legal, and no violation`,
+        );
+        if (report.verdict !== 'pass') throw unexpected('the fixed release should pass', report);
+        continue;
+      }
+      process.stdout.write(`\n${indent(renderText(report, palette))}\n`);
+      const [first] = report.attribution;
+      const address = cluster.addresses[RESTARTED]!;
+      if (report.verdict !== 'fail' || first?.value.startsWith(address) !== true)
+        throw unexpected(`the sick release should fail, and ${address} be named`, report);
+      const monitors = Array.from({ length: 10 }, (_, n) => `monitor:${n}`);
+      const seeing = monitors.filter((key) => release.backendOf(key) === RESTARTED);
+      say(
+        `Backend ${address} is named. Of ten monitoring keys, ${seeing.length === 0 ? 'none' : seeing.join(', ')} would have seen it.`,
+      );
+    } finally {
+      await release.stop();
+    }
+  }
+}
+
+/** A second into the replay the backend goes, and comes back empty on its port. */
+async function restart(server: EmbeddedServer, servers: EmbeddedServer[]): Promise<void> {
+  await sleep(RESTART_MS);
+  await server.stop();
+  servers.push(await startServer({ port: server.port }));
+}
+
+async function judgedReplay(
+  folder: string,
+  trace: string,
+  target: string,
+  speed: number | 'max',
+  backends: readonly NamedServer[] = [],
+): Promise<Report> {
+  const results = join(folder, 'last.results');
+  const { survey } = await replay({ trace, results, targets: [target], speed });
+  const tape = await TraceReader.open(trace);
+  const seen = await ResultsReader.open(results);
+  try {
+    const judged = await diff(tape, seen, { survey, backends });
+    const thresholds = [parseThreshold('violations == 0')];
+    return makeReport({ diff: judged, meta: seen.meta, end: seen.end, thresholds });
+  } finally {
+    await tape.close();
+    await seen.close();
+  }
 }
 
 async function recordTraffic(trace: string, servers: EmbeddedServer[]): Promise<void> {
@@ -109,19 +188,8 @@ async function replayOnce(
 ): Promise<{ report: Report; corrupted: number }> {
   const target = await startServer(fault === undefined ? {} : { fault: parseFault(fault) });
   servers.push(target);
-  const results = join(folder, `${servers.length}.results`);
-  const { survey } = await replay({ trace, results, targets: [target.address], speed });
-  const tape = await TraceReader.open(trace);
-  const seen = await ResultsReader.open(results);
-  try {
-    const judged = await diff(tape, seen, { survey });
-    const thresholds = [parseThreshold('violations == 0')];
-    const report = makeReport({ diff: judged, meta: seen.meta, end: seen.end, thresholds });
-    return { report, corrupted: target.counters.corrupted };
-  } finally {
-    await tape.close();
-    await seen.close();
-  }
+  const report = await judgedReplay(folder, trace, target.address, speed);
+  return { report, corrupted: target.counters.corrupted };
 }
 
 function unexpected(what: string, report: Report): CliError {

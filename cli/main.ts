@@ -7,6 +7,7 @@ import { ReplayError } from '../replayer/error.ts';
 import { TraceError } from '../trace/error.ts';
 import { version } from '../trace/version.ts';
 import { catCommand } from './cat.ts';
+import { coverageCommand } from './coverage.ts';
 import { demoCommand } from './demo.ts';
 import { CliError, Verdict } from './error.ts';
 import { infoCommand } from './info.ts';
@@ -20,6 +21,7 @@ const commands = [
   catCommand,
   replayCommand,
   diffCommand,
+  coverageCommand,
   serveCommand,
   demoCommand,
 ];

@@ -7,9 +7,11 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import pc from 'picocolors';
 import { diff } from '../diff/diff.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
+import type { NamedServer } from '../protocol/distribution.ts';
 import { permissions, type Permission } from '../replayer/gate.ts';
 import { replay, type Replayed, type ReplayOptions } from '../replayer/replay.ts';
 import { parseRatePlan } from '../replayer/schedule.ts';
+import { parseTarget } from '../replayer/target.ts';
 import { exitCodes, makeReport, type Report } from '../report/report.ts';
 import { renderText, type Palette } from '../report/text.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
@@ -24,6 +26,7 @@ import { formatDuration, plural } from './text.ts';
 import { parseCount, parseDuration, parseRate } from './units.ts';
 
 interface ReportOptions {
+  backends?: NamedServer[];
   maxLag?: number;
   threshold: Threshold[];
   json?: string;
@@ -130,6 +133,11 @@ function reportOptions(command: Command): Command {
       'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0)',
       addThreshold,
       [],
+    )
+    .option(
+      '--backends <address,…>',
+      'what stands behind the targets, as the ring of their proxy names it: failures are laid to one of them',
+      parseBackends,
     )
     .option(
       '--max-lag <time>',
@@ -273,6 +281,7 @@ async function judge(
       const judged = await diff(trace, results, {
         examples: options.examples,
         onProgress: (done) => progress.update(done, done),
+        ...(options.backends === undefined ? {} : { backends: options.backends }),
         ...(survey === undefined ? {} : { survey }),
       });
       const thresholds =
@@ -323,6 +332,10 @@ export const palette: Palette = {
 
 function parseRatePlanOption(text: string): NonNullable<ReplayOptions['rate']> {
   return { plan: parseRatePlan(text, parseRate, parseDuration), text };
+}
+
+function parseBackends(text: string): NamedServer[] {
+  return parseTargets(text).map((address) => parseTarget(address));
 }
 
 function parseSpeed(text: string): number | 'max' {

@@ -141,7 +141,7 @@ export function parseTargets(text: string): string[] {
   return text.split(',').map((part) => part.trim());
 }
 
-function parseRoute(text: string): RouteOption {
+export function parseRoute(text: string): RouteOption {
   const file = /^map=(.+)$/.exec(text)?.[1];
   if (file !== undefined) return { name: 'map', file };
   const name = routeNames.find((known) => known === text && known !== 'map');

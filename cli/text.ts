@@ -8,8 +8,8 @@ export function formatCount(value: number): string {
 }
 
 /** `1 exchange`, `3 exchanges` */
-export function plural(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+export function plural(count: number, noun: string, nouns = `${noun}s`): string {
+  return `${formatCount(count)} ${count === 1 ? noun : nouns}`;
 }
 
 /** `512 B`, `3.4 MB`: powers of ten. */

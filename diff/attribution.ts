@@ -35,8 +35,11 @@ export interface Culprit {
   failures: number;
   /** All of them with this value. */
   total: number;
-  /** All failures, whatever their value. */
+  /** All failures, whatever their value, and all exchanges or keys. */
   allFailures: number;
+  all: number;
+  /** The first of its failures, since the replay's start. */
+  sinceSeconds: number;
   unit: 'exchanges' | 'keys';
   /** How many times as often they fail as all do. */
   lift: number;
@@ -56,6 +59,8 @@ export interface Observed {
   valueBytes: number;
   /** 0 to 1: when in the run. */
   moment: number;
+  /** Since the replay's start. */
+  atSeconds: number;
 }
 
 interface KeyRecord {
@@ -64,6 +69,7 @@ interface KeyRecord {
   key: string;
   valueBytes: number;
   failed: boolean;
+  sinceSeconds: number;
 }
 
 /** Keys held for comparison; of those that fail, as many again. */
@@ -77,13 +83,15 @@ const MIN_LIFT = 1.3;
 const MIN_EXPLAINED = 0.02;
 
 /** Failing and all units of each value. */
-type Tally = Map<string, { failed: number; total: number }>;
+type Tally = Map<string, { failed: number; total: number; sinceSeconds: number }>;
 
-function count(tally: Tally, value: string, failed: boolean): void {
+function count(tally: Tally, value: string, failed: boolean, atSeconds: number): void {
   let entry = tally.get(value);
-  if (entry === undefined) tally.set(value, (entry = { failed: 0, total: 0 }));
+  if (entry === undefined) tally.set(value, (entry = { failed: 0, total: 0, sinceSeconds: Infinity }));
   entry.total++;
-  if (failed) entry.failed++;
+  if (!failed) return;
+  entry.failed++;
+  entry.sinceSeconds = Math.min(entry.sinceSeconds, atSeconds);
 }
 
 export class Attribution {
@@ -97,10 +105,10 @@ export class Attribution {
   #failing = 0;
 
   add(seen: Observed): void {
-    const { failed, key, server, tenant, valueBytes } = seen;
-    count(this.#exchanges.opcode, seen.opcode, failed);
-    count(this.#exchanges.connection, String(seen.connection), failed);
-    count(this.#exchanges.phase, phaseOf(seen.moment), failed);
+    const { failed, key, server, tenant, valueBytes, atSeconds } = seen;
+    count(this.#exchanges.opcode, seen.opcode, failed, atSeconds);
+    count(this.#exchanges.connection, String(seen.connection), failed, atSeconds);
+    count(this.#exchanges.phase, phaseOf(seen.moment), failed, atSeconds);
     if (key === '') return;
     const name = `${server} ${tenant} ${key}`;
     const known = this.#keys.get(name);
@@ -108,11 +116,20 @@ export class Attribution {
       if (failed ? this.#failing >= MAX_KEYS : this.#passing >= MAX_KEYS) return;
       if (failed) this.#failing++;
       else this.#passing++;
-      this.#keys.set(name, { server, tenant, key, valueBytes, failed });
+      this.#keys.set(name, {
+        server,
+        tenant,
+        key,
+        valueBytes,
+        failed,
+        sinceSeconds: failed ? atSeconds : Infinity,
+      });
       return;
     }
     known.valueBytes = Math.max(known.valueBytes, valueBytes);
-    if (!failed || known.failed) return;
+    if (!failed) return;
+    known.sinceSeconds = Math.min(known.sinceSeconds, atSeconds);
+    if (known.failed) return;
     known.failed = true;
     this.#passing--;
     this.#failing++;
@@ -121,15 +138,16 @@ export class Attribution {
   /** The values that explain the failures, the best first; of one factor the best only. */
   culprits(of: FailureClass, backends: readonly NamedServer[] = []): Culprit[] {
     const keys = [...this.#keys.values()];
+    const names = distinct(keys);
     const tallies: [Factor, Culprit['unit'], Tally][] = [
       ['opcode', 'exchanges', this.#exchanges.opcode],
       ['connection', 'exchanges', this.#exchanges.connection],
       ['phase', 'exchanges', this.#exchanges.phase],
       ['server', 'keys', tallyOf(keys, ({ server }) => server)],
       ['tenant', 'keys', tallyOf(keys, ({ tenant }) => tenant)],
-      ['prefix', 'keys', tallyOf(keys, ({ key }) => prefixOf(key))],
-      ['size', 'keys', tallyOf(keys, ({ valueBytes }) => sizeClass(valueBytes))],
-      ...partitions(keys, backends).map((tally): [Factor, Culprit['unit'], Tally] => [
+      ['prefix', 'keys', tallyOf(names, ({ key }) => prefixOf(key))],
+      ['size', 'keys', tallyOf(names, ({ valueBytes }) => sizeClass(valueBytes))],
+      ...partitions(names, backends).map((tally): [Factor, Culprit['unit'], Tally] => [
         'partition',
         'keys',
         tally,
@@ -163,6 +181,21 @@ export class Attribution {
   }
 }
 
+/** The same key on several servers, or of several tenants, counts once where only its name matters. */
+function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
+  const byName = new Map<string, KeyRecord>();
+  for (const key of keys) {
+    const known = byName.get(key.key);
+    if (known === undefined) byName.set(key.key, { ...key });
+    else {
+      known.failed ||= key.failed;
+      known.valueBytes = Math.max(known.valueBytes, key.valueBytes);
+      known.sinceSeconds = Math.min(known.sinceSeconds, key.sinceSeconds);
+    }
+  }
+  return [...byName.values()];
+}
+
 /** The value of a factor that is no place. */
 export function valueOf({ opcode, key, valueBytes }: Observed, factor: Factor): string {
   if (factor === 'opcode') return opcode;
@@ -171,16 +204,17 @@ export function valueOf({ opcode, key, valueBytes }: Observed, factor: Factor): 
 
 function tallyOf(keys: readonly KeyRecord[], value: (key: KeyRecord) => string): Tally {
   const tally: Tally = new Map();
-  for (const key of keys) count(tally, value(key), key.failed);
+  for (const key of keys) count(tally, value(key), key.failed, key.sinceSeconds);
   return tally;
 }
 
 /** The keys by every way that clients and proxies are known to spread them, for every number of servers. */
 function partitions(keys: readonly KeyRecord[], backends: readonly NamedServer[]): Tally[] {
-  const hashed = keys.map(({ key, failed }) => {
+  const hashed = keys.map(({ key, failed, sinceSeconds }) => {
     const bytes = Buffer.from(key, 'latin1');
     return {
       failed,
+      sinceSeconds,
       bytes,
       hashes: Object.values(keyHashes).map((hash) => hash(bytes, 0, bytes.length)),
       wide: fnv1a64(bytes, 0, bytes.length),
@@ -190,23 +224,23 @@ function partitions(keys: readonly KeyRecord[], backends: readonly NamedServer[]
   for (let servers = 2; servers <= MAX_SERVERS; servers++) {
     for (const [n, name] of Object.keys(keyHashes).entries()) {
       const tally: Tally = new Map();
-      for (const { failed, hashes } of hashed)
-        count(tally, `${hashes[n]! % servers} of ${servers} (${name} modulo)`, failed);
+      for (const { failed, sinceSeconds, hashes } of hashed)
+        count(tally, `${hashes[n]! % servers} of ${servers} (${name} modulo)`, failed, sinceSeconds);
       tallies.push(tally);
     }
     const tally: Tally = new Map();
-    for (const { failed, wide } of hashed)
-      count(tally, `${jump(wide, servers)} of ${servers} (jump)`, failed);
+    for (const { failed, sinceSeconds, wide } of hashed)
+      count(tally, `${jump(wide, servers)} of ${servers} (jump)`, failed, sinceSeconds);
     tallies.push(tally);
   }
   if (backends.length > 1)
     for (const name of ['ketama', 'ketama-weighted'] as const) {
       const distribution = createDistribution(name, backends);
       const tally: Tally = new Map();
-      for (const { failed, bytes } of hashed) {
+      for (const { failed, sinceSeconds, bytes } of hashed) {
         const at = distribution(bytes, 0, bytes.length);
         const { host, port } = backends[at]!;
-        count(tally, `${host}:${port}, ${at} of ${backends.length} (${name})`, failed);
+        count(tally, `${host}:${port}, ${at} of ${backends.length} (${name})`, failed, sinceSeconds);
       }
       tallies.push(tally);
     }
@@ -218,6 +252,8 @@ interface Weighed {
   failures: number;
   total: number;
   allFailures: number;
+  all: number;
+  sinceSeconds: number;
   lift: number;
   p: number;
   /** The share of the uncertainty about who fails that this value takes away, 0 to 1. */
@@ -235,7 +271,7 @@ function weigh(tally: Tally): Weighed[] {
   const passes = total - failures;
   if (failures === 0 || passes === 0 || tally.size < 2) return [];
   const uncertain = entropyOf(failures, passes);
-  return Array.from(tally, ([value, { failed, total: of }]) => {
+  return Array.from(tally, ([value, { failed, total: of, sinceSeconds }]) => {
     const others = total - of;
     const left =
       (of * entropyOf(failed, of - failed) + others * entropyOf(failures - failed, passes - (of - failed))) /
@@ -247,6 +283,8 @@ function weigh(tally: Tally): Weighed[] {
       failures: failed,
       total: of,
       allFailures: failures,
+      all: total,
+      sinceSeconds,
       lift: lift > 1 ? lift : 0,
       // The likelihood ratio statistic is distributed as chi-squared with one degree of freedom.
       p: chiSquaredTail(2 * total * gained),

@@ -8,13 +8,17 @@ import { Result, type ResultBatch } from '../trace/results.ts';
 import type { Answer } from './answer.ts';
 import type { Change } from './history.ts';
 
-/** The change of a row; undefined where it cannot have changed the key. */
+/**
+ * The change of a row; undefined where it cannot have changed the key.
+ * @param speed of the replay, by which expiries were scaled
+ */
 export function changeOf(
   batch: Batch,
   row: number,
   results: ResultBatch,
   resultRow: number,
   answer: Answer | undefined,
+  speed: number,
 ): Change | undefined {
   const info = opcodeInfo(batch.opcode[row]!);
   if (info === undefined || results.result[resultRow] === Result.skipped) return undefined;
@@ -39,6 +43,7 @@ export function changeOf(
     delta: 0n,
     initial: undefined,
     ttl: 0,
+    livesNs: 0,
     recordedFromNs: batch.requestNs[row]!,
     recordedToNs: batch.answerNs[row] === NEVER ? Infinity : batch.answerNs[row]!,
   };
@@ -58,6 +63,7 @@ export function changeOf(
         value: latin1(batch.value(row)),
         flags: uint32(extras, 0),
         ttl: ttlOf(uint32(extras, 4)),
+        livesNs: lifeOf(uint32(extras, 4), speed),
       };
     case 'append':
     case 'prepend':
@@ -104,6 +110,7 @@ export function initialChange(value: Buffer, flags: number): Change {
     delta: 0n,
     initial: undefined,
     ttl: 0,
+    livesNs: 0,
     recordedFromNs: -Infinity,
     recordedToNs: -Infinity,
   };
@@ -114,6 +121,12 @@ const MAX_RELATIVE_SECONDS = 60 * 60 * 24 * 30;
 /** Absolute times are rare, and what they mean depends on both clocks: 1 says that there is an expiry. */
 function ttlOf(expiry: number): number {
   return expiry > MAX_RELATIVE_SECONDS ? 1 : expiry;
+}
+
+/** A relative expiry as the replayer scales it, ns; 0 for an absolute one, which depends on both clocks. */
+function lifeOf(expiry: number, speed: number): number {
+  if (expiry === 0 || expiry > MAX_RELATIVE_SECONDS) return 0;
+  return Math.max(1, Math.round(expiry / speed)) * 1e9;
 }
 
 function latin1(data: Buffer): string {

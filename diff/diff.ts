@@ -430,6 +430,7 @@ class Judgement {
     const suspects: Suspect[] = [];
     // The replayer asked the targets, before it began, whether they held any key that it did not set itself.
     const startsEmpty = this.#replay.end?.leftover === 0;
+    const speed = this.#replay.meta.speed === 'max' ? 1 : this.#replay.meta.speed;
     const history = (name: string): KeyHistory => {
       let known = histories.get(name);
       if (known === undefined) histories.set(name, (known = new KeyHistory(!startsEmpty)));
@@ -446,7 +447,7 @@ class Judgement {
         const token = tokenOf(batch.answerCasHigh[row + n]!, batch.answerCasLow[row + n]!);
         if (token !== 0 && answer !== undefined && !answer.silent && answer.status === Status.ok)
           history(name).learnToken(token, results.sentNs[resultRow + n]!, results.answeredNs[resultRow + n]!);
-        const change = changeOf(batch, row + n, results, resultRow + n, answer);
+        const change = changeOf(batch, row + n, results, resultRow + n, answer, speed);
         if (change !== undefined) history(name).add(change);
         const result = results.result[resultRow + n] as Result;
         if (this.#first(batch, row + n, results, resultRow + n, result) === 'suspect')
@@ -568,6 +569,7 @@ class Judgement {
           key: batch.key(at).toString('latin1'),
           valueBytes: Math.max(batch.valueLength[at]!, batch.answerValueLength[at]!),
           moment: Math.max(0, results.intendedNs[of]!) / Math.max(1, this.#diff.replayedNs),
+          atSeconds: seconds(results.sentNs[of]!),
         };
         if (!takes(seen)) continue;
         if (how !== undefined) {

@@ -27,8 +27,10 @@ export interface Change {
   /** Of a counter: what was added (negative: subtracted), and what it starts from. */
   delta: bigint;
   initial: bigint | undefined;
-  /** Seconds; 0: none. */
+  /** Seconds, as recorded; 0: none. */
   ttl: number;
+  /** How long the item lives in the replay, ns; 0: for ever, or it is not known. */
+  livesNs: number;
   /** The same interval in the recording; recordedToNs is Infinity where there is no end. */
   recordedFromNs: number;
   recordedToNs: number;
@@ -150,6 +152,17 @@ export class KeyHistory {
         index !== at.index &&
         ((fromNs <= at.toNs && at.toNs - fromNs >= ttl * 1e9 - marginNs) ||
           (recordedFromNs <= at.recordedToNs && at.recordedToNs - recordedFromNs >= ttl * 1e9 - marginNs)),
+    );
+  }
+
+  /** Everything that gave the key this value was to expire, and did so long before the time: nobody prolonged it. */
+  hasExpired(value: string, fromNs: number, marginNs: number): boolean {
+    if (this.#initialUnknown || this.#changes.some(({ family }) => family === 'touch' || isDerived(family)))
+      return false;
+    const stores = this.#changes.filter((change) => change.value === value && change.fromNs < fromNs);
+    return (
+      stores.length > 0 &&
+      stores.every(({ livesNs, toNs }) => livesNs > 0 && toNs + livesNs + marginNs < fromNs)
     );
   }
 

@@ -81,6 +81,8 @@ function judgeRead(suspect: Suspect, history: KeyHistory): Verdict {
   switch (shown) {
     case 'live':
       if (isHit) return drift('raced', 'another value that this replay stored, and that was current then');
+      if (history.hasExpired(value, fromNs, EXPIRY_MARGIN_NS))
+        return violation('stale-value', 'the value was to expire, and should have been gone for long');
       return history.nearExpiry(suspect, EXPIRY_MARGIN_NS)
         ? drift('temporal', 'present, while in the recording it had expired')
         : drift(

@@ -29,6 +29,11 @@ export const statuses: Readonly<Record<number, { name: string; text: string }>> 
   [Status.authContinue]: { name: 'auth continue', text: '' },
   [Status.unknownCommand]: { name: 'unknown command', text: 'Unknown command' },
   [Status.outOfMemory]: { name: 'out of memory', text: 'Out of memory allocating item' },
+  // Not memcached's own: proxies and Couchbase answer them.
+  0x83: { name: 'not supported', text: 'Not supported' },
+  0x84: { name: 'internal error', text: 'Internal error' },
+  0x85: { name: 'busy', text: 'Busy' },
+  0x86: { name: 'temporary failure', text: 'Temporary failure' },
 };
 
 /** The status as a person reads it, for instance `0x01 not found`. */

@@ -75,14 +75,19 @@ for n in range(count):
     key = "item:%d" % random.randrange(80)
     kind = random.randrange(10)
     if kind < 3: c.set(key, random.choice(["text %d of %s" % (n, user), n + 100000, {"a": n}]))
-    elif kind < 6: c.get_multi(["item:%d" % random.randrange(80) for _ in range(6)])
-    elif kind < 8:
+    elif kind < 5: c.get_multi(["item:%d" % random.randrange(80) for _ in range(6)])
+    elif kind < 7:
         value, cas = c.gets(key)
         if cas is not None:
             if random.random() < 0.4: c.set(key, "between %d" % n)
             c.cas(key, "swapped %d of %s" % (n, user), cas)
-    elif kind < 9: c.set("brief:%d" % random.randrange(20), "for two seconds %d" % n, time=2)
-    else: c.get("brief:%d" % random.randrange(20))
+    elif kind < 9:
+        if n < count // 3: c.set("brief:%d" % random.randrange(40), "for two seconds %d" % n, time=2)
+        else: c.get("brief:%d" % random.randrange(40))
+    elif random.random() < 0.3: c.add("hits:%d" % random.randrange(60), "0")
+    else:
+        try: c.incr("hits:%d" % random.randrange(60))
+        except pylibmc.NotFound: pass
     time.sleep(0.003)
 `;
 
@@ -136,7 +141,7 @@ async function traffic(address: string): Promise<void> {
         keys: 300,
         calls: {},
       }),
-      promisify(execFile)(PYTHON, ['-c', python, address, user, password, String(tenant), '700']),
+      promisify(execFile)(PYTHON, ['-c', python, address, user, password, String(tenant), '1500']),
     ]),
   );
 }
