@@ -1,5 +1,5 @@
 // What failures share: every value of every factor is weighed against the exchanges, or the keys, that passed. Keys count
-// once where the factor belongs to the key (its server, tenant, prefix, size, partition), so that one hot key is no
+// once where the factor belongs to the key (its server, tenant, prefix, partition), so that one hot key is no
 // pattern. A value is named only if chance does not explain it, after correcting for the number of values looked at.
 
 import { createDistribution, fnv1a64, jump, keyHashes, type NamedServer } from '../protocol/distribution.ts';
@@ -67,7 +67,6 @@ interface KeyRecord {
   server: string;
   tenant: string;
   key: string;
-  valueBytes: number;
   failed: boolean;
   sinceSeconds: number;
 }
@@ -95,20 +94,22 @@ function count(tally: Tally, value: string, failed: boolean, atSeconds: number):
 }
 
 export class Attribution {
-  readonly #exchanges: Record<'opcode' | 'connection' | 'phase', Tally> = {
+  readonly #exchanges: Record<'opcode' | 'connection' | 'phase' | 'size', Tally> = {
     opcode: new Map(),
     connection: new Map(),
     phase: new Map(),
+    size: new Map(),
   };
   readonly #keys = new Map<string, KeyRecord>();
   #passing = 0;
   #failing = 0;
 
   add(seen: Observed): void {
-    const { failed, key, server, tenant, valueBytes, atSeconds } = seen;
+    const { failed, key, server, tenant, atSeconds } = seen;
     count(this.#exchanges.opcode, seen.opcode, failed, atSeconds);
     count(this.#exchanges.connection, String(seen.connection), failed, atSeconds);
     count(this.#exchanges.phase, phaseOf(seen.moment), failed, atSeconds);
+    count(this.#exchanges.size, sizeClass(seen.valueBytes), failed, atSeconds);
     if (key === '') return;
     const name = `${server} ${tenant} ${key}`;
     const known = this.#keys.get(name);
@@ -120,13 +121,11 @@ export class Attribution {
         server,
         tenant,
         key,
-        valueBytes,
         failed,
         sinceSeconds: failed ? atSeconds : Infinity,
       });
       return;
     }
-    known.valueBytes = Math.max(known.valueBytes, valueBytes);
     if (!failed) return;
     known.sinceSeconds = Math.min(known.sinceSeconds, atSeconds);
     if (known.failed) return;
@@ -146,7 +145,7 @@ export class Attribution {
       ['server', 'keys', tallyOf(keys, ({ server }) => server)],
       ['tenant', 'keys', tallyOf(keys, ({ tenant }) => tenant)],
       ['prefix', 'keys', tallyOf(names, ({ key }) => prefixOf(key))],
-      ['size', 'keys', tallyOf(names, ({ valueBytes }) => sizeClass(valueBytes))],
+      ['size', 'exchanges', this.#exchanges.size],
       ...partitions(names, backends).map((tally): [Factor, Culprit['unit'], Tally] => [
         'partition',
         'keys',
@@ -189,7 +188,6 @@ function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
     if (known === undefined) byName.set(key.key, { ...key });
     else {
       known.failed ||= key.failed;
-      known.valueBytes = Math.max(known.valueBytes, key.valueBytes);
       known.sinceSeconds = Math.min(known.sinceSeconds, key.sinceSeconds);
     }
   }
