@@ -3,23 +3,19 @@
 // with one fault on one backend. Each must be found, by a kind of finding that fits, and the backend named first; the
 // healthy release must pass. Prints a table in Markdown, and ends with 1 where something was missed or invented.
 
-import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { diff, type Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
 import { proxyFaults, startFaultProxy, type FaultProxy, type ProxyFault } from '../fixtures/proxy.ts';
+import { runPylibmc } from '../fixtures/pylibmc.ts';
+import { runQuiet } from '../fixtures/quiet.ts';
 import { startServer } from '../fixtures/server.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { replay } from '../replayer/replay.ts';
-import { encodeRequest, storeExtras } from '../protocol/frame.ts';
-import { Opcode } from '../protocol/opcode.ts';
-import { Random } from '../synth/random.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 
@@ -31,8 +27,6 @@ const users = new Map([
   ['alice', 'secret-of-alice'],
   ['bob', 'secret-of-bob'],
 ]);
-// Debian's own, which has Debian's pylibmc; another may come first on the path.
-const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 const folder = mkdtempSync(join(tmpdir(), 'memtape-faults-'));
 
 /** What may be said of each fault; `lost` and the like are drift. */
@@ -65,73 +59,10 @@ const expected: Readonly<Record<string, readonly string[]>> = {
   churn: ['closed'],
 };
 
-/** Values with flags, CAS, quiet gets with keys: what memjs does not send. */
-const python = `
-import sys, pylibmc, random, time
-address, user, password, seed, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
-random.seed(seed)
-c = pylibmc.Client([address], binary=True, username=user, password=password, behaviors={"cas": True})
-for n in range(count):
-    key = "item:%d" % random.randrange(80)
-    kind = random.randrange(10)
-    if kind < 3: c.set(key, random.choice(["text %d of %s" % (n, user), n + 100000, {"a": n}]))
-    elif kind < 5: c.get_multi(["item:%d" % random.randrange(80) for _ in range(6)])
-    elif kind < 7:
-        value, cas = c.gets(key)
-        if cas is not None:
-            if random.random() < 0.4: c.set(key, "between %d" % n)
-            c.cas(key, "swapped %d of %s" % (n, user), cas)
-    elif kind < 9:
-        if n < count // 3: c.set("brief:%d" % random.randrange(40), "for two seconds %d" % n, time=2)
-        else: c.get("brief:%d" % random.randrange(40))
-    elif random.random() < 0.3: c.add("hits:%d" % random.randrange(60), "0")
-    else:
-        try: c.incr("hits:%d" % random.randrange(60))
-        except pylibmc.NotFound: pass
-    time.sleep(0.003)
-`;
-
-/** Quiet changes, some of which fail and must say so, with a NOOP behind. */
-async function quiet(address: string, user: string, password: string, count: number): Promise<void> {
-  const { host, port } = parseHostPort(address, 11_211);
-  const socket = connect({ host, port, noDelay: true });
-  socket.on('data', () => undefined).on('error', () => undefined);
-  const value = Buffer.from(`\0${user}\0${password}`);
-  socket.write(encodeRequest({ opcode: Opcode.saslAuth, key: Buffer.from('PLAIN'), value }));
-  const random = new Random(user.length);
-  for (let n = 0; n < count; n++) {
-    await sleep(10);
-    const requests = Array.from({ length: 4 }, (_, m) => {
-      const key = Buffer.from(`quiet:${random.int(60)}`);
-      const opaque = n * 8 + m;
-      const text = Buffer.from(`quietly ${n} ${m} of ${user}`);
-      switch (random.int(4)) {
-        case 0:
-          return encodeRequest({ opcode: Opcode.addq, key, value: text, extras: storeExtras(0, 0), opaque });
-        case 1:
-          return encodeRequest({
-            opcode: Opcode.replaceq,
-            key,
-            value: text,
-            extras: storeExtras(0, 0),
-            opaque,
-          });
-        case 2:
-          return encodeRequest({ opcode: Opcode.setq, key, value: text, extras: storeExtras(0, 0), opaque });
-        default:
-          return encodeRequest({ opcode: Opcode.deleteq, key, opaque });
-      }
-    });
-    socket.write(Buffer.concat([...requests, encodeRequest({ opcode: Opcode.noop, opaque: n * 8 + 7 })]));
-  }
-  await sleep(200);
-  socket.end();
-}
-
 async function traffic(address: string): Promise<void> {
   await Promise.all(
     [...users].flatMap(([user, password], tenant) => [
-      quiet(address, user, password, 300),
+      runQuiet(address, 300, user, password),
       runClients({
         address: `${user}:${password}@${address}`,
         seed: 10 + tenant,
@@ -141,7 +72,7 @@ async function traffic(address: string): Promise<void> {
         keys: 300,
         calls: {},
       }),
-      promisify(execFile)(PYTHON, ['-c', python, address, user, password, String(tenant), '1500']),
+      runPylibmc({ addresses: [address], user, password, seed: tenant, count: 1500 }),
     ]),
   );
 }

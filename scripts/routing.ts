@@ -3,10 +3,11 @@
 // it writes what libmemcached chooses into fixtures/golden/routes.json, for the tests.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'memjs';
+import { PYTHON } from '../fixtures/pylibmc.ts';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
 import { startProxy } from '../recorder/proxy.ts';
@@ -17,8 +18,6 @@ import { ResultsReader, TraceReader } from '../trace/file.ts';
 const isGolden = process.argv[2] === '--golden';
 const KEYS = isGolden ? 250 : Number(process.argv[2] ?? 10_000);
 const SERVERS = 5;
-// Debian's own, which has Debian's pylibmc; another may come first on the path.
-const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 const folder = mkdtempSync(join(tmpdir(), 'memtape-routing-'));
 
 const keys = Array.from({ length: KEYS }, (_, n) =>

@@ -3,11 +3,12 @@
 // clients; prints a table in Markdown, and ends with 1 where they differ.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runClients } from '../fixtures/clients.ts';
+import { PYTHON } from '../fixtures/pylibmc.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { manglings, parsePackets, writePackets } from '../fixtures/mangle.ts';
 import { opcodeInfo } from '../protocol/opcode.ts';
@@ -17,9 +18,6 @@ import { TraceReader } from '../trace/file.ts';
 
 const OPERATIONS = Number(process.argv[2] ?? 3000);
 const folder = mkdtempSync(join(tmpdir(), 'memtape-tshark-'));
-
-// Debian's own, which has Debian's pylibmc; another may come first on the path.
-const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
 const python = `
 import pylibmc, random, sys
