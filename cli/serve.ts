@@ -1,12 +1,13 @@
 // `memtape serve`: the embedded cluster on the command line, until a signal ends it.
 
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 
 import { readAuthFile } from './auth.ts';
 import { CliError } from './error.ts';
 import { parseCount, parseSize } from './units.ts';
 import { startCluster, type Cluster, type ClusterOptions } from '../fixtures/cluster.ts';
-import { FaultFile, parseFault, type FaultSpec } from '../fixtures/fault.ts';
+import { FaultFile, parseFault } from '../fixtures/fault.ts';
+import { parseProxyFault, startFaultProxy } from '../fixtures/proxy.ts';
 
 interface ServeOptions {
   backends: number;
@@ -15,7 +16,8 @@ interface ServeOptions {
   memory: number;
   authFile?: string;
   cas: boolean;
-  fault: FaultSpec[];
+  fault: string[];
+  proxy?: true;
   faultLog?: string;
   json?: true;
 }
@@ -25,6 +27,8 @@ Examples:
   memtape serve                                     one server on a free port of 127.0.0.1
   memtape serve --backends 4 --port 11311           four servers, on ports 11311 to 11314
   memtape serve --auth-file users.txt               SASL PLAIN for the users of a file of user:password lines
+  memtape serve --backends 4 --proxy --fault stale-sockets,backend=2
+                                                    a proxy in front that keeps its sockets to a backend that restarts
   memtape serve --fault corrupt=1/1000,seed=7 --fault-log faults.jsonl
                                                     one answer in a thousand has a wrong byte; each is in the log`;
 
@@ -37,10 +41,11 @@ export function serveCommand(): Command {
     .option('--memory <size>', 'what the items of one server may take', parseSize, 64 * 1024 * 1024)
     .option('--auth-file <file>', 'ask for SASL PLAIN, with these users (lines of user:password)')
     .option('--no-cas', 'no CAS ids, as memcached -C')
+    .option('--proxy', 'a proxy in front, with ketama over the backends; users have keys of their own')
     .option(
       '--fault <spec>',
-      'corrupt=1/1000[,seed=N]: change a byte in this share of the values',
-      addFault,
+      'what is wrong: corrupt=1/1000[,seed=N]; with --proxy any of its faults, see docs/embedded-server.md (repeatable)',
+      (text: string, before: string[]) => [...before, text],
       [],
     )
     .option('--fault-log <file>', 'write every fault to this file, one JSON object a line')
@@ -55,7 +60,11 @@ async function serve(options: ServeOptions): Promise<void> {
     throw new CliError(`expected ports up to 65535, got ${backends} backends from port ${port} on`, 2);
   const users = options.authFile === undefined ? undefined : readAuthFile(options.authFile);
   const file = options.faultLog === undefined ? undefined : openFaultFile(options.faultLog);
-  const [fault] = options.fault;
+  const proxyFaults =
+    options.proxy === true ? options.fault.map((text) => checked(() => parseProxyFault(text))) : [];
+  if (options.proxy !== true && options.fault.length > 1)
+    throw new CliError('without --proxy only one fault at a time', 2);
+  const [fault] = options.proxy === true ? [] : options.fault.map((text) => checked(() => parseFault(text)));
   const signal = nextSignal();
   try {
     const cluster = await listen({
@@ -64,12 +73,23 @@ async function serve(options: ServeOptions): Promise<void> {
       port,
       memoryBytes: options.memory,
       cas: options.cas,
-      ...(users === undefined ? {} : { users }),
+      // With a proxy in front, users are its matter.
+      ...(users === undefined || options.proxy === true ? {} : { users }),
       ...(fault === undefined ? {} : { fault }),
       ...(file === undefined ? {} : { faultFile: file }),
     });
-    print(cluster, options.json === true);
+    const proxy =
+      options.proxy === true
+        ? await startFaultProxy({
+            backends: cluster.addresses,
+            faults: proxyFaults,
+            host: options.host,
+            ...(users === undefined ? {} : { users }),
+          })
+        : undefined;
+    print(cluster, options.json === true, proxy?.address);
     await signal.arrived;
+    await proxy?.stop();
     await cluster.stop();
     process.stderr.write(`${totals(cluster)}\n`);
   } finally {
@@ -89,9 +109,11 @@ async function listen(options: ClusterOptions): Promise<Cluster> {
   }
 }
 
-function print({ addresses }: Cluster, json: boolean): void {
+function print({ addresses }: Cluster, json: boolean, proxy: string | undefined): void {
   const lines = addresses.map((address, index) => `backend ${index + 1} listening on ${address}`);
-  process.stdout.write(`${json ? JSON.stringify({ backends: addresses }) : lines.join('\n')}\n`);
+  if (proxy !== undefined) lines.push(`proxy listening on ${proxy}`);
+  const all = { backends: addresses, ...(proxy === undefined ? {} : { proxy }) };
+  process.stdout.write(`${json ? JSON.stringify(all) : lines.join('\n')}\n`);
 }
 
 function totals({ servers }: Cluster): string {
@@ -131,10 +153,9 @@ function parsePort(text: string): number {
   return port;
 }
 
-function addFault(text: string, before: FaultSpec[]): FaultSpec[] {
-  if (before.length > 0) throw new InvalidArgumentError('only one fault at a time so far');
+function checked<T>(parse: () => T): T {
   try {
-    return [parseFault(text)];
+    return parse();
   } catch (cause) {
     throw new CliError((cause as Error).message, 2, { cause });
   }

@@ -264,7 +264,7 @@ class Judgement {
         return {
           class: 'violation',
           kind: 'closed',
-          why: 'its connection was given up, since a request before it had no answer in time',
+          why: 'its connection ended at a request before it, which had no answer',
         };
       return result === Result.closed
         ? { class: 'violation', kind: 'closed', why: 'the target closed the connection before it answered' }

@@ -47,7 +47,7 @@ export const SkipReason = {
   aborted: 6,
   /** Another worker's; in the parts of a results file only, before they are put together. */
   elsewhere: 7,
-  /** It was sent; its connection was given up, since a request before it had no answer in time. */
+  /** It was sent; its connection ended at a request before it. */
   behind: 8,
 } as const;
 export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];

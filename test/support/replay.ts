@@ -1,6 +1,7 @@
 // Replays for tests: exchanges as words, a target, and the report.
 
 import { diff } from '../../diff/diff.ts';
+import type { NamedServer } from '../../protocol/distribution.ts';
 import { replay, type ReplayOptions } from '../../replayer/replay.ts';
 import { makeReport, type Report } from '../../report/report.ts';
 import { parseThreshold } from '../../report/threshold.ts';
@@ -24,13 +25,18 @@ export async function replayed(
   return replayedTape(trace, run);
 }
 
-export async function replayedTape(trace: string, run: Run): Promise<Report> {
+/** @param backends what stands behind the targets */
+export async function replayedTape(
+  trace: string,
+  run: Run,
+  backends: readonly NamedServer[] = [],
+): Promise<Report> {
   const results = temporary('test.results');
   const { survey } = await replay({ trace, results, timeoutMs: 250, ...run });
   const tape = await TraceReader.open(trace);
   const seen = await ResultsReader.open(results);
   try {
-    const judged = await diff(tape, seen, { survey, examples: 1000 });
+    const judged = await diff(tape, seen, { survey, examples: 1000, backends });
     return makeReport({
       diff: judged,
       meta: seen.meta,
