@@ -106,11 +106,12 @@ export class Attribution {
 
   add(seen: Observed): void {
     const { failed, key, server, tenant, atSeconds } = seen;
-    count(this.#exchanges.opcode, seen.opcode, failed, atSeconds);
     count(this.#exchanges.connection, String(seen.connection), failed, atSeconds);
     count(this.#exchanges.phase, phaseOf(seen.moment), failed, atSeconds);
     count(this.#exchanges.size, sizeClass(seen.valueBytes), failed, atSeconds);
+    // What has no key comes behind others, and fails with them.
     if (key === '') return;
+    count(this.#exchanges.opcode, seen.opcode, failed, atSeconds);
     const name = `${server} ${tenant} ${key}`;
     const known = this.#keys.get(name);
     if (known === undefined) {

@@ -537,11 +537,13 @@ class Judgement {
         const alike = await this.#weigh((seen) => valueOf(seen, first.factor) === first.value);
         const places = alike[of].culprits(of, backends).filter(({ factor }) => isPlace(factor));
         const named = new Set(places.map(({ factor }) => factor));
+        const others = culprits.filter(({ factor }) => !named.has(factor));
         culprits.splice(
           0,
           culprits.length,
           ...Array.from(places, (place) => ({ ...place, within: `${first.factor} ${first.value}` })),
-          ...culprits.filter(({ factor }) => !named.has(factor)),
+          ...others.filter(({ factor }) => isPlace(factor)),
+          ...others.filter(({ factor }) => !isPlace(factor)),
         );
       }
       this.#diff.culprits.push(...culprits);

@@ -1115,8 +1115,8 @@ export class Engine implements SessionEvents, ShareEvents {
       const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
       const silent = quiet && proven;
       page.results.result[row] = silent ? Result.silent : quiet ? Result.indeterminate : how;
-      // The first had no answer; those behind it lose their connection with it. Of quiet ones, nobody knows which it was.
-      if (!quiet && !proven && !isFirst) {
+      // The first had no answer; those behind it lose their connection by our own hand.
+      if (!quiet && how === Result.unanswered && !isFirst) {
         page.results.result[row] = Result.closed;
         page.results.reason[row] = SkipReason.behind;
       }
