@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import pc from 'picocolors';
+import { compare } from '../diff/compare.ts';
 import { diff } from '../diff/diff.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
@@ -12,7 +13,7 @@ import { permissions, type Permission } from '../replayer/gate.ts';
 import { replay, type Replayed, type ReplayOptions } from '../replayer/replay.ts';
 import { parseRatePlan } from '../replayer/schedule.ts';
 import { parseTarget } from '../replayer/target.ts';
-import { exitCodes, makeReport, type Report } from '../report/report.ts';
+import { exitCodes, makeReport, type Report, type ReportInput } from '../report/report.ts';
 import { renderText, type Palette } from '../report/text.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
@@ -32,6 +33,10 @@ interface ReportOptions {
   json?: string;
   examples: number;
   quiet?: true;
+}
+
+interface DiffOptions extends ReportOptions {
+  noise?: string;
 }
 
 interface ReplayCommandOptions extends ReportOptions, TargetOptions {
@@ -65,6 +70,7 @@ Examples:
 const diffExamples = `
 Examples:
   memtape diff capture.tape run.results
+  memtape diff capture.tape last-release.results this-release.results --noise last-release-again.results
   memtape diff capture.tape run.results --threshold 'drift.lost < 0.5%' --json -`;
 
 export function replayCommand(): Command {
@@ -114,16 +120,39 @@ export function replayCommand(): Command {
 
 export function diffCommand(): Command {
   const command = new Command('diff')
-    .description('Judge a replay again, from its results file.')
+    .description('Judge a replay again, from its results file; or two, and what differs between them.')
     .argument('<trace>', 'the trace that was replayed')
-    .argument('<results>', 'what the replay saw (replay --results)');
+    .argument('<results>', 'what the replay saw (replay --results)')
+    .argument('[candidate]', 'what a replay of another release saw; the first is then the baseline')
+    .option(
+      '--noise <results>',
+      'another run of the baseline: what differs no more than these two is no news',
+    );
   return reportOptions(command)
     .addHelpText('after', diffExamples)
-    .action(async (trace: string, results: string, options: ReportOptions) => {
-      const report = await judge(trace, results, options, undefined);
+    .action(async (trace: string, results: string, candidate: string | undefined, options: DiffOptions) => {
+      const first = await judge(trace, results, options, undefined);
+      let { report } = first;
+      if (candidate !== undefined) {
+        const noise =
+          options.noise === undefined ? undefined : await judge(trace, options.noise, options, undefined);
+        report = besides(await judge(trace, candidate, options, undefined), first, noise);
+      }
       print(report, options);
       throw new Verdict(exitCodes[report.verdict]);
     });
+}
+
+/** A judged replay, and what its report is made from. */
+interface Judged {
+  report: Report;
+  input: ReportInput;
+}
+
+/** The report of the one with the other as its baseline. */
+function besides(judged: Judged, baseline: Judged, noise?: Judged): Report {
+  const changes = compare(baseline.input.diff, judged.input.diff, noise?.input.diff);
+  return makeReport({ ...judged.input, baseline: { report: baseline.report, changes } });
 }
 
 function reportOptions(command: Command): Command {
@@ -181,8 +210,9 @@ async function runReplay(trace: string, options: ReplayCommandOptions): Promise<
       withProgress(run, options, metrics),
       beside === undefined ? undefined : replay(beside),
     ]);
-    const baseline = beside === undefined ? undefined : await judge(trace, beside.results, options, survey);
-    const report = await judge(trace, results, options, survey, baseline);
+    const judged = await judge(trace, results, options, survey);
+    const other = beside === undefined ? undefined : await judge(trace, beside.results, options, survey);
+    const report = other === undefined ? judged.report : besides(judged, other);
     print(report, options);
     throw new Verdict(interrupt.signal.aborted ? 130 : exitCodes[report.verdict]);
   } finally {
@@ -268,8 +298,7 @@ async function judge(
   resultsPath: string,
   options: ReportOptions,
   survey: Survey | undefined,
-  baseline?: Report,
-): Promise<Report> {
+): Promise<Judged> {
   const trace = await TraceReader.open(tracePath);
   try {
     const results = await ResultsReader.open(resultsPath);
@@ -286,14 +315,14 @@ async function judge(
       });
       const thresholds =
         options.threshold.length > 0 ? options.threshold : [parseThreshold('violations == 0')];
-      return makeReport({
+      const input: ReportInput = {
         diff: judged,
         meta: results.meta,
         end: results.end,
         thresholds,
         ...(options.maxLag === undefined ? {} : { maxLagMicros: options.maxLag * 1000 }),
-        ...(baseline === undefined ? {} : { baseline }),
-      });
+      };
+      return { report: makeReport(input), input };
     } finally {
       progress.stop();
       await results.close();

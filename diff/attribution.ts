@@ -3,6 +3,7 @@
 // pattern. A value is named only if chance does not explain it, after correcting for the number of values looked at.
 
 import { createDistribution, fnv1a64, jump, keyHashes, type NamedServer } from '../protocol/distribution.ts';
+import { chiSquaredTail, entropyOf } from './statistics.ts';
 
 export const factors = [
   'server',
@@ -290,21 +291,6 @@ function weigh(tally: Tally): Weighed[] {
       explained: gained / uncertain,
     };
   });
-}
-
-/** Of a coin that fell so often on either side, nats. */
-function entropyOf(a: number, b: number): number {
-  const all = a + b;
-  return [a, b].reduce((sum, n) => (n === 0 ? sum : sum - (n / all) * Math.log(n / all)), 0);
-}
-
-/** The chance of a value of chi-squared with one degree of freedom above this: erfc(√(x/2)), Abramowitz and Stegun 7.1.26. */
-function chiSquaredTail(statistic: number): number {
-  const x = Math.sqrt(Math.max(0, statistic) / 2);
-  const t = 1 / (1 + 0.3275911 * x);
-  const series =
-    t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-  return series * Math.exp(-x * x);
 }
 
 /** What stands before the first separator or number: `user` of `user:17`. */

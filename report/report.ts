@@ -2,6 +2,7 @@
 
 import type { Histogram } from 'hdr-histogram-js';
 import type { Diff } from '../diff/diff.ts';
+import type { Difference } from '../diff/compare.ts';
 import type { Culprit } from '../diff/attribution.ts';
 import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
@@ -82,7 +83,10 @@ export interface Report {
   baseline?: Pick<
     Report,
     'verdict' | 'exchanges' | 'drift' | 'violations' | 'untestable' | 'servers' | 'latencyMicros'
-  >;
+  > & {
+    /** What differs by more than chance, and than two runs of the baseline do. */
+    changes: Difference[];
+  };
   environment: { version: string; node: string; trace: string; targets: string[] };
 }
 
@@ -97,8 +101,8 @@ export interface ReportInput {
    * measured of latency says nothing of the target.
    */
   maxLagMicros?: number;
-  /** The same requests, sent to other targets beside these. */
-  baseline?: Report;
+  /** The same requests, sent to other targets or at another time, and what differs. */
+  baseline?: { report: Report; changes: Difference[] };
 }
 
 /** What is borne where a threshold asks for latency and nobody said how much. */
@@ -195,8 +199,9 @@ export function makeReport({ diff, meta, end, thresholds, maxLagMicros, baseline
   });
   report.verdict = verdictOf(report, end, isLate);
   if (baseline !== undefined) {
-    const { verdict, exchanges, drift, violations, untestable, servers, latencyMicros } = baseline;
-    report.baseline = { verdict, exchanges, drift, violations, untestable, servers, latencyMicros };
+    const { verdict, exchanges, drift, violations, untestable, servers, latencyMicros } = baseline.report;
+    const { changes } = baseline;
+    report.baseline = { verdict, exchanges, drift, violations, untestable, servers, latencyMicros, changes };
   }
   return report;
 }

@@ -168,6 +168,15 @@ function besides({ baseline, exchanges, violations, drift }: Report, palette: Pa
     sideBySide('matched', exchanges.matched, baseline.exchanges.matched),
     ...kinds('drift', drift, baseline.drift),
     ...kinds('violation', violations, baseline.violations),
+    ...(baseline.changes.length === 0
+      ? [palette.good('  nothing differs by more than chance')]
+      : [
+          palette.warn('  beyond chance'),
+          ...baseline.changes.map(
+            ({ metric, candidate, baseline: before, unit }) =>
+              `    ${metric.padEnd(34)} ${(unit === 'share' ? percent(candidate) : micros(candidate)).padStart(9)} ${(unit === 'share' ? percent(before) : micros(before)).padStart(9)}`,
+          ),
+        ]),
   ];
 }
 

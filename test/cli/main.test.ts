@@ -5,6 +5,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import { parseFault } from '../../fixtures/fault.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { temporary } from '../support/tape.ts';
 
@@ -246,4 +247,59 @@ test('replay beside a baseline, with metrics, late by our own fault, and with op
     await target.stop();
     await baseline.stop();
   }
+});
+
+test('two replays side by side: what differs by more than chance, and than two runs of the same', async () => {
+  const tape = await recordedTape();
+  const results = await Promise.all(
+    [undefined, undefined, 'corrupt=1/20'].map(async (fault) => {
+      const server = await startServer(fault === undefined ? {} : { fault: parseFault(fault) });
+      const path = temporary('side.results');
+      await memtape(
+        'replay',
+        tape,
+        '--target',
+        server.address,
+        '--speed',
+        '10',
+        '--results',
+        path,
+        '--quiet',
+      );
+      await server.stop();
+      return path;
+    }),
+  );
+  const [first, again, sick] = results as [string, string, string];
+  const same = await memtape('diff', tape, first, again);
+  expect([same.code, same.stdout]).toEqual([0, expect.stringMatching(/target +baseline/)]);
+  expect(same.stdout).not.toMatch(/violations\./);
+  const report = temporary('side.json');
+  const other = await memtape('diff', tape, first, sick, '--noise', again, '--json', report);
+  expect([other.code, other.stdout]).toEqual([1, expect.stringContaining('violations.wrong-value')]);
+  const { baseline } = JSON.parse(readFileSync(report, 'utf8')) as {
+    baseline: { verdict: string; changes: { metric: string; baseline: number; candidate: number }[] };
+  };
+  expect(baseline.verdict).toBe('pass');
+  const change = baseline.changes.find(({ metric }) => metric === 'violations.wrong-value');
+  expect([change!.baseline, change!.candidate > 0.01]).toEqual([0, true]);
+});
+
+test('coverage: which backends a trace reaches, and keys made for each', async () => {
+  const tape = await recordedTape();
+  const cluster = ['--target', 'a:1,b:2,c:3', '--route', 'ketama'];
+  const { code, stdout } = await memtape('coverage', tape, ...cluster, '--json');
+  const { backends } = JSON.parse(stdout) as {
+    backends: { exchanges: number; keys: number; covered: boolean }[];
+  };
+  expect([
+    code,
+    backends.every(({ exchanges, keys, covered }) => covered && exchanges > 100 && keys > 5),
+  ]).toEqual([0, true]);
+  const few = await memtape('coverage', tape, ...cluster, '--min', '100000');
+  expect([few.code, few.stdout]).toEqual([3, expect.stringContaining('not evaluated')]);
+  const made = await memtape('coverage', ...cluster, '--make', '2', '--prefix', 'monitor:');
+  expect([made.code, made.stdout.match(/ {2}monitor:\d+\n/g)?.length]).toEqual([0, 6]);
+  expect((await memtape('coverage', ...cluster)).code).toBe(2);
+  expect((await memtape('coverage', tape, '--target', 'a:1', '--route', 'single')).code).toBe(2);
 });
