@@ -13,7 +13,7 @@ import { summarise } from '../../trace/summary.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { replayedTape } from '../support/replay.ts';
 import { temporary } from '../support/tape.ts';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 
 const capture = new URL('../../fixtures/captures/memjs.pcap', import.meta.url).pathname;
 const { port } = JSON.parse(readFileSync(capture.replace('.pcap', '.json'), 'utf8')) as { port: number };
@@ -27,6 +27,9 @@ async function keysOf(path: string): Promise<Set<string>> {
   keys.delete('');
   return keys;
 }
+
+/** More than the header and the opening block of a trace. */
+const OPENING_BYTES = 600;
 
 describe('an interface', () => {
   // tcpdump needs the right to capture; where this fails, it says what is missing.
@@ -42,14 +45,11 @@ describe('an interface', () => {
       kernelDropped: () => live.dropped(),
     });
     const calls: Counts = {};
-    await runClients({
-      address: memcached.address,
-      seed: 5,
-      clients: 3,
-      exchanges: 300,
-      seconds: 0.5,
-      calls,
-    });
+    const traffic = { address: memcached.address, clients: 3, exchanges: 150, seconds: 0.2, calls };
+    await runClients({ ...traffic, seed: 5 });
+    // It is written while it goes on, and not at the end only: rows of these are there before the next come.
+    await settled(() => statSync(output).size > OPENING_BYTES, 10);
+    await runClients({ ...traffic, seed: 6 });
     await sleep(100);
     live.stop();
     const recorded = await recording;
@@ -59,11 +59,10 @@ describe('an interface', () => {
       .reduce((sum, n) => sum + n, 0);
     expect(recorded).toMatchObject({
       exchanges: issued,
-      connections: 3,
+      connections: 6,
       capture: { kernelDropped: 0, gaps: 0 },
     });
     const trace = await TraceReader.open(output);
-    // It was written while it went on, and not at the end only.
     expect(trace.blocks.length).toBeGreaterThan(1);
     expect((await summarise(trace)).exchanges).toBe(issued);
     await trace.close();
