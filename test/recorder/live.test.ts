@@ -48,7 +48,7 @@ describe('an interface', () => {
     const traffic = { address: memcached.address, clients: 3, exchanges: 150, seconds: 0.2, calls };
     await runClients({ ...traffic, seed: 5 });
     // It is written while it goes on, and not at the end only: rows of these are there before the next come.
-    await settled(() => statSync(output).size > OPENING_BYTES, 10);
+    await settled(() => (statSync(output, { throwIfNoEntry: false })?.size ?? 0) > OPENING_BYTES, 10);
     await runClients({ ...traffic, seed: 6 });
     await sleep(100);
     live.stop();
