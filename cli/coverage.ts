@@ -1,12 +1,11 @@
 // `memtape coverage`: which backends the keys of a trace reach, and keys that reach each backend, made to order.
 
 import { Command } from 'commander';
-import { createRoute, parseRouteMap, parseTarget, type Target } from '../replayer/target.ts';
+import { createRoute, parseTarget, type Target } from '../replayer/target.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError, Verdict } from './error.ts';
-import { readSmall } from './file.ts';
 import { palette } from './replay.ts';
-import { parseRoute, parseTargets, type RouteOption } from './target.ts';
+import { parseRoute, parseTargets, routeMapOf, type RouteOption } from './target.ts';
 import { formatCount, plural, printable } from './text.ts';
 import { parseCount } from './units.ts';
 
@@ -67,11 +66,7 @@ async function run(path: string | undefined, options: CoverageOptions): Promise<
   if (path === undefined && make === undefined)
     throw new CliError('expected a trace, or --make to make keys without one', 2);
   const targets = options.target.map(parseTarget);
-  const map =
-    route.file === undefined
-      ? []
-      : parseRouteMap(readSmall(route.file, 'the route map').toString(), route.file);
-  const { ofKey } = createRoute(route.name, targets, targets.length, map);
+  const { ofKey } = createRoute(route.name, targets, targets.length, routeMapOf(route));
   if (ofKey === undefined)
     throw new CliError(`expected a route by key such as ketama or modula, got ${route.name}`, 2);
   const backends = targets.map(({ address }): BackendCoverage => ({

@@ -110,7 +110,7 @@ export function replayCommand(): Command {
       addPermission,
       [],
     )
-    .option('--workers <n>', 'threads that share the connections', (text) => parseCount(text), 1)
+    .option('--workers <n>', 'threads that share the connections', parseWorkers, 1)
     .option('--results <file>', 'keep what the replay saw')
     .option('--metrics <address>', 'serve metrics for Prometheus meanwhile, for instance on :9150');
   return reportOptions(command)
@@ -365,6 +365,15 @@ function parseRatePlanOption(text: string): NonNullable<ReplayOptions['rate']> {
 
 function parseBackends(text: string): NamedServer[] {
   return parseTargets(text).map((address) => parseTarget(address));
+}
+
+/** Each has memory and a thread of its own. */
+const MAX_WORKERS = 64;
+
+function parseWorkers(text: string): number {
+  const workers = parseCount(text);
+  if (workers <= MAX_WORKERS) return workers;
+  throw new InvalidArgumentError(`expected at most ${MAX_WORKERS} workers`);
 }
 
 function parseSpeed(text: string): number | 'max' {

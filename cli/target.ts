@@ -9,6 +9,7 @@ import {
   routeNames,
   type Credentials,
   type CredentialsOf,
+  type RouteMap,
   type RouteName,
   type TlsOptions,
 } from '../replayer/target.ts';
@@ -82,12 +83,15 @@ export function targetsOf(
   return {
     tenants,
     ...(route === undefined ? {} : { route: route.name }),
-    ...(route?.file === undefined
-      ? {}
-      : { routeMap: parseRouteMap(readSmall(route.file, 'the route map').toString(), route.file) }),
+    ...(route === undefined ? {} : { routeMap: routeMapOf(route) }),
     ...(tls === undefined ? {} : { tls }),
     ...(credentialsOf === undefined ? {} : { credentialsOf }),
   };
+}
+
+/** The rules of `map=FILE`; none for other routes. @throws CliError, ReplayError */
+export function routeMapOf({ file }: RouteOption): RouteMap {
+  return file === undefined ? [] : parseRouteMap(readSmall(file, 'the route map').toString(), file);
 }
 
 function tlsOf({

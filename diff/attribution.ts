@@ -26,6 +26,11 @@ export function isPlace(factor: Factor): boolean {
   return factor === 'server' || factor === 'tenant' || factor === 'partition';
 }
 
+/** Whether a factor tells what was asked for. */
+export function isAsked(factor: Factor): boolean {
+  return factor === 'opcode' || factor === 'prefix' || factor === 'size';
+}
+
 export interface Culprit {
   factor: Factor;
   value: string;
@@ -196,7 +201,7 @@ function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
   return [...byName.values()];
 }
 
-/** The value of a factor that is no place. */
+/** The value of a factor that isAsked. */
 export function valueOf({ opcode, key, valueBytes }: Observed, factor: Factor): string {
   if (factor === 'opcode') return opcode;
   return factor === 'prefix' ? prefixOf(key) : sizeClass(valueBytes);

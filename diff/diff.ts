@@ -16,9 +16,11 @@ import { agree, isPossible, isWellFormed, recordedAnswer, replayedAnswer, type A
 import {
   Attribution,
   failureClasses,
+  isAsked,
   isPlace,
   valueOf,
   type Culprit,
+  type Factor,
   type FailureClass,
   type Observed,
 } from './attribution.ts';
@@ -524,30 +526,33 @@ class Judgement {
   /** Further passes, where something failed: what do failures share that passes do not? */
   async #attribute(): Promise<void> {
     if (this.#failed.size === 0) return;
-    const { backends = [] } = this.#options;
+    const { backends } = this.#options;
     const all = await this.#weigh(() => true);
     for (const of of failureClasses) {
       const culprits = all[of].culprits(of, backends);
       const [first] = culprits;
       // What is asked for is no place: among its like, is it one place that fails?
-      if (
-        first !== undefined &&
-        (first.factor === 'opcode' || first.factor === 'prefix' || first.factor === 'size')
-      ) {
-        const alike = await this.#weigh((seen) => valueOf(seen, first.factor) === first.value);
-        const places = alike[of].culprits(of, backends).filter(({ factor }) => isPlace(factor));
-        const named = new Set(places.map(({ factor }) => factor));
-        const others = culprits.filter(({ factor }) => !named.has(factor));
-        culprits.splice(
-          0,
-          culprits.length,
-          ...Array.from(places, (place) => ({ ...place, within: `${first.factor} ${first.value}` })),
-          ...others.filter(({ factor }) => isPlace(factor)),
-          ...others.filter(({ factor }) => !isPlace(factor)),
-        );
-      }
-      this.#diff.culprits.push(...culprits);
+      const among =
+        first === undefined || !isAsked(first.factor)
+          ? []
+          : Array.from(await this.#places(of, first.factor, first.value), (place) => ({
+              ...place,
+              within: `${first.factor} ${first.value}`,
+            }));
+      const others = culprits.filter(({ factor }) => among.every((place) => place.factor !== factor));
+      // A stable sort: of the same sort, the better explanation stays first.
+      const ordered =
+        first !== undefined && isAsked(first.factor)
+          ? others.toSorted((a, b) => Number(isPlace(b.factor)) - Number(isPlace(a.factor)))
+          : others;
+      this.#diff.culprits.push(...among, ...ordered);
     }
+  }
+
+  /** The places that fail, among the exchanges with this value of a factor. */
+  async #places(of: FailureClass, factor: Factor, value: string): Promise<Culprit[]> {
+    const alike = await this.#weigh((seen) => valueOf(seen, factor) === value);
+    return alike[of].culprits(of, this.#options.backends).filter((culprit) => isPlace(culprit.factor));
   }
 
   async #weigh(takes: (seen: Observed) => boolean): Promise<Record<FailureClass, Attribution>> {
@@ -638,7 +643,7 @@ class Judgement {
       };
       if (orphan !== undefined) this.#count(verdict, orphan.target, orphan.index ?? -1);
       this.#findings.add(verdict, () => ({
-        index: orphan?.index ?? -1,
+        index: orphan?.index === undefined ? -1 : this.#trace.indexInTrace(orphan.index),
         connection: orphan?.connection ?? -1,
         server: orphan === undefined ? 'unknown' : this.#address(orphan.target),
         opcode: '',

@@ -20,7 +20,7 @@ import { Opcode, isQuiet, mutates } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import { tokenOf } from '../trace/token.ts';
-import type { ResultsEnd } from '../trace/meta.ts';
+import { emptyEnd, type ResultsEnd } from '../trace/meta.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import { keepAnswer, keepFrames } from './answer.ts';
@@ -199,18 +199,7 @@ export class Engine implements SessionEvents, ShareEvents {
   #aborted = false;
   #failure: Error | undefined;
   #resolve: (() => void) | undefined;
-  readonly #end: ResultsEnd = {
-    durationNs: 0,
-    aborted: null,
-    prefilled: 0,
-    prefillFailed: 0,
-    leftover: null,
-    orphans: [],
-    orphanCount: 0,
-    incidents: [],
-    incidentCount: 0,
-    eventLoopDelayNs: { p50: 0, p99: 0, max: 0 },
-  };
+  readonly #end = emptyEnd();
 
   constructor(options: EngineOptions) {
     const { survey, targets, schedule, timeoutMs, pipeline } = options;
@@ -605,7 +594,7 @@ export class Engine implements SessionEvents, ShareEvents {
       }
       if (session.state !== SocketState.open) {
         if (session.state === SocketState.closed) {
-          if (target.downUntilNs > this.#now || session.refusedUntilNs > this.#now) {
+          if (target.downUntilNs > this.#now || session.isRefused) {
             this.#skip(session, SkipReason.unreachable);
             continue;
           }

@@ -110,12 +110,13 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
     const wanted = options.prefill ?? 'auto';
     const filled = await fill(targets, survey, route, options.credentialsOf, wanted === 'auto', timeoutMs);
+    const schedule = scheduleSpecOf(options, survey);
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
       writer: `memtape ${version}`,
       trace: await hashFile(options.trace),
       startTime: new Date().toISOString(),
-      speed: speedOf(options, survey),
+      speed: createSchedule(schedule).name,
       order: options.order ?? 'key',
       route: routeName,
       prefill: wanted,
@@ -137,7 +138,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       targets,
       route: routeName,
       routeMap: options.routeMap ?? [],
-      schedule: scheduleSpecOf(options, survey),
+      schedule,
       allow: [...(options.allow ?? [])],
       timeoutMs,
       pipeline: options.pipeline ?? 64,
@@ -172,10 +173,6 @@ function scheduleSpecOf({ speed = 1, rate }: ReplayOptions, survey: Survey): Sch
     return { kind: 'rate', plan: rate.plan, recordedRate };
   }
   return speed === 'max' ? { kind: 'max' } : { kind: 'recorded', speed };
-}
-
-function speedOf(options: ReplayOptions, survey: Survey): number | 'max' {
-  return createSchedule(scheduleSpecOf(options, survey)).name;
 }
 
 function credentialsOf(options: ReplayOptions, survey: Survey): Map<string, Credentials> {

@@ -103,8 +103,8 @@ export class Session {
   statBytes = 0;
 
   socket: Socket | undefined;
-  /** Until then it is not tried again: the target refused its credentials. */
-  refusedUntilNs = 0;
+  /** The target refused its credentials: it is not tried again. */
+  isRefused = false;
   state: SocketState = SocketState.closed;
   connectingSinceNs = 0;
   /** Closed for good: as recorded, or at the end. */
@@ -185,7 +185,7 @@ export class Session {
       gone: (error) => {
         const wasOpen = this.state === SocketState.open;
         this.#leave();
-        if (error instanceof Refused) this.refusedUntilNs = Infinity;
+        if (error instanceof Refused) this.isRefused = true;
         events.lost(this, error, wasOpen);
       },
     });

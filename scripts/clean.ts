@@ -6,15 +6,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
 import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { replay } from '../replayer/replay.ts';
 import { Random } from '../synth/random.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { judged } from './judged.ts';
 
 const RECORDINGS = Number(process.argv[2] ?? 40);
 const SEED = Number(process.argv[3] ?? 1);
@@ -77,25 +75,16 @@ async function check(tape: string, random: Random, name: string): Promise<void> 
   const order = random.pick(['key', 'key', 'key', 'connection'] as const);
   const results = join(folder, 'clean.results');
   try {
-    const { survey } = await replay({
-      trace: tape,
-      results,
-      targets: targets.map(({ address }) => address),
-      speed,
-      workers,
-      order,
-      timeoutMs: 5000,
-    });
-    const trace = await TraceReader.open(tape);
-    const seen = await ResultsReader.open(results);
-    const judged = await diff(trace, seen, { survey, examples: 5 });
-    await trace.close();
-    await seen.close();
+    const addresses = targets.map(({ address }) => address);
+    const { diff } = await judged(
+      { trace: tape, results, targets: addresses, speed, workers, order, timeoutMs: 5000 },
+      { examples: 5 },
+    );
     runs++;
-    exchanges += judged.total;
-    for (const [kind, count] of Object.entries(judged.counts.drift)) drift[kind] = (drift[kind] ?? 0) + count;
-    named += judged.culprits.filter(({ of }) => of === 'violations').length;
-    const wrong = judged.findings.filter((finding) => finding.class === 'violation');
+    exchanges += diff.total;
+    for (const [kind, count] of Object.entries(diff.counts.drift)) drift[kind] = (drift[kind] ?? 0) + count;
+    named += diff.culprits.filter(({ of }) => of === 'violations').length;
+    const wrong = diff.findings.filter((finding) => finding.class === 'violation');
     if (wrong.length === 0) return;
     alarms++;
     process.stdout.write(

@@ -6,11 +6,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { diff } from '../diff/diff.ts';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
-import { replay } from '../replayer/replay.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { judged } from './judged.ts';
 
 const CONNECTIONS = Number(process.argv[2] ?? 10_000);
 const REQUESTS = 20;
@@ -70,20 +68,15 @@ try {
   const timer = setInterval(() => {
     void connectionsOf(server).then((count) => (most = Math.max(most, count)));
   }, 100);
-  const { survey, end } = await replay({ trace: tape, results, targets: [server.address], timeoutMs: 5000 });
+  const { diff, end } = await judged({ trace: tape, results, targets: [server.address], timeoutMs: 5000 });
   clearInterval(timer);
-  const trace = await TraceReader.open(tape);
-  const seen = await ResultsReader.open(results);
-  const judged = await diff(trace, seen, { survey });
-  await trace.close();
-  await seen.close();
   await new Promise((resolve) => setTimeout(resolve, 300));
   const left = await connectionsOf(server);
   const { rss } = process.memoryUsage();
   process.stdout.write(
-    `${CONNECTIONS} connections: at most ${most} at once, ${left} left; ${judged.matched} of ${judged.total} matched, ${end.incidentCount} incidents, late p50 ${judged.lag.getValueAtPercentile(50)} µs, p99 ${judged.lag.getValueAtPercentile(99)} µs; ${Math.round(rss / 1e6)} MB\n`,
+    `${CONNECTIONS} connections: at most ${most} at once, ${left} left; ${diff.matched} of ${diff.total} matched, ${end.incidentCount} incidents, late p50 ${diff.lag.getValueAtPercentile(50)} µs, p99 ${diff.lag.getValueAtPercentile(99)} µs; ${Math.round(rss / 1e6)} MB\n`,
   );
-  if (judged.matched !== judged.total || end.incidentCount > 0 || most < CONNECTIONS * 0.95 || left > 0)
+  if (diff.matched !== diff.total || end.incidentCount > 0 || most < CONNECTIONS * 0.95 || left > 0)
     process.exitCode = 1;
 } finally {
   await server.stop();

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { diff, type Diff } from '../diff/diff.ts';
+import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
 import { proxyFaults, startFaultProxy, type FaultProxy, type ProxyFault } from '../fixtures/proxy.ts';
@@ -15,8 +15,7 @@ import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startServer } from '../fixtures/server.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { replay } from '../replayer/replay.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { judged } from './judged.ts';
 
 const SEEDS = Number(process.argv[2] ?? 3);
 const SPEEDS = (process.argv[3] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
@@ -93,7 +92,7 @@ async function record(path: string): Promise<void> {
   await backends.stop();
 }
 
-async function judged(
+async function replayed(
   tape: string,
   speed: number | 'max',
   faults: readonly ProxyFault[],
@@ -119,23 +118,21 @@ async function judged(
     again = await startServer({ port, memoryBytes: 64e6 });
   };
   try {
-    const [{ survey }] = await Promise.all([
-      replay({
-        trace: tape,
-        results,
-        targets: [release.address],
-        speed,
-        timeoutMs: 400,
-        credentialsOf: (tenant) => ({ user: tenant, password: users.get(tenant) ?? '' }),
-      }),
+    const [{ diff }] = await Promise.all([
+      judged(
+        {
+          trace: tape,
+          results,
+          targets: [release.address],
+          speed,
+          timeoutMs: 400,
+          credentialsOf: (tenant) => ({ user: tenant, password: users.get(tenant) ?? '' }),
+        },
+        { backends: names, examples: 3 },
+      ),
       restarted === undefined ? undefined : restart(),
     ]);
-    const trace = await TraceReader.open(tape);
-    const seen = await ResultsReader.open(results);
-    const verdicts = await diff(trace, seen, { survey, backends: names, examples: 3 });
-    await trace.close();
-    await seen.close();
-    return { diff: verdicts, release };
+    return { diff, release };
   } finally {
     await release.stop();
     await again?.stop();
@@ -171,7 +168,7 @@ try {
   await record(tape);
   table.push('| fault | speed | struck | found as | named first |', '|---|---|---|---|---|');
   for (const speed of SPEEDS) {
-    const { diff: healthy } = await judged(tape, speed, [], 1);
+    const { diff: healthy } = await replayed(tape, speed, [], 1);
     const wrong = Object.values(healthy.counts.violation).reduce((sum, n) => sum + n, 0);
     const culprits = healthy.culprits.length;
     if (wrong > 0) failed++;
@@ -188,7 +185,7 @@ try {
           share: share(name),
           ...(name === 'stall' ? { untilMs: 3000 } : {}),
         };
-        const { diff: sick, release } = await judged(tape, speed, [fault], seed);
+        const { diff: sick, release } = await replayed(tape, speed, [fault], seed);
         const kinds = { ...sick.counts.violation, ...sick.counts.drift };
         const slow = sick.latency.fromSent.getValueAtPercentile(95) > 30_000;
         const hit = expected[name]!.filter((kind) => (kind === 'latency' ? slow : (kinds[kind] ?? 0) > 0));

@@ -9,16 +9,15 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { diff } from '../diff/diff.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { FrameDecoder } from '../protocol/decoder.ts';
 import { counterExtras, encodeRequest, readFrame, storeExtras, type FrameInit } from '../protocol/frame.ts';
 import { Magic } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import { recordCapture } from '../recorder/record.ts';
-import { replay, type ReplayOptions } from '../replayer/replay.ts';
+import type { ReplayOptions } from '../replayer/replay.ts';
 import { Random } from '../synth/random.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { judged } from './judged.ts';
 
 const EXCHANGES = Number(process.argv[2] ?? 100_000);
 const CONNECTIONS = 50;
@@ -106,18 +105,14 @@ async function check(
   const server = await startMemcached(['-m', '64', '-t', '2']);
   const results = join(folder, 'results');
   try {
-    const { survey } = await replay({
+    const { diff } = await judged({
       trace: tape,
       results,
       targets: [server.address],
       timeoutMs: 5000,
       ...options,
     });
-    const trace = await TraceReader.open(tape);
-    const seen = await ResultsReader.open(results);
-    const { counts, total, matched } = await diff(trace, seen, { survey });
-    await trace.close();
-    await seen.close();
+    const { counts, total, matched } = diff;
     const [drift, violations] = [sum(counts.drift), sum(counts.violation)];
     process.stdout.write(
       `order ${options.order}, speed ${options.speed}, ${options.workers} workers: ${matched} of ${total} matched, drift ${drift} (${((drift / total) * 100).toFixed(3)}%) ${JSON.stringify(counts.drift)}, violations ${violations} ${JSON.stringify(counts.violation)}, untestable ${JSON.stringify(counts.untestable)}\n`,

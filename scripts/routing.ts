@@ -11,9 +11,7 @@ import { PYTHON } from '../fixtures/pylibmc.ts';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { replay } from '../replayer/replay.ts';
-import { diff } from '../diff/diff.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { judged } from './judged.ts';
 
 const isGolden = process.argv[2] === '--golden';
 const KEYS = isGolden ? 250 : Number(process.argv[2] ?? 10_000);
@@ -100,24 +98,11 @@ async function check(
   try {
     await fill(targets);
     const results = join(folder, 'results');
-    const { survey } = await replay({
-      trace: tape,
-      results,
-      targets,
-      route: name,
-      prefill: 'none',
-      speed: 'max',
-    });
-    const trace = await TraceReader.open(tape);
-    const seen = await ResultsReader.open(results);
-    const judged = await diff(trace, seen, { survey });
-    await trace.close();
-    await seen.close();
-    const spread = judged.targets.map(({ exchanges }) => exchanges).join(' + ');
-    process.stdout.write(
-      `${name}: ${judged.matched} of ${judged.total} reads found their value (${spread})\n`,
-    );
-    return judged.matched === judged.total && judged.total >= KEYS;
+    const run = { trace: tape, results, targets, route: name, prefill: 'none', speed: 'max' } as const;
+    const { diff } = await judged(run);
+    const spread = diff.targets.map(({ exchanges }) => exchanges).join(' + ');
+    process.stdout.write(`${name}: ${diff.matched} of ${diff.total} reads found their value (${spread})\n`);
+    return diff.matched === diff.total && diff.total >= KEYS;
   } finally {
     for (const server of servers) await server.stop();
   }

@@ -6,14 +6,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { diff, type Diff } from '../diff/diff.ts';
+import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { startServer } from '../fixtures/server.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { replay } from '../replayer/replay.ts';
 import { Random } from '../synth/random.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { judged } from './judged.ts';
 
 const rounds = Number(process.argv[2] ?? 4);
 const seed = Number(process.argv[3] ?? 1);
@@ -24,17 +23,10 @@ let corrupted = 0;
 let explained = 0;
 let leastMatched = 1;
 
-async function judged(trace: string, target: string, speed: number | 'max'): Promise<Diff> {
+async function replayed(trace: string, target: string, speed: number | 'max'): Promise<Diff> {
   const results = join(folder, 'results');
-  const { survey } = await replay({ trace, results, targets: [target], speed, timeoutMs: 5000 });
-  const tape = await TraceReader.open(trace);
-  const seen = await ResultsReader.open(results);
-  try {
-    return await diff(tape, seen, { survey, examples: 1e6 });
-  } finally {
-    await tape.close();
-    await seen.close();
-  }
+  const run = { trace, results, targets: [target], speed, timeoutMs: 5000 };
+  return (await judged(run, { examples: 1e6 })).diff;
 }
 
 /** `incr counter:0000` of each exchange in findings of this class and, where given, kind. */
@@ -86,7 +78,7 @@ async function run(round: number): Promise<void> {
   await production.stop();
 
   const memcached = await startMemcached(['-t', String(threads)]);
-  const healthy = await judged(trace, memcached.address, speed);
+  const healthy = await replayed(trace, memcached.address, speed);
   await memcached.stop();
   const wrong = found(healthy, 'violation');
   check(name, wrong.length === 0, `a healthy server was called wrong: ${wrong.slice(0, 5).join(', ')}`);
@@ -94,7 +86,7 @@ async function run(round: number): Promise<void> {
   leastMatched = Math.min(leastMatched, matched);
 
   const sick = await startServer({ fault: { name: 'corrupt', share: 1 / 50, seed: round } });
-  const verdicts = await judged(trace, sick.address, speed);
+  const verdicts = await replayed(trace, sick.address, speed);
   const made = sick.faultLog.map(({ opcode, key }) => `${opcode} ${key}`);
   await sick.stop();
   corrupted += made.length;

@@ -122,3 +122,19 @@ export interface ResultsEnd {
   incidentCount: number;
   eventLoopDelayNs: { p50: number; p99: number; max: number };
 }
+
+/** Of a run in which nothing happened yet. */
+export function emptyEnd(): ResultsEnd {
+  return {
+    durationNs: 0,
+    aborted: null,
+    prefilled: 0,
+    prefillFailed: 0,
+    leftover: null,
+    orphans: [],
+    orphanCount: 0,
+    incidents: [],
+    incidentCount: 0,
+    eventLoopDelayNs: { p50: 0, p99: 0, max: 0 },
+  };
+}

@@ -238,6 +238,7 @@ test('replay beside a baseline, with metrics, late by our own fault, and with op
       [['--route', 'map=/nowhere'], /cannot read the route map/],
       [['--tls-cert', 'x'], /--tls-cert and --tls-key together/],
       [['--auth-file', '/nowhere'], /cannot read the auth file/],
+      [['--workers', '1000'], /expected at most 64 workers/],
       [['--tenants', 'some'], /expected auto, isolated or shared/],
     ] as const) {
       const wrong = await memtape(...to, ...args);

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { BackgroundResults, readBatches } from '../../trace/background.ts';
 import { Batch } from '../../trace/batch.ts';
 import { ResultsReader, ResultsWriter, TraceReader } from '../../trace/file.ts';
-import type { ResultsEnd, ResultsMeta } from '../../trace/meta.ts';
+import { emptyEnd, type ResultsMeta } from '../../trace/meta.ts';
 import { ResultBatch } from '../../trace/results.ts';
 import { TraceView } from '../../trace/view.ts';
 import { batchOf, temporary, writeTape } from '../support/tape.ts';
@@ -21,18 +21,7 @@ const meta: ResultsMeta = {
   targets: ['a:1'],
   timeoutMs: 1,
 };
-const end: ResultsEnd = {
-  durationNs: 1,
-  aborted: null,
-  prefilled: 0,
-  prefillFailed: 0,
-  leftover: null,
-  orphans: [],
-  orphanCount: 0,
-  incidents: [],
-  incidentCount: 0,
-  eventLoopDelayNs: { p50: 0, p99: 0, max: 0 },
-};
+const end = emptyEnd();
 
 function tape(blocks: number, rows: number): Batch[] {
   return Array.from({ length: blocks }, (_, block) =>

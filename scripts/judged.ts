@@ -1,0 +1,22 @@
+// A replay and its verdict in one, for the proofs.
+
+import { diff, type Diff, type DiffOptions } from '../diff/diff.ts';
+import { replay, type ReplayOptions } from '../replayer/replay.ts';
+import { ResultsReader, TraceReader } from '../trace/file.ts';
+import type { ResultsEnd } from '../trace/meta.ts';
+
+/** @throws ReplayError · TraceError */
+export async function judged(
+  run: ReplayOptions,
+  options: Omit<DiffOptions, 'survey'> = {},
+): Promise<{ diff: Diff; end: ResultsEnd }> {
+  const { survey, end } = await replay(run);
+  const trace = await TraceReader.open(run.trace);
+  const results = await ResultsReader.open(run.results);
+  try {
+    return { diff: await diff(trace, results, { ...options, survey }), end };
+  } finally {
+    await trace.close();
+    await results.close();
+  }
+}
