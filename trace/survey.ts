@@ -133,11 +133,10 @@ export async function surveyTrace(
         settled[place] = 1;
         continue;
       }
-      if (history.watchedUntilNs >= 0) history.watch(batch, row);
-      else {
-        history.learn(batch, row, valueBytes < MAX_VALUE_BYTES);
-        valueBytes += history.value?.length ?? 0;
-      }
+      const before = history.value;
+      if (history.watchedUntilNs >= 0) history.watch(batch, row, valueBytes < MAX_VALUE_BYTES);
+      else history.learn(batch, row, valueBytes < MAX_VALUE_BYTES);
+      if (history.value !== before) valueBytes += history.value?.length ?? 0;
       if (history.settled && history.watchedUntilNs < 0) settled[place] = 1;
     }
     survey.exchanges += batch.count;
@@ -232,21 +231,49 @@ class KeyHistory {
   value: Buffer | undefined;
   flags = 0;
   settled = false;
-  /** End of the hit that revealed the value, ns: until then a store of the same value may be where it came from. */
+  /** End of the exchange that showed the key present, ns: what overlaps it may have been executed before it. */
   watchedUntilNs = -1;
+  /** Its CAS id, 0 where it has none. */
+  #cas = 0;
+  /** The key was deleted, or may have been, while it was under way: that it was absent says nothing then. */
+  #removed = false;
   /** Appended and prepended before the value was seen. */
   #before: Buffer[] = [];
   #after: Buffer[] = [];
   #concatenated = false;
 
-  /** A later request on a key whose value a hit revealed: does it overlap the hit, and store that very value? */
-  watch(batch: Batch, row: number): void {
+  /** A later request on the key: did it overlap the exchange that showed the key present, and come before it? */
+  watch(batch: Batch, row: number, keepValue: boolean): void {
     if (batch.requestNs[row]! > this.watchedUntilNs) this.watchedUntilNs = -1;
-    else if (this.value !== undefined && batch.valueLength[row]! > 0 && this.value.equals(batch.value(row))) {
-      this.watchedUntilNs = -1;
-      this.present = false;
-      this.value = undefined;
+    else if (this.value !== undefined && batch.valueLength[row]! > 0 && this.value.equals(batch.value(row)))
+      this.#restart();
+    else if (this.#precedes(batch, row)) {
+      this.#restart();
+      this.learn(batch, row, keepValue);
     }
+  }
+
+  #restart(): void {
+    this.watchedUntilNs = -1;
+    this.present = false;
+    this.value = undefined;
+    this.flags = 0;
+    this.#before = [];
+    this.#after = [];
+    this.#concatenated = false;
+  }
+
+  // A change with a lower CAS id, and what found the key absent.
+  #precedes(batch: Batch, row: number): boolean {
+    if (batch.outcome[row] !== Outcome.answered) return false;
+    const family = opcodeInfo(batch.opcode[row]!)?.family;
+    const status = batch.status[row]!;
+    if (family === 'delete' && status === Status.ok) this.#removed = true;
+    if (this.#removed) return false;
+    const cas = tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!);
+    if (status === Status.ok && family !== 'get' && cas !== 0 && cas <= this.#cas) return true;
+    if (family === 'add') return status === Status.ok;
+    return status === Status.notFound || (family !== 'set' && status === Status.notStored);
   }
 
   learn(batch: Batch, row: number, keepValue: boolean): void {
@@ -262,6 +289,9 @@ class KeyHistory {
     const answered = outcome === Outcome.answered;
     const ok = answered ? batch.status[row] === Status.ok : info.family !== 'get' && info.family !== 'gat';
     this.#family(info.family, batch, row, answered, ok, keepValue);
+    if (!this.settled || !this.present || !answered || info.family === 'delete') return;
+    this.watchedUntilNs = batch.answerNs[row]!;
+    this.#cas = tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!);
   }
 
   #family(
@@ -326,7 +356,6 @@ class KeyHistory {
     if (before.length > end) return;
     if (!value.subarray(0, before.length).equals(before) || !value.subarray(end).equals(after)) return;
     this.value = Buffer.from(value.subarray(before.length, end));
-    this.watchedUntilNs = batch.answerNs[row]!;
     this.flags = batch.answerExtrasLength[row]! >= 4 ? uint32(batch.heap, batch.answerExtrasAt[row]!) : 0;
   }
 

@@ -107,6 +107,67 @@ const cases: [string, ExchangeInit[], string | undefined | null][] = [
     'v',
   ],
   [
+    'INCR while the counter is being created',
+    [
+      {
+        op: 'incr',
+        ...k,
+        extras: counterExtras(1n, 0n, 0),
+        answer: number(1n),
+        answerCas: 9n,
+        answeredAt: 200,
+      },
+      {
+        ...{ op: 'incr', ...k, extras: counterExtras(1n, 0n, 0), answer: number(0n), answerCas: 8n },
+        ...{ at: 100, connection: 1 },
+      },
+    ],
+    null,
+  ],
+  [
+    'INCR while another is executed before it',
+    [
+      {
+        op: 'incr',
+        ...k,
+        extras: counterExtras(1n, 0n, 0),
+        answer: number(6n),
+        answerCas: 9n,
+        answeredAt: 200,
+      },
+      {
+        ...{ op: 'incr', ...k, extras: counterExtras(1n, 0n, 0), answer: number(5n), answerCas: 8n },
+        ...{ at: 100, connection: 1 },
+      },
+    ],
+    '4',
+  ],
+  [
+    'REPLACE of what is being stored',
+    [
+      { op: 'replace', ...k, value: 'v', answerCas: 9n, answeredAt: 200 },
+      { op: 'set', ...k, value: 'w', at: 100, answerCas: 7n, connection: 1 },
+    ],
+    null,
+  ],
+  [
+    'a hit while an ADD stores what is changed at once',
+    [
+      { op: 'get', ...k, answer: 'v+', at: 0, answeredAt: 200 },
+      { op: 'add', ...k, value: 'v', at: 100, connection: 1 },
+    ],
+    null,
+  ],
+  [
+    'a hit, a DELETE and an ADD at once',
+    [
+      { op: 'get', ...k, answer: 'u', at: 0, answeredAt: 300 },
+      { op: 'delete', ...k, at: 100, connection: 1 },
+      { op: 'add', ...k, value: 'v', at: 150, connection: 1 },
+    ],
+    'u',
+  ],
+  [
     'a store of which nothing is known',
     [
       { op: 'set', ...k, outcome: Outcome.gap },
