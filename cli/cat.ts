@@ -9,7 +9,7 @@ import { globPattern } from '../trace/glob.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import { printable } from './text.ts';
-import { parseCount, parseDuration } from './units.ts';
+import { parseCount, parseDuration } from '../config/units.ts';
 
 interface CatOptions {
   format: 'text' | 'jsonl' | 'csv';

@@ -7,7 +7,7 @@ import { CliError, Verdict } from './error.ts';
 import { palette } from './replay.ts';
 import { parseRoute, parseTargets, routeMapOf, type RouteOption } from './target.ts';
 import { formatCount, plural, printable } from './text.ts';
-import { parseCount } from './units.ts';
+import { parseCount } from '../config/units.ts';
 
 interface CoverageOptions {
   target: string[];

@@ -2,6 +2,7 @@
 // The `memtape` command: its subcommands, and how a failure becomes one line and an exit code.
 
 import { Command, CommanderError } from 'commander';
+import { ConfigError } from '../config/error.ts';
 import { RecorderError } from '../recorder/error.ts';
 import { ReplayError } from '../replayer/error.ts';
 import { TraceError } from '../trace/error.ts';
@@ -71,6 +72,7 @@ function fail(error: unknown): number {
 
 function codeOf(error: unknown): number | undefined {
   if (error instanceof CliError) return error.exitCode;
+  if (error instanceof ConfigError) return 2;
   if (error instanceof RecorderError) return 2;
   if (error instanceof ReplayError) return error.code === 'UNREACHABLE' ? 5 : 2;
   if (error instanceof TraceError) return 2;

@@ -21,7 +21,7 @@ import { readSmall } from './file.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
-import { parseCount, parseDuration, parseSize } from './units.ts';
+import { parseCount, parseDuration, parseSize } from '../config/units.ts';
 
 interface RecordOptions {
   output: string;

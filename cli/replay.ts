@@ -8,7 +8,8 @@ import pc from 'picocolors';
 import { compare } from '../diff/compare.ts';
 import { diff } from '../diff/diff.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
-import type { NamedServer } from '../protocol/distribution.ts';
+import { distributionNames, type DistributionName, type NamedServer } from '../protocol/distribution.ts';
+import { parseDrills } from '../replayer/drill.ts';
 import { permissions, type Permission } from '../replayer/gate.ts';
 import { replay, type Replayed, type ReplayOptions } from '../replayer/replay.ts';
 import { parseRatePlan } from '../replayer/schedule.ts';
@@ -19,15 +20,18 @@ import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { Survey } from '../trace/survey.ts';
 import { CliError, Verdict } from './error.ts';
+import { readSmall } from './file.ts';
 import { startMetrics, type MetricsServer } from './metrics.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { parseTargets, targetOptions, targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
-import { parseCount, parseDuration, parseRate } from './units.ts';
+import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 
 interface ReportOptions {
   backends?: NamedServer[];
+  backendsRoute?: DistributionName;
+  minCoverage?: number;
   maxLag?: number;
   threshold: Threshold[];
   json?: string;
@@ -54,6 +58,8 @@ interface ReplayCommandOptions extends ReportOptions, TargetOptions {
   to?: number;
   metrics?: string;
   baseline?: string[];
+  expect?: string;
+  drill?: string;
 }
 
 const replayExamples = `
@@ -64,6 +70,7 @@ Examples:
   memtape replay capture.tape --target a:11211,b:11211 --route ketama --speed max
   memtape replay capture.tape --target staging:11211 --rate "10k..100k over 60s" --loop 10
   memtape replay capture.tape --target new:11211 --baseline old:11211 --from 30s --to 90s
+  memtape replay capture.tape --target proxy:11211 --backends mc1:11211,mc2:11211 --drill restart.yaml
   memtape replay capture.tape --target staging:11211 --auth-file users.txt --tls-ca ca.pem
   memtape replay capture.tape --target staging:11211 --threshold 'violations == 0' --threshold 'drift.lost < 0.5%' --json report.json`;
 
@@ -79,6 +86,11 @@ export function replayCommand(): Command {
     .argument('<trace>', 'a trace');
   targetOptions(command)
     .option('--baseline <address,…>', 'send the same to these targets too, and show both', parseTargets)
+    .option('--expect <results>', 'results of an earlier replay of the trace: show what differs')
+    .option(
+      '--drill <file>',
+      'commands that run meanwhile, a YAML list of {at, run, server}: who noticed, and recovered?',
+    )
     .option('--speed <n|max>', 'times the recorded speed', parseSpeed, 1)
     .option(
       '--rate <plan>',
@@ -168,6 +180,17 @@ function reportOptions(command: Command): Command {
       'what stands behind the targets, as the ring of their proxy names it: failures are laid to one of them',
       parseBackends,
     )
+    .addOption(
+      new Option(
+        '--backends-route <route>',
+        'how the keys are spread over --backends (default: ketama)',
+      ).choices(distributionNames),
+    )
+    .option(
+      '--min-coverage <n>',
+      'exchanges that each target, or each of --backends through each target, must answer (else exit 3)',
+      (text) => parseCount(text, 0),
+    )
     .option(
       '--max-lag <time>',
       'with 1% of requests later than this by our own fault, latency is not judged (exit 4; default 5ms where a threshold asks for latency)',
@@ -181,6 +204,8 @@ function reportOptions(command: Command): Command {
 async function runReplay(trace: string, options: ReplayCommandOptions): Promise<void> {
   if (options.rate !== undefined && options.speed !== 1)
     throw new CliError('expected --speed or --rate, got both', 2);
+  if (options.baseline !== undefined && options.expect !== undefined)
+    throw new CliError('expected --baseline or --expect, got both', 2);
   const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
   const results = options.results ?? join(folder, 'results');
   const interrupt = onInterrupt();
@@ -201,7 +226,16 @@ async function runReplay(trace: string, options: ReplayCommandOptions): Promise<
       if (options.quiet !== true) process.stderr.write(`metrics on ${metrics.url}\n`);
     }
     const { signal } = interrupt;
-    const run: ReplayOptions = { ...replayOptionsOf(trace, options), results, targets: target, signal };
+    const { drill } = options;
+    const run: ReplayOptions = {
+      ...replayOptionsOf(trace, options),
+      ...(drill === undefined
+        ? {}
+        : { drills: parseDrills(readSmall(drill, 'the drills').toString(), drill) }),
+      results,
+      targets: target,
+      signal,
+    };
     const beside: ReplayOptions | undefined =
       options.baseline === undefined
         ? undefined
@@ -211,7 +245,8 @@ async function runReplay(trace: string, options: ReplayCommandOptions): Promise<
       beside === undefined ? undefined : replay(beside),
     ]);
     const judged = await judge(trace, results, options, survey);
-    const other = beside === undefined ? undefined : await judge(trace, beside.results, options, survey);
+    const before = beside?.results ?? options.expect;
+    const other = before === undefined ? undefined : await judge(trace, before, options, undefined);
     const report = other === undefined ? judged.report : besides(judged, other);
     print(report, options);
     throw new Verdict(interrupt.signal.aborted ? 130 : exitCodes[report.verdict]);
@@ -311,6 +346,7 @@ async function judge(
         examples: options.examples,
         onProgress: (done) => progress.update(done, done),
         ...(options.backends === undefined ? {} : { backends: options.backends }),
+        ...(options.backendsRoute === undefined ? {} : { distribution: options.backendsRoute }),
         ...(survey === undefined ? {} : { survey }),
       });
       const thresholds =
@@ -320,6 +356,7 @@ async function judge(
         meta: results.meta,
         end: results.end,
         thresholds,
+        ...(options.minCoverage === undefined ? {} : { minCoverage: options.minCoverage }),
         ...(options.maxLag === undefined ? {} : { maxLagMicros: options.maxLag * 1000 }),
       };
       return { report: makeReport(input), input };

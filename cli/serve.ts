@@ -4,7 +4,7 @@ import { Command } from 'commander';
 
 import { readAuthFile } from './auth.ts';
 import { CliError } from './error.ts';
-import { parseCount, parseSize } from './units.ts';
+import { parseCount, parseSize } from '../config/units.ts';
 import { startCluster, type Cluster, type ClusterOptions } from '../fixtures/cluster.ts';
 import { FaultFile, parseFault } from '../fixtures/fault.ts';
 import { parseProxyFault, startFaultProxy } from '../fixtures/proxy.ts';

@@ -2,7 +2,14 @@
 // once where the factor belongs to the key (its server, tenant, prefix, partition), so that one hot key is no
 // pattern. A value is named only if chance does not explain it, after correcting for the number of values looked at.
 
-import { createDistribution, fnv1a64, jump, keyHashes, type NamedServer } from '../protocol/distribution.ts';
+import {
+  createDistribution,
+  fnv1a64,
+  jump,
+  keyHashes,
+  type DistributionName,
+  type NamedServer,
+} from '../protocol/distribution.ts';
 import { chiSquaredTail, entropyOf } from './statistics.ts';
 
 export const factors = [
@@ -142,7 +149,11 @@ export class Attribution {
   }
 
   /** The values that explain the failures, the best first; of one factor the best only. */
-  culprits(of: FailureClass, backends: readonly NamedServer[] = []): Culprit[] {
+  culprits(
+    of: FailureClass,
+    backends: readonly NamedServer[] = [],
+    distribution?: DistributionName,
+  ): Culprit[] {
     const keys = [...this.#keys.values()];
     const names = distinct(keys);
     const tallies: [Factor, Culprit['unit'], Tally][] = [
@@ -153,7 +164,7 @@ export class Attribution {
       ['tenant', 'keys', tallyOf(keys, ({ tenant }) => tenant)],
       ['prefix', 'keys', tallyOf(names, ({ key }) => prefixOf(key))],
       ['size', 'exchanges', this.#exchanges.size],
-      ...partitions(names, backends).map((tally): [Factor, Culprit['unit'], Tally] => [
+      ...partitions(names, backends, distribution).map((tally): [Factor, Culprit['unit'], Tally] => [
         'partition',
         'keys',
         tally,
@@ -214,7 +225,11 @@ function tallyOf(keys: readonly KeyRecord[], value: (key: KeyRecord) => string):
 }
 
 /** The keys by every way that clients and proxies are known to spread them, for every number of servers. */
-function partitions(keys: readonly KeyRecord[], backends: readonly NamedServer[]): Tally[] {
+function partitions(
+  keys: readonly KeyRecord[],
+  backends: readonly NamedServer[],
+  told: DistributionName | undefined,
+): Tally[] {
   const hashed = keys.map(({ key, failed, sinceSeconds }) => {
     const bytes = Buffer.from(key, 'latin1');
     return {
@@ -239,7 +254,7 @@ function partitions(keys: readonly KeyRecord[], backends: readonly NamedServer[]
     tallies.push(tally);
   }
   if (backends.length > 1)
-    for (const name of ['ketama', 'ketama-weighted'] as const) {
+    for (const name of told === undefined ? (['ketama', 'ketama-weighted'] as const) : [told]) {
       const distribution = createDistribution(name, backends);
       const tally: Tally = new Map();
       for (const { failed, sinceSeconds, bytes } of hashed) {

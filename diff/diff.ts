@@ -3,11 +3,12 @@
 // something differs, so memory is bounded by the differences and not by the trace.
 
 import { build as buildHistogram, type Histogram } from 'hdr-histogram-js';
-import type { NamedServer } from '../protocol/distribution.ts';
+import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
 import { Opcode, isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import type { ResultsReader, TraceReader } from '../trace/file.ts';
+import type { DrillRun } from '../trace/meta.ts';
 import { Result, SkipReason, resultNames, skipReasonNames, type ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import { tokenOf } from '../trace/token.ts';
@@ -28,6 +29,8 @@ import { changeOf, initialChange } from './changes.ts';
 import { KeyHistory } from './history.ts';
 import { join } from './join.ts';
 import { judge, type CopiedAnswer, type Suspect } from './judge.ts';
+import { Places, type Cell, type DrillImpact } from './places.ts';
+import { Timeline } from './timeline.ts';
 import { Findings, type Example, type Finding, type Verdict } from './verdict.ts';
 
 /** Keys whose histories are held at once. */
@@ -46,6 +49,8 @@ export interface DiffOptions {
   examples?: number;
   /** What stands behind the targets, where that is known: `host:port` as ketama names them. */
   backends?: readonly NamedServer[];
+  /** How they share the keys. Default ketama. */
+  distribution?: DistributionName;
   /** Of the trace, where it is known already. */
   survey?: Survey;
   onProgress?: (exchanges: number) => void;
@@ -81,6 +86,12 @@ export interface Diff {
   targets: TargetFigures[];
   /** What failures share. */
   culprits: Culprit[];
+  /** The targets; or the backends behind them, where they were told. */
+  places: readonly string[];
+  /** By place. */
+  timeline: Timeline;
+  cells: Cell[];
+  drills: (DrillRun & { servers: DrillImpact[] })[];
   /** In microseconds. */
   latency: {
     fromIntended: Histogram;
@@ -100,6 +111,8 @@ const masked: Verdict = {
   kind: 'masked',
   why: 'the value was made from others that the trace does not hold',
 };
+
+const empty = Buffer.alloc(0);
 
 /** Judges a replay. @throws TraceError of either file */
 export async function diff(
@@ -144,6 +157,7 @@ class Judgement {
   /** The trace does not hold values, or not even numbers: what was made from them cannot be compared. */
   readonly #hidesValues: boolean;
   readonly #hidesNumbers: boolean;
+  readonly #places: Places;
 
   constructor(trace: TraceView, replay: ResultsReader, survey: Survey, options: DiffOptions) {
     this.#trace = trace;
@@ -154,6 +168,9 @@ class Judgement {
     this.#hidesValues = privacy.values !== 'full';
     this.#hidesNumbers = this.#hidesValues && privacy.numbers !== 'clear';
     this.#findings = new Findings(options.examples ?? 10);
+    const { backends = [], distribution = 'ketama' } = options;
+    const drills = replay.end?.drills ?? [];
+    this.#places = new Places(replay.meta.targets, backends, distribution, drills);
     this.#diff = {
       total: 0,
       sent: 0,
@@ -164,6 +181,10 @@ class Judgement {
       findings: [],
       counts: { drift: {}, violation: {}, untestable: {} },
       culprits: [],
+      places: this.#places.names,
+      timeline: new Timeline(this.#places.names.length + 1),
+      cells: [],
+      drills: [],
       targets: replay.meta.targets.map((address) => ({
         address,
         exchanges: 0,
@@ -205,6 +226,11 @@ class Judgement {
     this.#orphans();
     await this.#attribute();
     diff.findings = this.#findings.all();
+    diff.cells = this.#places.cells;
+    diff.drills = Array.from(this.#replay.end?.drills ?? [], (run, n) => ({
+      ...run,
+      servers: this.#places.impacts(n, diff.timeline),
+    }));
     for (const name of ['drift', 'violation', 'untestable'] as const)
       diff.counts[name] = this.#findings.counts(name);
     return diff;
@@ -339,7 +365,12 @@ class Judgement {
     const intendedNs = results.intendedNs[resultRow]!;
     const blockedNs = results.blockedNs[resultRow]!;
     diff.sent++;
-    diff.lag.recordValue(micros(sentNs - intendedNs - blockedNs));
+    const place = this.#placeOf(batch, row, results, resultRow);
+    const bin = diff.timeline.at(this.#binOf(place), sentNs);
+    bin.requests++;
+    const lag = micros(sentNs - intendedNs - blockedNs);
+    diff.lag.recordValue(lag);
+    diff.timeline.latency('lag', sentNs, lag);
     diff.blocked.recordValue(micros(blockedNs));
     diff.recordedNs = Math.max(diff.recordedNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
     diff.replayedNs = Math.max(diff.replayedNs, sentNs);
@@ -352,29 +383,52 @@ class Judgement {
     if (result !== Result.answered && result !== Result.silent) return;
     const answeredNs = results.answeredNs[resultRow]!;
     diff.replayedNs = Math.max(diff.replayedNs, answeredNs);
+    this.#places.reach(results.target[resultRow]!, place);
+    const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
+    const isHit = result === Result.answered && status === Status.ok;
+    if (isRead[opcode] === 1) {
+      bin.reads++;
+      if (isHit) bin.hits++;
+    }
     if (target !== undefined) {
       target.lastAnswerNs = Math.max(target.lastAnswerNs, answeredNs);
       if (isRead[opcode] === 1) {
         target.reads++;
-        const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
-        if (result === Result.answered && status === Status.ok) target.hits++;
+        if (isHit) target.hits++;
       }
     }
     if (result === Result.silent) return;
     diff.answered++;
     const fromIntended = micros(answeredNs - intendedNs);
+    const fromSent = micros(answeredNs - sentNs);
     diff.latency.fromIntended.recordValue(fromIntended);
-    diff.latency.fromSent.recordValue(micros(answeredNs - sentNs));
+    diff.latency.fromSent.recordValue(fromSent);
+    diff.timeline.latency('fromIntended', sentNs, fromIntended);
+    diff.timeline.latency('fromSent', sentNs, fromSent);
     const name = opcodeName(opcode);
     let histogram = diff.latency.byOperation.get(name);
     if (histogram === undefined) diff.latency.byOperation.set(name, (histogram = newHistogram()));
     histogram.recordValue(fromIntended);
-    if (batch.outcome[row] === Outcome.answered)
-      diff.latency.recorded.recordValue(micros(batch.answerNs[row]! - batch.requestEndNs[row]!));
+    if (batch.outcome[row] !== Outcome.answered) return;
+    const recorded = micros(batch.answerNs[row]! - batch.requestEndNs[row]!);
+    diff.latency.recorded.recordValue(recorded);
+    diff.timeline.latency('recorded', sentNs, recorded);
+  }
+
+  #placeOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): number {
+    return this.#places.of(results.target[resultRow]!, batch.heap, batch.keyAt[row]!, batch.keyLength[row]!);
+  }
+
+  /** What has no place is counted behind the last of them. */
+  #binOf(place: number): number {
+    return place < 0 ? this.#places.names.length : place;
   }
 
   #add(verdict: Verdict, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
-    this.#count(verdict, results.target[resultRow]!, batch.firstIndex + row);
+    const sentNs = results.sentNs[resultRow]!;
+    const atNs = sentNs === NEVER ? results.intendedNs[resultRow]! : sentNs;
+    const place = this.#placeOf(batch, row, results, resultRow);
+    this.#count(verdict, results.target[resultRow]!, place, atNs, batch.firstIndex + row);
     this.#findings.add(verdict, () => {
       const recorded = recordedAnswer(batch, row);
       const replayed = replayedAnswer(batch, row, results, resultRow);
@@ -385,9 +439,7 @@ class Judgement {
         server: this.#address(results.target[resultRow]!),
         opcode: opcodeName(batch.opcode[row]!),
         key: batch.key(row).toString('latin1'),
-        atSeconds: seconds(
-          results.sentNs[resultRow] === NEVER ? results.intendedNs[resultRow]! : results.sentNs[resultRow]!,
-        ),
+        atSeconds: seconds(atNs),
         expected:
           recorded === undefined
             ? { outcome: outcomeNames[batch.outcome[row] as Outcome] }
@@ -407,7 +459,7 @@ class Judgement {
   }
 
   /** @param index of the row; -1: it belongs to none */
-  #count(verdict: Verdict, targetIndex: number, index: number): void {
+  #count(verdict: Verdict, targetIndex: number, place: number, atNs: number, index: number): void {
     const how: FailureClass | undefined =
       verdict.class === 'violation'
         ? 'violations'
@@ -415,10 +467,16 @@ class Judgement {
           ? verdict.kind
           : undefined;
     if (index >= 0 && how !== undefined && this.#failed.size < MAX_FAILED) this.#failed.set(index, how);
+    if (how !== undefined) this.#places.fail(place, how === 'lost' ? 'lost' : 'error', atNs);
     const target = this.#diff.targets[targetIndex];
-    if (target === undefined) return;
-    if (verdict.class === 'drift') target.drift++;
-    else if (verdict.class === 'violation') target.violations++;
+    const bin = this.#diff.timeline.at(this.#binOf(place), atNs);
+    if (verdict.class === 'drift') {
+      bin.drift++;
+      if (target !== undefined) target.drift++;
+    } else if (verdict.class === 'violation') {
+      bin.violations++;
+      if (target !== undefined) target.violations++;
+    }
   }
 
   #address(target: number): string {
@@ -470,7 +528,9 @@ class Judgement {
   }
 
   #settle(suspect: Suspect, verdict: Verdict): void {
-    this.#count(verdict, suspect.target, suspect.index);
+    const key = Buffer.from(suspect.key, 'latin1');
+    const place = this.#places.of(suspect.target, key, 0, key.length);
+    this.#count(verdict, suspect.target, place, suspect.fromNs, suspect.index);
     this.#findings.add(verdict, () => this.#example(suspect, verdict.why));
   }
 
@@ -526,16 +586,16 @@ class Judgement {
   /** Further passes, where something failed: what do failures share that passes do not? */
   async #attribute(): Promise<void> {
     if (this.#failed.size === 0) return;
-    const { backends } = this.#options;
+    const { backends, distribution } = this.#options;
     const all = await this.#weigh(() => true);
     for (const of of failureClasses) {
-      const culprits = all[of].culprits(of, backends);
+      const culprits = all[of].culprits(of, backends, distribution);
       const [first] = culprits;
       // What is asked for is no place: among its like, is it one place that fails?
       const among =
         first === undefined || !isAsked(first.factor)
           ? []
-          : Array.from(await this.#places(of, first.factor, first.value), (place) => ({
+          : Array.from(await this.#placesWithin(of, first.factor, first.value), (place) => ({
               ...place,
               within: `${first.factor} ${first.value}`,
             }));
@@ -550,9 +610,10 @@ class Judgement {
   }
 
   /** The places that fail, among the exchanges with this value of a factor. */
-  async #places(of: FailureClass, factor: Factor, value: string): Promise<Culprit[]> {
+  async #placesWithin(of: FailureClass, factor: Factor, value: string): Promise<Culprit[]> {
+    const { backends, distribution } = this.#options;
     const alike = await this.#weigh((seen) => valueOf(seen, factor) === value);
-    return alike[of].culprits(of, this.#options.backends).filter((culprit) => isPlace(culprit.factor));
+    return alike[of].culprits(of, backends, distribution).filter((culprit) => isPlace(culprit.factor));
   }
 
   async #weigh(takes: (seen: Observed) => boolean): Promise<Record<FailureClass, Attribution>> {
@@ -641,7 +702,10 @@ class Judgement {
         kind: 'orphan',
         why: 'an answer that no request asked for',
       };
-      if (orphan !== undefined) this.#count(verdict, orphan.target, orphan.index ?? -1);
+      if (orphan !== undefined) {
+        const place = this.#places.of(orphan.target, empty, 0, 0);
+        this.#count(verdict, orphan.target, place, orphan.atNs, orphan.index ?? -1);
+      }
       this.#findings.add(verdict, () => ({
         index: orphan?.index === undefined ? -1 : this.#trace.indexInTrace(orphan.index),
         connection: orphan?.connection ?? -1,

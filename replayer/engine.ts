@@ -98,6 +98,8 @@ export interface EngineOptions {
   share?: Share;
   /** Called once there is something to send; resolves with when the first row is due, by the clock. */
   begin?: () => Promise<number>;
+  /** Told once the start is set. @param delayMs until then */
+  onBegin?: (delayMs: number) => void;
 }
 
 /** How far a run is; read at any time. */
@@ -238,10 +240,11 @@ export class Engine implements SessionEvents, ShareEvents {
     const loading = this.#load(batches);
     // The clock starts once there is something to send.
     await loaded;
-    const { begin, leadMs } = this.#options;
+    const { begin, leadMs, onBegin } = this.#options;
     this.#startNs =
       begin === undefined ? this.#clock.nowNs() + (this.#paced ? leadMs * 1e6 : 0) : await begin();
     this.#startSeconds = Date.now() / 1000;
+    onBegin?.((this.#startNs - this.#clock.nowNs()) / 1e6);
     if (signal?.aborted === true) this.#abort();
     this.#tick();
     await finished;

@@ -8,11 +8,12 @@ import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import type { PresentKey, Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
 import { TraceView } from '../trace/view.ts';
+import { Drills, type Drill } from './drill.ts';
 import { nothingDone, type EngineProgress, type Order } from './engine.ts';
 import { ReplayError } from './error.ts';
 import type { Permission } from './gate.ts';
 import { prefill, type Prefilled } from './prefill.ts';
-import { run, type Work } from './run.ts';
+import { run, type Done, type Work } from './run.ts';
 import { createSchedule, type RatePlan, type ScheduleSpec } from './schedule.ts';
 import {
   createRoute,
@@ -63,6 +64,8 @@ export interface ReplayOptions {
   /** Threads that share the connections. Default 1. */
   workers?: number;
   allow?: ReadonlySet<Permission>;
+  /** What is done to the targets meanwhile. */
+  drills?: readonly Drill[];
   onProgress?: (progress: ReplayProgress) => void;
   signal?: AbortSignal;
 }
@@ -150,8 +153,18 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     };
     const tell = (progress: EngineProgress): void => onProgress?.({ phase: 'replaying', total, ...progress });
     const { workers = 1 } = options;
-    const sink = await (workers > 1 ? runWorkers(work, workers, tell, signal) : run(work, tell, signal));
+    const drills = new Drills(options.drills ?? []);
+    const onBegin = (delayMs: number): void => drills.start(delayMs);
+    let sink: Done;
+    try {
+      sink = await (workers > 1
+        ? runWorkers(work, workers, tell, signal, onBegin)
+        : run(work, tell, signal, { onBegin }));
+    } finally {
+      await drills.stop();
+    }
     const { end } = sink;
+    if (drills.runs.length > 0) end.drills = drills.runs;
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     end.prefillFailed = filled.failed;
     end.leftover = wanted === 'auto' ? filled.leftover : null;

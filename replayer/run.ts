@@ -49,7 +49,7 @@ export async function run(
   work: Work,
   onProgress: (progress: EngineProgress) => void,
   signal: AbortSignal | undefined,
-  among: Pick<EngineOptions, 'share' | 'begin'> = {},
+  among: Pick<EngineOptions, 'share' | 'begin' | 'onBegin'> = {},
 ): Promise<Done> {
   const { meta, survey, targets, credentials, isLong } = work;
   const writer = isLong

@@ -33,6 +33,7 @@ export async function runWorkers(
   count: number,
   onProgress: (progress: EngineProgress) => void,
   signal: AbortSignal | undefined,
+  onBegin?: (delayMs: number) => void,
 ): Promise<Done> {
   const shared = createShared(count);
   const parts = Array.from({ length: count }, (_, n) => `${work.results}.part${n}`);
@@ -61,8 +62,9 @@ export async function runWorkers(
             thread.on('message', (news: News) => {
               if ('ready' in news) {
                 // All workers read the same clock: milliseconds of Unix time, with their fraction.
-                if (++ready === count)
-                  command({ start: performance.timeOrigin + performance.now() + work.leadMs });
+                if (++ready < count) return;
+                command({ start: performance.timeOrigin + performance.now() + work.leadMs });
+                onBegin?.(work.leadMs);
               } else if ('progress' in news) {
                 progress[n] = news.progress;
                 onProgress(progressOf(progress));

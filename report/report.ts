@@ -4,6 +4,7 @@ import type { Histogram } from 'hdr-histogram-js';
 import type { Diff } from '../diff/diff.ts';
 import type { Difference } from '../diff/compare.ts';
 import type { Culprit } from '../diff/attribution.ts';
+import type { Clock } from '../diff/timeline.ts';
 import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
@@ -71,6 +72,33 @@ export interface Report {
     blockedMicros: Percentiles;
     eventLoopDelayMicros: Percentiles;
   };
+  /** Which places the requests reached; a cell is a backend through a target. */
+  coverage: {
+    /** Exchanges that a cell must have. */
+    minimum: number;
+    /** Cells in all, and those that have as many. */
+    backends: number;
+    covered: number;
+    cells: { target: string; backend: string; exchanges: number; covered: boolean }[];
+  };
+  /** What happened when: arrays by bin, all of equal length. */
+  timeline: {
+    binSeconds: number;
+    /** Microseconds; null where nothing was answered. */
+    latencyMicros: Record<'fromIntended' | 'fromSent' | 'recorded', Record<'p50' | 'p99', (number | null)[]>>;
+    lagMicros: { p99: (number | null)[] };
+    /** By target, or by backend behind them where those were told; `other`: of no key. */
+    servers: {
+      address: string;
+      requests: number[];
+      reads: number[];
+      hits: number[];
+      drift: number[];
+      violations: number[];
+    }[];
+  };
+  /** What was done to the targets meanwhile, and what became of it. */
+  drills: Diff['drills'];
   /** `leftover`: other keys of the trace that the targets held before; null where nobody asked. */
   prefill: { keys: number; failed: number; leftover: number | null };
   /** Trouble with connections: how many times, and the first of them. */
@@ -101,6 +129,8 @@ export interface ReportInput {
    * measured of latency says nothing of the target.
    */
   maxLagMicros?: number;
+  /** Exchanges that each backend must have, else there is not enough evidence. Default: none is asked for. */
+  minCoverage?: number;
   /** The same requests, sent to other targets or at another time, and what differs. */
   baseline?: { report: Report; changes: Difference[] };
 }
@@ -109,7 +139,8 @@ export interface ReportInput {
 const DEFAULT_MAX_LAG_MICROS = 5_000;
 const EXAMPLES = 10;
 
-export function makeReport({ diff, meta, end, thresholds, maxLagMicros, baseline }: ReportInput): Report {
+export function makeReport(input: ReportInput): Report {
+  const { diff, meta, end, thresholds, maxLagMicros, minCoverage, baseline } = input;
   const { counts, latency } = diff;
   const replayedSeconds = diff.replayedNs / 1e9;
   const recordedSeconds = diff.recordedNs / 1e9;
@@ -173,6 +204,9 @@ export function makeReport({ diff, meta, end, thresholds, maxLagMicros, baseline
               max: round(end.eventLoopDelayNs.max / 1000, 1),
             },
     },
+    coverage: coverageOf(diff, minCoverage),
+    timeline: timelineOf(diff),
+    drills: diff.drills,
     prefill: {
       keys: end?.prefilled ?? 0,
       failed: end?.prefillFailed ?? 0,
@@ -193,17 +227,53 @@ export function makeReport({ diff, meta, end, thresholds, maxLagMicros, baseline
   const bound = maxLagMicros ?? (thresholds.some(isOfLatency) ? DEFAULT_MAX_LAG_MICROS : Infinity);
   const isLate = (report.schedule.lagMicros.p99 ?? 0) > bound;
   report.schedule.maxLagMicros = bound === Infinity ? null : bound;
-  report.thresholds = thresholds.map((threshold) => {
+  report.thresholds = Array.from(thresholds, (threshold) => {
     const evaluated = evaluate(threshold, report);
     return isLate && isOfLatency(threshold) ? { ...evaluated, ok: false, evaluated: false } : evaluated;
   });
-  report.verdict = verdictOf(report, end, isLate);
+  const isThin = minCoverage !== undefined && report.coverage.covered < report.coverage.backends;
+  report.verdict = verdictOf(report, end, { isLate, isThin });
   if (baseline !== undefined) {
     const { verdict, exchanges, drift, violations, untestable, servers, latencyMicros } = baseline.report;
     const { changes } = baseline;
     report.baseline = { verdict, exchanges, drift, violations, untestable, servers, latencyMicros, changes };
   }
   return report;
+}
+
+function coverageOf({ cells }: Diff, minimum = 1): Report['coverage'] {
+  const judged = cells.map((cell) => ({ ...cell, covered: cell.exchanges >= minimum }));
+  const covered = judged.filter((cell) => cell.covered).length;
+  return { minimum, backends: cells.length, covered, cells: judged };
+}
+
+function timelineOf({ timeline, places }: Diff): Report['timeline'] {
+  const both = (clock: Clock): Record<'p50' | 'p99', (number | null)[]> => ({
+    p50: timeline.percentile(clock, 0.5),
+    p99: timeline.percentile(clock, 0.99),
+  });
+  return {
+    binSeconds: timeline.binNs / 1e9,
+    latencyMicros: {
+      fromIntended: both('fromIntended'),
+      fromSent: both('fromSent'),
+      recorded: both('recorded'),
+    },
+    lagMicros: { p99: timeline.percentile('lag', 0.99) },
+    servers: timeline.targets
+      .map((bins, n) => ({
+        address: places[n] ?? 'other',
+        requests: bins.map(({ requests }) => requests),
+        reads: bins.map(({ reads }) => reads),
+        hits: bins.map(({ hits }) => hits),
+        drift: bins.map(({ drift }) => drift),
+        violations: bins.map(({ violations }) => violations),
+      }))
+      .filter(
+        ({ address, requests, violations }) =>
+          address !== 'other' || requests.some((n) => n > 0) || violations.some((n) => n > 0),
+      ),
+  };
 }
 
 function isOfLatency({ metric }: Threshold): boolean {
@@ -213,14 +283,21 @@ function isOfLatency({ metric }: Threshold): boolean {
 function verdictOf(
   { thresholds, exchanges }: Report,
   end: ResultsEnd | null,
-  isLate: boolean,
+  { isLate, isThin }: { isLate: boolean; isThin: boolean },
 ): ReportVerdict {
   if (end === null || end.aborted !== null) return 'aborted';
   // What was seen to fail outweighs what was not seen.
-  if (thresholds.some(({ evaluated, ok }) => evaluated && !ok)) return 'fail';
+  if (thresholds.some(({ evaluated, ok, expression }) => evaluated && !ok && !isOfEvidence(expression)))
+    return 'fail';
   if (isLate) return 'invalid';
-  if (exchanges.sent === 0 || thresholds.some(({ evaluated }) => !evaluated)) return 'insufficient';
+  if (exchanges.sent === 0 || isThin || thresholds.some(({ evaluated, ok }) => !evaluated || !ok))
+    return 'insufficient';
   return 'pass';
+}
+
+/** It asks how much was seen, and not what: crossed, there is too little evidence. */
+function isOfEvidence(expression: string): boolean {
+  return /^\s*(coverage|untestable)\b/.test(expression);
 }
 
 /** The exit code that a verdict means; an interrupted run is 130, which its caller knows. */

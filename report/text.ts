@@ -29,6 +29,8 @@ export function renderText(report: Report, palette: Palette = plainPalette): str
     ...report.findings.flatMap((finding) => renderFinding(finding, palette)),
     ...attribution(report, palette),
     ...servers(report, palette),
+    ...coverage(report, palette),
+    ...drills(report, palette),
     ...timing(report, palette),
     ...besides(report, palette),
     ...incidents(report, palette),
@@ -78,13 +80,21 @@ function counts({ exchanges, drift, violations, untestable, skipped }: Report, p
   ];
 }
 
-function notes({ prefill }: Report, palette: Palette): string[] {
+function notes({ prefill, verdict, attribution: culprits }: Report, palette: Palette): string[] {
   const { leftover, failed } = prefill;
   return [
     ...(leftover !== null && leftover > 0
       ? [
           palette.warn(
             `  the targets held ${numbers.format(leftover)} keys of the trace beforehand: what is read of them cannot be judged; start from an empty target`,
+          ),
+        ]
+      : []),
+    // Legal for a cache, and yet one place's doing: the incident may look like this, where nothing is written.
+    ...(verdict === 'pass' && culprits.some(({ of }) => of === 'lost')
+      ? [
+          palette.warn(
+            "  what was lost has something in common, see below: to fail on it, say --threshold 'drift.lost < 0.5%'",
           ),
         ]
       : []),
@@ -148,6 +158,46 @@ function servers({ servers: all }: Report, palette: Palette): string[] {
       return server.violations > 0 ? palette.bad(line) : line;
     }),
   ];
+}
+
+function coverage({ coverage: { cells, minimum, covered, backends } }: Report, palette: Palette): string[] {
+  // Targets alone are in the table above.
+  if (covered === backends && cells.every(({ target, backend }) => target === backend)) return [];
+  const width = Math.max(...cells.map(({ backend }) => backend.length));
+  const several = new Set(cells.map(({ target }) => target)).size > 1;
+  return [
+    '',
+    `  coverage: ${covered} of ${backends} have ${numbers.format(minimum)} answers or more`,
+    ...cells.map(({ target, backend, exchanges, covered: enough }) => {
+      const line = `    ${backend.padEnd(width)} ${numbers.format(exchanges).padStart(11)}${several ? `  through ${target}` : ''}`;
+      return enough ? line : palette.warn(`${line}  not evaluated`);
+    }),
+  ];
+}
+
+function drills({ drills: all }: Report, palette: Palette): string[] {
+  return all.flatMap(({ name, atSeconds, tookSeconds, exitCode, output, servers: places }) => {
+    const how =
+      exitCode === 0
+        ? `took ${tookSeconds.toFixed(2)} s`
+        : palette.bad(
+            `${exitCode === null ? 'did not end' : `exit code ${exitCode}`}: ${escape(output.trim())}`,
+          );
+    const width = Math.max(...places.map(({ server }) => server.length));
+    return [
+      '',
+      `  drill at ${atSeconds.toFixed(3)} s: ${palette.strong(escape(name))}, ${how}`,
+      ...places.map((place) => {
+        const { server, errors, lost, firstErrorSeconds, recoverySeconds, recovered } = place;
+        const trouble =
+          errors === 0
+            ? palette.good('no error')
+            : `${numbers.format(errors)} errors, the first after ${firstErrorSeconds!.toFixed(3)} s, ${recovered === true ? `recovered after ${recoverySeconds!.toFixed(3)} s` : palette.bad(recovered === false ? 'never recovered' : 'not seen to recover')}`;
+        const rates = `hit rate ${percent(place.hitRateBefore)} before, ${percent(place.hitRateAfter)} at the end`;
+        return `    ${server.padEnd(width)}  ${trouble}, ${numbers.format(lost)} lost, ${rates}`;
+      }),
+    ];
+  });
 }
 
 function row(name: string, of: Percentiles): string {

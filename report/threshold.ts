@@ -1,5 +1,6 @@
 // Thresholds: `METRIC[{label=value}] OP NUMBER[unit]`, for instance `drift.lost < 0.5%` or `latency.fromIntended.p99{operation=get} < 2ms`.
 
+import { nearest } from '../config/nearest.ts';
 import { drifts, untestables, violations } from '../diff/verdict.ts';
 import type { Percentiles, Report } from './report.ts';
 
@@ -106,6 +107,13 @@ for (const [name, kind] of [
     ['server', 'address'],
   );
 
+define('coverage.backends', 'rate', ({ coverage }) => [
+  coverage.backends === 0 ? null : coverage.covered / coverage.backends,
+]);
+define('coverage.minimum', 'count', ({ coverage: { cells } }) => [
+  cells.length === 0 ? null : Math.min(...cells.map(({ exchanges }) => exchanges)),
+]);
+
 function ofLabel(
   latency: Report['latencyMicros'],
   from: 'fromIntended' | 'fromSent' | 'recorded',
@@ -131,7 +139,7 @@ export function parseThreshold(expression: string): Threshold {
   const metric = metrics.get(name);
   if (metric === undefined)
     throw new ThresholdError(
-      `unknown metric ${JSON.stringify(name)} in ${JSON.stringify(expression)}${nearest(name)}`,
+      `unknown metric ${JSON.stringify(name)} in ${JSON.stringify(expression)}${hint(name)}`,
     );
   if (labelName !== undefined && !metric.labels.includes(labelName))
     throw new ThresholdError(
@@ -181,23 +189,10 @@ export function evaluate(threshold: Threshold, report: Report): EvaluatedThresho
   return { expression, value: worst ?? samples[0]!, ok: worst === undefined, evaluated: true };
 }
 
-/** ` (did you mean …?)` for a name with few letters different; else the ways to begin. */
-function nearest(name: string): string {
-  const [best] = Array.from(metrics.keys(), (known) => ({ known, distance: distance(name, known) })).toSorted(
-    (a, b) => a.distance - b.distance,
-  );
-  return best !== undefined && best.distance <= 3
-    ? `; did you mean ${best.known}?`
-    : '; there are violations, drift, untestable, matched, skipped, latency, schedule and servers';
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, n) => n);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row[b.length]!;
+/** What may have been meant; else the ways to begin. */
+function hint(name: string): string {
+  const best = nearest(name, metrics.keys());
+  return best !== undefined
+    ? `; did you mean ${best}?`
+    : '; there are violations, drift, untestable, matched, skipped, latency, schedule, servers and coverage';
 }

@@ -9,15 +9,16 @@ const root = new URL('..', import.meta.url).pathname;
 /** What each room may import from; docs/architecture.md says the same in words. */
 const allowed: Record<string, readonly string[]> = {
   protocol: [],
+  config: [],
   trace: ['protocol'],
-  synth: ['protocol', 'trace'],
+  synth: ['protocol', 'trace', 'config'],
   recorder: ['protocol', 'trace'],
-  replayer: ['protocol', 'trace'],
+  replayer: ['protocol', 'trace', 'config'],
   diff: ['protocol', 'trace'],
-  report: ['protocol', 'trace', 'diff'],
+  report: ['protocol', 'trace', 'config', 'diff'],
   fixtures: ['protocol', 'trace', 'synth'],
-  cli: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
-  scripts: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
+  cli: ['protocol', 'config', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
+  scripts: ['protocol', 'config', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
   bench: ['protocol', 'trace', 'recorder', 'synth', 'fixtures'],
 };
 

@@ -121,6 +121,23 @@ export interface ResultsEnd {
   incidents: { connection: number; target: number; atNs: number; note: string }[];
   incidentCount: number;
   eventLoopDelayNs: { p50: number; p99: number; max: number };
+  /** What was done to the targets meanwhile. Absent: nothing. */
+  drills?: DrillRun[];
+}
+
+/** A command that ran during a replay, to see what its servers make of it. */
+export interface DrillRun {
+  name: string;
+  run: string;
+  /** The server that it is about, as people call it; null: all of them. */
+  server: string | null;
+  /** Since the replay's start. */
+  atSeconds: number;
+  tookSeconds: number;
+  /** null: it was stopped, or never ran. */
+  exitCode: number | null;
+  /** The last of what it printed, or why it did not run. */
+  output: string;
 }
 
 /** Of a run in which nothing happened yet. */

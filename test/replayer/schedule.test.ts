@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
-import { parseDuration, parseRate } from '../../cli/units.ts';
+import { parseDuration, parseRate } from '../../config/units.ts';
 import { parseRatePlan, rateSchedule, recordedSchedule, type RatePlan } from '../../replayer/schedule.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { kindsOf, replayed } from '../support/replay.ts';

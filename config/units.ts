@@ -1,8 +1,6 @@
 // Sizes, durations, rates and counts as people type them: `64MB`, `30s`, `50k`.
 
-import { CliError } from './error.ts';
-
-const USAGE_EXIT_CODE = 2;
+import { ConfigError } from './error.ts';
 
 const sizeUnits: Readonly<Record<string, number>> = {
   '': 1,
@@ -17,7 +15,14 @@ const sizeUnits: Readonly<Record<string, number>> = {
   mib: 1024 ** 2,
   gib: 1024 ** 3,
 };
-const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 60e3, h: 3_600e3 };
+const durationUnits: Readonly<Record<string, number>> = {
+  us: 1e-3,
+  ms: 1,
+  s: 1e3,
+  m: 60e3,
+  h: 3_600e3,
+  d: 86_400e3,
+};
 const rateUnits: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6 };
 const plain: Readonly<Record<string, number>> = { '': 1 };
 
@@ -26,7 +31,7 @@ export function parseSize(text: string): number {
   return Math.round(parse(text, sizeUnits, 'a size such as 64MB, 1GiB or 4096'));
 }
 
-/** `500ms`, `30s`, `10m`, `2h`: milliseconds. */
+/** `500ms`, `30s`, `10m`, `2h`, `1d`: milliseconds. */
 export function parseDuration(text: string): number {
   return parse(text, durationUnits, 'a duration such as 500ms, 30s, 10m or 2h');
 }
@@ -58,6 +63,6 @@ function parse(
   return Number(match[1]) * units[unit]!;
 }
 
-function wrong(wanted: string, typed: string): CliError {
-  return new CliError(`expected ${wanted}, got ${JSON.stringify(typed)}`, USAGE_EXIT_CODE);
+function wrong(wanted: string, typed: string): ConfigError {
+  return new ConfigError(`expected ${wanted}, got ${JSON.stringify(typed)}`);
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
-import { CliError } from '../../cli/error.ts';
-import { parseCount, parseDuration, parseRate, parseSize } from '../../cli/units.ts';
+import { ConfigError } from '../../config/error.ts';
+import { parseCount, parseDuration, parseRate, parseSize } from '../../config/units.ts';
 
 test.each([
   ['4096', 4_096],
@@ -55,7 +55,7 @@ describe('what is no number of that kind', () => {
     } catch (error) {
       thrown = error;
     }
-    expect(thrown).toBeInstanceOf(CliError);
-    expect(thrown).toMatchObject({ exitCode: 2, message: expect.stringMatching(message) as string });
+    expect(thrown).toBeInstanceOf(ConfigError);
+    expect(thrown).toMatchObject({ message: expect.stringMatching(message) as string });
   });
 });

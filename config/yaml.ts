@@ -1,0 +1,172 @@
+// YAML documents that people write: checked against a schema, with the line and column of each mistake.
+
+import { LineCounter, isNode, parseDocument, type Document } from 'yaml';
+import { z } from 'zod';
+import { ConfigError } from './error.ts';
+import { nearest } from './nearest.ts';
+import { parseDuration, parseRate, parseSize } from './units.ts';
+
+const MAX_SHOWN = 5;
+/** Aliases that one document may resolve: a few lines could ask for gigabytes. */
+const MAX_ALIASES = 1000;
+const MAX_BYTES = 4 * 1024 * 1024;
+
+/**
+ * A document as its schema reads it.
+ * @param path what errors call it
+ * @throws ConfigError with path:line:column, what was expected and what was got
+ */
+export function readYaml<T>(text: string, path: string, schema: z.ZodType<T>): T {
+  if (text.length > MAX_BYTES)
+    throw new ConfigError(`${path}: expected at most ${MAX_BYTES} characters, got ${text.length}`);
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const [broken] = document.errors;
+  const at = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    return `${path}:${line}:${col}`;
+  };
+  if (broken !== undefined)
+    throw new ConfigError(`${at(broken.pos[0])}: this is no YAML: ${broken.message}`, { cause: broken });
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: MAX_ALIASES });
+  } catch (cause) {
+    throw new ConfigError(`${path}: ${(cause as Error).message}`, { cause });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const mistakes = parsed.error.issues.flatMap((issue) => sentences(issue, schema, value));
+  const told = mistakes
+    .slice(0, MAX_SHOWN)
+    .map(({ place, text: what }) => `${at(offsetOf(document, place))}: ${what}`);
+  const more = mistakes.length - told.length;
+  throw new ConfigError([...told, ...(more > 0 ? [`and ${more} more`] : [])].join('\n'));
+}
+
+type Place = readonly PropertyKey[];
+
+interface Mistake {
+  place: Place;
+  text: string;
+}
+
+function sentences(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): Mistake[] {
+  const { path: place } = issue;
+  const name = place.length === 0 ? 'the document' : nameOf(place);
+  if (issue.code === 'unrecognized_keys') {
+    const known = fieldsAt(schema, place);
+    return issue.keys.map((key) => {
+      const meant = nearest(key, known);
+      const hint =
+        meant === undefined
+          ? known.length > 0
+            ? `; there are ${known.join(', ')}`
+            : ''
+          : `; did you mean ${meant}?`;
+      return { place: [...place, key], text: `unknown field ${JSON.stringify(key)}${hint}` };
+    });
+  }
+  if (issue.code === 'invalid_union') {
+    // Of several forms, the one that fits best says what is wrong.
+    const [best] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || a.length - b.length);
+    if (best !== undefined && depth(best) > 0)
+      return best.flatMap((inner) => sentences({ ...inner, path: [...place, ...inner.path] }, schema, value));
+  }
+  const got = shown(valueAt(value, place));
+  if (issue.code === 'invalid_value')
+    return [{ place, text: `${name}: expected one of ${issue.values.join(', ')}, got ${got}` }];
+  if (issue.code === 'invalid_type')
+    return [{ place, text: `${name}: expected ${issue.expected}, got ${got}` }];
+  return [{ place, text: `${name}: ${issue.message}${issue.code === 'custom' ? '' : `, got ${got}`}` }];
+}
+
+function depth(issues: readonly z.core.$ZodIssue[]): number {
+  return Math.max(0, ...issues.map(({ path, code }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)));
+}
+
+function nameOf(place: Place): string {
+  return place
+    .map((part, n) => (typeof part === 'number' ? `[${part}]` : `${n > 0 ? '.' : ''}${String(part)}`))
+    .join('');
+}
+
+function valueAt(value: unknown, place: Place): unknown {
+  return place.reduce<unknown>(
+    (at, part) =>
+      typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[part] : undefined,
+    value,
+  );
+}
+
+function shown(value: unknown): string {
+  return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80);
+}
+
+/** Where it stands, or what it would stand in. */
+function offsetOf(document: Document, place: Place): number {
+  for (let length = place.length; length > 0; length--) {
+    const [node, parent] = [place.slice(0, length), place.slice(0, length - 1)];
+    const holder = parent.length === 0 ? document.contents : document.getIn(parent, true);
+    // Of a field, its name.
+    if (isNode(holder) && 'items' in holder)
+      for (const item of holder.items as { key?: { value?: unknown; range?: number[] } }[])
+        if (item.key?.value === node.at(-1) && item.key?.range) return item.key.range[0]!;
+    const found = document.getIn(node, true);
+    if (isNode(found) && found.range) return found.range[0];
+  }
+  return 0;
+}
+
+interface Definition {
+  type: string;
+  innerType?: z.ZodType;
+  element?: z.ZodType;
+  valueType?: z.ZodType;
+  options?: readonly z.ZodType[];
+  in?: z.ZodType;
+  shape?: Record<string, z.ZodType>;
+  getter?: () => z.ZodType;
+}
+
+function definitionOf(schema: z.ZodType): Definition {
+  return schema.def;
+}
+
+/** The fields that the schema knows at a place; of several forms, those of all. */
+function fieldsAt(schema: z.ZodType, place: Place): string[] {
+  const { type, innerType, element, valueType, options, in: input, shape, getter } = definitionOf(schema);
+  const inner = innerType ?? input ?? getter?.();
+  if (inner !== undefined) return fieldsAt(inner, place);
+  if (options !== undefined) return [...new Set(options.flatMap((option) => fieldsAt(option, place)))];
+  const [first, ...rest] = place;
+  if (type === 'object' && shape !== undefined) {
+    if (first === undefined) return Object.keys(shape);
+    const field = shape[String(first)];
+    return field === undefined ? [] : fieldsAt(field, rest);
+  }
+  if (first === undefined) return [];
+  const of = element ?? valueType;
+  return of === undefined ? [] : fieldsAt(of, rest);
+}
+
+function united(parse: (text: string) => number, what: string): z.ZodType<number> {
+  return z
+    .union([z.number(), z.string()])
+    .transform((given, context) => {
+      try {
+        return parse(String(given));
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    })
+    .meta({ description: what });
+}
+
+/** Milliseconds, written `30s`, `250ms`, `5m`. */
+export const duration = united(parseDuration, 'a time with its unit: 250ms, 30s, 5m');
+/** Per second, written `50k`. */
+export const rate = united(parseRate, 'a number a second: 500, 50k, 1.5M');
+/** Bytes, written `64MB`. */
+export const size = united(parseSize, 'a size: 512, 64kB, 1MB');
