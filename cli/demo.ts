@@ -12,7 +12,7 @@ import { runClients, settled, type Counts } from '../fixtures/clients.ts';
 import { startCluster } from '../fixtures/cluster.ts';
 import { parseFault } from '../fixtures/fault.ts';
 import { startFaultProxy } from '../fixtures/proxy.ts';
-import { startServer, type EmbeddedServer } from '../fixtures/server.ts';
+import { startServer } from '../fixtures/server.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { replay } from '../replayer/replay.ts';
@@ -31,6 +31,12 @@ const SECONDS = 5;
 const FAULT = 'corrupt=1/500,seed=1';
 const BACKENDS = 4;
 const RESTARTED = 2;
+
+/** What is to be stopped at the end. */
+interface Running {
+  stop(): Promise<void>;
+}
+
 const RESTART_MS = 1000;
 
 export function demoCommand(): Command {
@@ -39,17 +45,17 @@ export function demoCommand(): Command {
     .addHelpText('after', '\nExamples:\n  memtape demo')
     .action(async () => {
       const folder = mkdtempSync(join(tmpdir(), 'memtape-demo-'));
-      const servers: EmbeddedServer[] = [];
+      const running: Running[] = [];
       try {
-        await run(folder, servers);
+        await run(folder, running);
       } finally {
-        await Promise.all(servers.map(async (server) => server.stop()));
+        await Promise.all(running.map(async (one) => one.stop()));
         rmSync(folder, { recursive: true, force: true });
       }
     });
 }
 
-async function run(folder: string, servers: EmbeddedServer[]): Promise<void> {
+async function run(folder: string, running: Running[]): Promise<void> {
   const trace = join(folder, 'demo.tape');
   const started = performance.now();
   step(
@@ -57,11 +63,11 @@ async function run(folder: string, servers: EmbeddedServer[]): Promise<void> {
     'Production',
     `an embedded memcached, ${CLIENTS} memjs clients, and the recording proxy between them`,
   );
-  await recordTraffic(trace, servers);
+  await recordTraffic(trace, running);
 
   step(2, 'A healthy release', 'the recorded traffic against a fresh server, at three speeds');
   for (const speed of [1, 10, 'max'] as const) {
-    const { report } = await replayOnce(folder, trace, servers, speed);
+    const { report } = await replayOnce(folder, trace, running, speed);
     const { sent, matched, drift } = report.exchanges;
     const verdict =
       report.verdict === 'pass' ? palette.good('PASS') : palette.bad(report.verdict.toUpperCase());
@@ -73,18 +79,18 @@ async function run(folder: string, servers: EmbeddedServer[]): Promise<void> {
   }
 
   step(3, 'A sick release', 'one answer in 500 has a wrong byte; a client would not notice');
-  const { report, corrupted } = await replayOnce(folder, trace, servers, 10, FAULT);
+  const { report, corrupted } = await replayOnce(folder, trace, running, 10, FAULT);
   process.stdout.write(`\n${indent(renderText(report, palette))}\n`);
   if (report.verdict !== 'fail') throw unexpected('a sick release should fail', report);
   say(
     `The server corrupted ${plural(corrupted, 'answer')}; memtape found ${plural(report.exchanges.violations, 'violation')}, and says where.`,
   );
-  await theIncident(folder, trace, servers);
+  await theIncident(folder, trace, running);
   say(pc.dim(`${((performance.now() - started) / 1000).toFixed(1)} s in all. Next: memtape record --help`));
 }
 
 /** The release that memtape was made for: a proxy that keeps its sockets to a backend that restarted. */
-async function theIncident(folder: string, trace: string, servers: EmbeddedServer[]): Promise<void> {
+async function theIncident(folder: string, trace: string, running: Running[]): Promise<void> {
   step(
     4,
     'The incident',
@@ -92,13 +98,14 @@ async function theIncident(folder: string, trace: string, servers: EmbeddedServe
   );
   for (const isSick of [false, true]) {
     const cluster = await startCluster({ backends: BACKENDS });
-    servers.push(...cluster.servers);
+    running.push(cluster);
     const release = await startFaultProxy({
       backends: cluster.addresses,
       faults: isSick ? [{ name: 'stale-sockets' }] : [],
     });
     try {
-      const restarts = restart(cluster.servers[RESTARTED]!, servers);
+      // A second into the replay the backend goes, and comes back empty on its port.
+      const restarts = sleep(RESTART_MS).then(async () => cluster.restart(RESTARTED));
       const backends = cluster.addresses.map((address) => parseHostPort(address, 0));
       const report = await judgedReplay(folder, trace, release.address, 2, backends);
       await restarts;
@@ -125,13 +132,6 @@ async function theIncident(folder: string, trace: string, servers: EmbeddedServe
   }
 }
 
-/** A second into the replay the backend goes, and comes back empty on its port. */
-async function restart(server: EmbeddedServer, servers: EmbeddedServer[]): Promise<void> {
-  await sleep(RESTART_MS);
-  await server.stop();
-  servers.push(await startServer({ port: server.port }));
-}
-
 async function judgedReplay(
   folder: string,
   trace: string,
@@ -153,9 +153,9 @@ async function judgedReplay(
   }
 }
 
-async function recordTraffic(trace: string, servers: EmbeddedServer[]): Promise<void> {
+async function recordTraffic(trace: string, running: Running[]): Promise<void> {
   const production = await startServer();
-  servers.push(production);
+  running.push(production);
   const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [production.address], output: trace });
   const calls: Counts = {};
   await runClients({
@@ -182,12 +182,12 @@ async function recordTraffic(trace: string, servers: EmbeddedServer[]): Promise<
 async function replayOnce(
   folder: string,
   trace: string,
-  servers: EmbeddedServer[],
+  running: Running[],
   speed: number | 'max',
   fault?: string,
 ): Promise<{ report: Report; corrupted: number }> {
   const target = await startServer(fault === undefined ? {} : { fault: parseFault(fault) });
-  servers.push(target);
+  running.push(target);
   const report = await judgedReplay(folder, trace, target.address, speed);
   return { report, corrupted: target.counters.corrupted };
 }

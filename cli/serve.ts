@@ -5,8 +5,15 @@ import { Command } from 'commander';
 import { readAuthFile } from './auth.ts';
 import { CliError } from './error.ts';
 import { parseCount, parseSize } from '../config/units.ts';
-import { startCluster, type Cluster, type ClusterOptions } from '../fixtures/cluster.ts';
+import {
+  startCluster,
+  startMemcachedCluster,
+  type BaseCluster,
+  type Cluster,
+  type ClusterOptions,
+} from '../fixtures/cluster.ts';
 import { FaultFile, parseFault } from '../fixtures/fault.ts';
+import type { EmbeddedServer } from '../fixtures/server.ts';
 import { parseProxyFault, startFaultProxy } from '../fixtures/proxy.ts';
 
 interface ServeOptions {
@@ -16,11 +23,15 @@ interface ServeOptions {
   memory: number;
   authFile?: string;
   cas: boolean;
+  memcached?: true;
   fault: string[];
   proxy?: true;
   faultLog?: string;
   json?: true;
 }
+
+/** Real ones count nothing for us. */
+type Server = Pick<EmbeddedServer, 'address' | 'port' | 'stop'> & Partial<Pick<EmbeddedServer, 'counters'>>;
 
 const examples = `
 Examples:
@@ -40,6 +51,7 @@ export function serveCommand(): Command {
     .option('--port <port>', 'port of the first server, the others follow; 0: free ones', parsePort, 0)
     .option('--memory <size>', 'what the items of one server may take', parseSize, 64 * 1024 * 1024)
     .option('--auth-file <file>', 'ask for SASL PLAIN, with these users (lines of user:password)')
+    .option('--memcached', 'real memcached processes instead of embedded servers')
     .option('--no-cas', 'no CAS ids, as memcached -C')
     .option('--proxy', 'a proxy in front, with ketama over the backends; users have keys of their own')
     .option(
@@ -65,9 +77,11 @@ async function serve(options: ServeOptions): Promise<void> {
   if (options.proxy !== true && options.fault.length > 1)
     throw new CliError('without --proxy only one fault at a time', 2);
   const [fault] = options.proxy === true ? [] : options.fault.map((text) => checked(() => parseFault(text)));
+  if (options.memcached === true && options.proxy !== true && (fault ?? users) !== undefined)
+    throw new CliError('with --memcached, --fault and --auth-file need --proxy', 2);
   const signal = nextSignal();
   try {
-    const cluster = await listen({
+    const cluster = await listen(options.memcached === true, {
       backends,
       host: options.host,
       port,
@@ -84,6 +98,7 @@ async function serve(options: ServeOptions): Promise<void> {
             backends: cluster.addresses,
             faults: proxyFaults,
             host: options.host,
+            restart: async (backend) => cluster.restart(backend),
             ...(users === undefined ? {} : { users }),
           })
         : undefined;
@@ -91,16 +106,19 @@ async function serve(options: ServeOptions): Promise<void> {
     await signal.arrived;
     await proxy?.stop();
     await cluster.stop();
-    process.stderr.write(`${totals(cluster)}\n`);
+    if (options.memcached !== true) process.stderr.write(`${totals(cluster.servers)}\n`);
   } finally {
     signal.ignore();
     file?.close();
   }
 }
 
-async function listen(options: ClusterOptions): Promise<Cluster> {
+async function listen(isReal: boolean, options: ClusterOptions): Promise<BaseCluster<Server>> {
+  const { backends = 1, port = 0, memoryBytes = 0, cas } = options;
   try {
-    return await startCluster(options);
+    if (!isReal) return await startCluster(options);
+    const args = ['-m', String(Math.ceil(memoryBytes / 1024 / 1024)), ...(cas === false ? ['-C'] : [])];
+    return await startMemcachedCluster({ backends, port, args });
   } catch (cause) {
     const { code, message, port } = cause as NodeJS.ErrnoException & { port?: number };
     const where = `${options.host}:${port ?? options.port}`;
@@ -109,16 +127,16 @@ async function listen(options: ClusterOptions): Promise<Cluster> {
   }
 }
 
-function print({ addresses }: Cluster, json: boolean, proxy: string | undefined): void {
+function print({ addresses }: Pick<Cluster, 'addresses'>, json: boolean, proxy: string | undefined): void {
   const lines = addresses.map((address, index) => `backend ${index + 1} listening on ${address}`);
   if (proxy !== undefined) lines.push(`proxy listening on ${proxy}`);
   const all = { backends: addresses, ...(proxy === undefined ? {} : { proxy }) };
   process.stdout.write(`${json ? JSON.stringify(all) : lines.join('\n')}\n`);
 }
 
-function totals({ servers }: Cluster): string {
+function totals(servers: readonly Server[]): string {
   const sum = (of: 'connections' | 'requests' | 'corrupted'): number =>
-    servers.reduce((total, { counters }) => total + counters[of], 0);
+    servers.reduce((total, { counters }) => total + (counters?.[of] ?? 0), 0);
   return `${sum('connections')} connections, ${sum('requests')} requests, ${sum('corrupted')} corrupted answers`;
 }
 

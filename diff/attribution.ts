@@ -24,8 +24,11 @@ export const factors = [
 ] as const;
 export type Factor = (typeof factors)[number];
 
-/** What failed: wrong answers, keys that were not there, stores that found no room. */
-export const failureClasses = ['violations', 'lost', 'capacity'] as const;
+/**
+ * What failed: wrong answers, keys that were not there, stores that found no room; and what was answered last before
+ * the server hung up, which may have been the reason, while what was under way then is nobody's fault.
+ */
+export const failureClasses = ['violations', 'hang-ups', 'lost', 'capacity'] as const;
 export type FailureClass = (typeof failureClasses)[number];
 
 /** Whether a factor tells where something fails, and not what. */
@@ -58,6 +61,8 @@ export interface Culprit {
   lift: number;
   /** Chance of as much without a cause, times the number of values looked at. */
   p: number;
+  /** The share of the uncertainty about who fails that this value takes away, 0 to 1. */
+  explained: number;
 }
 
 /** One exchange, as far as factors go. */
@@ -172,28 +177,28 @@ export class Attribution {
     ];
     const guesses = tallies.reduce((sum, [, , tally]) => sum + tally.size, 0);
     const found = tallies.flatMap(([factor, unit, tally]) =>
-      weigh(tally).map(({ explained, ...weighed }) => ({
-        explained,
-        culprit: { factor, of, unit, ...weighed, p: Math.min(1, weighed.p * guesses) },
+      Array.from(weigh(tally), (weighed): Culprit => ({
+        factor,
+        of,
+        unit,
+        ...weighed,
+        p: Math.min(1, weighed.p * guesses),
       })),
     );
     const named = found
       .filter(
-        ({ explained, culprit }) =>
-          explained >= MIN_EXPLAINED &&
-          culprit.p <= MAX_P &&
-          culprit.lift >= MIN_LIFT &&
-          culprit.failures >= MIN_FAILURES,
+        ({ explained, p, lift, failures }) =>
+          explained >= MIN_EXPLAINED && p <= MAX_P && lift >= MIN_LIFT && failures >= MIN_FAILURES,
       )
       // What explains as much as another is told by the factor that is nearer to hand.
       .toSorted(
         (a, b) =>
           b.explained - a.explained ||
-          factors.indexOf(a.culprit.factor) - factors.indexOf(b.culprit.factor) ||
-          a.culprit.value.localeCompare(b.culprit.value),
+          factors.indexOf(a.factor) - factors.indexOf(b.factor) ||
+          a.value.localeCompare(b.value),
       );
     const best = new Map<Factor, Culprit>();
-    for (const { culprit } of named) if (!best.has(culprit.factor)) best.set(culprit.factor, culprit);
+    for (const culprit of named) if (!best.has(culprit.factor)) best.set(culprit.factor, culprit);
     return [...best.values()];
   }
 }
@@ -267,18 +272,7 @@ function partitions(
   return tallies;
 }
 
-interface Weighed {
-  value: string;
-  failures: number;
-  total: number;
-  allFailures: number;
-  all: number;
-  sinceSeconds: number;
-  lift: number;
-  p: number;
-  /** The share of the uncertainty about who fails that this value takes away, 0 to 1. */
-  explained: number;
-}
+type Weighed = Omit<Culprit, 'factor' | 'of' | 'unit' | 'within'>;
 
 /** Each value against all others: a likelihood ratio over the table of two by two. */
 function weigh(tally: Tally): Weighed[] {

@@ -26,6 +26,7 @@ import {
   type Observed,
 } from './attribution.ts';
 import { changeOf, initialChange } from './changes.ts';
+import { HangUps } from './hangups.ts';
 import { KeyHistory } from './history.ts';
 import { join } from './join.ts';
 import { judge, type CopiedAnswer, type Suspect } from './judge.ts';
@@ -37,6 +38,8 @@ import { Findings, type Example, type Finding, type Verdict } from './verdict.ts
 const KEYS_PER_PASS = 20_000;
 /** Failures that are remembered for attribution. */
 const MAX_FAILED = 1_000_000;
+/** Of hang-ups, what explains less of who fails than this is chance: they fall on what is frequent. */
+const WEAK = 0.1;
 /** A value of so many bytes is hardly that of two keys by chance. */
 const TELLING_BYTES = 6;
 const MAX_STRANGE = 20_000;
@@ -588,8 +591,17 @@ class Judgement {
     if (this.#failed.size === 0) return;
     const { backends, distribution } = this.#options;
     const all = await this.#weigh(() => true);
-    for (const of of failureClasses) {
-      const culprits = all[of].culprits(of, backends, distribution);
+    const named = new Map(
+      failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
+    );
+    // A server that hangs up after some request fails whatever is under way then: the better explanation stands, that of
+    // a place is better than any other, and a weak one is none.
+    const [wrong, hangUps] = [named.get('violations')?.[0], named.get('hang-ups')?.[0]];
+    if (isWeak(hangUps) || worth(hangUps) < worth(wrong)) named.delete('hang-ups');
+    else named.delete('violations');
+    if (this.#isMostlyClosed() && isWeak(wrong) && (wrong === undefined || !isPlace(wrong.factor)))
+      named.delete('violations');
+    for (const [of, culprits] of named) {
       const [first] = culprits;
       // What is asked for is no place: among its like, is it one place that fails?
       const among =
@@ -609,6 +621,12 @@ class Judgement {
     }
   }
 
+  #isMostlyClosed(): boolean {
+    const kinds = this.#findings.counts('violation');
+    const all = Object.values(kinds).reduce((sum, count) => sum + count, 0);
+    return (kinds['closed'] ?? 0) >= 0.9 * all;
+  }
+
   /** The places that fail, among the exchanges with this value of a factor. */
   async #placesWithin(of: FailureClass, factor: Factor, value: string): Promise<Culprit[]> {
     const { backends, distribution } = this.#options;
@@ -617,7 +635,13 @@ class Judgement {
   }
 
   async #weigh(takes: (seen: Observed) => boolean): Promise<Record<FailureClass, Attribution>> {
-    const all = { violations: new Attribution(), lost: new Attribution(), capacity: new Attribution() };
+    const all = {
+      violations: new Attribution(),
+      'hang-ups': new Attribution(),
+      lost: new Attribution(),
+      capacity: new Attribution(),
+    };
+    const hangUps = new HangUps(this.#replay.end?.incidents ?? [], all['hang-ups']);
     for await (const { batch, row, results, resultRow, rows } of this.#join()) {
       if (results === undefined) continue;
       for (let n = 0; n < rows; n++) {
@@ -626,20 +650,9 @@ class Judgement {
         const how = this.#failed.get(batch.firstIndex + at);
         // What only stood behind a failure, or was not even sent, says nothing of its cause.
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
-        const connection = batch.connection[at]!;
-        const opcode = batch.opcode[at]!;
-        const seen: Observed = {
-          failed: how !== undefined,
-          server: this.#address(results.target[of]!),
-          tenant: this.#survey.connections[connection]?.tenant ?? '',
-          opcode: opcodeName(opcode),
-          connection,
-          key: batch.key(at).toString('latin1'),
-          valueBytes: Math.max(batch.valueLength[at]!, batch.answerValueLength[at]!),
-          moment: Math.max(0, results.intendedNs[of]!) / Math.max(1, this.#diff.replayedNs),
-          atSeconds: seconds(results.sentNs[of]!),
-        };
+        const seen = this.#observed(batch, at, results, of, how !== undefined);
         if (!takes(seen)) continue;
+        hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {
           all[how].add(seen);
           continue;
@@ -647,11 +660,27 @@ class Judgement {
         all.violations.add(seen);
         // Only what was there can get lost, only what is stored finds no room.
         const wasThere = batch.outcome[at] === Outcome.answered && batch.status[at] === Status.ok;
-        if (wasThere && isRead[opcode] === 1) all.lost.add(seen);
+        if (wasThere && isRead[batch.opcode[at]!] === 1) all.lost.add(seen);
         if (batch.valueLength[at]! > 0) all.capacity.add(seen);
       }
     }
+    hangUps.end();
     return all;
+  }
+
+  #observed(batch: Batch, row: number, results: ResultBatch, resultRow: number, failed: boolean): Observed {
+    const connection = batch.connection[row]!;
+    return {
+      failed,
+      server: this.#address(results.target[resultRow]!),
+      tenant: this.#survey.connections[connection]?.tenant ?? '',
+      opcode: opcodeName(batch.opcode[row]!),
+      connection,
+      key: batch.key(row).toString('latin1'),
+      valueBytes: Math.max(batch.valueLength[row]!, batch.answerValueLength[row]!),
+      moment: Math.max(0, results.intendedNs[resultRow]!) / Math.max(1, this.#diff.replayedNs),
+      atSeconds: seconds(results.sentNs[resultRow]!),
+    };
   }
 
   #initial(keys: ReadonlySet<string>, histories: Map<string, KeyHistory>): void {
@@ -733,6 +762,14 @@ function doubtCounters(suspects: readonly Suspect[], historyOf: (suspect: Suspec
   const doubted = suspects.filter(({ opcode }) => isCounter(opcode)).filter(isWrong);
   for (const suspect of doubted) historyOf(suspect).doubt(suspect.index, true);
   for (const suspect of doubted) if (!isWrong(suspect)) historyOf(suspect).doubt(suspect.index, false);
+}
+
+function isWeak(culprit: Culprit | undefined): boolean {
+  return culprit === undefined || culprit.explained < WEAK;
+}
+
+function worth(culprit: Culprit | undefined): number {
+  return culprit === undefined ? -1 : Number(isPlace(culprit.factor)) + culprit.explained;
 }
 
 function named(key: string, tenant: string): string {

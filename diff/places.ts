@@ -4,7 +4,7 @@
 import { createDistribution, type DistributionName, type NamedServer } from '../protocol/distribution.ts';
 import { formatHostPort } from '../trace/address.ts';
 import type { DrillRun } from '../trace/meta.ts';
-import type { Timeline } from './timeline.ts';
+import type { Bin, Timeline } from './timeline.ts';
 
 /** Exchanges of keys of one backend through one target; without backends, of one target. */
 export interface Cell {
@@ -108,7 +108,9 @@ export class Places {
       const tail = Math.min(bins.length - 1, Math.floor(began + (bins.length - began) * (1 - TAIL)));
       const after = bins.slice(Math.floor(began));
       const [before, last] = [bins.slice(0, Math.floor(began)), bins.slice(Math.max(0, tail))];
-      const recovered = sum(last, 'requests') === 0 ? null : lastNs < tail * timeline.binNs;
+      // What could not be sent was no request, but it failed.
+      const seen = sum(last, 'requests') + sum(last, 'violations');
+      const recovered = seen === 0 ? null : lastNs < tail * timeline.binNs;
       return {
         server: name,
         exchanges: sum(after, 'requests'),
@@ -124,10 +126,7 @@ export class Places {
   }
 }
 
-function sum(
-  bins: readonly { requests: number; reads: number; hits: number }[],
-  of: 'requests' | 'reads' | 'hits',
-): number {
+function sum(bins: readonly Bin[], of: keyof Bin): number {
   return bins.reduce((total, bin) => total + bin[of], 0);
 }
 

@@ -70,6 +70,7 @@ const SPIN_NS = 2e6;
 /** Timers are whole milliseconds, and a little late. */
 const TIMER_SLACK_NS = 1.2e6;
 const MAX_NOTES = 100;
+const MAX_INCIDENTS = 10_000;
 const MAX_STAT_BYTES = 4 * 1024 * 1024;
 
 export type Order = 'none' | 'connection' | 'key';
@@ -1056,8 +1057,10 @@ export class Engine implements SessionEvents, ShareEvents {
     this.#now = this.#clock.nowNs();
     this.#open.delete(session);
     if (error !== undefined) this.#incident(session, error.message);
-    else if (session.outstanding.length > 0 && !this.#obeysQuit(session))
-      this.#incident(session, 'closed by the target');
+    else if (session.outstanding.length > 0) {
+      if (!this.#obeysQuit(session)) this.#incident(session, 'closed by the target');
+    } else if (session.recorded.rowsLeft > 0)
+      this.#incident(session, 'closed by the target between requests');
     if (!wasOpen && !(error instanceof Refused)) this.#down(session.target);
     if (error instanceof ProtocolError) this.#malformed(session);
     this.#loseOutstanding(session, Result.closed);
@@ -1122,7 +1125,7 @@ export class Engine implements SessionEvents, ShareEvents {
 
   #incident(session: Session, note: string): void {
     this.#end.incidentCount++;
-    if (this.#end.incidents.length < MAX_NOTES)
+    if (this.#end.incidents.length < MAX_INCIDENTS)
       this.#end.incidents.push({
         connection: session.connection.id,
         target: session.target.index,

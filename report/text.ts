@@ -141,7 +141,12 @@ function attribution({ attribution: all }: Report, palette: Palette): string[] {
   if (all.length === 0) return [];
   const lines = all.map(
     ({ factor, value, of, within, failures, allFailures, total, all: units, unit, lift, sinceSeconds }) => {
-      const kind = { violations: 'failing', lost: 'lost', capacity: 'refused' }[of];
+      const kind = {
+        violations: 'failing',
+        'hang-ups': 'cut off after',
+        lost: 'lost',
+        capacity: 'refused',
+      }[of];
       const what = `${kind} ${unit}${within === undefined ? '' : ` of ${escape(within)}`}`;
       return `    ${palette.strong(`${factor} ${escape(value)}`)}  ${numbers.format(failures)} of ${numbers.format(allFailures)} ${what}, ${numbers.format(failures)} of its ${numbers.format(total)} (${lift.toFixed(1)}× as often as all); it has ${share(total, units)} of the ${unit}; since ${sinceSeconds.toFixed(3)} s`;
     },

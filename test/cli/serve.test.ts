@@ -132,10 +132,7 @@ test.each([
   [['--auth-file', 'no/such/file'], /cannot read the auth file/],
   [['--fault-log', 'no/such/folder/log'], /cannot write the fault log/],
 ])('%j is refused', async (args, message) => {
-  await expect(serve(...args)).rejects.toMatchObject({
-    exitCode: 2,
-    message: expect.stringMatching(message) as string,
-  });
+  await expect(serve(...args)).rejects.toThrow(message);
 });
 
 test('--help has examples', () => {

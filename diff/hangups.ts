@@ -1,0 +1,52 @@
+// What each connection was answered last before the server hung up: what is under way then, if anything is, is nobody's
+// fault, but what came before may have been the reason.
+
+import { NEVER } from '../trace/batch.ts';
+import type { ResultsEnd } from '../trace/meta.ts';
+import type { Attribution, Observed } from './attribution.ts';
+
+interface Session {
+  /** Times of its hang-ups, ns, and how many of them are past. */
+  readonly times: number[];
+  past: number;
+  last: Observed | undefined;
+}
+
+export class HangUps {
+  readonly #sessions = new Map<string, Session>();
+  readonly #attribution: Attribution;
+
+  constructor(incidents: ResultsEnd['incidents'], attribution: Attribution) {
+    this.#attribution = attribution;
+    for (const { connection, target, atNs } of incidents) {
+      const name = `${connection} ${target}`;
+      const known = this.#sessions.get(name);
+      if (known === undefined) this.#sessions.set(name, { times: [atNs], past: 0, last: undefined });
+      else known.times.push(atNs);
+    }
+    for (const { times } of this.#sessions.values()) times.sort((a, b) => a - b);
+  }
+
+  /** The exchanges of each connection, in the order of the trace. */
+  see(seen: Observed, target: number, sentNs: number, answeredNs: number): void {
+    if (this.#sessions.size === 0) return;
+    const session = this.#sessions.get(`${seen.connection} ${target}`);
+    if (session === undefined) {
+      this.#attribution.add({ ...seen, failed: false });
+      return;
+    }
+    const { times, last } = session;
+    const before = session.past;
+    // One without an answer was cut off by the first hang-up after its sending.
+    const untilNs = answeredNs === NEVER ? sentNs : answeredNs;
+    while (session.past < times.length && times[session.past]! < untilNs) session.past++;
+    if (answeredNs === NEVER && session.past < times.length) session.past++;
+    if (last !== undefined) this.#attribution.add({ ...last, failed: session.past > before });
+    session.last = answeredNs === NEVER ? undefined : seen;
+  }
+
+  end(): void {
+    for (const { times, past, last } of this.#sessions.values())
+      if (last !== undefined) this.#attribution.add({ ...last, failed: past < times.length });
+  }
+}

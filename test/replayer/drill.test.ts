@@ -1,0 +1,93 @@
+// Drills: what is done to servers during a replay, and what the report says of each of them.
+
+import { readFileSync } from 'node:fs';
+import { expect, test, afterEach } from 'vitest';
+import { ConfigError } from '../../config/error.ts';
+import { startMemcached, type Memcached } from '../../fixtures/memcached.ts';
+import { Drills, parseDrills } from '../../replayer/drill.ts';
+import { replayedTape } from '../support/replay.ts';
+import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
+
+const running: { stop(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const one of running.splice(0)) await one.stop();
+});
+
+/** A set and a get of 40 keys, again and again, for two seconds. */
+function traffic(): ExchangeInit[] {
+  return Array.from({ length: 2000 }, (_, n): ExchangeInit => {
+    const key = `key:${(n >> 1) % 40}`;
+    const at = n * 1000;
+    return n % 2 === 0 ? { op: 'set', key, value: 'v', at } : { op: 'get', key, answer: 'v', at };
+  });
+}
+
+test('a server that is stopped, and one that comes back', async () => {
+  const servers = await Promise.all([startMemcached(), startMemcached(), startMemcached()]);
+  running.push(...servers);
+  const [steady, killed, restarted] = servers as [Memcached, Memcached, Memcached];
+  const tape = temporary('drill.tape');
+  await writeTape(tape, [batchOf(traffic())]);
+  const pid = temporary('pid');
+  running.push({
+    stop: async () => void process.kill(Number(readFileSync(pid, 'utf8'))),
+  });
+  const drills = parseDrills(
+    `
+- {at: 500ms, name: stop one, run: kill -9 ${killed.process.pid}}
+- at: 700ms
+  name: restart one
+  run: kill -9 ${restarted.process.pid}; sleep 0.1; memcached -u nobody -l 127.0.0.1 -p ${restarted.port} -U 0 & echo $! > ${pid}
+- {at: 1h, run: echo never}
+`,
+    'drill.yaml',
+  );
+  const report = await replayedTape(tape, {
+    targets: servers.map(({ address }) => address),
+    route: 'ketama',
+    drills,
+  });
+  const [stopped, again, never] = report.drills;
+  expect([stopped!.name, stopped!.exitCode, again!.exitCode]).toEqual(['stop one', 0, 0]);
+  expect(stopped!.atSeconds).toBeCloseTo(0.5, 1);
+  expect(never).toMatchObject({ exitCode: null, output: 'the replay ended before its time' });
+  const of = (address: string, drill = again!) => drill.servers.find(({ server }) => server === address);
+  expect(of(steady.address, stopped)).toMatchObject({ errors: 0, lost: 0, recovered: true });
+  expect(of(killed.address, stopped)).toMatchObject({ recovered: false, recoverySeconds: null });
+  expect(of(killed.address, stopped)!.errors).toBeGreaterThan(50);
+  const recovered = of(restarted.address)!;
+  expect(recovered).toMatchObject({ recovered: true });
+  expect(recovered.errors).toBeGreaterThan(0);
+  expect(recovered.firstErrorSeconds).toBeLessThan(0.3);
+  expect(recovered.recoverySeconds).toBeLessThan(0.8);
+  expect(recovered.hitRateAfter).toBe(1);
+}, 20_000);
+
+test('a command that fails, one that hangs, and one that leaves something behind', async () => {
+  const drills = new Drills(
+    parseDrills(
+      '[{at: 0s, run: echo oh; exit 3}, {at: 1ms, run: sleep 100, timeout: 100ms}, {at: 1ms, run: sleep 100 &}]',
+      'x',
+    ),
+  );
+  drills.start(0);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await drills.stop();
+  expect(drills.runs.map(({ exitCode, output }) => [exitCode, output])).toEqual([
+    [3, 'oh\n'],
+    [null, '(stopped after 100 ms)'],
+    [0, ''],
+  ]);
+});
+
+test.each([
+  ['- at: 1s', /x\.yaml:1:3: \[0\]\.run: expected string, got nothing/],
+  ['- {at: 1s, run: a, sever: b}', /x\.yaml:1:20: unknown field "sever"; did you mean server\?/],
+  ['- {at: soon, run: a}', /x\.yaml:1:4: \[0\]\.at: expected a duration such as .*, got "soon"/],
+  ['- {at: 1s, run: a', /x\.yaml:1:\d+: this is no YAML/],
+  ['[]', /x\.yaml:1:1: the document: .*>=1 items, got \[\]/],
+  ['a: &a [1]\nb: [*a, *a]', /x\.yaml:1:1: the document: expected array/],
+])('a drill file with a mistake: %s', (text, message) => {
+  expect(() => parseDrills(text, 'x.yaml')).toThrow(message);
+  expect(() => parseDrills(text, 'x.yaml')).toThrow(ConfigError);
+});
