@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test, afterEach } from 'vitest';
 import { ConfigError } from '../../config/error.ts';
-import { startMemcached, type Memcached } from '../../fixtures/memcached.ts';
+import { startMemcached } from '../../fixtures/memcached.ts';
 import { Drills, parseDrills } from '../../replayer/drill.ts';
 import { replayedTape } from '../support/replay.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
@@ -25,7 +25,7 @@ function traffic(): ExchangeInit[] {
 test('a server that is stopped, and one that comes back', async () => {
   const servers = await Promise.all([startMemcached(), startMemcached(), startMemcached()]);
   running.push(...servers);
-  const [steady, killed, restarted] = servers as [Memcached, Memcached, Memcached];
+  const [steady, killed, restarted] = servers;
   const tape = temporary('drill.tape');
   await writeTape(tape, [batchOf(traffic())]);
   const pid = temporary('pid');
