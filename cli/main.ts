@@ -15,6 +15,7 @@ import { infoCommand } from './info.ts';
 import { recordCommand } from './record.ts';
 import { diffCommand, replayCommand } from './replay.ts';
 import { serveCommand } from './serve.ts';
+import { synthCommand } from './synth.ts';
 
 const commands = [
   recordCommand,
@@ -23,6 +24,7 @@ const commands = [
   replayCommand,
   diffCommand,
   coverageCommand,
+  synthCommand,
   serveCommand,
   demoCommand,
 ];

@@ -20,6 +20,7 @@ import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { Survey } from '../trace/survey.ts';
 import { CliError, Verdict } from './error.ts';
+import { generate, isModel, synthOptions, type SynthOptions } from './synth.ts';
 import { readSmall } from './file.ts';
 import { startMetrics, type MetricsServer } from './metrics.ts';
 import { Progress } from './progress.ts';
@@ -43,7 +44,7 @@ interface DiffOptions extends ReportOptions {
   noise?: string;
 }
 
-interface ReplayCommandOptions extends ReportOptions, TargetOptions {
+interface ReplayCommandOptions extends ReportOptions, TargetOptions, Omit<SynthOptions, 'rate'> {
   speed: number | 'max';
   order: 'key' | 'connection' | 'none';
   prefill: 'auto' | 'none';
@@ -83,8 +84,8 @@ Examples:
 export function replayCommand(): Command {
   const command = new Command('replay')
     .description('Replay a trace against a target, and judge the answers.')
-    .argument('<trace>', 'a trace');
-  targetOptions(command)
+    .argument('<trace|model>', 'a trace; or a model: a .yaml file, or one of `memtape synth list`');
+  synthOptions(targetOptions(command))
     .option('--baseline <address,…>', 'send the same to these targets too, and show both', parseTargets)
     .option('--expect <results>', 'results of an earlier replay of the trace: show what differs')
     .option(
@@ -201,7 +202,7 @@ function reportOptions(command: Command): Command {
     .option('--quiet', 'no progress');
 }
 
-async function runReplay(trace: string, options: ReplayCommandOptions): Promise<void> {
+async function runReplay(source: string, options: ReplayCommandOptions): Promise<void> {
   if (options.rate !== undefined && options.speed !== 1)
     throw new CliError('expected --speed or --rate, got both', 2);
   if (options.baseline !== undefined && options.expect !== undefined)
@@ -212,6 +213,9 @@ async function runReplay(trace: string, options: ReplayCommandOptions): Promise<
   let cluster: Cluster | undefined;
   let metrics: MetricsServer | undefined;
   try {
+    // A model is made into a trace beforehand, so that making it takes no part in the timing.
+    const trace = isModel(source) ? join(folder, 'model.tape') : source;
+    if (trace !== source) await generate(source, trace, generating(options));
     let { target } = options;
     if (target === undefined) {
       const servers = await serverCount(trace);
@@ -256,6 +260,15 @@ async function runReplay(trace: string, options: ReplayCommandOptions): Promise<
     await cluster?.stop();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** A fixed --rate is the model's own; other plans are kept by the schedule. */
+function generating({ rate, ...options }: ReplayCommandOptions): SynthOptions & { quiet?: true } {
+  const [only, ...more] = rate?.plan ?? [];
+  return {
+    ...options,
+    ...(only !== undefined && more.length === 0 && only.from === only.to ? { rate: only.from } : {}),
+  };
 }
 
 function replayOptionsOf(

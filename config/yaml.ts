@@ -150,7 +150,7 @@ function fieldsAt(schema: z.ZodType, place: Place): string[] {
   return of === undefined ? [] : fieldsAt(of, rest);
 }
 
-function united(parse: (text: string) => number, what: string): z.ZodType<number> {
+function united(parse: (text: string) => number, what: string): z.ZodType<number, number | string> {
   return z
     .union([z.number(), z.string()])
     .transform((given, context) => {

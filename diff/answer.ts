@@ -29,7 +29,7 @@ function silence(opcode: number): Answer {
 export function recordedAnswer(batch: Batch, row: number): Answer | undefined {
   const outcome = batch.outcome[row];
   if (outcome === Outcome.silent) return silence(batch.opcode[row]!);
-  if (outcome !== Outcome.answered) return undefined;
+  if (outcome !== Outcome.answered && outcome !== Outcome.conditional) return undefined;
   return {
     status: batch.status[row]!,
     silent: false,

@@ -255,6 +255,11 @@ class Judgement {
     const result = results.result[resultRow] as Result;
     if (result === Result.skipped) {
       const reason = results.reason[resultRow] as SkipReason;
+      if (reason === SkipReason.notNeeded) {
+        // Nobody asked for it.
+        this.#diff.total--;
+        return;
+      }
       this.#skipRow(reason);
       // It was due, and the target was not there to take it: that is an answer too.
       if (reason === SkipReason.unreachable)

@@ -31,7 +31,7 @@ export function keepAnswer(
   results.casHigh[row] = casHighAt(data, at);
   results.casLow[row] = casLowAt(data, at);
   const agrees =
-    batch.outcome[row] === Outcome.answered &&
+    (batch.outcome[row] === Outcome.answered || batch.outcome[row] === Outcome.conditional) &&
     batch.frames[row] === 1 &&
     batch.status[row] === status &&
     batch.answerExtrasLength[row] === extrasLength &&

@@ -245,6 +245,7 @@ export class Engine implements SessionEvents, ShareEvents {
     this.#startNs =
       begin === undefined ? this.#clock.nowNs() + (this.#paced ? leadMs * 1e6 : 0) : await begin();
     this.#startSeconds = Date.now() / 1000;
+    this.#progressedNs = this.#startNs;
     onBegin?.((this.#startNs - this.#clock.nowNs()) / 1e6);
     if (signal?.aborted === true) this.#abort();
     this.#tick();
@@ -351,7 +352,13 @@ export class Engine implements SessionEvents, ShareEvents {
       if (!joins) session.groupFinishNs = finishNs;
       page.joins[row] = joins ? 1 : 0;
       page.groupFinishNs[row] = session.groupFinishNs;
-      page.connectionRequired[row] = isOrdered ? session.finishedBefore(requestNs) : 0;
+      // A refill waits for the read that it may follow, whatever the order.
+      const isRefill = (batch.flags[row]! & RowFlag.refill) !== 0;
+      page.connectionRequired[row] = isRefill
+        ? session.loaded
+        : isOrdered
+          ? session.finishedBefore(requestNs)
+          : 0;
       if (perConnection > 1)
         for (let target = 0; target < perConnection; target++) {
           const sibling = session.recorded.sessions[target];
@@ -676,11 +683,21 @@ export class Engine implements SessionEvents, ShareEvents {
       const handle = session.first;
       const page = this.#page(handle);
       const row = rowOf(handle);
-      const reason = sent === 0 ? SkipReason.none : this.#options.gate(page.batch, row);
+      const reason = this.#isNeedless(session, page, row)
+        ? SkipReason.notNeeded
+        : sent === 0
+          ? SkipReason.none
+          : this.#options.gate(page.batch, row);
       if (reason === SkipReason.none && this.#encode(session, page, row))
         this.#sent(session, page, row, handle);
       else this.#skip(session, reason === SkipReason.none ? SkipReason.unmappableCas : reason);
     }
+  }
+
+  /** It would store again what a read missed, and that read did not. */
+  #isNeedless({ missed }: Session, { batch }: Page, row: number): boolean {
+    if ((batch.flags[row]! & RowFlag.refill) === 0) return false;
+    return missed.size === 0 || !missed.delete(batch.key(row).toString('latin1'));
   }
 
   #sent(session: Session, page: Page, row: number, handle: number): void {
@@ -971,6 +988,13 @@ export class Engine implements SessionEvents, ShareEvents {
 
   /** The head row is complete. */
   #complete(session: Session, page: Page, row: number): void {
+    const { batch, results } = page;
+    if ((batch.flags[row]! & RowFlag.refilled) !== 0) {
+      const isMiss =
+        results.result[row] === Result.silent ||
+        (results.result[row] === Result.answered && results.status[row] === Status.notFound);
+      if (isMiss) session.missed.add(batch.key(row).toString('latin1'));
+    }
     this.#finishRow(page, row);
     this.#pop(session);
   }

@@ -79,6 +79,8 @@ export class Session {
   /** The last loaded row's node in the order of its key. */
   lastNode = NONE;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
+  /** Keys that reads missed, which a refill follows, latin1. */
+  readonly missed = new Set<string>();
   groupFinishNs = NEVER;
   /** Rows loaded so far, and rows complete so far. */
   loaded = 0;

@@ -14,9 +14,18 @@ export const Outcome = {
   indeterminate: 3,
   /** Bytes are missing from the capture here; what the server did is unknown. */
   gap: 4,
+  /** Generated, and sent only where the target missed what the answer expected to be there; nobody sent it so far. */
+  conditional: 5,
 } as const;
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
-export const outcomeNames = ['answered', 'silent', 'unanswered', 'indeterminate', 'gap'] as const;
+export const outcomeNames = [
+  'answered',
+  'silent',
+  'unanswered',
+  'indeterminate',
+  'gap',
+  'conditional',
+] as const;
 
 /** Bits of the `flags` column. */
 export const RowFlag = {
@@ -28,6 +37,10 @@ export const RowFlag = {
   secret: 4,
   /** The header's lengths are not what memcached takes from the stream: to send it again could smuggle requests. */
   unsafe: 8,
+  /** Stores again what a read of its key on its connection missed: sent where the target missed it, and only there. */
+  refill: 16,
+  /** A read that a refill may follow. */
+  refilled: 32,
 } as const;
 
 /** How a connection ended. */

@@ -49,6 +49,8 @@ export const SkipReason = {
   elsewhere: 7,
   /** It was sent; its connection ended at a request before it. */
   behind: 8,
+  /** It would have stored again what a read missed, and the target did not miss it. */
+  notNeeded: 9,
 } as const;
 export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];
 export const skipReasonNames = [
@@ -61,6 +63,7 @@ export const skipReasonNames = [
   'aborted',
   'elsewhere',
   'behind',
+  'not-needed',
 ] as const;
 
 export class ResultBatch {

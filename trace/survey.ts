@@ -121,7 +121,7 @@ export async function surveyTrace(
       survey.lastNs = Math.max(survey.lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
       if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0)
         survey.tokens[connection.serverIndex]!.add(tokenOf(batch.casHigh[row]!, batch.casLow[row]!));
-      if (batch.keyLength[row] === 0) continue;
+      if (batch.keyLength[row] === 0 || batch.outcome[row] === Outcome.conditional) continue;
       const { serverIndex, space } = connection;
       if (tenants === 'auto' && survey.tenants.length > 1) sharing.see(batch, row, serverIndex, space);
       const place = batch.keyId[row]! * places + space * survey.servers.length + serverIndex;

@@ -1,0 +1,162 @@
+// When requests come: a rate that may change with time, and gaps of a mean of one that it stretches.
+
+import { z } from 'zod';
+import { duration, rate } from '../config/yaml.ts';
+import { quantileOf } from './numbers.ts';
+import { Random } from './random.ts';
+
+export const gapsSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('exponential') }),
+  z.strictObject({ kind: z.literal('constant') }),
+  z.strictObject({ kind: z.literal('uniform') }),
+  z.strictObject({
+    kind: z.literal('gpd'),
+    shape: z.number().lt(1).describe('its scale follows from the rate'),
+  }),
+  z.strictObject({ kind: z.literal('lognormal'), sigma: z.number().positive() }),
+  z.strictObject({
+    kind: z.literal('h2'),
+    cv2: z.number().gt(1).describe('squared coefficient of variation: two exponentials with balanced means'),
+  }),
+  z.strictObject({
+    kind: z.literal('quantiles'),
+    values: z.array(z.number().min(0)).min(2).describe('a fitted table, scaled to a mean of one'),
+  }),
+  z.strictObject({
+    kind: z.literal('mmpp'),
+    factor: z.number().gt(1).describe('times the rate of the calm, in a burst'),
+    burst: duration.describe('how long a burst lasts, on average'),
+    calm: duration.describe('how long the calm lasts, on average'),
+  }),
+]);
+export type Gaps = z.output<typeof gapsSchema>;
+
+export const arrivalsSchema = z.strictObject({
+  rate: rate.optional().describe('requests a second'),
+  curve: z
+    .array(z.strictObject({ at: duration, rate: z.number().min(0).or(rate) }))
+    .min(1)
+    .optional()
+    .describe(
+      'instead of a rate: straight from point to point; before the first and after the last it stays',
+    ),
+  repeats: duration.optional().describe('the curve begins anew after this'),
+  gaps: gapsSchema.optional().describe('default: exponential'),
+});
+export type Arrivals = z.output<typeof arrivalsSchema>;
+
+/** How often a rate that changes is looked at. */
+const STEP_NS = 10e6;
+/** A year: nothing comes any more. */
+const LAST_NS = 3.2e16;
+
+/** The times of a stream's requests, in order. */
+export class ArrivalStream {
+  readonly #rate: (ns: number) => number;
+  readonly #gap: () => number;
+  readonly #isSteady: boolean;
+  #ns = 0;
+  #burst:
+    | { rates: readonly [number, number]; means: readonly [number, number]; state: 0 | 1; untilNs: number }
+    | undefined;
+  readonly #random: Random;
+
+  constructor(arrivals: Arrivals, random: Random, fromNs = 0) {
+    this.#random = random;
+    this.#rate = rateOf(arrivals);
+    this.#ns = fromNs;
+    const { gaps = { kind: 'exponential' } } = arrivals;
+    this.#gap = this.#gapOf(gaps);
+    this.#isSteady = arrivals.curve === undefined && gaps.kind !== 'mmpp';
+  }
+
+  /** Time of the next request, ns; Infinity: there is none. */
+  next(): number {
+    // A gap of the clock that runs at the rate; where the rate changes, it is walked in steps.
+    let left = this.#gap();
+    for (;;) {
+      const perSecond = this.#rate(this.#ns) * this.#factor();
+      const ns = (left * 1e9) / perSecond;
+      if (this.#isSteady || ns <= STEP_NS) {
+        this.#ns += Math.max(1, Math.round(ns));
+        return this.#ns;
+      }
+      left -= (perSecond * STEP_NS) / 1e9;
+      this.#ns += STEP_NS;
+      if (this.#ns > LAST_NS) return Infinity;
+    }
+  }
+
+  #factor(): number {
+    const burst = this.#burst;
+    if (burst === undefined) return 1;
+    while (this.#ns >= burst.untilNs) {
+      burst.state = burst.state === 0 ? 1 : 0;
+      burst.untilNs += -Math.log(1 - this.#random.float()) * burst.means[burst.state];
+    }
+    return burst.rates[burst.state];
+  }
+
+  #gapOf(gaps: Gaps): () => number {
+    const random = this.#random;
+    const exponential = (): number => -Math.log(1 - random.float());
+    switch (gaps.kind) {
+      case 'exponential':
+        return exponential;
+      case 'constant':
+        return () => 1;
+      case 'uniform':
+        return () => 2 * random.float();
+      case 'gpd': {
+        // The mean is scale / (1 - shape).
+        const quantile = quantileOf({ kind: 'gpd', scale: 1 - gaps.shape, shape: gaps.shape });
+        return () => quantile(random.float());
+      }
+      case 'lognormal': {
+        const quantile = quantileOf({ kind: 'lognormal', mean: 1, sigma: gaps.sigma });
+        return () => quantile(Math.max(1e-12, random.float()));
+      }
+      case 'h2': {
+        const p = (1 + Math.sqrt((gaps.cv2 - 1) / (gaps.cv2 + 1))) / 2;
+        return () => exponential() / (2 * (random.float() < p ? p : 1 - p));
+      }
+      case 'quantiles': {
+        const { values } = gaps;
+        const mean =
+          values.slice(1).reduce((sum, value, n) => sum + (value + values[n]!) / 2, 0) / (values.length - 1);
+        const quantile = quantileOf({
+          kind: 'quantiles',
+          values: values.map((value) => value / (mean || 1)),
+        });
+        return () => quantile(random.float());
+      }
+      default: {
+        const [calm, burst] = [gaps.calm * 1e6, gaps.burst * 1e6];
+        // The mean over both states is one.
+        const low = (calm + burst) / (calm + gaps.factor * burst);
+        this.#burst = {
+          rates: [low, low * gaps.factor],
+          means: [calm, burst],
+          state: 0,
+          untilNs: this.#ns + calm,
+        };
+        return exponential;
+      }
+    }
+  }
+}
+
+/** Requests a second at a time in ns. */
+export function rateOf({ rate: constant, curve, repeats }: Arrivals): (ns: number) => number {
+  if (curve === undefined) return () => constant ?? 0;
+  const points = curve.map(({ at, rate: perSecond }) => ({ ns: at * 1e6, perSecond }));
+  const periodNs = (repeats ?? Infinity) * 1e6;
+  return (time) => {
+    const ns = periodNs === Infinity ? time : time % periodNs;
+    const next = points.findIndex((point) => point.ns > ns);
+    if (next === 0) return points[0]!.perSecond;
+    if (next === -1) return points.at(-1)!.perSecond;
+    const [a, b] = [points[next - 1]!, points[next]!];
+    return a.perSecond + ((ns - a.ns) / (b.ns - a.ns)) * (b.perSecond - a.perSecond);
+  };
+}
