@@ -81,21 +81,23 @@ function titled(title: string, lines: readonly string[]): string[] {
 }
 
 function counts({ exchanges, drift, violations, untestable, skipped }: Report): string[] {
-  const kinds = (of: Record<string, number>): string =>
-    Object.entries(of)
-      .map(([kind, n]) => `${kind} ${figure(n)}`)
-      .join(', ');
   const { total } = exchanges;
   return table(
     ['', '>Exchanges', '>Share', 'Kinds'],
     [
       ['matched', figure(exchanges.matched), share(exchanges.matched, total), ''],
-      ['violations', figure(exchanges.violations), share(exchanges.violations, total), kinds(violations)],
-      ['drift', figure(exchanges.drift), share(exchanges.drift, total), kinds(drift)],
-      ['untestable', figure(exchanges.untestable), share(exchanges.untestable, total), kinds(untestable)],
-      ['skipped', figure(exchanges.skipped), share(exchanges.skipped, total), kinds(skipped)],
+      ['violations', figure(exchanges.violations), share(exchanges.violations, total), kindsOf(violations)],
+      ['drift', figure(exchanges.drift), share(exchanges.drift, total), kindsOf(drift)],
+      ['untestable', figure(exchanges.untestable), share(exchanges.untestable, total), kindsOf(untestable)],
+      ['skipped', figure(exchanges.skipped), share(exchanges.skipped, total), kindsOf(skipped)],
     ],
   );
+}
+
+function kindsOf(kinds: Record<string, number>): string {
+  return Object.entries(kinds)
+    .map(([kind, n]) => `${kind} ${figure(n)}`)
+    .join(', ');
 }
 
 function thresholds({ thresholds: all }: Report): string[] {

@@ -27,6 +27,8 @@ const RESTARTED = 2;
 const RESTART_AT = '12s';
 const faults = ['stale-sockets', 'corrupt=1/1500,backend=0'];
 const folder = mkdtempSync(join(tmpdir(), 'memtape-screenshots-'));
+/** Of the server that the drill starts. */
+const pidFile = join(folder, 'pid');
 
 async function record(trace: string): Promise<void> {
   const production = await startMemcached();
@@ -47,7 +49,7 @@ async function record(trace: string): Promise<void> {
 
 /** The same port, empty. */
 function restart(pid: number, port: number): string {
-  return `kill ${pid}; sleep 0.5; memcached -u nobody -l 127.0.0.1 -p ${port} -d -P ${join(folder, 'pid')}`;
+  return `kill ${pid}; sleep 0.5; setsid memcached -u nobody -l 127.0.0.1 -p ${port} >/dev/null 2>&1 & echo $! > ${pidFile}`;
 }
 
 async function judge(trace: string): Promise<Report> {
@@ -87,13 +89,8 @@ async function judge(trace: string): Promise<Report> {
   } finally {
     await release.stop();
     await Promise.all(servers.map(async (running) => running.stop()));
-    replaced(join(folder, 'pid'));
+    process.kill(Number(readFileSync(pidFile, 'utf8')));
   }
-}
-
-/** Ends the server that the drill started. */
-function replaced(pidFile: string): void {
-  process.kill(Number(readFileSync(pidFile, 'utf8')));
 }
 
 async function photograph(page: string): Promise<void> {
