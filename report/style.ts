@@ -19,6 +19,8 @@ export const style = `
   --warn-soft: light-dark(#fcf2dd, #2d2414);
   --bad: light-dark(#bf2a2a, #ff8078);
   --bad-soft: light-dark(#fcebea, #341b1b);
+  --warn-fill: light-dark(#dc8a00, #e5ae4d);
+  --bad-fill: light-dark(#c62828, #ff6b62);
   --mono: ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace;
 }
 :root[data-theme="light"] { color-scheme: light; }
@@ -46,7 +48,7 @@ code .code { color: var(--warn); }
 .theme:hover { border-color: var(--muted); }
 footer { padding-block: 2rem 3rem; color: var(--muted); font-size: .85rem; }
 
-h1, h2, h3, h4, h5 { line-height: 1.2; letter-spacing: -.015em; margin: 0; text-wrap: balance; }
+h1, h2, h3 { line-height: 1.2; letter-spacing: -.015em; margin: 0; text-wrap: balance; }
 article > section:not(.verdict) { margin-top: 2.75rem; }
 article > section > :is(h2, h3) { font-size: 1.2rem; margin-bottom: .9rem; }
 article + article, .overview + article { margin-top: 4rem; }
@@ -55,6 +57,7 @@ p { margin: 0; }
 .note + *, p + .scroll, p + .charts { margin-top: .75rem; }
 
 .verdict { border-radius: 14px; padding: 1.75rem 2rem 1.9rem; background: var(--tone-soft, var(--surface)); border-inline-start: 6px solid var(--tone); }
+section.verdict { color: var(--ink); }
 .verdict.good { --tone: var(--good); --tone-soft: var(--good-soft); }
 .verdict.bad { --tone: var(--bad); --tone-soft: var(--bad-soft); }
 .verdict.warn { --tone: var(--warn); --tone-soft: var(--warn-soft); }
@@ -95,6 +98,8 @@ nav a:hover { color: var(--accent); text-decoration: underline; }
 .scroll { overflow-x: auto; background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: start; padding: .5rem .9rem; font-weight: 400; vertical-align: baseline; }
+tbody th code { white-space: nowrap; }
+.heat tbody th code { white-space: normal; }
 thead th { color: var(--muted); font-size: .8rem; white-space: nowrap; border-bottom: 1px solid var(--line); }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 .number { text-align: end; white-space: nowrap; }
@@ -103,6 +108,8 @@ tbody tr + tr > * { border-top: 1px solid var(--line); }
 details > summary { cursor: pointer; border-radius: 8px; }
 .chart details, section > details:not(.finding) { font-size: .85rem; }
 .chart summary, section > details:not(.finding) > summary { color: var(--muted); width: fit-content; padding: .15rem .3rem; }
+details > .culprits { margin-top: .6rem; font-size: 15px; }
+.culprits + details { margin-top: .6rem; }
 details > .scroll { margin-top: .5rem; max-height: 22rem; overflow-y: auto; }
 
 .charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }
@@ -111,11 +118,13 @@ details > .scroll { margin-top: .5rem; max-height: 22rem; overflow-y: auto; }
 .chart figcaption strong { font-weight: 620; }
 .plot { min-height: 225px; }
 .uplot { font-family: inherit; }
-.u-legend { text-align: start; font-size: .8rem; color: var(--muted); pointer-events: none; padding-inline-start: .2rem; }
+.u-legend { text-align: start; font-size: .8rem; color: var(--muted); pointer-events: none; padding-inline-start: .2rem; min-height: 1.6rem; }
+.u-legend tbody { display: flex; flex-wrap: wrap; }
 .u-legend tr { border: 0; }
 .u-inline tr { margin-right: .9rem; }
 .u-legend th, .u-legend td { border: 0; padding: .1rem .2rem; font-weight: 400; font-size: .8rem; }
-.u-legend tr:first-child { min-width: 4.2rem; }
+.u-legend tr:first-child { order: 1; }
+.u-legend tr:first-child th { display: none; }
 .u-legend .u-marker { width: .7em; height: .7em; border-radius: 2px; }
 .u-legend .u-value { color: var(--ink); }
 .u-inline.u-live th::after { content: ""; }
@@ -123,14 +132,16 @@ details > .scroll { margin-top: .5rem; max-height: 22rem; overflow-y: auto; }
 .legend { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem; }
 .swatch { width: .95rem; height: .95rem; border-radius: 3px; display: inline-block; margin-inline-start: .6rem; }
 .swatch:first-child { margin-inline-start: 0; }
-.heat { table-layout: auto; border-collapse: separate; border-spacing: 2px; padding: .75rem; width: 100%; }
+.heat { table-layout: fixed; border-collapse: separate; border-spacing: 2px; padding: .75rem; min-width: 640px; }
+.heat thead td { width: 10.5rem; }
+.legend .says { flex-basis: 100%; }
 .heat th, .heat td { padding: 0; border: 0; }
 .heat thead th { font-size: .72rem; border: 0; padding-bottom: .2rem; }
-.heat tbody th { padding-inline-end: .75rem; white-space: nowrap; font-size: .85rem; width: 1%; }
+.heat tbody th { padding-inline-end: .75rem; font-size: .85rem; line-height: 1.2; vertical-align: middle; position: sticky; inset-inline-start: 0; background: var(--surface); z-index: 1; }
 .heat tbody td { height: 1.35rem; min-width: 9px; border-radius: 3px; position: relative; }
 .fine { background: light-dark(#dcece3, #20352b); }
-.drift { background: color-mix(in oklab, light-dark(#dc8a00, #e5ae4d) var(--heat), var(--surface)); }
-.wrong { background: color-mix(in oklab, light-dark(#c62828, #ff6b62) var(--heat), var(--surface)); }
+.drift { background: color-mix(in oklab, var(--warn-fill) var(--heat), var(--surface)); }
+.wrong { background: color-mix(in oklab, var(--bad-fill) var(--heat), var(--surface)); }
 .idle { background: transparent; box-shadow: inset 0 0 0 1px var(--line); }
 .heat, .bar, .badge, mark, .swatch, .verdict { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 
@@ -159,7 +170,7 @@ details > .scroll { margin-top: .5rem; max-height: 22rem; overflow-y: auto; }
 .example .note + .note { margin-top: .1rem; }
 .sides { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .75rem; margin-top: .75rem; }
 .side { background: var(--raised); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; }
-.side h5 { font-size: .8rem; color: var(--muted); letter-spacing: 0; margin-bottom: .4rem; }
+.side .title { font-size: .8rem; font-weight: 600; color: var(--muted); margin-bottom: .4rem; }
 .side dl { margin: 0 0 .5rem; display: flex; flex-wrap: wrap; gap: .1rem 1.25rem; font-size: .875rem; }
 .side dl > div { display: flex; gap: .4rem; }
 .side dt { color: var(--muted); }
@@ -186,6 +197,8 @@ pre { margin: .5rem 0; padding: .7rem 1rem; background: var(--raised); border-ra
   .finding { padding-inline: .9rem; }
   .finding > summary { flex-wrap: wrap; gap: .25rem .6rem; }
   .meaning { order: 3; flex-basis: 100%; }
+  .finding .count .share { min-width: 0; margin-inline-start: .5rem; }
+  .heat thead td { width: 8rem; }
   .measures > div, .facts > div { grid-template-columns: 1fr; gap: .1rem; }
 }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }

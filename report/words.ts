@@ -58,14 +58,14 @@ export function meaningOf(kind: string): string {
 
 /** `10×`, `max speed`, `--rate 50k`. */
 export function paceOf({ schedule: { rate, speed } }: Report): string {
-  if (rate !== null) return `--rate ${rate}`;
+  if (rate !== null) return `--rate ${visible(rate)}`;
   return speed === 'max' ? 'max speed' : `${speed}×`;
 }
 
 /** What was done: `5,002 requests at 10× in 0.50 s (9,948/s)`. */
 export function deedOf(report: Report): string {
   const { exchanges, schedule } = report;
-  return `${plural(exchanges.sent, 'request')} at ${visible(paceOf(report))} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)`;
+  return `${plural(exchanges.sent, 'request')} at ${paceOf(report)} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)`;
 }
 
 /** Why the verdict is what it is. */

@@ -98,10 +98,10 @@ function chartsOf({ timeline, schedule }: Report): ChartOf[] {
           name: 'drift',
           points: drift.map((count, n) => count + violations[n]!),
           told: drift,
-          tone: 'warn',
+          tone: 'warn-fill',
           as: 'bars',
         },
-        { name: 'violations', points: violations, tone: 'bad', as: 'bars' },
+        { name: 'violations', points: violations, tone: 'bad-fill', as: 'bars' },
       ],
     },
     latency('p50', 'Latency, median'),
@@ -215,12 +215,13 @@ function optionsOf(chart: ChartOf, report: Report, width: number): UPlot.Options
   const end = lagMicros.p99.length * binSeconds;
   const [muted, line] = [colour('muted'), colour('line')];
   const font = '11px system-ui, sans-serif';
-  const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
+  const axis: UPlot.Axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
   return {
     width: Math.max(200, width),
     height: HEIGHT,
     padding: [14, 10, 0, 0],
     cursor: { sync: { key: 'time' }, y: false, drag: { x: false, y: false } },
+    legend: { markers: { width: 0, fill: (_, n) => colour(series[n - 1]?.tone ?? 'muted') } },
     scales: {
       x: { time: false, range: [0, end] },
       y: logarithmic
@@ -234,6 +235,7 @@ function optionsOf(chart: ChartOf, report: Report, width: number): UPlot.Options
         size: 62,
         space: 34,
         values: (_, splits) => splits.map((value) => axisLabel(value, write)),
+        ...(logarithmic ? { splits: (_, __, least, most) => decades(least, most) } : {}),
       },
     ],
     series: [
@@ -263,9 +265,14 @@ function seriesOf(series: Series, write: (value: number) => string, isMarked: bo
   return { ...drawn, fill: stroke, paths: uPlot.paths.bars!({ size: [0.8, 24], align: 0 }) };
 }
 
-/** Decades only, on a logarithmic axis; uPlot leaves out the others by null. */
+function decades(least: number, most: number): number[] {
+  const [from, to] = [least, most].map((value) => Math.round(Math.log10(value))) as [number, number];
+  return Array.from({ length: Math.max(0, to - from) + 1 }, (_, n) => 10 ** (from + n));
+}
+
+/** `1 ms` for `1.0 ms`; uPlot leaves some out by null. */
 function axisLabel(value: number | null, write: (value: number) => string): string {
-  return value === null ? '' : write(value).replace(/\.0(?=\D)/, '');
+  return value === null ? '' : write(value).replace(/\.0+(?=\D)/, '');
 }
 
 function markDrills(plot: UPlot, { drills }: Report): void {

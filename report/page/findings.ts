@@ -123,8 +123,8 @@ function renderSide(
   );
   return el(
     'div',
-    { class: `side ${title.toLowerCase()}` },
-    el('h5', {}, title),
+    { class: 'side', role: 'group', 'aria-label': title },
+    el('p', { class: 'title' }, title),
     told.length === 0
       ? el('p', { class: 'note' }, 'nothing')
       : el(

@@ -29,14 +29,14 @@ export function renderHeat({ timeline }: Report): Child[] {
     el(
       'th',
       { scope: 'colgroup', colspan: Math.min(LABELLED, columns - n * LABELLED) },
-      `${n * LABELLED * seconds} s`,
+      `${round(n * LABELLED * seconds)} s`,
     ),
   );
   const rows = shown.map((server) =>
     el(
       'tr',
       {},
-      el('th', { scope: 'row' }, quoted(server.address)),
+      el('th', { scope: 'row' }, server.address === 'other' ? 'without a key' : quoted(server.address)),
       Array.from({ length: columns }, (_, n) => renderCell(cellOf(server, n * merged, merged), n * seconds)),
     ),
   );
@@ -52,14 +52,22 @@ export function renderHeat({ timeline }: Report): Child[] {
       'violations',
       swatch('idle', 0),
       'no requests',
-      `: the deeper, the larger the share in ${seconds} s`,
+      el(
+        'span',
+        { class: 'says' },
+        `A cell is ${round(seconds)} s; the deeper its colour, the larger the share.`,
+      ),
     ),
     scrolling(
       'Servers by time',
       el(
         'table',
         { class: 'heat' },
-        el('caption', { class: 'unseen' }, `Violations and drift by server, in steps of ${seconds} seconds`),
+        el(
+          'caption',
+          { class: 'unseen' },
+          `Violations and drift by server, in steps of ${round(seconds)} seconds`,
+        ),
         el('thead', {}, el('tr', {}, el('td'), labels)),
         el('tbody', {}, rows),
       ),
@@ -68,6 +76,11 @@ export function renderHeat({ timeline }: Report): Child[] {
       ? [el('p', { class: 'note' }, `and ${figure(servers.length - shown.length)} more with less trouble`)]
       : []),
   ];
+}
+
+/** To a tenth, of seconds that are no round number. */
+function round(seconds: number): number {
+  return Number(seconds.toFixed(seconds < 1 ? 3 : 1));
 }
 
 function trouble({ drift, violations }: Server): number {
@@ -100,7 +113,7 @@ function renderCell({ requests, drift, violations }: Cell, atSeconds: number): H
           ].join(', ');
   const cell = el(
     'td',
-    { class: kind, title: `at ${atSeconds} s: ${told}; ${figure(requests)} requests` },
+    { class: kind, title: `at ${round(atSeconds)} s: ${told}; ${figure(requests)} requests` },
     el('span', { class: 'unseen' }, told),
   );
   warm(cell, kind === 'wrong' ? violations / all : drift / Math.max(1, all));

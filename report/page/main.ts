@@ -3,7 +3,7 @@
 import { figure, share } from '../format.ts';
 import type { PageData, PageReport } from '../html.ts';
 import { drawCharts, renderCharts, resizeCharts } from './charts.ts';
-import { bar, el, quoted, section, spoken, table, type Child } from './dom.ts';
+import { bar, el, lazy, quoted, section, spoken, table, type Child } from './dom.ts';
 import { renderFindings } from './findings.ts';
 import { renderHeat } from './heat.ts';
 import {
@@ -16,6 +16,8 @@ import {
   renderServers,
   renderThresholds,
 } from './tables.ts';
+
+const CULPRITS_SHOWN = 2;
 
 const data = JSON.parse(document.getElementById('data')!.textContent) as PageData;
 
@@ -120,7 +122,7 @@ function renderReport(one: PageReport, { meanings, level, prefix }: Placing): HT
     el(
       'section',
       { class: `verdict ${toneOf(report.verdict)}`, 'aria-labelledby': `${prefix}verdict` },
-      el('p', { class: 'eyebrow' }, quoted(one.name), ` · ${words.deed}`),
+      el('p', { class: 'eyebrow' }, prefix === '' ? [] : [quoted(one.name), ' · '], words.deed),
       el(`h${level}` as 'h1', { id: `${prefix}verdict` }, words.verdict),
       el('p', { class: 'lead' }, spoken(words.reason)),
     ),
@@ -164,38 +166,46 @@ function renderCounts({ report }: PageReport): Child[] {
   ];
 }
 
-function renderAttribution({ words }: PageReport): Child[] {
-  if (words.attribution.length === 0) return [];
+function renderAttribution({ words: { attribution } }: PageReport): Child[] {
+  if (attribution.length === 0) return [];
+  const rest = attribution.slice(CULPRITS_SHOWN);
   return [
-    el(
-      'ol',
-      { class: 'culprits' },
-      words.attribution.map(({ sentence, measures }) =>
+    renderCulprits(attribution.slice(0, CULPRITS_SHOWN)),
+    ...(rest.length === 0
+      ? []
+      : [lazy([`${figure(rest.length)} more, which explain less`], () => renderCulprits(rest))]),
+  ];
+}
+
+function renderCulprits(culprits: PageReport['words']['attribution']): HTMLElement {
+  return el(
+    'ul',
+    { class: 'culprits' },
+    culprits.map(({ sentence, measures }) =>
+      el(
+        'li',
+        {},
+        el('p', {}, spoken(sentence)),
         el(
-          'li',
-          {},
-          el('p', {}, spoken(sentence)),
-          el(
-            'dl',
-            { class: 'measures' },
-            measures.map(({ name, share: part }, n) =>
+          'dl',
+          { class: 'measures' },
+          measures.map(({ name, share: part }, n) =>
+            el(
+              'div',
+              {},
+              el('dt', {}, name),
               el(
-                'div',
+                'dd',
                 {},
-                el('dt', {}, name),
-                el(
-                  'dd',
-                  {},
-                  bar(part, n === 0 ? 'bad' : 'muted'),
-                  el('span', { class: 'figure' }, share(part, 1)),
-                ),
+                bar(part, n === 0 ? 'bad' : 'muted'),
+                el('span', { class: 'figure' }, share(part, 1)),
               ),
             ),
           ),
         ),
       ),
     ),
-  ];
+  );
 }
 
 function themeButton(): HTMLElement {

@@ -143,8 +143,8 @@ export function renderDrills({ drills }: Report): Child[] {
       exitCode === 0
         ? `took ${seconds(tookSeconds)}`
         : el('span', { class: 'bad' }, exitCode === null ? 'did not end' : `exit code ${exitCode}`),
-      ...(name === run ? [] : [': ', quoted(run)]),
     ),
+    ...(name === run ? [] : [el('p', { class: 'note' }, quoted(run))]),
     ...(output.trim() === '' ? [] : [el('pre', {}, quoted(output.trim()))]),
     table(
       `What the servers made of ${n + 1}`,
