@@ -97,7 +97,7 @@ async function photograph(page: string): Promise<void> {
   const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
   try {
     for (const colorScheme of ['light', 'dark'] as const) {
-      const view = await browser.newPage({ colorScheme, viewport: { width: 1180, height: 2050 } });
+      const view = await browser.newPage({ colorScheme, viewport: { width: 1120, height: 2330 } });
       await view.goto(`file://${page}`);
       await view.screenshot({ path: `docs/report-${colorScheme}.png` });
       await view.close();

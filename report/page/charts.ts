@@ -27,6 +27,8 @@ interface ChartOf {
   series: Series[];
   write: (value: number) => string;
   logarithmic?: boolean;
+  /** Its values are whole numbers. */
+  areCounts?: boolean;
   /** The axis ends here: 1 for a share. */
   upTo?: number;
 }
@@ -37,6 +39,11 @@ const HEIGHT = 190;
 // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- uPlot declares the enum, and exports no value of it
 const LOGARITHMIC = 3 as UPlot.Scale.Distr.Logarithmic;
 const MARKED_BINS = 40;
+const wholeSteps = Array.from({ length: 10 }, (_, n) => 10 ** n).flatMap((step) => [
+  step,
+  2 * step,
+  5 * step,
+]);
 
 export function renderCharts(report: Report): Child[] {
   const charts = chartsOf(report);
@@ -92,6 +99,7 @@ function chartsOf({ timeline, schedule }: Report): ChartOf[] {
     {
       title: 'Drift and violations',
       note: `exchanges in each ${binSeconds} s`,
+      areCounts: true,
       write: (value) => figure(value),
       series: [
         {
@@ -210,22 +218,22 @@ function colour(tone: string): string {
 }
 
 function optionsOf(chart: ChartOf, report: Report, width: number): UPlot.Options {
-  const { series, write, logarithmic = false, upTo } = chart;
+  const { series, write, logarithmic = false, areCounts = false, upTo } = chart;
   const { binSeconds, lagMicros } = report.timeline;
-  const end = lagMicros.p99.length * binSeconds;
+  const end = Math.max(1, lagMicros.p99.length) * binSeconds;
   const [muted, line] = [colour('muted'), colour('line')];
   const font = '11px system-ui, sans-serif';
   const axis: UPlot.Axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
   return {
     width: Math.max(200, width),
     height: HEIGHT,
-    padding: [14, 10, 0, 0],
+    padding: [14, 18, 0, 0],
     cursor: { sync: { key: 'time' }, y: false, drag: { x: false, y: false } },
     legend: { markers: { width: 0, fill: (_, n) => colour(series[n - 1]?.tone ?? 'muted') } },
     scales: {
       x: { time: false, range: [0, end] },
       y: logarithmic
-        ? { distr: LOGARITHMIC }
+        ? { distr: LOGARITHMIC, range: (_, least, most) => wholeDecades(least, most) }
         : { range: (_, __, most) => [0, upTo ?? Math.max(1, (Number.isFinite(most) ? most : 1) * 1.08)] },
     },
     axes: [
@@ -235,6 +243,7 @@ function optionsOf(chart: ChartOf, report: Report, width: number): UPlot.Options
         size: 62,
         space: 34,
         values: (_, splits) => splits.map((value) => axisLabel(value, write)),
+        ...(areCounts ? { incrs: wholeSteps } : {}),
         ...(logarithmic ? { splits: (_, __, least, most) => decades(least, most) } : {}),
       },
     ],
@@ -263,6 +272,13 @@ function seriesOf(series: Series, write: (value: number) => string, isMarked: bo
   if (as === 'area') drawn.fill = colour(`${tone}-soft`);
   if (as !== 'bars') return drawn;
   return { ...drawn, fill: stroke, paths: uPlot.paths.bars!({ size: [0.8, 24], align: 0 }) };
+}
+
+/** The decades around both; null: nothing was measured. */
+function wholeDecades(least: number | null, most: number | null): [number, number] {
+  if (least === null || most === null) return [1, 1000];
+  const from = Math.floor(Math.log10(Math.max(1, least)));
+  return [10 ** from, 10 ** Math.max(from + 1, Math.ceil(Math.log10(most)))];
 }
 
 function decades(least: number, most: number): number[] {

@@ -145,7 +145,7 @@ export function renderDrills({ drills }: Report): Child[] {
         : el('span', { class: 'bad' }, exitCode === null ? 'did not end' : `exit code ${exitCode}`),
     ),
     ...(name === run ? [] : [el('p', { class: 'note' }, quoted(run))]),
-    ...(output.trim() === '' ? [] : [el('pre', {}, quoted(output.trim()))]),
+    ...(output.trim() === '' ? [] : [el('pre', {}, linesOf(output))]),
     table(
       `What the servers made of ${n + 1}`,
       [
@@ -168,6 +168,13 @@ export function renderDrills({ drills }: Report): Child[] {
       ]),
     ),
   ]);
+}
+
+function linesOf(output: string): Child[] {
+  return output
+    .trim()
+    .split(/\r?\n/)
+    .flatMap((line, n) => [n > 0 ? '\n' : '', quoted(line)]);
 }
 
 export function renderIncidents({ incidents: { count, examples } }: Report): Child[] {

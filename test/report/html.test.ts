@@ -84,6 +84,21 @@ test('it draws, complains of nothing, and asks for nothing but itself', async ()
   expect(complaints).toEqual([]);
 });
 
+test.each([0, 1, 2])('a replay of %i bins draws too', async (bins) => {
+  const report = cleanReport();
+  const cut = (value: unknown): unknown => {
+    if (Array.isArray(value))
+      return typeof value[0] === 'object' ? value.map((item) => cut(item)) : value.slice(0, bins);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, cut(part)]));
+  };
+  report.timeline = cut(report.timeline) as typeof report.timeline;
+  await open([{ name: 'short.tape', report }]);
+  expect(await page.locator('h1').innerText()).toBe('Passed');
+  expect(await drawn()).toHaveLength(bins === 0 ? 5 : 6);
+  expect(complaints).toEqual([]);
+});
+
 test('it is smaller than a megabyte, with a hundred servers too', () => {
   const report = hostileReport();
   const [first] = report.timeline.servers;
