@@ -203,10 +203,16 @@ pre { margin: .5rem 0; padding: .7rem 1rem; background: var(--raised); border-ra
 }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
 @media print {
-  body { background: none; font-size: 11px; }
+  html { font-size: 11px; }
+  body { background: none; font-size: 1rem; }
+  .uplot, .u-wrap { width: 100% !important; }
+  .u-wrap, .uplot canvas { height: auto !important; }
+  .u-marker { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .plot { min-height: 0; }
   .theme, nav, .skip { display: none; }
   .scroll { overflow: visible; }
+  .heat { min-width: 0; }
   details > .scroll { max-height: none; }
-  .chart, .example, .tile, .culprits > li { break-inside: avoid; }
+  .heat tr, .chart, .example, .tile, .culprits > li { break-inside: avoid; }
 }
 `;

@@ -85,6 +85,9 @@ export function scrolling(label: string, content: HTMLElement): HTMLElement {
   return el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, content);
 }
 
+/** What makes the content of those that were not opened yet. */
+const makers = new WeakMap<HTMLDetailsElement, () => void>();
+
 /** Content made when it is first opened. */
 export function lazy(
   summary: Child[],
@@ -98,9 +101,16 @@ export function lazy(
     isMade = true;
     details.append(...[make()].flat().filter((child) => child !== undefined));
   };
+  makers.set(details, fill);
   details.addEventListener('toggle', fill);
   fill();
   return details;
+}
+
+/** Opens it, and has its content at once. */
+export function unfold(details: HTMLDetailsElement): void {
+  details.open = true;
+  makers.get(details)?.();
 }
 
 /** A bar as long as its share, 0 to 1, of the whole. */

@@ -3,7 +3,7 @@
 import { figure, share } from '../format.ts';
 import type { PageData, PageReport } from '../html.ts';
 import { drawCharts, renderCharts, resizeCharts } from './charts.ts';
-import { bar, el, lazy, quoted, section, spoken, table, type Child } from './dom.ts';
+import { bar, el, lazy, quoted, section, spoken, table, unfold, type Child } from './dom.ts';
 import { renderFindings } from './findings.ts';
 import { renderHeat } from './heat.ts';
 import {
@@ -53,7 +53,7 @@ function renderOverview(reports: readonly PageReport[], verdict: string): HTMLEl
   return el(
     'section',
     { class: 'overview' },
-    el('h1', {}, verdict),
+    el('h1', { class: reports.every(({ report }) => report.verdict === 'pass') ? 'good' : 'bad' }, verdict),
     table(
       'Replays',
       [
@@ -239,7 +239,7 @@ function preparePrinting(): void {
     theme = root.dataset['theme'];
     root.dataset['theme'] = 'light';
     closed = [...document.querySelectorAll<HTMLDetailsElement>('details.finding:not([open])')];
-    for (const details of closed) details.open = true;
+    for (const details of closed) unfold(details);
     drawCharts();
   });
   addEventListener('afterprint', () => {

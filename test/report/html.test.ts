@@ -227,6 +227,15 @@ test('a phone scrolls down, and never sideways', async () => {
   expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360);
 });
 
+test('paper shows every finding', async () => {
+  await open([hostile]);
+  await page.evaluate("dispatchEvent(new Event('beforeprint'))");
+  expect(await page.locator('details.finding:not([open])').count()).toBe(0);
+  expect(await page.locator('details.finding').nth(1).innerText()).toContain('17');
+  await page.evaluate("dispatchEvent(new Event('afterprint'))");
+  expect(await page.locator('details.finding[open]').count()).toBe(1);
+});
+
 /** Texts whose contrast is below what WCAG 2 asks for at level AA, 4.5 to 1. */
 const faintTexts = `(() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
