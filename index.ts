@@ -7,8 +7,19 @@ export { startProxy, type ProxyOptions, type RecordingProxy } from './recorder/p
 export { RecorderError, type RecorderErrorCode } from './recorder/error.ts';
 export { diff, type Diff, type DiffOptions } from './diff/diff.ts';
 export type { Example, Finding } from './diff/verdict.ts';
-export { exitCodes, makeReport, type Report, type ReportInput, type ReportVerdict } from './report/report.ts';
+export {
+  exitCodes,
+  makeReport,
+  type NamedReport,
+  type Report,
+  type ReportInput,
+  type ReportVerdict,
+} from './report/report.ts';
 export { renderText } from './report/text.ts';
+export { renderHtml } from './report/html.ts';
+export { renderJunit } from './report/junit.ts';
+export { renderMarkdown } from './report/markdown.ts';
+export { reportJsonSchema, reportSchema } from './report/schema.ts';
 export { parseThreshold, ThresholdError, type Threshold } from './report/threshold.ts';
 export { ResultsReader, ResultsWriter, TraceReader, TraceWriter } from './trace/file.ts';
 export { Batch, ConnectionEnd, NEVER, Outcome, RowFlag, type Connection } from './trace/batch.ts';

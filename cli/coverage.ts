@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { createRoute, parseTarget, type Target } from '../replayer/target.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError, Verdict } from './error.ts';
-import { palette } from './replay.ts';
+import { palette } from './output.ts';
 import { parseRoute, parseTargets, routeMapOf, type RouteOption } from './target.ts';
 import { formatCount, plural, printable } from './text.ts';
 import { parseCount } from '../config/units.ts';

@@ -22,7 +22,7 @@ import { parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
-import { palette } from './replay.ts';
+import { palette } from './output.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
 
 const CLIENTS = 6;

@@ -1,10 +1,9 @@
 // `memtape replay` and `memtape diff`: a verdict on a target, from a trace and what the target answers.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import pc from 'picocolors';
 import { compare } from '../diff/compare.ts';
 import { diff } from '../diff/diff.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
@@ -15,7 +14,6 @@ import { replay, type Replayed, type ReplayOptions } from '../replayer/replay.ts
 import { parseRatePlan } from '../replayer/schedule.ts';
 import { parseTarget } from '../replayer/target.ts';
 import { exitCodes, makeReport, type Report, type ReportInput } from '../report/report.ts';
-import { renderText, type Palette } from '../report/text.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { Survey } from '../trace/survey.ts';
@@ -23,19 +21,19 @@ import { CliError, Verdict } from './error.ts';
 import { generate, isModel, synthOptions, type SynthOptions } from './synth.ts';
 import { readSmall } from './file.ts';
 import { startMetrics, type MetricsServer } from './metrics.ts';
+import { outputOptions, printReport, type OutputOptions } from './output.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { parseTargets, targetOptions, targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 
-interface ReportOptions {
+interface ReportOptions extends OutputOptions {
   backends?: NamedServer[];
   backendsRoute?: DistributionName;
   minCoverage?: number;
   maxLag?: number;
   threshold: Threshold[];
-  json?: string;
   examples: number;
   quiet?: true;
 }
@@ -73,7 +71,8 @@ Examples:
   memtape replay capture.tape --target new:11211 --baseline old:11211 --from 30s --to 90s
   memtape replay capture.tape --target proxy:11211 --backends mc1:11211,mc2:11211 --drill restart.yaml
   memtape replay capture.tape --target staging:11211 --auth-file users.txt --tls-ca ca.pem
-  memtape replay capture.tape --target staging:11211 --threshold 'violations == 0' --threshold 'drift.lost < 0.5%' --json report.json`;
+  memtape replay capture.tape --target staging:11211 --threshold 'violations == 0' --threshold 'drift.lost < 0.5%' --json report.json
+  memtape replay capture.tape --target staging:11211 --html report.html --junit report.xml --markdown auto`;
 
 const diffExamples = `
 Examples:
@@ -151,7 +150,7 @@ export function diffCommand(): Command {
           options.noise === undefined ? undefined : await judge(trace, options.noise, options, undefined);
         report = besides(await judge(trace, candidate, options, undefined), first, noise);
       }
-      print(report, options);
+      printReport({ name: basename(candidate ?? results), report }, options);
       throw new Verdict(exitCodes[report.verdict]);
     });
 }
@@ -169,7 +168,7 @@ function besides(judged: Judged, baseline: Judged, noise?: Judged): Report {
 }
 
 function reportOptions(command: Command): Command {
-  return command
+  return outputOptions(command)
     .option(
       '--threshold <expr>',
       'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0)',
@@ -197,7 +196,6 @@ function reportOptions(command: Command): Command {
       'with 1% of requests later than this by our own fault, latency is not judged (exit 4; default 5ms where a threshold asks for latency)',
       parseDuration,
     )
-    .option('--json <file>', 'write the report as JSON; - for standard output')
     .option('--examples <n>', 'examples of each finding in the report', (text) => parseCount(text, 0), 10)
     .option('--quiet', 'no progress');
 }
@@ -252,7 +250,7 @@ async function runReplay(source: string, options: ReplayCommandOptions): Promise
     const before = beside?.results ?? options.expect;
     const other = before === undefined ? undefined : await judge(trace, before, options, undefined);
     const report = other === undefined ? judged.report : besides(judged, other);
-    print(report, options);
+    printReport({ name: basename(trace), report }, options);
     throw new Verdict(interrupt.signal.aborted ? 130 : exitCodes[report.verdict]);
   } finally {
     interrupt.ignore();
@@ -381,33 +379,6 @@ async function judge(
     await trace.close();
   }
 }
-
-function print(report: Report, options: ReportOptions): void {
-  const json = `${JSON.stringify(report, null, 2)}\n`;
-  if (options.json === '-') {
-    process.stdout.write(json);
-    return;
-  }
-  process.stdout.write(renderText(report, palette));
-  if (options.json !== undefined) {
-    try {
-      writeFileSync(options.json, json);
-    } catch (cause) {
-      throw new CliError(`cannot write the report to ${options.json}: ${(cause as Error).message}`, 2, {
-        cause,
-      });
-    }
-  }
-}
-
-/** The colours of reports, where the terminal has any. */
-export const palette: Palette = {
-  good: (text) => pc.bold(pc.green(text)),
-  bad: (text) => pc.bold(pc.red(text)),
-  warn: pc.yellow,
-  dim: pc.dim,
-  strong: pc.bold,
-};
 
 function parseRatePlanOption(text: string): NonNullable<ReplayOptions['rate']> {
   return { plan: parseRatePlan(text, parseRate, parseDuration), text };

@@ -118,6 +118,12 @@ export interface Report {
   environment: { version: string; node: string; trace: string; targets: string[] };
 }
 
+/** As renderings of several take them: a run's name, which people choose. */
+export interface NamedReport {
+  name: string;
+  report: Report;
+}
+
 export interface ReportInput {
   diff: Diff;
   meta: ResultsMeta;

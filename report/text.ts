@@ -1,6 +1,7 @@
 // The report for a person at a terminal, or in a log: the verdict first, then what is behind it.
 
 import type { Example, Finding } from '../diff/verdict.ts';
+import { fields, figure, micros, percent, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
 
@@ -17,7 +18,6 @@ const same = (text: string): string => text;
 export const plainPalette: Palette = { good: same, bad: same, warn: same, dim: same, strong: same };
 
 const EXAMPLES_SHOWN = 3;
-const numbers = new Intl.NumberFormat('en-US');
 
 export function renderText(report: Report, palette: Palette = plainPalette): string {
   return [
@@ -48,7 +48,7 @@ function headline({ verdict, exchanges, schedule }: Report, palette: Palette): s
       : schedule.speed === 'max'
         ? 'max speed'
         : `${schedule.speed}×`;
-  const what = `${numbers.format(exchanges.sent)} requests at ${speed} in ${schedule.durationSeconds.toFixed(2)} s (${numbers.format(Math.round(schedule.achievedRate))}/s)`;
+  const what = `${figure(exchanges.sent)} requests at ${speed} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)`;
   const words = {
     pass: palette.good('PASS'),
     fail: palette.bad('FAIL'),
@@ -67,8 +67,8 @@ function counts({ exchanges, drift, violations, untestable, skipped }: Report, p
     kinds: Record<string, number>,
     color: (text: string) => string,
   ): string => {
-    const listed = Object.entries(kinds).map(([kind, n]) => `${kind} ${numbers.format(n)}`);
-    const text = `  ${name.padEnd(11)} ${numbers.format(count).padStart(11)} ${share(count, total).padStart(8)}`;
+    const listed = Object.entries(kinds).map(([kind, n]) => `${kind} ${figure(n)}`);
+    const text = `  ${name.padEnd(11)} ${figure(count).padStart(11)} ${share(count, total).padStart(8)}`;
     return `${count > 0 ? color(text) : text}${listed.length > 0 ? `   ${listed.join(', ')}` : ''}`;
   };
   return [
@@ -86,7 +86,7 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
     ...(leftover !== null && leftover > 0
       ? [
           palette.warn(
-            `  the targets held ${numbers.format(leftover)} keys of the trace beforehand: what is read of them cannot be judged; start from an empty target`,
+            `  the targets held ${figure(leftover)} keys of the trace beforehand: what is read of them cannot be judged; start from an empty target`,
           ),
         ]
       : []),
@@ -98,9 +98,7 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
           ),
         ]
       : []),
-    ...(failed > 0
-      ? [palette.warn(`  the targets refused ${numbers.format(failed)} keys of the prefill`)]
-      : []),
+    ...(failed > 0 ? [palette.warn(`  the targets refused ${figure(failed)} keys of the prefill`)] : []),
   ];
 }
 
@@ -108,7 +106,7 @@ function renderFinding({ class: kindClass, kind, count, examples }: Finding, pal
   if (kindClass === 'untestable') return [];
   const color = kindClass === 'violation' ? palette.bad : palette.warn;
   const shown = examples.slice(0, kindClass === 'violation' ? EXAMPLES_SHOWN : 1);
-  const head = `  ${color(`${kindClass}: ${kind}`)} ×${numbers.format(count)}`;
+  const head = `  ${color(`${kindClass}: ${kind}`)} ×${figure(count)}`;
   return [head, ...shown.flatMap((example) => renderExample(example, palette)), ''];
 }
 
@@ -116,25 +114,11 @@ function renderExample(example: Example, palette: Palette): string[] {
   const { index, connection, server, opcode, key, atSeconds, expected, actual, why } = example;
   const where = `at ${atSeconds.toFixed(3)} s on ${server}, connection ${connection}, exchange ${index}`;
   return [
-    `    ${palette.strong(`${opcode} ${escape(key)}`)} ${palette.dim(where)}`,
+    `    ${palette.strong(`${opcode} ${visible(key)}`)} ${palette.dim(where)}`,
     `      expected  ${fields(expected)}`,
     `      got       ${fields(actual)}`,
     `      ${why}`,
   ];
-}
-
-function fields(side: Record<string, unknown>): string {
-  const parts = Object.entries(side).map(([name, value]) => {
-    const text = typeof value === 'string' ? escape(value) : String(value);
-    if (name === 'status' || name === 'outcome') return text;
-    return `${name} ${name === 'value' ? `"${text}"` : text}`;
-  });
-  return parts.length === 0 ? 'nothing' : parts.join(', ');
-}
-
-/** Keys and values are anybody's bytes: what a terminal would obey is shown as its code. */
-function escape(text: string): string {
-  return text.replace(/[^\x20-\x7e…]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 function attribution({ attribution: all }: Report, palette: Palette): string[] {
@@ -147,8 +131,8 @@ function attribution({ attribution: all }: Report, palette: Palette): string[] {
         lost: 'lost',
         capacity: 'refused',
       }[of];
-      const what = `${kind} ${unit}${within === undefined ? '' : ` of ${escape(within)}`}`;
-      return `    ${palette.strong(`${factor} ${escape(value)}`)}  ${numbers.format(failures)} of ${numbers.format(allFailures)} ${what}, ${numbers.format(failures)} of its ${numbers.format(total)} (${lift.toFixed(1)}× as often as all); it has ${share(total, units)} of the ${unit}; since ${sinceSeconds.toFixed(3)} s`;
+      const what = `${kind} ${unit}${within === undefined ? '' : ` of ${visible(within)}`}`;
+      return `    ${palette.strong(`${factor} ${visible(value)}`)}  ${figure(failures)} of ${figure(allFailures)} ${what}, ${figure(failures)} of its ${figure(total)} (${lift.toFixed(1)}× as often as all); it has ${share(total, units)} of the ${unit}; since ${sinceSeconds.toFixed(3)} s`;
     },
   );
   return [`  ${palette.bad('what failures share')}`, ...lines, ''];
@@ -159,7 +143,7 @@ function servers({ servers: all }: Report, palette: Palette): string[] {
   return [
     `  ${'server'.padEnd(width)}   exchanges  hit rate  recorded    drift  violations`,
     ...all.map((server) => {
-      const line = `  ${server.address.padEnd(width)} ${numbers.format(server.exchanges).padStart(11)} ${percent(server.hitRate).padStart(9)} ${percent(server.recordedHitRate).padStart(9)} ${numbers.format(server.drift).padStart(8)} ${numbers.format(server.violations).padStart(11)}`;
+      const line = `  ${server.address.padEnd(width)} ${figure(server.exchanges).padStart(11)} ${percent(server.hitRate).padStart(9)} ${percent(server.recordedHitRate).padStart(9)} ${figure(server.drift).padStart(8)} ${figure(server.violations).padStart(11)}`;
       return server.violations > 0 ? palette.bad(line) : line;
     }),
   ];
@@ -172,9 +156,9 @@ function coverage({ coverage: { cells, minimum, covered, backends } }: Report, p
   const several = new Set(cells.map(({ target }) => target)).size > 1;
   return [
     '',
-    `  coverage: ${covered} of ${backends} have ${numbers.format(minimum)} answers or more`,
+    `  coverage: ${covered} of ${backends} have ${figure(minimum)} answers or more`,
     ...cells.map(({ target, backend, exchanges, covered: enough }) => {
-      const line = `    ${backend.padEnd(width)} ${numbers.format(exchanges).padStart(11)}${several ? `  through ${target}` : ''}`;
+      const line = `    ${backend.padEnd(width)} ${figure(exchanges).padStart(11)}${several ? `  through ${target}` : ''}`;
       return enough ? line : palette.warn(`${line}  not evaluated`);
     }),
   ];
@@ -186,20 +170,20 @@ function drills({ drills: all }: Report, palette: Palette): string[] {
       exitCode === 0
         ? `took ${tookSeconds.toFixed(2)} s`
         : palette.bad(
-            `${exitCode === null ? 'did not end' : `exit code ${exitCode}`}: ${escape(output.trim())}`,
+            `${exitCode === null ? 'did not end' : `exit code ${exitCode}`}: ${visible(output.trim())}`,
           );
     const width = Math.max(...places.map(({ server }) => server.length));
     return [
       '',
-      `  drill at ${atSeconds.toFixed(3)} s: ${palette.strong(escape(name))}, ${how}`,
+      `  drill at ${atSeconds.toFixed(3)} s: ${palette.strong(visible(name))}, ${how}`,
       ...places.map((place) => {
         const { server, errors, lost, firstErrorSeconds, recoverySeconds, recovered } = place;
         const trouble =
           errors === 0
             ? palette.good('no error')
-            : `${numbers.format(errors)} errors, the first after ${firstErrorSeconds!.toFixed(3)} s, ${recovered === true ? `recovered after ${recoverySeconds!.toFixed(3)} s` : palette.bad(recovered === false ? 'never recovered' : 'not seen to recover')}`;
+            : `${figure(errors)} errors, the first after ${firstErrorSeconds!.toFixed(3)} s, ${recovered === true ? `recovered after ${recoverySeconds!.toFixed(3)} s` : palette.bad(recovered === false ? 'never recovered' : 'not seen to recover')}`;
         const rates = `hit rate ${percent(place.hitRateBefore)} before, ${percent(place.hitRateAfter)} at the end`;
-        return `    ${server.padEnd(width)}  ${trouble}, ${numbers.format(lost)} lost, ${rates}`;
+        return `    ${server.padEnd(width)}  ${trouble}, ${figure(lost)} lost, ${rates}`;
       }),
     ];
   });
@@ -236,7 +220,7 @@ function besides({ baseline, exchanges, violations, drift }: Report, palette: Pa
 }
 
 function sideBySide(name: string, here: number, there: number): string {
-  return `  ${name.padEnd(24)} ${numbers.format(here).padStart(11)} ${numbers.format(there).padStart(11)}`;
+  return `  ${name.padEnd(24)} ${figure(here).padStart(11)} ${figure(there).padStart(11)}`;
 }
 
 function timing({ latencyMicros, schedule, verdict }: Report, palette: Palette): string[] {
@@ -267,7 +251,7 @@ function incidents({ incidents: all }: Report, palette: Palette): string[] {
   if (all.count === 0) return [];
   return [
     '',
-    `  ${palette.warn(`connection trouble ×${numbers.format(all.count)}`)}`,
+    `  ${palette.warn(`connection trouble ×${figure(all.count)}`)}`,
     ...all.examples
       .slice(0, EXAMPLES_SHOWN)
       .map(
@@ -281,18 +265,4 @@ function renderThreshold({ expression, value, ok, evaluated }: EvaluatedThreshol
   if (!evaluated) return `  ${palette.warn('no samples')}  ${expression}`;
   const got = `(got ${Number(value!.toFixed(6))})`;
   return ok ? `  ${palette.good('ok')}  ${expression}` : `  ${palette.bad('crossed')}  ${expression} ${got}`;
-}
-
-function share(part: number, whole: number): string {
-  return whole === 0 ? '–' : `${((part / whole) * 100).toFixed(2)}%`;
-}
-
-function percent(rate: number | null): string {
-  return rate === null ? '–' : `${(rate * 100).toFixed(1)}%`;
-}
-
-function micros(value: number | undefined): string {
-  if (value === undefined) return '–';
-  if (value < 1000) return `${Math.round(value)} µs`;
-  return value < 1e6 ? `${(value / 1000).toFixed(1)} ms` : `${(value / 1e6).toFixed(2)} s`;
 }

@@ -28,6 +28,7 @@ const packages = {
   capinfos: 'wireshark-common',
   php: 'php-cli',
   saslpasswd2: 'sasl2-bin',
+  xmllint: 'libxml2-utils',
 };
 
 /** Packages that are no programs, but what programs load. */

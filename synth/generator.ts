@@ -806,7 +806,7 @@ export class ModelGenerator {
     }
     table.cas[at] = ++this.#cas;
     const value = Buffer.alloc(8);
-    value.writeBigUInt64BE(BigInt(table.count[at]!));
+    value.writeBigUInt64BE(BigInt(table.count[at]));
     this.#answer(ns, Status.ok, value, table.cas[at]);
   }
 

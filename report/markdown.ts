@@ -1,0 +1,239 @@
+// Reports as Markdown for a pull request or the summary of a CI job. What comes from traffic stands in code spans only,
+// where neither Markdown nor HTML means anything.
+
+import type { Example, Finding } from '../diff/verdict.ts';
+import { fields, figure, micros, percent, plural, share, visible } from './format.ts';
+import type { NamedReport, Percentiles, Report, ReportVerdict } from './report.ts';
+import {
+  culpritSentence,
+  deedOf,
+  meaningOf,
+  nextSteps,
+  outcomeOf,
+  reasonOf,
+  valueOf,
+  verdictNames,
+  worstOf,
+  type Sentence,
+} from './words.ts';
+
+const FINDINGS_SHOWN = 12;
+const EXAMPLES_SHOWN = 3;
+/** Rows of a table; a summary has its limits, and the other renderings have all. */
+const ROWS_SHOWN = 50;
+const KEY_SHOWN = 300;
+
+const signs: Readonly<Record<ReportVerdict, string>> = {
+  pass: '✅',
+  fail: '❌',
+  insufficient: '⚠️',
+  invalid: '⚠️',
+  aborted: '⚠️',
+};
+
+export function renderMarkdown(reports: readonly NamedReport[]): string {
+  const [only] = reports;
+  if (reports.length === 1) return renderOne(only!, '##');
+  const worst = worstOf(reports);
+  return [
+    `## ${signs[worst]} memtape: ${verdictNames[worst]}`,
+    '',
+    ...table(
+      ['Replay', 'Verdict', '>Requests', '>Violations', '>Drift'],
+      reports.map(({ name, report: { verdict, exchanges } }) => [
+        code(name),
+        `${signs[verdict]} ${verdictNames[verdict]}`,
+        figure(exchanges.sent),
+        figure(exchanges.violations),
+        figure(exchanges.drift),
+      ]),
+    ),
+    '',
+    ...reports.map((named) => renderOne(named, '###')),
+  ].join('\n');
+}
+
+function renderOne({ name, report }: NamedReport, level: string): string {
+  const sections: [title: string, lines: string[]][] = [
+    ['', counts(report)],
+    ['What failures share', bullets(report.attribution.map((culprit) => culpritSentence(culprit)))],
+    ['What to do next', bullets(nextSteps(report))],
+    ['Thresholds', thresholds(report)],
+    ['Findings', report.findings.slice(0, FINDINGS_SHOWN).flatMap((finding) => renderFinding(finding))],
+    ['What differs from the baseline', changes(report)],
+    ['Drills', drills(report)],
+    ['Servers', servers(report)],
+    ['Latency', latency(report)],
+  ];
+  const { verdict } = report;
+  return [
+    `${level} ${signs[verdict]} memtape: ${verdictNames[verdict]}, ${code(name)}`,
+    '',
+    `**${markup(reasonOf(report))}** ${deedOf(report)}.`,
+    '',
+    ...sections.flatMap(([title, lines]) => titled(title, lines)),
+  ].join('\n');
+}
+
+function titled(title: string, lines: readonly string[]): string[] {
+  if (lines.length === 0) return [];
+  return title === '' ? [...lines, ''] : [`**${title}**`, '', ...lines, ''];
+}
+
+function counts({ exchanges, drift, violations, untestable, skipped }: Report): string[] {
+  const { total } = exchanges;
+  return table(
+    ['', '>Exchanges', '>Share', 'Kinds'],
+    [
+      ['matched', figure(exchanges.matched), share(exchanges.matched, total), ''],
+      ['violations', figure(exchanges.violations), share(exchanges.violations, total), kindsOf(violations)],
+      ['drift', figure(exchanges.drift), share(exchanges.drift, total), kindsOf(drift)],
+      ['untestable', figure(exchanges.untestable), share(exchanges.untestable, total), kindsOf(untestable)],
+      ['skipped', figure(exchanges.skipped), share(exchanges.skipped, total), kindsOf(skipped)],
+    ],
+  );
+}
+
+function kindsOf(kinds: Record<string, number>): string {
+  return Object.entries(kinds)
+    .map(([kind, n]) => `${kind} ${figure(n)}`)
+    .join(', ');
+}
+
+function thresholds({ thresholds: all }: Report): string[] {
+  const said = { ok: '✅ holds', crossed: '❌ crossed', 'no samples': '⚠️ no samples' };
+  return table(
+    ['Threshold', '>Got', ''],
+    all.map((threshold) => [code(threshold.expression), valueOf(threshold), said[outcomeOf(threshold)]]),
+  );
+}
+
+function renderFinding({ class: kindClass, kind, count, examples }: Finding): string[] {
+  return [
+    // The blank line ends the HTML, so that Markdown holds inside.
+    `<details><summary>${kindClass}: ${kind} ×${figure(count)}, ${meaningOf(kind)}</summary>`,
+    '',
+    ...examples.slice(0, EXAMPLES_SHOWN).flatMap((example) => renderExample(example)),
+    '',
+    '</details>',
+    '',
+  ];
+}
+
+function renderExample({
+  opcode,
+  key,
+  atSeconds,
+  server,
+  connection,
+  index,
+  expected,
+  actual,
+  why,
+}: Example): string[] {
+  return [
+    `- ${code(`${opcode} ${key}`.slice(0, KEY_SHOWN))} at ${atSeconds.toFixed(3)} s on ${code(server)}, connection ${connection}, exchange ${index}`,
+    `  - expected ${code(fields(expected))}`,
+    `  - got ${code(fields(actual))}`,
+    `  - ${why.replaceAll(/[\\`*_{}[\]<>#|~@]/g, '\\$&')}`,
+  ];
+}
+
+function changes({ baseline }: Report): string[] {
+  if (baseline === undefined) return [];
+  if (baseline.changes.length === 0) return ['Nothing, by more than chance.'];
+  return table(
+    ['Beyond chance', '>Target', '>Baseline'],
+    baseline.changes.map(({ metric, candidate, baseline: before, unit }) => [
+      code(metric),
+      unit === 'share' ? percent(candidate) : micros(candidate),
+      unit === 'share' ? percent(before) : micros(before),
+    ]),
+  );
+}
+
+function drills({ drills: all }: Report): string[] {
+  return table(
+    ['Drill', '>At', 'Server', '>Errors', '>Lost', 'Recovered'],
+    all.flatMap(({ name, atSeconds, servers: places }) =>
+      places.map(({ server, errors, lost, recovered, recoverySeconds }) => [
+        code(name),
+        `${atSeconds.toFixed(1)} s`,
+        code(server),
+        figure(errors),
+        figure(lost),
+        recoverySeconds !== null
+          ? `after ${recoverySeconds.toFixed(2)} s`
+          : recovered === false
+            ? 'no'
+            : errors === 0
+              ? 'no error'
+              : 'not seen',
+      ]),
+    ),
+  );
+}
+
+function servers({ servers: all }: Report): string[] {
+  return table(
+    ['Server', '>Exchanges', '>Hit rate', '>Recorded', '>Drift', '>Violations'],
+    all.map((server) => [
+      code(server.address),
+      figure(server.exchanges),
+      percent(server.hitRate),
+      percent(server.recordedHitRate),
+      figure(server.drift),
+      figure(server.violations),
+    ]),
+  );
+}
+
+function latency({ latencyMicros }: Report): string[] {
+  const points = ['p50', 'p90', 'p99', 'p999', 'max'] as const;
+  const row = (name: string, of: Percentiles): string[] => [
+    name,
+    ...points.map((point) => micros(of[point])),
+  ];
+  return table(
+    ['', '>p50', '>p90', '>p99', '>p99.9', '>max'],
+    [
+      row('from the intended time', latencyMicros.fromIntended),
+      row('from the sending', latencyMicros.fromSent),
+      row('recorded', latencyMicros.recorded),
+    ],
+  );
+}
+
+/** @param heads those with > are of numbers, and aligned to the right */
+function table(heads: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  if (rows.length === 0) return [];
+  const more = rows.length - ROWS_SHOWN;
+  return [
+    line(heads.map((head) => head.replace(/^>/, ''))),
+    line(heads.map((head) => (head.startsWith('>') ? '--:' : ':--'))),
+    ...rows.slice(0, ROWS_SHOWN).map((cells) => line(cells)),
+    ...(more > 0 ? ['', `and ${plural(more, 'more row')}`] : []),
+  ];
+}
+
+function line(cells: readonly string[]): string {
+  return `| ${cells.join(' | ')} |`;
+}
+
+function bullets(sentences: readonly Sentence[]): string[] {
+  return sentences.map((sentence) => `- ${markup(sentence)}`);
+}
+
+function markup(sentence: Sentence): string {
+  return sentence.map((part) => (typeof part === 'string' ? part : code(part.quoted))).join('');
+}
+
+/** A code span that its content cannot end; `|` would end a table's cell, even here. */
+function code(text: string): string {
+  const shown = visible(text).replaceAll('|', '\\x7c');
+  if (shown.trim() === '') return '` `';
+  const longest = Math.max(0, ...Array.from(shown.matchAll(/`+/g), ([run]) => run.length));
+  const fence = '`'.repeat(longest + 1);
+  const pad = longest > 0 ? ' ' : '';
+  return `${fence}${pad}${shown}${pad}${fence}`;
+}

@@ -1,0 +1,258 @@
+// A report in sentences: what the verdict means, what each kind of finding is, what failures share, what to do next. Every
+// rendering that speaks to people takes its words from here. What comes from traffic stands apart from our own words, so
+// that each rendering can show it in its own safe way.
+
+import type { Culprit } from '../diff/attribution.ts';
+import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
+import { figure, micros, percent, plural, share, visible } from './format.ts';
+import type { NamedReport, Report, ReportVerdict } from './report.ts';
+import type { EvaluatedThreshold } from './threshold.ts';
+
+/** A sentence: our own words, and what is quoted from traffic, options or addresses. */
+export type Sentence = (string | { quoted: string })[];
+
+export const verdictNames: Readonly<Record<ReportVerdict, string>> = {
+  pass: 'Passed',
+  fail: 'Failed',
+  insufficient: 'Not enough evidence',
+  invalid: 'Invalid',
+  aborted: 'Aborted',
+};
+
+/** The worst first: of several reports, the first of these that one has. */
+const severity: readonly ReportVerdict[] = ['fail', 'aborted', 'invalid', 'insufficient', 'pass'];
+
+export function worstOf(reports: readonly NamedReport[]): ReportVerdict {
+  return severity.find((verdict) => reports.some(({ report }) => report.verdict === verdict)) ?? 'aborted';
+}
+
+export const meanings: Readonly<Record<ViolationKind | DriftKind | UntestableKind, string>> = {
+  'wrong-value': 'a value that nothing in this replay gave the key',
+  'stale-value': 'a value that was replaced, removed or long expired before it was asked for',
+  'foreign-value': 'the value of another key, or of another tenant',
+  'wrong-flags': 'the value with other flags than it was stored with',
+  'wrong-key': 'the answer names another key than the request',
+  'wrong-status': 'a status that no correct server can give here',
+  cas: 'a CAS that succeeded with a version long replaced, or failed with the current one',
+  counter: 'a number that no order of the increments leads to',
+  unanswered: 'no answer in time',
+  closed: 'the connection was closed, or refused, instead of an answer',
+  malformed: 'bytes that are no answer to the request',
+  orphan: 'an answer to no request',
+  lost: 'a key that was there in the recording, and is legally missing here: evicted, or its server was emptied',
+  found: 'a key that was missing in the recording, and is legally there',
+  raced: 'requests that overlap took effect in another order',
+  temporal: 'near an expiry, which came earlier or later',
+  capacity: 'the server had no room for what the recorded one stored',
+  unexplained: 'what the key held is not known well enough to call it wrong',
+  gap: 'the capture has a hole here',
+  unrecorded: 'the recording has no answer to compare with',
+  ambiguous: 'which of several alike requests was answered is not known',
+  unproven: 'nothing proved the silence of a quiet request',
+  masked: 'the trace hides what would be compared',
+};
+
+export function meaningOf(kind: string): string {
+  return (meanings as Record<string, string>)[kind] ?? '';
+}
+
+/** `10×`, `max speed`, `--rate 50k`. */
+export function paceOf({ schedule: { rate, speed } }: Report): string {
+  if (rate !== null) return `--rate ${visible(rate)}`;
+  return speed === 'max' ? 'max speed' : `${speed}×`;
+}
+
+/** What was done: `5,002 requests at 10× in 0.50 s (9,948/s)`. */
+export function deedOf(report: Report): string {
+  const { exchanges, schedule } = report;
+  return `${plural(exchanges.sent, 'request')} at ${paceOf(report)} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)`;
+}
+
+/** Why the verdict is what it is. */
+export function reasonOf(report: Report): Sentence {
+  const { verdict, exchanges, thresholds, schedule, coverage } = report;
+  const { violations, drift } = exchanges;
+  if (verdict === 'pass')
+    return violations > 0
+      ? [`Every threshold holds; ${plural(violations, 'violation')} stayed within them.`]
+      : [
+          drift > 0
+            ? `Every answer is as recorded, or differs only as a correct server may (${figure(drift)} do).`
+            : 'Every answer that could be judged is as recorded.',
+        ];
+  if (verdict === 'fail') {
+    const crossed = thresholds.filter(({ evaluated, ok }) => evaluated && !ok);
+    return [
+      ...(violations > 0
+        ? [
+            `${plural(violations, 'answer is', 'answers are')} such as no correct server can give (${share(violations, exchanges.total)}). `,
+          ]
+        : []),
+      `${crossed.length === 1 ? 'A threshold is' : `${crossed.length} thresholds are`} crossed: `,
+      ...list(crossed.map(({ expression }) => expression)),
+      '.',
+    ];
+  }
+  if (verdict === 'invalid')
+    return [
+      `We were late by our own fault: 1% of the requests by ${micros(schedule.lagMicros.p99)} or more, allowed are ${micros(schedule.maxLagMicros)}. What was measured of latency says nothing of the target.`,
+    ];
+  if (verdict === 'aborted')
+    return [
+      `The replay did not come to its end: ${plural(exchanges.sent, 'request was', 'requests were')} sent.`,
+    ];
+  if (exchanges.sent === 0) return ['Nothing was sent, so nothing can be said.'];
+  const open = thresholds.filter(({ evaluated, ok }) => !evaluated || !ok);
+  return [
+    'Nothing was seen to fail, and too little was seen to pass.',
+    ...(open.length > 0 ? [' Open: ', ...list(open.map(({ expression }) => expression)), '.'] : []),
+    ...(coverage.covered < coverage.backends
+      ? [
+          ` ${figure(coverage.covered)} of ${plural(coverage.backends, 'backend')} had ${plural(coverage.minimum, 'exchange')} or more.`,
+        ]
+      : []),
+  ];
+}
+
+function list(quoted: readonly string[]): Sentence {
+  return quoted.flatMap((text, n): Sentence => [...(n > 0 ? [', '] : []), { quoted: text }]);
+}
+
+const failing = {
+  violations: { what: 'failing', do: 'fail', title: 'of what failed' },
+  'hang-ups': {
+    what: 'cut off after',
+    do: 'are the last before a hang-up',
+    title: 'of what was answered last before the server hung up',
+  },
+  lost: { what: 'lost', do: 'are lost', title: 'of what got lost' },
+  capacity: { what: 'refused', do: 'are refused', title: 'of what was refused' },
+} as const;
+
+const titles: Readonly<Record<Culprit['factor'], string>> = {
+  server: 'Server',
+  tenant: 'Tenant',
+  opcode: 'Operation',
+  partition: 'Partition',
+  connection: 'Connection',
+  prefix: 'Prefix',
+  size: 'Value size',
+  phase: 'Phase',
+};
+
+/** `Partition … has 82 of the 82 failing keys, and 29.1% of all keys: …` */
+export function culpritSentence(culprit: Culprit): Sentence {
+  const { factor, value, of, within, failures, allFailures, total, all, unit, lift, sinceSeconds } = culprit;
+  const kind = failing[of];
+  return [
+    `${titles[factor]} `,
+    { quoted: value },
+    ` has ${figure(failures)} of the ${figure(allFailures)} ${kind.what} ${unit}`,
+    ...(within === undefined ? [] : [' of ', { quoted: within }]),
+    `, and only ${share(total, all)} of all: ${figure(failures)} of its ${figure(total)} ${kind.do}, ${lift.toFixed(1)} times as often as all do, the first at ${sinceSeconds.toFixed(3)} s.`,
+  ];
+}
+
+/** What its bars are of. */
+export function culpritMeasures({ of, unit, failures, allFailures, total, all }: Culprit): {
+  name: string;
+  share: number;
+}[] {
+  return [
+    { name: `its share ${failing[of].title}`, share: failures / allFailures },
+    { name: `its share of all ${unit}`, share: total / all },
+  ];
+}
+
+/** How a threshold came out, in a word. */
+export function outcomeOf({ ok, evaluated }: EvaluatedThreshold): 'ok' | 'crossed' | 'no samples' {
+  if (!evaluated) return 'no samples';
+  return ok ? 'ok' : 'crossed';
+}
+
+export function valueOf({ expression, value }: EvaluatedThreshold): string {
+  if (value === null) return '–';
+  if (/^\s*(latency|schedule\.(?!achievedRate))/.test(expression)) return micros(value);
+  if (expression.includes('%')) return percent(value);
+  return figure(Number(value.toFixed(6)));
+}
+
+/** How much may be untestable before it is worth a word. */
+const MUCH_UNTESTABLE = 0.1;
+
+/** What a person should do now, the most telling first; never empty. */
+export function nextSteps(report: Report): Sentence[] {
+  const { verdict, attribution, findings, exchanges, prefill, coverage, thresholds, incidents } = report;
+  const steps: Sentence[] = [];
+  const place =
+    attribution.find(({ factor }) => /^(server|tenant|partition)$/.test(factor)) ?? attribution[0];
+  const worst = findings.find((finding) => finding.class === 'violation');
+  if (verdict === 'aborted')
+    steps.push(['See that the targets run and can be reached from here, then replay again.']);
+  if (verdict === 'invalid')
+    steps.push([
+      'Lower --speed or --rate, give it more --workers, or use a quieter machine; then replay again.',
+    ]);
+  if (place !== undefined && (verdict === 'fail' || place.of !== 'violations'))
+    steps.push([
+      `Look at ${titles[place.factor].toLowerCase()} `,
+      { quoted: place.value },
+      ` first, around ${place.sinceSeconds.toFixed(1)} s into the replay.`,
+    ]);
+  if (worst !== undefined) steps.push(firstLook(worst));
+  const open = thresholds.filter(({ evaluated }) => !evaluated);
+  if (open.length > 0 && verdict === 'insufficient')
+    steps.push([
+      'Use a trace with traffic that ',
+      ...list(open.map(({ expression }) => expression)),
+      ' measures.',
+    ]);
+  if (coverage.covered < coverage.backends)
+    steps.push([
+      `${plural(coverage.backends - coverage.covered, 'place')} had fewer than ${plural(coverage.minimum, 'exchange')}: use a longer trace, or --loop.`,
+    ]);
+  if (prefill.leftover !== null && prefill.leftover > 0)
+    steps.push([
+      `The targets held ${plural(prefill.leftover, 'key')} of the trace beforehand, and what is read of them cannot be judged: start from an empty target.`,
+    ]);
+  if (prefill.failed > 0)
+    steps.push([
+      `The targets refused ${plural(prefill.failed, 'key')} of the prefill: give them more memory.`,
+    ]);
+  if (exchanges.untestable > MUCH_UNTESTABLE * exchanges.total)
+    steps.push([
+      `${share(exchanges.untestable, exchanges.total)} could not be judged: see below what the recording lacks.`,
+    ]);
+  if (verdict === 'pass' && attribution.some(({ of }) => of === 'lost'))
+    steps.push([
+      'What was lost has something in common. If that should fail, say ',
+      { quoted: "--threshold 'drift.lost < 0.5%'" },
+      '.',
+    ]);
+  if (verdict === 'fail' && report.baseline === undefined)
+    steps.push([
+      'Replay the same trace to the last good release (',
+      { quoted: '--baseline' },
+      '): what fails there too is not the doing of this one.',
+    ]);
+  if (incidents.count > 0 && verdict !== 'pass')
+    steps.push([
+      `Connections were in trouble ${plural(incidents.count, 'time')}: the log of the target says why.`,
+    ]);
+  if (steps.length === 0)
+    steps.push([
+      'Nothing. Keep the results (',
+      { quoted: '--results' },
+      ') to compare the next release with.',
+    ]);
+  return steps;
+}
+
+function firstLook({ kind, count }: Finding): Sentence {
+  return [`Open the examples of ${kind} (${figure(count)}): ${meaningOf(kind)}.`];
+}
+
+/** A sentence without any markup. */
+export function plain(sentence: Sentence): string {
+  return sentence.map((part) => (typeof part === 'string' ? part : visible(part.quoted))).join('');
+}
