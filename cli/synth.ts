@@ -6,8 +6,9 @@ import { stringify } from 'yaml';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
-import { ModelGenerator } from '../synth/generator.ts';
+import { DEFAULT_MS, ModelGenerator } from '../synth/generator.ts';
 import { checkModel, modelJsonSchema, parseModel, type Model } from '../synth/model.ts';
+import { applyScenario, listScenarios } from '../synth/scenario.ts';
 import { atRate } from '../synth/transform.ts';
 import { writeTrace } from '../synth/write.ts';
 import { CliError } from './error.ts';
@@ -30,6 +31,8 @@ interface WriteOptions extends SynthOptions {
 const examples = `
 Examples:
   memtape synth list                                        the models that come with it
+  memtape synth list --scenarios                            what may happen to them
+  memtape synth etc -o surge.tape --scenario tenantSurge:count=3 --scenario hotKey
   memtape synth etc -o etc.tape --duration 10s
   memtape synth model.yaml -o big.tape --rate 50k --seed 7
   memtape synth show etc > mine.yaml                        a model to begin with
@@ -54,7 +57,22 @@ export function synthCommand(): Command {
     new Command('list')
       .description('The models that come with memtape.')
       .option('--json', 'print JSON')
-      .action(({ json }: { json?: true }) => list(json === true)),
+      .option('--scenarios', 'the scenarios instead, with their parameters')
+      .action(({ json, scenarios }: { json?: true; scenarios?: true }) => {
+        if (scenarios === true)
+          listAll(
+            listScenarios().map(({ name, about, parameters }) => ({
+              name,
+              about: `${about} (${parameters.join(', ')})`,
+            })),
+            json === true,
+          );
+        else
+          listAll(
+            Array.from(builtinModels, ([name, { about = '' }]) => ({ name, about })),
+            json === true,
+          );
+      }),
   );
   command.addCommand(
     new Command('show')
@@ -114,6 +132,8 @@ export function modelOf(name: string, options: SynthOptions): Model {
   const { rate } = options;
   let model = readModel(name);
   if (rate !== undefined) model = atRate(model, rate);
+  const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
+  for (const scenario of options.scenario) model = applyScenario(model, scenario, totalMs);
   return model;
 }
 
@@ -149,12 +169,11 @@ async function write(name: string, options: WriteOptions): Promise<void> {
   );
 }
 
-function list(json: boolean): void {
-  const models = Array.from(builtinModels, ([name, { about }]) => ({ name, about: about ?? '' }));
+function listAll(all: readonly { name: string; about: string }[], json: boolean): void {
   if (json) {
-    process.stdout.write(`${JSON.stringify(models, null, 2)}\n`);
+    process.stdout.write(`${JSON.stringify(all, null, 2)}\n`);
     return;
   }
-  const width = Math.max(...models.map(({ name }) => name.length));
-  for (const { name, about } of models) process.stdout.write(`${name.padEnd(width)}  ${about}\n`);
+  const width = Math.max(...all.map(({ name }) => name.length));
+  for (const { name, about } of all) process.stdout.write(`${name.padEnd(width)}  ${about}\n`);
 }

@@ -46,7 +46,8 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 /** Of every generated trace: 2026-01-01T00:00:00Z, ns. */
 export const START_NS = 1_767_225_600n * 1_000_000_000n;
 const SERVER = 'memcached.invalid:11211';
-const DEFAULT_MS = 10_000;
+/** Length of a run where neither model nor options say. */
+export const DEFAULT_MS = 10_000;
 /** memcached's limit of an item is 1 MiB, its header and key included. */
 const MAX_VALUE = 1024 * 1024 - 512;
 /** memcached takes longer expiries for absolute times. */
@@ -915,11 +916,10 @@ function expires(ns: number, ttlMs: number): number {
 }
 
 function versionOf({ seed, events }: Space, ns: number, connection: number): number {
-  let version = 0;
   for (const event of events)
     if (event.kind === 'version' && ns >= event.at * 1e6 && unit(seed, connection, Field.order) < event.share)
-      version++;
-  return version;
+      return 1;
+  return 0;
 }
 
 function factorAt(events: readonly ModelEvent[], ns: number): number {

@@ -98,7 +98,9 @@ export const eventSchema = z.discriminatedUnion('kind', [
     .describe('from here on, the keys of rank r are those that were at r + by'),
   z
     .strictObject({ kind: z.literal('version'), at: duration, share })
-    .describe('from here on this share of the connections asks for keys of a new version'),
+    .describe(
+      'from here on this share of the connections, those of earlier events among them, asks for keys of a new version',
+    ),
   z
     .strictObject({
       kind: z.literal('retries'),
@@ -228,9 +230,26 @@ export function checkModel(model: ModelInput): Model {
   throw new ConfigError(`${first!.path.join('.')}: ${first!.message}`);
 }
 
-const checkedSchema: z.ZodType<Model> = modelSchema.superRefine((model, context) => {
-  const complain = (path: PropertyKey[], message: string): void =>
-    context.addIssue({ code: 'custom', path, message });
+/** A model that was changed. @throws ConfigError where it cannot be any more */
+export function assertPossible(model: Model): Model {
+  const [first] = mistakesOf(model);
+  if (first !== undefined) throw new ConfigError(`${first.path.join('.')}: ${first.message}`);
+  return model;
+}
+
+const checkedSchema: z.ZodType<Model, ModelInput> = modelSchema.superRefine((model, context) => {
+  for (const { path, message } of mistakesOf(model)) context.addIssue({ code: 'custom', path, message });
+});
+
+interface Mistake {
+  path: PropertyKey[];
+  message: string;
+}
+
+/** What of a model that is well-formed cannot be. */
+function mistakesOf(model: Model): Mistake[] {
+  const mistakes: Mistake[] = [];
+  const complain = (path: PropertyKey[], message: string): void => void mistakes.push({ path, message });
   const tried = (path: PropertyKey[], attempt: () => unknown): void => {
     try {
       attempt();
@@ -293,7 +312,8 @@ const checkedSchema: z.ZodType<Model> = modelSchema.superRefine((model, context)
     if (Math.abs(sum - 1) > TOLERANCE)
       complain(path, `expected shares that sum to 1, got ${Number(sum.toFixed(4))}`);
   }
-});
+  return mistakes;
+}
 
 /** The JSON Schema of models. */
 export function modelJsonSchema(): object {

@@ -219,7 +219,7 @@ test('replay beside a baseline, with metrics, late by our own fault, and with op
   const tape = await recordedTape();
   const [target, baseline] = [await startServer(), await startServer()];
   try {
-    const to = ['replay', tape, '--target', target.address];
+    const to = ['replay', tape, '--target', target.address, '--timeout', '5s'];
     const { code, stdout, stderr } = await memtape(...to, '--baseline', baseline.address, '--metrics', ':0');
     expect([code, stderr]).toEqual([
       0,
