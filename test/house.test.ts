@@ -10,14 +10,15 @@ const root = new URL('..', import.meta.url).pathname;
 const allowed: Record<string, readonly string[]> = {
   protocol: [],
   trace: ['protocol'],
+  convert: ['protocol', 'trace'],
   synth: ['protocol', 'trace'],
   recorder: ['protocol', 'trace'],
   replayer: ['protocol', 'trace'],
   diff: ['protocol', 'trace'],
   report: ['protocol', 'trace', 'diff'],
   fixtures: ['protocol', 'trace', 'synth'],
-  cli: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
-  scripts: ['protocol', 'trace', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
+  cli: ['protocol', 'trace', 'convert', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
+  scripts: ['protocol', 'trace', 'convert', 'synth', 'recorder', 'replayer', 'diff', 'report', 'fixtures'],
   bench: ['protocol', 'trace', 'recorder', 'synth', 'fixtures'],
 };
 
