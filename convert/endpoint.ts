@@ -58,11 +58,13 @@ function v6Bytes(text: string): Buffer {
     return `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
   });
   const [left = '', right] = hex.split('::');
-  const groups = (part: string): number[] =>
-    part === '' ? [] : part.split(':').map((group) => parseInt(group, 16));
   const [head, tail] = [groups(left), groups(right ?? '')];
   const all = [...head, ...Array.from({ length: 8 - head.length - tail.length }, () => 0), ...tail];
   const bytes = Buffer.alloc(16);
   for (const [n, group] of all.entries()) bytes.writeUInt16BE(group, n * 2);
   return bytes;
+}
+
+function groups(part: string): number[] {
+  return part === '' ? [] : part.split(':').map((group) => parseInt(group, 16));
 }

@@ -25,8 +25,9 @@ export async function writeParquet(
 ): Promise<ParquetWritten> {
   const output = await Output.create(path);
   try {
+    const bytes = new OutputWriter(output);
     const file = new ParquetWriter({
-      writer: new OutputWriter(output),
+      writer: bytes,
       schema,
       createdBy: trace.meta.writer,
       kvMetadata: [
@@ -44,6 +45,7 @@ export async function writeParquet(
       onProgress?.(batch.firstIndex + batch.count);
     }
     await file.finish();
+    await bytes.flush();
     await output.finish();
     return { rows: trace.exchangeCount, fileBytes: output.bytes };
   } catch (error) {
@@ -65,10 +67,6 @@ class OutputWriter extends ByteWriter {
     this.#output.put(this.getBytes());
     this.index = 0;
     await this.#output.drained();
-  }
-
-  override finish(): Promise<void> {
-    return this.flush();
   }
 }
 

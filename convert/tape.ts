@@ -140,7 +140,7 @@ export class TapeMaker {
     this.#extras(row, request);
     batch.keyAt[row] = batch.allocate(key.length);
     batch.keyLength[row] = key.length;
-    key.copy(batch.heap, batch.keyAt[row]!);
+    key.copy(batch.heap, batch.keyAt[row]);
     const hasValue = !isRead && bytes > 0 && takesValue.has(operation);
     batch.valueAt[row] = hasValue ? this.#token(bytes, hash) : 0;
     batch.valueLength[row] = hasValue ? TOKEN_BYTES : 0;
