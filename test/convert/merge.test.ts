@@ -76,13 +76,14 @@ describe('several traces', () => {
         }),
         async (parts) => {
           const tapes = await Promise.all(
-            parts.map(async ({ list, startMicros }, n) =>
-              tapeOf(
-                [batchOf(numbered(list))],
-                { startNs: (1_700_000_000_000_000_000n + BigInt(startMicros) * 1000n).toString() },
-                `${n}.tape`,
-              ),
-            ),
+            parts.map(async ({ list, startMicros }, n) => {
+              const rows = numbered(list);
+              const ids = [...new Set(rows.map(({ connection }) => connection!))];
+              // A server of its own tells whose connection a row has.
+              const connections = ids.map((id) => connectionOf(id, `10.0.1.${n}:11211`));
+              const startNs = (1_700_000_000_000_000_000n + BigInt(startMicros) * 1000n).toString();
+              return tapeOf([batchOf(rows, connections)], { startNs }, `${n}.tape`);
+            }),
           );
           const all = (await Promise.all(tapes.map(async (tape) => exchangesOf(tape)))).flat();
           const wanted = all.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
