@@ -8,6 +8,7 @@ import { makeTape, type Input, type Made } from '../convert/input.ts';
 import { OracleParser, writeOracle } from '../convert/oracle.ts';
 import { writeParquet } from '../convert/parquet.ts';
 import { writePcap } from '../convert/pcap.ts';
+import { RecorderError } from '../recorder/error.ts';
 import { unpack } from '../recorder/packed.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
@@ -134,7 +135,12 @@ async function read(
 
 async function* bytesOf(path: string, count: (bytes: number) => void): AsyncGenerator<Buffer> {
   const raw = counted(path, count);
-  yield* /\.(gz|zst)$/i.test(path) ? unpack(raw) : raw;
+  try {
+    yield* /\.(gz|zst)$/i.test(path) ? unpack(raw) : raw;
+  } catch (cause) {
+    if (!(cause instanceof RecorderError)) throw cause;
+    throw new CliError(`${path}: ${cause.message}`, 2, { cause });
+  }
 }
 
 async function* counted(path: string, count: (bytes: number) => void): AsyncGenerator<Buffer> {

@@ -106,7 +106,7 @@ function objectOf(key: Buffer): bigint {
 }
 
 /** Requests without a client are spread over so many, by their key. */
-const CLIENTS = 16n;
+const CLIENTS = 16;
 
 export class OracleParser implements Parser {
   readonly #path: string;
@@ -152,7 +152,7 @@ export class OracleParser implements Parser {
     this.#last = request.second;
     const object = data.readBigUInt64LE(at + 4);
     request.key = Buffer.from(object.toString(), 'latin1');
-    request.client = String(object % CLIENTS);
+    request.client = String(hash64(request.key).low % CLIENTS);
     request.bytes = data.readUInt32LE(at + 12);
     if (request.bytes > MAX_VALUE_BYTES)
       throw this.#wrong(`a size that memcached can hold, at most ${MAX_VALUE_BYTES}`, String(request.bytes));

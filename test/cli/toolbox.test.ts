@@ -24,7 +24,12 @@ async function memtape(...args: string[]): Promise<{ code: number; stdout: strin
 async function recordedTape(): Promise<string> {
   const tape = temporary('memjs.tape');
   const { code } = await memtape(
-    ...['record', `${root}fixtures/captures/memjs.pcap`, '--port', String(memjsPort), '-o', tape],
+    'record',
+    `${root}fixtures/captures/memjs.pcap`,
+    '--port',
+    String(memjsPort),
+    '-o',
+    tape,
   );
   expect(code).toBe(0);
   return tape;
@@ -32,6 +37,17 @@ async function recordedTape(): Promise<string> {
 
 const cat = async (tape: string, ...args: string[]): Promise<string> =>
   (await memtape('cat', tape, '--format', 'jsonl', ...args)).stdout;
+
+/** What a choice does not number anew. */
+function told(lines: string): unknown[] {
+  return lines
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const { seconds, opcode, key, opaque } = JSON.parse(line) as Record<string, unknown>;
+      return [seconds, opcode, key, opaque];
+    });
+}
 
 test('filter: a copy, a choice, a merge', async () => {
   const tape = await recordedTape();
@@ -52,16 +68,8 @@ test('filter: a copy, a choice, a merge', async () => {
     '50',
   ];
   await memtape('filter', tape, '-o', some, ...choice);
-  const keys = (text: string): unknown[] =>
-    text
-      .trim()
-      .split('\n')
-      .map((line) => {
-        const { seconds, opcode, key, opaque } = JSON.parse(line) as Record<string, unknown>;
-        return [seconds, opcode, key, opaque];
-      });
-  expect(keys(await cat(some))).toEqual(keys(await cat(tape, ...choice)));
-  expect(keys(await cat(some)).length).toBe(50);
+  expect(told(await cat(some))).toEqual(told(await cat(tape, ...choice)));
+  expect(told(await cat(some)).length).toBe(50);
   const both = temporary('both.tape');
   const { stdout } = await memtape('filter', some, copy, '-o', both);
   expect(stdout).toMatch(/5,054 exchanges on 7 connections/);
@@ -104,32 +112,34 @@ test('info: as text and as JSON', async () => {
   expect(json.rate.exchanges.reduce((sum, count) => sum + count, 0)).toBe(json.exchanges);
 });
 
+async function small(): Promise<string> {
+  const path = temporary('a.tape');
+  await writeTape(path, [batchOf([{ op: 'get', key: 'a' }])]);
+  return path;
+}
+
+function text(content: string, name = 'in.csv'): string {
+  const path = temporary(name);
+  writeFileSync(path, content);
+  return path;
+}
+
 describe('what is wrong is said in one line', () => {
-  const tape = async (): Promise<string> => {
-    const path = temporary('a.tape');
-    await writeTape(path, [batchOf([{ op: 'get', key: 'a' }])]);
-    return path;
-  };
-  const text = (content: string, name = 'in.csv'): string => {
-    const path = temporary(name);
-    writeFileSync(path, content);
-    return path;
-  };
   const cases: [string, () => Promise<string[]> | string[], RegExp][] = [
-    ['no output', async () => ['filter', await tape()], /required option '-o, --output <file>'/],
+    ['no output', async () => ['filter', await small()], /required option '-o, --output <file>'/],
     [
       'the input as output',
-      async () => ((path) => ['filter', path, '-o', path])(await tape()),
+      async () => ((path) => ['filter', path, '-o', path])(await small()),
       /would overwrite it/,
     ],
     [
       'a connection of several traces',
-      async () => ['filter', await tape(), await tape(), '-o', 'x', '--connection', '1'],
+      async () => ['filter', await small(), await small(), '-o', 'x', '--connection', '1'],
       /--connection expects one trace, got 2/,
     ],
     [
       'a sample',
-      async () => ['filter', await tape(), '-o', 'x', '--sample', '2'],
+      async () => ['filter', await small(), '-o', 'x', '--sample', '2'],
       /expected a sample such as 1\/16/,
     ],
     ['no format', () => ['convert', 'in.txt', 'out.tape'], /in\.txt: expected a name that ends in \.tape/],
@@ -137,12 +147,21 @@ describe('what is wrong is said in one line', () => {
     ['parquet as input', () => ['convert', 'in.parquet', 'out.tape'], /parquet is written, not read/],
     ['two traces', () => ['convert', 'in.tape', 'out.tape'], /memtape filter makes a trace of a trace/],
     ['no trace at all', () => ['convert', 'in.csv', 'out.parquet'], /expected a trace on one side, got csv/],
-    ['a packed output', async () => ['convert', await tape(), 'out.csv.gz'], /an output that is not packed/],
+    ['a packed output', async () => ['convert', await small(), 'out.csv.gz'], /an output that is not packed/],
     ['no file', () => ['convert', '/nonexistent.csv', 'out.tape'], /cannot read \/nonexistent\.csv/],
     [
       'no folder',
-      async () => ['convert', await tape(), '/nonexistent/out.csv'],
+      async () => ['convert', await small(), '/nonexistent/out.csv'],
       /cannot write \/nonexistent\/out\.csv/,
+    ],
+    [
+      'a cut archive',
+      () => {
+        const path = temporary('in.csv.gz');
+        writeFileSync(path, gzipSync('1,a,1,2,3,get,0\n'.repeat(100)).subarray(0, 40));
+        return ['convert', path, 'out.tape'];
+      },
+      /in\.csv\.gz: the gzip file ends in the middle/,
     ],
     [
       'a broken line',

@@ -130,8 +130,8 @@ describe('what is wrong is said with its line', () => {
     await expect(tapeOfCsv(good + line)).rejects.toThrow(/^in\.csv, line 2: /);
   });
 
-  test('any bytes are requests or an error of ours', async () => {
-    await fc.assert(
+  test('any bytes are requests or an error of ours', () => {
+    fc.assert(
       fc.property(
         fc.array(fc.oneof(fc.string({ unit: 'binary' }), fc.constant('5,a,1,3,c,get,0\n'))),
         (parts) => {

@@ -80,7 +80,7 @@ const keys = [
   'ü\n\\x41\\',
   'k'.repeat(250),
 ];
-const stores = ['set', 'add', 'replace'];
+const stores = new Set(['set', 'add', 'replace']);
 
 /** Random exchanges of four connections, each answered before the next one on its connection. */
 export const exchanges = fc
@@ -113,7 +113,7 @@ export const exchanges = fc
     let at = 0;
     return list.map(({ connection, op, key, size, ttl, cas, status, gap, outcome }): ExchangeInit => {
       at += gap + 100;
-      const isStore = stores.includes(op);
+      const isStore = stores.has(op);
       const value = Buffer.alloc(size, 0x61 + (at % 26));
       const isHit = op.startsWith('get') && status === 0;
       return {
