@@ -2,7 +2,7 @@
 // one block is in memory, and of the output one; of connections, all.
 
 import { rm } from 'node:fs/promises';
-import { Batch, NEVER, type Connection } from '../trace/batch.ts';
+import { Batch, NEVER, RowFlag, type Connection } from '../trace/batch.ts';
 import { TraceReader, TraceWriter } from '../trace/file.ts';
 import { emptyCapture, type Capture, type TraceMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
@@ -80,14 +80,23 @@ export async function mergeTraces(
   }
 }
 
+/** A connection of an input. */
+interface Known {
+  /** The latest that the input told of it, in the output's time. */
+  told: Connection;
+  /** Its number in the output; -1 until it has one. */
+  id: number;
+  /** A request of the segment that it is at was kept. */
+  isInSegment: boolean;
+}
+
 /** One input, at its next row. Its times count from the output's zero. */
 class Source {
   readonly path: string;
   readonly number: number;
   readonly offsetNs: number;
   readonly #batches: AsyncIterator<Batch>;
-  /** Latest facts of its connections, and their numbers in the output. */
-  readonly connections = new Map<number, { told: Connection; id: number }>();
+  readonly connections = new Map<number, Known>();
   batch: Batch | undefined;
   row = 0;
 
@@ -174,7 +183,7 @@ class Merge {
       closeNs: connection.closeNs === NEVER ? NEVER : Math.max(0, connection.closeNs + source.offsetNs),
     };
     const known = source.connections.get(connection.id);
-    if (known === undefined) source.connections.set(connection.id, { told, id: -1 });
+    if (known === undefined) source.connections.set(connection.id, { told, id: -1, isInSegment: false });
     else known.told = told;
     if (this.#keepsAll || (known !== undefined && known.id >= 0)) this.#tell(source, connection.id);
   }
@@ -200,12 +209,16 @@ class Merge {
           'MALFORMED',
           `${source.path}: its row ${batch.firstIndex + row} names connection ${connection[row]}, which it does not tell of`,
         );
+      if ((batch.flags[row]! & RowFlag.sharesSegment) === 0) from.isInSegment = false;
       if (!passes(this.#filter, batch, row, from.told)) continue;
       // The order of times holds within a block.
       if (requestNs[row]! < this.#lastNs) this.#flush();
       this.#lastNs = requestNs[row]!;
       const at = this.#out.copy(batch, row);
       this.#out.batch.connection[at] = from.id < 0 ? this.#tell(source, connection[row]!) : from.id;
+      // It shares its segment only with what was kept of it; a copy is as it was.
+      if (!from.isInSegment && !this.#keepsAll) this.#out.batch.flags[at]! &= ~RowFlag.sharesSegment;
+      from.isInSegment = true;
       if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0) this.casRequests++;
       this.kept++;
     }

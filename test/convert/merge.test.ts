@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { mergeTraces, type MergeOptions } from '../../convert/merge.ts';
 import { opcodeNamed } from '../../protocol/opcode.ts';
 import { recordCapture } from '../../recorder/record.ts';
+import { RowFlag } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { globPattern } from '../../trace/glob.ts';
 import { connectionOf, temporary, testMeta } from '../support/tape.ts';
@@ -181,7 +182,25 @@ describe('filters', () => {
     const recorded = temporary('sampled.tape');
     await recordCapture(capture, { output: recorded, ports: [memjsPort], source: 'memjs', sample: 8 });
     const chosen = await merged([await memjsTape()], { filter: { sample: 8 } });
-    expect(await exchangesOf(chosen)).toEqual(await exchangesOf(recorded));
+    const anySegment = ~RowFlag.sharesSegment & 0xff;
+    expect(await exchangesOf(chosen, anySegment)).toEqual(await exchangesOf(recorded, anySegment));
+  });
+
+  test('a request shares its segment only with what was kept of it', async () => {
+    const shares = RowFlag.sharesSegment;
+    const tape = await tapeOf([
+      batchOf([
+        { op: 'get', key: 'kept', at: 0 },
+        { op: 'get', key: 'gone', at: 100 },
+        { op: 'get', key: 'kept', at: 100, flags: shares },
+        { op: 'get', key: 'gone', at: 100, flags: shares },
+        { op: 'get', key: 'kept', at: 100, flags: shares },
+      ]),
+    ]);
+    const trace = await TraceReader.open(await merged([tape], { filter: { key: globPattern('kept') } }));
+    for await (const batch of trace.batches())
+      expect([...batch.flags.subarray(0, batch.count)]).toEqual([0, 0, shares]);
+    await trace.close();
   });
 
   test('a row of a connection that nobody told of is named, and no output stays', async () => {
