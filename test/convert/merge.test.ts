@@ -114,6 +114,26 @@ describe('several traces', () => {
     await both.close();
   });
 
+  test('of the same time come in the order in which they were named', async () => {
+    const rows = (name: string, ...times: number[]) =>
+      batchOf(
+        times.map((at) => ({ op: 'get', key: `${name}${at}`, at })),
+        [connectionOf(0)],
+      );
+    const first = await tapeOf([rows('a', 7, 9)], {}, 'first.tape');
+    const second = await tapeOf([rows('b', 5, 7, 9)], {}, 'second.tape');
+    const trace = await TraceReader.open(await merged([first, second]));
+    for await (const batch of trace.batches())
+      expect(Array.from({ length: batch.count }, (_, row) => batch.key(row).toString())).toEqual([
+        'b5',
+        'a7',
+        'b7',
+        'a9',
+        'b9',
+      ]);
+    await trace.close();
+  });
+
   test('of another privacy are refused, and nothing is written', async () => {
     const plain = await tapeOf([batchOf([{ op: 'get', key: 'a' }])]);
     for (const privacy of [
@@ -200,6 +220,21 @@ describe('filters', () => {
     const trace = await TraceReader.open(await merged([tape], { filter: { key: globPattern('kept') } }));
     for await (const batch of trace.batches())
       expect([...batch.flags.subarray(0, batch.count)]).toEqual([0, 0, shares]);
+    await trace.close();
+  });
+
+  test('blocks that go back in time, and values that fill a block', async () => {
+    const value = (letter: string): Buffer => Buffer.alloc(5 << 20, letter);
+    const tape = await tapeOf([
+      batchOf('ABCA'.split('').map((letter) => ({ op: 'set', key: 'k', value: value(letter), at: 100 }))),
+      batchOf([{ op: 'set', key: 'k', value: 'late', at: 50 }]),
+    ]);
+    const output = await merged([tape], { filter: { key: globPattern('k') } });
+    const trace = await TraceReader.open(output);
+    const letters: string[] = [];
+    for await (const batch of trace.batches())
+      for (let row = 0; row < batch.count; row++) letters.push(batch.value(row).toString('latin1', 0, 4));
+    expect(letters).toEqual(['AAAA', 'BBBB', 'CCCC', 'AAAA', 'late']);
     await trace.close();
   });
 

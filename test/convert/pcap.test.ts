@@ -161,6 +161,14 @@ describe('shapes', () => {
       [connectionOf(0), connectionOf(1)],
     ],
     [
+      'pipelined at once, in segments of their own',
+      [
+        { op: 'get', key: 'a', at: 10, answer: '1', answeredAt: 50, opaque: 1 },
+        { op: 'get', key: 'b', at: 10, answer: '2', answeredAt: 50, opaque: 2 },
+      ],
+      [connectionOf(0)],
+    ],
+    [
       'IPv6, and a close by the server',
       [{ op: 'get', key: 'a', answer: 'x' }],
       [{ ...closed(0, 1e9, ConnectionEnd.server), client: '[2001:db8::7]:51234', server: '[::1]:11211' }],
