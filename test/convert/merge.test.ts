@@ -228,13 +228,14 @@ describe('filters', () => {
     const tape = await tapeOf([
       batchOf('ABCA'.split('').map((letter) => ({ op: 'set', key: 'k', value: value(letter), at: 100 }))),
       batchOf([{ op: 'set', key: 'k', value: 'late', at: 50 }]),
+      batchOf([{ op: 'set', key: 'k', value: 'last', at: 20 }]),
     ]);
     const output = await merged([tape], { filter: { key: globPattern('k') } });
     const trace = await TraceReader.open(output);
     const letters: string[] = [];
     for await (const batch of trace.batches())
       for (let row = 0; row < batch.count; row++) letters.push(batch.value(row).toString('latin1', 0, 4));
-    expect(letters).toEqual(['AAAA', 'BBBB', 'CCCC', 'AAAA', 'late']);
+    expect(letters).toEqual(['AAAA', 'BBBB', 'CCCC', 'AAAA', 'late', 'last']);
     await trace.close();
   });
 

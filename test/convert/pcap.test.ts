@@ -7,7 +7,8 @@ import { Endpoints } from '../../convert/endpoint.ts';
 import { MAX_SEGMENT_BYTES } from '../../convert/packet.ts';
 import { writePcap } from '../../convert/pcap.ts';
 import { parsePackets } from '../../fixtures/mangle.ts';
-import { storeExtras } from '../../protocol/frame.ts';
+import { encodeResponse, storeExtras } from '../../protocol/frame.ts';
+import { Opcode } from '../../protocol/opcode.ts';
 import { recordCapture } from '../../recorder/record.ts';
 import { ConnectionEnd, Outcome, RowFlag, type Connection } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
@@ -197,7 +198,34 @@ describe('shapes', () => {
     expect([...ends.values()]).toEqual(connections.map(({ end }) => end));
   });
 
-  test('an answer without its request line is a gap again', async () => {
+  test('a STAT of three frames', async () => {
+    const stat = (key: string): Buffer =>
+      encodeResponse({ opcode: Opcode.stat, opaque: 5, key, value: key === '' ? '' : '1' });
+    const answer = Buffer.concat([stat('pid'), stat('uptime'), stat('')]);
+    const batch = batchOf([{ op: 'stat', opaque: 5, answer }]);
+    batch.frames[0] = 3;
+    const tape = await tapeOf([batch]);
+    expect(await exchangesOf((await again(tape)).path)).toEqual(await exchangesOf(tape));
+  });
+
+  test('a login: zeros stand for what was withheld, and the tenant is gone', async () => {
+    const login: ExchangeInit = {
+      op: 'sasl-auth',
+      key: 'PLAIN',
+      value: Buffer.alloc(20),
+      flags: RowFlag.secret,
+    };
+    const tape = await tapeOf([
+      batchOf([{ ...login, answer: 'Authenticated' }], [{ ...connectionOf(0), tenant: 'ann' }]),
+    ]);
+    const { path } = await again(tape);
+    expect(await exchangesOf(path)).toEqual(await exchangesOf(tape));
+    const trace = await TraceReader.open(path);
+    for await (const batch of trace.batches()) expect(batch.connections[0]?.tenant).toBe('');
+    await trace.close();
+  });
+
+  test('a request whose answer is missing is a gap again', async () => {
     const rows: ExchangeInit[] = [
       { op: 'get', key: 'a', at: 0, outcome: Outcome.gap, opaque: 1 },
       { op: 'get', key: 'b', at: 100, answer: 'x', opaque: 2 },
