@@ -6,7 +6,6 @@ import { Command, Option } from 'commander';
 import { CsvParser, writeCsv, type Written } from '../convert/csv.ts';
 import { makeTape, type Input, type Made } from '../convert/input.ts';
 import { OracleParser, writeOracle } from '../convert/oracle.ts';
-import { writeParquet } from '../convert/parquet.ts';
 import { writePcap } from '../convert/pcap.ts';
 import { RecorderError } from '../recorder/error.ts';
 import { unpack } from '../recorder/packed.ts';
@@ -79,6 +78,8 @@ const writers: Record<
     return `${plural(packets, 'packet')}, ${formatBytes(fileBytes)}`;
   },
   parquet: async (...args) => {
+    // Its library takes longer to load than all other commands to begin.
+    const { writeParquet } = await import('../convert/parquet.ts');
     const { rows, fileBytes } = await writeParquet(...args);
     return `${plural(rows, 'row')}, ${formatBytes(fileBytes)}`;
   },

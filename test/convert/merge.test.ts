@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { mergeTraces, type MergeOptions } from '../../convert/merge.ts';
 import { opcodeNamed } from '../../protocol/opcode.ts';
 import { recordCapture } from '../../recorder/record.ts';
-import { RowFlag } from '../../trace/batch.ts';
+import { RowFlag, type Batch } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { globPattern } from '../../trace/glob.ts';
 import { connectionOf, temporary, testMeta } from '../support/tape.ts';
@@ -35,6 +35,14 @@ async function connectionsOf(path: string): Promise<unknown[]> {
   for await (const batch of trace.batches()) all.push(batch.connections);
   await trace.close();
   return all;
+}
+
+/** Reads at these microseconds, of keys that are called after them. */
+function reads(name: string, ...times: number[]): Batch {
+  return batchOf(
+    times.map((at) => ({ op: 'get', key: `${name}${at}`, at })),
+    [connectionOf(0)],
+  );
 }
 
 describe('one trace without a filter', () => {
@@ -115,13 +123,8 @@ describe('several traces', () => {
   });
 
   test('of the same time come in the order in which they were named', async () => {
-    const rows = (name: string, ...times: number[]) =>
-      batchOf(
-        times.map((at) => ({ op: 'get', key: `${name}${at}`, at })),
-        [connectionOf(0)],
-      );
-    const first = await tapeOf([rows('a', 7, 9)], {}, 'first.tape');
-    const second = await tapeOf([rows('b', 5, 7, 9)], {}, 'second.tape');
+    const first = await tapeOf([reads('a', 7, 9)], {}, 'first.tape');
+    const second = await tapeOf([reads('b', 5, 7, 9)], {}, 'second.tape');
     const trace = await TraceReader.open(await merged([first, second]));
     for await (const batch of trace.batches())
       expect(Array.from({ length: batch.count }, (_, row) => batch.key(row).toString())).toEqual([
@@ -224,9 +227,12 @@ describe('filters', () => {
   });
 
   test('blocks that go back in time, and values that fill a block', async () => {
-    const value = (letter: string): Buffer => Buffer.alloc(5 << 20, letter);
     const tape = await tapeOf([
-      batchOf('ABCA'.split('').map((letter) => ({ op: 'set', key: 'k', value: value(letter), at: 100 }))),
+      batchOf(
+        'ABCA'
+          .split('')
+          .map((letter) => ({ op: 'set', key: 'k', value: Buffer.alloc(5 << 20, letter), at: 100 })),
+      ),
       batchOf([{ op: 'set', key: 'k', value: 'late', at: 50 }]),
       batchOf([{ op: 'set', key: 'k', value: 'last', at: 20 }]),
     ]);

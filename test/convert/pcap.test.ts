@@ -124,6 +124,11 @@ test('any trace of answered exchanges is read back as it was', async () => {
 const large = Buffer.alloc(MAX_SEGMENT_BYTES * 3, 0x76);
 const store = { op: 'set', key: 'k', extras: storeExtras(0, 0) } as const;
 
+/** One figure of a STAT; without a name, its end. */
+function statFrame(key: string): Buffer {
+  return encodeResponse({ opcode: Opcode.stat, opaque: 5, key, value: key === '' ? '' : '1' });
+}
+
 describe('shapes', () => {
   const cases: [string, ExchangeInit[], Connection[]][] = [
     [
@@ -199,9 +204,7 @@ describe('shapes', () => {
   });
 
   test('a STAT of three frames', async () => {
-    const stat = (key: string): Buffer =>
-      encodeResponse({ opcode: Opcode.stat, opaque: 5, key, value: key === '' ? '' : '1' });
-    const answer = Buffer.concat([stat('pid'), stat('uptime'), stat('')]);
+    const answer = Buffer.concat([statFrame('pid'), statFrame('uptime'), statFrame('')]);
     const batch = batchOf([{ op: 'stat', opaque: 5, answer }]);
     batch.frames[0] = 3;
     const tape = await tapeOf([batch]);
