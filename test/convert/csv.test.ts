@@ -9,7 +9,7 @@ import { startServer } from '../../fixtures/server.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
 import { temporary } from '../support/tape.ts';
-import { batchOf, exchanges, exchangesOf, memjsTape, numbered, tapeOf } from './support.ts';
+import { PATIENT_MS, batchOf, exchanges, exchangesOf, memjsTape, numbered, tapeOf } from './support.ts';
 
 async function csvOf(tape: string): Promise<Buffer> {
   const path = temporary('out.csv');
@@ -98,7 +98,11 @@ describe('a replay against a healthy server finds no violation', () => {
   ])('%s', async (_name, make) => {
     const server = await startServer();
     try {
-      const report = await replayedTape(await make(), { targets: [server.address], speed: 'max' });
+      const report = await replayedTape(await make(), {
+        targets: [server.address],
+        speed: 'max',
+        timeoutMs: PATIENT_MS,
+      });
       expect([report.violations, report.verdict]).toEqual([{}, 'pass']);
       expect(report.exchanges.matched).toBeGreaterThan(100);
     } finally {

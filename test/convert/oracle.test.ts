@@ -11,7 +11,7 @@ import { startServer } from '../../fixtures/server.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
 import { temporary } from '../support/tape.ts';
-import { batchOf, exchanges, memjsTape, numbered, tapeOf } from './support.ts';
+import { PATIENT_MS, batchOf, exchanges, memjsTape, numbered, tapeOf } from './support.ts';
 
 async function oracleOf(tape: string): Promise<Buffer> {
   const path = temporary('out.oracleGeneral');
@@ -120,6 +120,7 @@ test('a replay against a healthy server finds no violation', async () => {
     const report = await replayedTape(await tapeOfOracle(bytesOf(linked(list))), {
       targets: [server.address],
       speed: 'max',
+      timeoutMs: PATIENT_MS,
     });
     expect(report.exchanges).toMatchObject({ total: 3000, matched: 3000, violations: 0 });
   } finally {

@@ -9,6 +9,9 @@ import { TraceReader, TraceWriter } from '../../trace/file.ts';
 import { emptyCapture, type TraceMeta } from '../../trace/meta.ts';
 import { batchOf, temporary, testMeta, type ExchangeInit } from '../support/tape.ts';
 
+/** A healthy server answers by then, however busy the machine is with other tests. */
+export const PATIENT_MS = 10_000;
+
 const capture = new URL('../../fixtures/captures/memjs.pcap', import.meta.url).pathname;
 export const memjsPort = (
   JSON.parse(readFileSync(capture.replace('.pcap', '.json'), 'utf8')) as { port: number }
