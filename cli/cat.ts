@@ -2,23 +2,16 @@
 
 import { once } from 'node:events';
 import { Command, Option } from 'commander';
-import { opcodeName, opcodeNamed } from '../protocol/opcode.ts';
+import { passes } from '../convert/filter.ts';
+import { opcodeName } from '../protocol/opcode.ts';
 import { statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
-import { globPattern } from '../trace/glob.ts';
 import { TraceReader } from '../trace/file.ts';
-import { CliError } from './error.ts';
+import { addFilterOptions, filterOf, type FilterOptions } from './filtering.ts';
 import { printable } from './text.ts';
-import { parseCount, parseDuration } from '../config/units.ts';
 
-interface CatOptions {
+interface CatOptions extends FilterOptions {
   format: 'text' | 'jsonl' | 'csv';
-  key?: RegExp;
-  opcode?: Set<number>;
-  connection?: number;
-  from?: number;
-  to?: number;
-  limit: number;
 }
 
 const examples = `
@@ -31,16 +24,11 @@ Examples:
 Text columns: time, connection, request, key, bytes sent → answer, bytes received, time to the answer.`;
 
 export function catCommand(): Command {
-  return new Command('cat')
+  const command = new Command('cat')
     .description('Print the exchanges of a trace.')
     .argument('<file>', 'a trace')
-    .addOption(new Option('--format <format>', 'how').choices(['text', 'jsonl', 'csv']).default('text'))
-    .option('--key <glob>', 'only keys like this; * and ? stand for any text and any byte', globPattern)
-    .option('--opcode <names>', 'only these, for instance get,set', parseOpcodes)
-    .option('--connection <n>', 'only this connection', (text) => parseCount(text, 0))
-    .option('--from <time>', 'from this long after the start', parseDuration)
-    .option('--to <time>', 'until this long after the start', parseDuration)
-    .option('--limit <n>', 'at most so many', (text) => parseCount(text), Infinity)
+    .addOption(new Option('--format <format>', 'how').choices(['text', 'jsonl', 'csv']).default('text'));
+  return addFilterOptions(command)
     .addHelpText('after', examples)
     .action(async (file: string, options: CatOptions) => cat(file, options));
 }
@@ -50,6 +38,7 @@ async function cat(file: string, options: CatOptions): Promise<void> {
   const out = process.stdout;
   const connections = new Map<number, Connection>();
   const format = formats[options.format];
+  const filter = filterOf(options);
   let left = options.limit;
   try {
     if (format.head !== '') out.write(`${format.head}\n`);
@@ -57,9 +46,10 @@ async function cat(file: string, options: CatOptions): Promise<void> {
       for (const connection of batch.connections) connections.set(connection.id, connection);
       let text = '';
       for (let row = 0; row < batch.count && left > 0; row++) {
-        if (!matches(batch, row, options)) continue;
+        const connection = connections.get(batch.connection[row]!);
+        if (!passes(filter, batch, row, connection)) continue;
         left--;
-        text += `${format.line(batch, row, connections.get(batch.connection[row]!))}\n`;
+        text += `${format.line(batch, row, connection)}\n`;
         if (text.length < 65_536) continue;
         if (!out.write(text)) await once(out, 'drain');
         text = '';
@@ -70,15 +60,6 @@ async function cat(file: string, options: CatOptions): Promise<void> {
   } finally {
     await trace.close();
   }
-}
-
-function matches(batch: Batch, row: number, options: CatOptions): boolean {
-  const { key, opcode, connection, from, to } = options;
-  if (opcode !== undefined && !opcode.has(batch.opcode[row]!)) return false;
-  if (connection !== undefined && batch.connection[row] !== connection) return false;
-  if (from !== undefined && batch.requestNs[row]! < from * 1e6) return false;
-  if (to !== undefined && batch.requestNs[row]! > to * 1e6) return false;
-  return key === undefined || key.test(batch.key(row).toString('latin1'));
 }
 
 interface Format {
@@ -176,15 +157,4 @@ function asJson(batch: Batch, row: number, connection: Connection | undefined): 
 function text(data: Buffer): string | { base64: string } {
   const decoded = data.toString('utf8');
   return Buffer.from(decoded).equals(data) ? decoded : { base64: data.toString('base64') };
-}
-
-function parseOpcodes(names: string): Set<number> {
-  return new Set(
-    names.split(',').map((name) => {
-      const opcode = opcodeNamed(name.trim().toLowerCase());
-      if (opcode === undefined)
-        throw new CliError(`expected opcode names such as get,set,getkq; got ${JSON.stringify(name)}`, 2);
-      return opcode;
-    }),
-  );
 }

@@ -1,6 +1,6 @@
-// Small files that options name: keys, certificates, lists.
+// Files that options name: small ones (keys, certificates, lists), and inputs that an output must not overwrite.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { CliError } from './error.ts';
 
 /** @param what it is called in messages @throws CliError */
@@ -9,5 +9,14 @@ export function readSmall(path: string, what: string): Buffer {
     return readFileSync(path);
   } catch (cause) {
     throw new CliError(`cannot read ${what} ${path}: ${(cause as Error).message}`, 2, { cause });
+  }
+}
+
+/** Whether two paths lead to one file that is there. */
+export function isSameFile(a: string, b: string): boolean {
+  try {
+    return realpathSync(a) === realpathSync(b);
+  } catch {
+    return false;
   }
 }

@@ -5,7 +5,7 @@ import { TraceReader } from '../trace/file.ts';
 import { summarise, type Summary } from '../trace/summary.ts';
 import { Progress } from './progress.ts';
 import { statusLabel } from '../protocol/status.ts';
-import { formatBytes, formatCount, formatDuration } from './text.ts';
+import { formatBytes, formatCount, formatDuration, printable } from './text.ts';
 
 const examples = `
 Examples:
@@ -51,6 +51,9 @@ function render(file: string, summary: Summary): string {
     `  keys        ${formatCount(summary.keys)}`,
     `  reads       ${formatCount(hits)} hits, ${formatCount(misses)} misses${hits + misses > 0 ? ` (hit rate ${percent(hits, hits + misses)})` : ''}`,
     `  bytes       ${formatBytes(bytes.requests)} of requests and ${formatBytes(bytes.responses)} of responses in ${formatBytes(bytes.file)}`,
+    `  key bytes   ${percentiles(summary.keyBytes)}`,
+    `  value bytes ${percentiles(summary.valueBytes)}`,
+    ...sparkline(summary.rate),
     `  privacy     values ${summary.privacy.values}, keys ${summary.privacy.keys}`,
     `  capture     ${formatCount(capture.packets)} packets, ${formatCount(capture.retransmitted)} retransmitted, ${formatCount(capture.gaps)} holes, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
     '',
@@ -64,18 +67,62 @@ function render(file: string, summary: Summary): string {
       exchanges,
     ),
     ...table(
+      'tenant',
+      Object.fromEntries(
+        summary.tenants.map(({ tenant, exchanges }) => [tenant === '' ? '(none)' : tenant, exchanges]),
+      ),
+      exchanges,
+    ),
+    ...table(
       'server',
       Object.fromEntries(summary.servers.map((server) => [server.address, server.exchanges])),
       exchanges,
     ),
+    ...topKeys(summary),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function percentiles({ count, mean, p50, p90, p99, max }: Summary['keyBytes']): string {
+  if (count === 0) return '–';
+  return `p50 ${formatCount(p50)}, p90 ${formatCount(p90)}, p99 ${formatCount(p99)}, max ${formatCount(max)}, mean ${formatCount(mean)}`;
+}
+
+const LEVELS = '▁▂▃▄▅▆▇█';
+
+/** Exchanges a second over the trace's time, and the most of them. */
+function sparkline({ intervalSeconds, exchanges }: Summary['rate']): string[] {
+  const most = Math.max(...exchanges);
+  if (most === 0) return [];
+  const cells = exchanges.map((count) =>
+    count === 0 ? ' ' : LEVELS[Math.ceil((count / most) * LEVELS.length) - 1]!,
+  );
+  return [`  rate        ${cells.join('')} up to ${formatCount(Math.round(most / intervalSeconds))}/s`];
+}
+
+const KEY_CELLS = 60;
+
+function topKeys({ topKeys, topKeysMissing }: Summary): string[] {
+  if (topKeys.length === 0) return [];
+  const keys = topKeys.map(({ key }) => printable(Buffer.from(key, 'latin1'), KEY_CELLS));
+  const width = Math.max(...keys.map((key) => key.length));
+  return [
+    topKeysMissing === 0
+      ? '  top keys'
+      : `  top keys (counts are too low by ${formatCount(topKeysMissing)} at most)`,
+    ...topKeys.map(
+      ({ exchanges, share }, n) =>
+        `    ${keys[n]!.padEnd(width)} ${formatCount(exchanges).padStart(13)} ${percent(share, 1).padStart(6)}`,
+    ),
+    '',
+  ];
 }
 
 function table(title: string, counts: Record<string, number>, total: number): string[] {
   const rows = Object.entries(counts)
     .filter(([, count]) => count > 0)
     .toSorted(([, a], [, b]) => b - a);
+  if (rows.length === 0) return [];
   const most = rows[0]?.[1] ?? 1;
   const width = Math.max(title.length, ...rows.map(([name]) => name.length));
   return [

@@ -3,14 +3,17 @@
 
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config/error.ts';
+import { ConvertError } from '../convert/error.ts';
 import { RecorderError } from '../recorder/error.ts';
 import { ReplayError } from '../replayer/error.ts';
 import { TraceError } from '../trace/error.ts';
 import { version } from '../trace/version.ts';
 import { catCommand } from './cat.ts';
+import { convertCommand } from './convert.ts';
 import { coverageCommand } from './coverage.ts';
 import { demoCommand } from './demo.ts';
 import { CliError, Verdict } from './error.ts';
+import { filterCommand } from './filter.ts';
 import { infoCommand } from './info.ts';
 import { recordCommand } from './record.ts';
 import { diffCommand, replayCommand } from './replay.ts';
@@ -21,6 +24,8 @@ const commands = [
   recordCommand,
   infoCommand,
   catCommand,
+  filterCommand,
+  convertCommand,
   replayCommand,
   diffCommand,
   coverageCommand,
@@ -78,6 +83,7 @@ function codeOf(error: unknown): number | undefined {
   if (error instanceof RecorderError) return 2;
   if (error instanceof ReplayError) return error.code === 'UNREACHABLE' ? 5 : 2;
   if (error instanceof TraceError) return 2;
+  if (error instanceof ConvertError) return 2;
   return undefined;
 }
 

@@ -1,6 +1,6 @@
 // `memtape record`: a capture, or live traffic through the recording proxy, into a trace file.
 
-import { realpathSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
@@ -17,11 +17,11 @@ import type { RingOptions } from '../recorder/ring.ts';
 import type { Rotation } from '../recorder/tapes.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { CliError, Verdict } from './error.ts';
-import { readSmall } from './file.ts';
+import { isSameFile, readSmall } from './file.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
-import { parseCount, parseDuration, parseSize } from '../config/units.ts';
+import { parseCount, parseDuration, parseSample, parseSize } from '../config/units.ts';
 
 interface RecordOptions {
   output: string;
@@ -327,14 +327,6 @@ function sizeOf(path: string): number {
   }
 }
 
-function isSameFile(a: string, b: string): boolean {
-  try {
-    return realpathSync(a) === realpathSync(b);
-  } catch {
-    return false;
-  }
-}
-
 function parsePorts(text: string): number[] {
   return text.split(',').map((part) => {
     const port = parseCount(part);
@@ -436,13 +428,6 @@ function parseKeepRoute(text: string): Distribution {
     name,
     servers.split(',').map((server) => parseHostPort(server, 11_211)),
   );
-}
-
-function parseSample(text: string): number {
-  const match = /^1\/(\d{1,9})$/.exec(text.trim());
-  const share = Number(match?.[1] ?? 0);
-  if (share >= 1) return share;
-  throw new CliError(`expected a sample such as 1/16, got ${JSON.stringify(text)}`, 2);
 }
 
 function collect(text: string, before: string[]): string[] {

@@ -51,6 +51,14 @@ export function parseCount(text: string, least = 1): number {
   throw wrong(wanted, text);
 }
 
+/** `1/16`: one in so many. */
+export function parseSample(text: string): number {
+  const match = /^1\/(\d{1,9})$/.exec(text.trim());
+  const share = Number(match?.[1] ?? 0);
+  if (share >= 1) return share;
+  throw wrong('a sample such as 1/16', text);
+}
+
 function parse(
   text: string,
   units: Readonly<Record<string, number>>,

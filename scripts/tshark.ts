@@ -2,7 +2,7 @@
 // or a capture has, counted by both. `node dist/scripts/tshark.js [OPERATIONS]`; needs memcached, tcpdump, tshark, and the
 // clients; prints a table in Markdown, and ends with 1 where they differ.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,8 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runClients } from '../fixtures/clients.ts';
 import { PYTHON } from '../fixtures/pylibmc.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
+import { addFrames as add, differences, tsharkCounts, type Counts } from '../fixtures/tshark.ts';
 import { manglings, parsePackets, writePackets } from '../fixtures/mangle.ts';
-import { opcodeInfo } from '../protocol/opcode.ts';
 import { recordCapture } from '../recorder/record.ts';
 import { Outcome } from '../trace/batch.ts';
 import { TraceReader } from '../trace/file.ts';
@@ -89,51 +89,6 @@ const clients: Client[] = [
   { name: 'php-memcached', run: (address) => run('php', ['-r', php, address, String(OPERATIONS)]) },
 ];
 
-/** Frames by direction and opcode: `request get` → 17. */
-type Counts = Map<string, number>;
-
-function add(counts: Counts, direction: string, opcode: number, count = 1): void {
-  const name = `${direction} ${opcodeInfo(opcode)?.name ?? opcode}`;
-  counts.set(name, (counts.get(name) ?? 0) + count);
-}
-
-function tsharkCounts(path: string, port: number): Counts {
-  const fields = [
-    '-T',
-    'fields',
-    '-e',
-    'memcache.magic',
-    '-e',
-    'memcache.opcode',
-    '-E',
-    'occurrence=a',
-    '-E',
-    'aggregator=,',
-  ];
-  const options = [
-    '-o',
-    'tcp.reassemble_out_of_order:TRUE',
-    '-d',
-    `tcp.port==${port},memcache`,
-    '-Y',
-    'memcache.magic',
-  ];
-  const text = execFileSync('tshark', ['-r', path, ...options, ...fields], {
-    maxBuffer: 1 << 28,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const counts: Counts = new Map();
-  for (const line of text.split('\n')) {
-    const [magics = '', opcodes = ''] = line.split('\t');
-    if (magics === '') continue;
-    const codes = opcodes.split(',');
-    for (const [n, magic] of magics.split(',').entries())
-      add(counts, Number(magic) === 0x80 ? 'request' : 'response', Number(codes[n]));
-  }
-  return counts;
-}
-
 interface Seen {
   outcome: Outcome;
   answer: string;
@@ -194,12 +149,6 @@ function wrong(lossy: Recorded, whole: Recorded): string[] {
     }
   }
   return found;
-}
-
-function differences(ours: Counts, theirs: Counts): string[] {
-  return [...new Set([...ours.keys(), ...theirs.keys()])]
-    .filter((name) => ours.get(name) !== theirs.get(name))
-    .map((name) => `${name}: ${ours.get(name) ?? 0}, tshark ${theirs.get(name) ?? 0}`);
 }
 
 async function capture(client: Client): Promise<{ path: string; port: number }> {

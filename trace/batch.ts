@@ -10,7 +10,10 @@ export const Outcome = {
   silent: 1,
   /** The connection ended, or the request was refused its answer, before one was seen. */
   unanswered: 2,
-  /** A quiet operation whose silence nothing proves, or an answer that came too late for the recorder's window. */
+  /**
+   * A quiet operation whose silence nothing proves, an answer that came too late for the recorder's window, or one that
+   * the file which the trace was converted from does not tell.
+   */
   indeterminate: 3,
   /** Bytes are missing from the capture here; what the server did is unknown. */
   gap: 4,

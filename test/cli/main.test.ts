@@ -206,7 +206,7 @@ describe('what is wrong is said in one line', () => {
 });
 
 test('every command has help with examples that begin with its name', async () => {
-  const names = ['record', 'info', 'cat', 'replay', 'diff', 'serve', 'demo'];
+  const names = ['record', 'info', 'cat', 'filter', 'convert', 'replay', 'diff', 'serve', 'demo'];
   const helps = await Promise.all(names.map(async (name) => memtape(name, '--help')));
   for (const [n, { code, stdout }] of helps.entries()) {
     expect(code).toBe(0);
