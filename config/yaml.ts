@@ -69,9 +69,18 @@ function sentences(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): 
   }
   if (issue.code === 'invalid_union') {
     // Of several forms, the one that fits best says what is wrong.
-    const [best] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || a.length - b.length);
-    if (best !== undefined && depth(best) > 0)
+    const [best] = issue.errors.toSorted((a, b) => fit(b) - fit(a) || a.length - b.length);
+    if (best !== undefined && fit(best) > 0)
       return best.flatMap((inner) => sentences({ ...inner, path: [...place, ...inner.path] }, schema, value));
+    const kinds = issue.errors.flatMap((errors) =>
+      errors.flatMap((inner) => (inner.code === 'invalid_type' ? [inner.expected] : [])),
+    );
+    return [
+      {
+        place,
+        text: `${name}: expected ${[...new Set(kinds)].join(' or ')}, got ${shown(valueAt(value, place))}`,
+      },
+    ];
   }
   const got = shown(valueAt(value, place));
   if (issue.code === 'invalid_value')
@@ -81,8 +90,15 @@ function sentences(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): 
   return [{ place, text: `${name}: ${issue.message}${issue.code === 'custom' ? '' : `, got ${got}`}` }];
 }
 
-function depth(issues: readonly z.core.$ZodIssue[]): number {
-  return Math.max(0, ...issues.map(({ path, code }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)));
+/** How far a value is like a form: what is wrong lies deep in it, or it is of the right type and says something else. */
+function fit(issues: readonly z.core.$ZodIssue[]): number {
+  return Math.max(
+    0,
+    ...issues.map(
+      ({ path, code }) =>
+        path.length + (code === 'unrecognized_keys' ? 1 : 0) + (code === 'custom' ? 0.5 : 0),
+    ),
+  );
 }
 
 function nameOf(place: Place): string {

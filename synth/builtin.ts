@@ -338,14 +338,14 @@ const all: readonly ModelInput[] = [
   twitter(
     10,
     'miss, then add',
-    [22, 2333, 0.22, 0, 2],
+    [22, 2333, 0.11, 0, 2],
     {
       oneHit: 0.985,
       onMiss: 'add',
       mix: { get: 1 },
       ttl: '2h',
     },
-    ' The ADDs are what follows a miss.',
+    ' The ADDs are what follows a miss, and half of its 220 requests a second.',
   ),
   twitter(4, 'expiries of many lengths', [67, 2439, 5.26, 1.1004, 26.5], {
     oneHit: 0.0111,

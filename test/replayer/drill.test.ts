@@ -58,8 +58,8 @@ test('a server that is stopped, and one that comes back', async () => {
   const recovered = of(restarted.address)!;
   expect(recovered).toMatchObject({ recovered: true });
   expect(recovered.errors).toBeGreaterThan(0);
-  expect(recovered.firstErrorSeconds).toBeLessThan(0.3);
-  expect(recovered.recoverySeconds).toBeLessThan(0.8);
+  expect(recovered.firstErrorSeconds).toBeLessThan(recovered.recoverySeconds!);
+  expect(recovered.recoverySeconds).toBeLessThan(1.1);
   expect(recovered.hitRateAfter).toBe(1);
 }, 20_000);
 

@@ -1,0 +1,247 @@
+// What generators make: the same for the same seed everywhere, in the order of time, with answers that a real cache gives.
+
+import { readFileSync } from 'node:fs';
+import { afterEach, describe, expect, test } from 'vitest';
+import { startCluster } from '../../fixtures/cluster.ts';
+import { startMemcached } from '../../fixtures/memcached.ts';
+import { startFaultProxy } from '../../fixtures/proxy.ts';
+import { opcodeName } from '../../protocol/opcode.ts';
+import { builtinModels } from '../../synth/builtin.ts';
+import { hashOf } from '../../synth/digest.ts';
+import { ModelGenerator } from '../../synth/generator.ts';
+import { checkModel, type ModelInput } from '../../synth/model.ts';
+import { applyScenario, listScenarios } from '../../synth/scenario.ts';
+import { writeTrace } from '../../synth/write.ts';
+import { Outcome } from '../../trace/batch.ts';
+import { replayedTape } from '../support/replay.ts';
+import { temporary } from '../support/tape.ts';
+
+const running: { stop(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const one of running.splice(0).toReversed()) await one.stop();
+});
+
+const golden = JSON.parse(readFileSync('fixtures/golden/models.json', 'utf8')) as Record<string, string>;
+
+test.each([...builtinModels.keys()])('%s: the same as ever', (name) => {
+  const generator = new ModelGenerator(checkModel(builtinModels.get(name)!), { requests: 20_000 });
+  expect(hashOf(generator)).toBe(golden[name]);
+});
+
+test('golden hashes are of the models there are', () => {
+  expect(Object.keys(golden)).toEqual([...builtinModels.keys()]);
+});
+
+type TenantInput = ModelInput['tenants'][number];
+
+/** Everything that a tenant can do, in one. */
+const busy: TenantInput = {
+  keys: { space: 500, length: { kind: 'uniform', min: 10, max: 40 } },
+  values: {
+    size: { kind: 'lognormal', mean: 200, sigma: 1, max: 5000 },
+    correlation: 0.5,
+    compressible: 0.5,
+  },
+  flags: 7,
+  ttl: [
+    { ttl: '0s', share: 0.5 },
+    { ttl: '1h', share: 0.3 },
+    { ttl: '60d', share: 0.2 },
+  ],
+  mix: {
+    get: 0.4,
+    gets: 0.05,
+    set: 0.1,
+    add: 0.05,
+    replace: 0.05,
+    delete: 0.05,
+    append: 0.05,
+    prepend: 0.02,
+    incr: 0.05,
+    decr: 0.03,
+    touch: 0.03,
+    gat: 0.02,
+    cas: 0.08,
+    noop: 0.02,
+  },
+  popularity: { kind: 'zipf', alpha: 0.9 },
+  oneHit: 0.05,
+  multiget: { share: 0.2, keys: { kind: 'uniform', min: 2, max: 9 } },
+  pipeline: 2,
+  arrivals: { rate: 4000, gaps: { kind: 'h2', cv2: 4 } },
+  connections: { count: 8, lifetime: '1s' },
+};
+
+function modelOf(...tenants: TenantInput[]): ModelInput {
+  return { format: 'memtape-model/1', duration: '3s', tenants };
+}
+
+interface Row {
+  ns: number;
+  tenant: string;
+  op: string;
+  key: string;
+  value: string;
+}
+
+function rowsOf(input: ModelInput): Row[] {
+  const tenants: string[] = [];
+  const rows: Row[] = [];
+  for (const batch of new ModelGenerator(checkModel(input)).batches()) {
+    for (const { id, tenant } of batch.connections) tenants[id] = tenant;
+    for (let row = 0; row < batch.count; row++)
+      rows.push({
+        ns: batch.requestNs[row]!,
+        tenant: tenants[batch.connection[row]!]!,
+        op: opcodeName(batch.opcode[row]!),
+        key: batch.key(row).toString('latin1'),
+        value: batch.value(row).toString('latin1'),
+      });
+  }
+  return rows;
+}
+
+test('times never decrease, and another tenant changes nothing of the first', () => {
+  const alone = rowsOf(modelOf({ ...busy, name: 'one' }));
+  expect(alone.length).toBeGreaterThan(5000);
+  for (const [n, { ns }] of alone.entries()) expect(ns).toBeGreaterThanOrEqual(alone[n - 1]?.ns ?? 0);
+  const both = rowsOf(modelOf({ ...busy, name: 'one' }, { ...busy, name: 'two' }));
+  expect(both.filter(({ tenant }) => tenant === 'one')).toEqual(alone);
+  expect(new Set(both.map(({ key }) => key.split(':')[0]))).toEqual(new Set(['one', 'two', '']));
+});
+
+async function written(input: ModelInput, options: { requests?: number } = {}): Promise<string> {
+  const tape = temporary('model.tape');
+  await writeTrace(new ModelGenerator(checkModel(input), options), tape, 'test');
+  return tape;
+}
+
+test('a real memcached answers all that was expected', async () => {
+  const target = await startMemcached(['-m', '256']);
+  running.push(target);
+  const report = await replayedTape(await written(modelOf(busy)), {
+    targets: [target.address],
+    speed: 'max',
+    timeoutMs: 10_000,
+  });
+  expect(report.violations).toEqual({});
+  expect(report.exchanges.matched).toBeGreaterThan(0.99 * report.exchanges.total);
+}, 30_000);
+
+test('what a target evicted is stored again, and only that', async () => {
+  const large: TenantInput = {
+    keys: { space: 3000 },
+    values: { size: 4000 },
+    popularity: { kind: 'zipf', alpha: 0.6 },
+    mix: { get: 1 },
+    arrivals: { rate: 5000 },
+  };
+  const model: ModelInput = { ...modelOf(large), start: 'cold' };
+  const tape = await written(model);
+  const small = await startMemcached(['-m', '4']);
+  running.push(small);
+  const report = await replayedTape(tape, { targets: [small.address], timeoutMs: 10_000 });
+  expect(report.violations).toEqual({});
+  const lost = report.drift['lost'] ?? 0;
+  expect(lost).toBeGreaterThan(100);
+  // Each miss, expected or not, is followed by one SET.
+  const ample = await startMemcached(['-m', '64']);
+  running.push(ample);
+  const whole = await replayedTape(tape, { targets: [ample.address], timeoutMs: 10_000 });
+  expect(whole.exchanges.matched).toBe(whole.exchanges.total);
+  expect(Math.abs(report.exchanges.sent - whole.exchanges.sent - lost)).toBeLessThanOrEqual(lost / 10);
+}, 30_000);
+
+test('faults are found under generated load, and the backend named', async () => {
+  const cluster = await startCluster({ backends: 4 });
+  running.push(cluster);
+  const names = [0, 1, 2, 3].map((n) => ({ host: `backend-${n}`, port: 11_300 }));
+  const proxy = await startFaultProxy({
+    backends: cluster.addresses,
+    names,
+    faults: [{ name: 'corrupt', backend: 3, share: 0.2 }],
+    spared: 1,
+  });
+  running.push(proxy);
+  const tape = await written({ ...checkedEtc(), requests: 5000 });
+  const report = await replayedTape(
+    tape,
+    { targets: [proxy.address], speed: 'max', timeoutMs: 10_000 },
+    names,
+  );
+  expect(report.violations['wrong-value']).toBeGreaterThan(50);
+  expect(report.attribution[0]?.value).toContain('backend-3:11300');
+}, 30_000);
+
+function checkedEtc(): ModelInput {
+  const etc = builtinModels.get('etc')!;
+  return {
+    ...etc,
+    tenants: Array.from(etc.tenants, (tenant) => ({
+      ...tenant,
+      keys: { ...tenant.keys, space: 2000 },
+      popularity: { kind: 'zipf', alpha: 0.8 },
+    })),
+  };
+}
+
+describe('scenarios', () => {
+  const base = checkModel({
+    ...modelOf({
+      keys: { space: 2000 },
+      values: { size: 100 },
+      mix: { get: 0.8, set: 0.2 },
+      arrivals: { rate: 1000 },
+    }),
+    start: 'warm',
+  });
+  const counted = (
+    text: string,
+  ): { rows: number; bySecond: number[]; keys: Set<string>; connections: number; largest: number } => {
+    const generator = new ModelGenerator(applyScenario(base, text, 3000));
+    const bySecond = [0, 0, 0];
+    const keys = new Set<string>();
+    let [rows, connections, largest] = [0, 0, 0];
+    for (const batch of generator.batches()) {
+      connections += batch.connections.length;
+      for (let row = 0; row < batch.count; row++) {
+        if (batch.outcome[row] === Outcome.conditional) continue;
+        rows++;
+        bySecond[Math.floor(batch.requestNs[row]! / 1e9)]!++;
+        keys.add(batch.key(row).toString('latin1'));
+        largest = Math.max(largest, batch.valueLength[row]!);
+      }
+    }
+    return { rows, bySecond, keys, connections, largest };
+  };
+  const plain = new ModelGenerator(base, { durationMs: 3000 });
+  for (const _batch of plain.batches()) void _batch;
+
+  test.each(listScenarios().map(({ name }) => name))('%s can be applied as it is', (name) => {
+    expect(counted(name).rows).toBeGreaterThan(plain.requests / 2);
+  });
+
+  test('they do what they say', () => {
+    expect(counted('hotKey:share=0.5').bySecond[1]).toBeGreaterThan(1300);
+    expect(counted('tenantSurge:count=2,weight=1,ramp=100ms').bySecond[2]).toBeGreaterThan(2500);
+    expect(counted('sizeShift:factor=10').largest).toBe(1000);
+    expect(counted('connectionChurn:lifetime=20ms').connections).toBeGreaterThan(100);
+    expect(counted('deployColdCache:waves=1').keys.size).toBeGreaterThan(
+      1.2 * counted('sizeShift').keys.size,
+    );
+    expect(counted('poisonSizes:value=1MB').largest).toBeGreaterThan(500_000);
+    const storm = counted('retryStorm:share=1,retries=2,at=1s,for=1s').bySecond;
+    expect(storm[1]).toBeGreaterThan(2.5 * storm[0]!);
+    expect(counted('diurnal:amplitude=4').bySecond[1]).toBeGreaterThan(
+      1.5 * counted('diurnal:amplitude=4').bySecond[0]!,
+    );
+  });
+
+  test.each([
+    ['hotkey', /unknown scenario "hotkey"; did you mean hotKey\?/],
+    ['hotKey:shar=1', /hotKey: unknown parameter "shar"; there are at, share/],
+    ['hotKey:at=9', /hotKey: at: expected a duration/],
+  ])('%s is refused', (text, message) => {
+    expect(() => applyScenario(base, text, 3000)).toThrow(message);
+  });
+});

@@ -1,0 +1,162 @@
+// Models as people write them: what can be, and what is said of what cannot.
+
+import { expect, test } from 'vitest';
+import { ConfigError } from '../../config/error.ts';
+import { ArrivalStream } from '../../synth/arrivals.ts';
+import { Permutation } from '../../synth/hash.ts';
+import { builtinModels } from '../../synth/builtin.ts';
+import { checkModel, parseModel } from '../../synth/model.ts';
+import { alias, normalQuantile, normalShare, quantileOf, type Numbers } from '../../synth/numbers.ts';
+import { ranksOf } from '../../synth/popularity.ts';
+import { Random } from '../../synth/random.ts';
+
+const good = `format: memtape-model/1
+tenants:
+  - keys: {space: 100}
+    arrivals: {rate: 1k}
+`;
+
+test('the least that a model says', () => {
+  expect(parseModel(good, 'm.yaml').tenants[0]!.arrivals).toEqual({ rate: 1000 });
+});
+
+test.each([
+  [
+    '    mix: {get: 0.9, set: 0.3}',
+    /m\.yaml:5:5: tenants\[0\]\.mix: expected shares that sum to 1, got 1\.2/,
+  ],
+  ['    mix: {gte: 1}', /m\.yaml:5:11: unknown field "gte"; did you mean get\?/],
+  ['    popularity: {kind: zipf, alpha: -1}', /m\.yaml:5:30: .*alpha: .*>=0.*got -1/],
+  ['    popularity: {kind: zipff, alpha: 1}', /m\.yaml:5:18: .*kind/],
+  ['    popularity: {kind: few, keys: 200}', /200 keys from rank 0 do not fit in a space of 100/],
+  ['    multiget: {share: 1, keys: 500}', /expected at most the 100 keys there are, got 500/],
+  ['    ttl: [{ttl: 1h, share: 0.5}]', /tenants\[0\]\.ttl: expected shares that sum to 1, got 0\.5/],
+  ['    ttl: 300', /expected a duration/],
+  ['    values: {size: {kind: gpd, scale: -1, shape: 0}}', /m\.yaml:5:32: .*scale/],
+  [
+    '    events: [{kind: shift, at: 20s, by: 1}]\nduration: 10s',
+    /expected a time within the 10 s of the run, got 20 s/,
+  ],
+  ['    arivals: {rate: 1}', /unknown field "arivals"; did you mean arrivals\?/],
+])('%s', (text, message) => {
+  expect(() => parseModel(`${good}${text}\n`, 'm.yaml')).toThrow(message);
+  expect(() => parseModel(`${good}${text}\n`, 'm.yaml')).toThrow(ConfigError);
+});
+
+function withArrivals(arrivals: string): string {
+  return good.replace('{rate: 1k}', arrivals);
+}
+
+test('a negative rate, no rate, and a curve that goes back', () => {
+  expect(() => parseModel(withArrivals('{rate: -5}'), 'm.yaml')).toThrow(/rate/);
+  expect(() => parseModel(withArrivals('{}'), 'm.yaml')).toThrow(/expected a rate or a curve/);
+  const back = '{curve: [{at: 2s, rate: 1}, {at: 1s, rate: 2}]}';
+  expect(() => parseModel(withArrivals(back), 'm.yaml')).toThrow(/expected each point after the one before/);
+});
+
+test('all models that come with memtape can be', () => {
+  for (const model of builtinModels.values()) expect(checkModel(model).about).toBeTruthy();
+});
+
+/** Mean over evenly spaced quantiles. */
+function meanOf(numbers: Numbers): number {
+  const quantile = quantileOf(numbers);
+  let sum = 0;
+  for (let n = 0; n < 200_000; n++) sum += quantile((n + 0.5) / 200_000);
+  return sum / 200_000;
+}
+
+test.each<[string, Numbers, number]>([
+  ['ETC keys', { kind: 'gev', location: 30.7984, scale: 8.20449, shape: 0.078688, min: 1, max: 250 }, 36.2],
+  ['a tail from 15 on', { kind: 'gpd', location: 0, scale: 214.476, shape: 0.348238, from: 15 }, 352],
+  ['lognormal', { kind: 'lognormal', mean: 300, sigma: 0.5 }, 300],
+  ['exponential', { kind: 'exponential', mean: 7 }, 7],
+  [
+    'weights',
+    {
+      kind: 'weights',
+      values: [
+        [1, 3],
+        [5, 1],
+      ],
+    },
+    2,
+  ],
+  [
+    'ranges',
+    {
+      kind: 'ranges',
+      ranges: [
+        [0, 10, 1],
+        [10, 20, 3],
+      ],
+    },
+    12.5,
+  ],
+  ['quantiles', { kind: 'quantiles', values: [0, 1, 4] }, 1.5],
+])('the mean of %s', (_name, numbers, mean) => {
+  expect(Math.abs(meanOf(numbers) / mean - 1)).toBeLessThan(0.01);
+});
+
+test('normal quantiles and shares undo each other', () => {
+  for (let u = 0.001; u < 1; u += 0.01) expect(normalShare(normalQuantile(u))).toBeCloseTo(u, 6);
+});
+
+test('an alias table draws by weight, and a permutation is one', () => {
+  const pick = alias([1, 0, 3, 6]);
+  const counts = [0, 0, 0, 0];
+  for (let n = 0; n < 10_000; n++) counts[pick((n + 0.5) / 10_000)]!++;
+  expect(counts).toEqual([1000, 0, 3000, 6000]);
+  for (const n of [1, 2, 3, 10, 1000, 4097])
+    expect(new Set(Array.from({ length: n }, (_, rank) => new Permutation(n, 5).at(rank))).size).toBe(n);
+});
+
+test.each([
+  [{ kind: 'exponential' }, 1],
+  [{ kind: 'constant' }, 0],
+  [{ kind: 'gpd', shape: 0.154971 }, 1.45],
+  [{ kind: 'h2', cv2: 5 }, 5],
+  [{ kind: 'lognormal', sigma: 0.5 }, Math.exp(0.25) - 1],
+] as const)('gaps %j keep the rate, and vary as they should', (gaps, cv2) => {
+  const stream = new ArrivalStream({ rate: 1000, gaps }, new Random(3));
+  let [last, sum, squares] = [0, 0, 0];
+  const count = 200_000;
+  for (let n = 0; n < count; n++) {
+    const next = stream.next();
+    sum += next - last;
+    squares += (next - last) ** 2;
+    last = next;
+  }
+  const mean = sum / count;
+  expect(Math.abs(mean / 1e6 - 1)).toBeLessThan(0.03);
+  expect(Math.abs(squares / count / mean ** 2 - 1 - cv2)).toBeLessThan(0.15 * cv2 + 0.01);
+});
+
+test('a rate that changes is followed, bursts keep the mean', () => {
+  const curve = [
+    { at: 0, rate: 0 },
+    { at: 1000, rate: 0 },
+    { at: 1001, rate: 2000 },
+    { at: 3000, rate: 2000 },
+  ];
+  const stream = new ArrivalStream({ curve }, new Random(1));
+  const times = Array.from({ length: 2000 }, () => stream.next());
+  expect(times[0]).toBeGreaterThan(0.99e9);
+  expect(times.at(-1)).toBeLessThan(2.2e9);
+  const bursts = new ArrivalStream(
+    { rate: 1000, gaps: { kind: 'mmpp', factor: 10, burst: 20, calm: 180 } },
+    new Random(2),
+  );
+  let last = 0;
+  for (let n = 0; n < 100_000; n++) last = bursts.next();
+  expect(Math.abs(last / 1e9 / 100 - 1)).toBeLessThan(0.15);
+});
+
+test('Zipf–Mandelbrot flattens the head', () => {
+  const random = new Random(9);
+  const ranks = ranksOf({ kind: 'zipf-mandelbrot', alpha: 1, q: 50 }, 1000);
+  const counts = new Float64Array(1000);
+  for (let n = 0; n < 300_000; n++) counts[ranks(random)]!++;
+  // Weights of 1 / (51) and 1 / (151).
+  expect(counts[0]! / counts[100]!).toBeCloseTo(151 / 51, 0);
+});
