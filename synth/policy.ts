@@ -163,11 +163,12 @@ export function s3fifo(references: Uint32Array, footprint: number, size: number)
     while (main.length > 0) {
       const id = main.tail;
       main.remove(id);
-      if (frequency[id]! === 0) {
+      const left = frequency[id]!;
+      if (left === 0) {
         place[id] = OUT;
         return;
       }
-      frequency[id]!--;
+      frequency[id] = left - 1;
       main.push(id);
     }
   }
