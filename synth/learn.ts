@@ -1,0 +1,179 @@
+// Learns a RenewalModel from a reference stream: counts and lives of the objects, distances between their references by
+// popularity; then streams are made of the model, and the weights of distances corrected until what comes out, after
+// objects made room for each other, has the distances that were observed.
+
+import { binOf, logEdges, rounded } from './bins.ts';
+import { grown } from './recency.ts';
+import { RenewalStream, type RenewalLevel, type RenewalModel } from './renewal.ts';
+
+export interface LearnOptions {
+  /** Parts of the stream that births and ends are counted by. */
+  phases?: number;
+  /** Logarithmic bins of distances. */
+  bins?: number;
+  /** Streams made to correct the weights by, each as long as the original. */
+  rounds?: number;
+}
+
+/** Entries of `counts` in a level; beyond them, neighbours are merged. */
+const ENTRIES = 64;
+/** Observations that are neither missed nor too many, in a bin: noise is not corrected. */
+const NOISE = 3;
+/** Part of the correction that a round makes, as an exponent. */
+const STRENGTH = 0.5;
+
+/** What a stream's objects are, by id. */
+interface Census {
+  references: number;
+  counts: Uint32Array;
+  firstAt: Float64Array;
+  lastAt: Float64Array;
+}
+
+/**
+ * Fits a model to references, which are dense ids from 0, in chunks. They are gone through twice, so a generator does not
+ * do: an array of chunks, or an object whose iterator begins anew. Memory follows the distinct objects.
+ * @throws RangeError where there are no references, an id is left out, or the second time brings other references.
+ */
+export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOptions = {}): RenewalModel {
+  const { phases = 20, bins = 48, rounds = 12 } = options;
+  const census = count(references);
+  const { counts, firstAt, lastAt } = census;
+  const edges = logEdges(census.references, bins);
+  const steps = Array.from(counts, levelOf);
+  const used = [...new Set(steps)].toSorted((a, b) => a - b);
+  const levels = Uint8Array.from(steps, (step) => used.indexOf(step));
+
+  const observed = used.map(() => new Float64Array(bins));
+  const previous = new Float64Array(counts.length).fill(-1);
+  let at = 0;
+  for (const chunk of references)
+    for (const id of chunk) {
+      const gap = at - (previous[id] ?? at);
+      if (previous[id] !== -1) observed[levels[id]!]![binOf(edges, gap)]!++;
+      previous[id] = at++;
+    }
+  if (at !== census.references)
+    throw new RangeError(`expected the same ${census.references} references again, got ${at}`);
+
+  const phaseOf = (position: number): number => Math.floor((position * phases) / census.references);
+  const lives = used.map(() => new Uint32Array(phases * phases));
+  const tallies = used.map(() => new Map<number, number>());
+  for (let id = 0; id < counts.length; id++) {
+    const level = levels[id]!;
+    lives[level]![phaseOf(firstAt[id]!) * phases + phaseOf(lastAt[id]!)]!++;
+    tallies[level]!.set(counts[id]!, (tallies[level]!.get(counts[id]!) ?? 0) + 1);
+  }
+  const model: RenewalModel = {
+    kind: 'renewal',
+    references: census.references,
+    objects: counts.length,
+    phases,
+    edges,
+    levels: used.map((step, level) => ({
+      counts: entries(tallies[level]!),
+      lives: cells(lives[level]!, phases),
+      gaps: step === 0 ? [] : rounded(observed[level]!),
+    })),
+  };
+  return calibrated(model, observed, rounds);
+}
+
+/** Objects of a level are referenced up to 1.41 times as often as others of it. */
+function levelOf(count: number): number {
+  return Math.floor(2 * Math.log2(count));
+}
+
+function count(references: Iterable<Uint32Array>): Census {
+  let counts = new Uint32Array(1 << 10);
+  let firstAt = new Float64Array(1 << 10);
+  let lastAt = new Float64Array(1 << 10);
+  let objects = 0;
+  let at = 0;
+  for (const chunk of references)
+    for (const id of chunk) {
+      if (id >= counts.length) {
+        counts = grown(counts, id + 1);
+        firstAt = widened(firstAt, counts.length);
+        lastAt = widened(lastAt, counts.length);
+      }
+      if (counts[id]!++ === 0) {
+        firstAt[id] = at;
+        objects = Math.max(objects, id + 1);
+      }
+      lastAt[id] = at++;
+    }
+  counts = counts.slice(0, objects);
+  if (at === 0) throw new RangeError('expected references, got none');
+  if (counts.includes(0)) throw new RangeError(`expected dense ids, got none of ${counts.indexOf(0)}`);
+  return { references: at, counts, firstAt, lastAt };
+}
+
+function widened(array: Float64Array, length: number): Float64Array<ArrayBuffer> {
+  const wider = new Float64Array(length);
+  wider.set(array);
+  return wider;
+}
+
+/** Objects by count, as few entries as are allowed: the closest counts are merged, and keep their sum. */
+function entries(tally: ReadonlyMap<number, number>): RenewalLevel['counts'] {
+  const sorted = [...tally].toSorted(([a], [b]) => a - b);
+  const low = sorted[0]![0];
+  const width = (sorted.at(-1)![0] + 1 - low) / ENTRIES;
+  const merged: RenewalLevel['counts'] = [];
+  let place = -1;
+  for (const [references, objects] of sorted) {
+    const here = sorted.length <= ENTRIES ? place + 1 : Math.floor((references - low) / width);
+    if (here !== place) merged.push([0, 0]);
+    place = here;
+    const entry = merged.at(-1)!;
+    entry[0] += objects;
+    entry[1] += objects * references;
+  }
+  return merged;
+}
+
+function cells(table: Uint32Array, phases: number): RenewalLevel['lives'] {
+  return Array.from(table, (objects, at): [number, number, number] => [
+    Math.floor(at / phases),
+    at % phases,
+    objects,
+  ]).filter(([, , objects]) => objects > 0);
+}
+
+/**
+ * The model with other weights of distances. Each round makes a stream of another seed and multiplies each weight by a
+ * part of observed/made; streams of few objects differ, so the weights are the mean of the later rounds.
+ */
+function calibrated(model: RenewalModel, observed: readonly Float64Array[], rounds: number): RenewalModel {
+  const logs = model.levels.map(({ gaps }) => Float64Array.from(gaps, Math.log));
+  const means = logs.map((level) => new Float64Array(level.length));
+  const averaged = Math.ceil(rounds / 2);
+  let current = model;
+  for (let round = 0; round < rounds; round++) {
+    const made = distances(current, round);
+    for (const [at, level] of logs.entries())
+      for (let bin = 0; bin < level.length; bin++) {
+        level[bin]! += STRENGTH * Math.log((observed[at]![bin]! + NOISE) / (made[at]![bin]! + NOISE));
+        if (round >= rounds - averaged) means[at]![bin]! += level[bin]! / averaged;
+      }
+    current = weighted(model, logs);
+  }
+  return rounds === 0 ? model : weighted(model, means);
+}
+
+function weighted(model: RenewalModel, logs: readonly Float64Array[]): RenewalModel {
+  const levels = model.levels.map((level, at) => ({ ...level, gaps: rounded(logs[at]!.map(Math.exp)) }));
+  return { ...model, levels };
+}
+
+/** How often each distance occurs in a stream of the model, by level and bin. */
+function distances(model: RenewalModel, seed: number): Float64Array[] {
+  const made = model.levels.map(() => new Float64Array(model.edges.length - 1));
+  const stream = new RenewalStream(model, { seed });
+  for (let i = 0; i < model.references; i++) {
+    stream.next();
+    if (stream.gap > 0) made[stream.level]![binOf(model.edges, stream.gap)]!++;
+  }
+  return made;
+}
