@@ -49,6 +49,8 @@ async function main(argv: readonly string[]): Promise<number> {
       'Record memcached binary traffic, replay it at any speed against a target, and know whether the answers are right.',
     )
     .version(version)
+    // What follows a command is its own matter.
+    .enablePositionalOptions()
     .showHelpAfterError('(try --help)')
     .addHelpText('after', examples);
   for (const command of commands) program.addCommand(command());

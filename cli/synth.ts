@@ -1,14 +1,26 @@
 // `memtape synth`: traffic out of models, models out of traffic, and how near the two are.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { Command } from 'commander';
 import { stringify } from 'yaml';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
+import {
+  baseline,
+  compare,
+  curves,
+  drawCurves,
+  renderFidelity,
+  type Summary as FidelitySummary,
+} from '../synth/fidelity.ts';
+import { fitTrace } from '../synth/fit.ts';
 import { DEFAULT_MS, ModelGenerator } from '../synth/generator.ts';
 import { checkModel, modelJsonSchema, parseModel, type Model } from '../synth/model.ts';
 import { applyScenario, listScenarios } from '../synth/scenario.ts';
+import { summarizeBatches } from '../synth/summarize.ts';
+import { TraceReader } from '../trace/file.ts';
 import { atRate } from '../synth/transform.ts';
 import { writeTrace } from '../synth/write.ts';
 import { CliError } from './error.ts';
@@ -35,13 +47,32 @@ Examples:
   memtape synth etc -o surge.tape --scenario tenantSurge:count=3 --scenario hotKey
   memtape synth etc -o etc.tape --duration 10s
   memtape synth model.yaml -o big.tape --rate 50k --seed 7
+  memtape synth fit capture.tape -o like-capture.yaml       a model of traffic that was recorded
   memtape synth show etc > mine.yaml                        a model to begin with
   memtape synth schema > model.schema.json                  for an editor
   memtape replay etc --rate 50k --target staging:11211      without a file in between`;
 
+const fitExamples = `
+Examples:
+  memtape synth fit capture.tape -o like-capture.yaml
+  memtape synth like-capture.yaml -o more.tape --duration 10m`;
+
+const checkExamples = `
+Examples:
+  memtape synth check capture.tape like-capture.yaml --svg curves.svg
+  memtape synth check monday.tape tuesday.tape`;
+
+interface CheckOptions {
+  seed: number;
+  svg?: string;
+  json?: true;
+}
+
 export function synthCommand(): Command {
   const command = new Command('synth')
     .description('Make a trace out of a model of a workload.')
+    // Its subcommands have options of the same names.
+    .enablePositionalOptions()
     .argument('[model]', 'a model file, or one of `synth list`')
     .option('-o, --output <file>', 'the trace to write')
     .option('--quiet', 'no progress')
@@ -86,6 +117,26 @@ export function synthCommand(): Command {
     new Command('schema').description('The JSON Schema of model files.').action(() => {
       process.stdout.write(`${JSON.stringify(modelJsonSchema(), null, 2)}\n`);
     }),
+  );
+  command.addCommand(
+    new Command('fit')
+      .description('A model out of a trace: traffic like it, without its keys and values.')
+      .argument('<trace>', 'a trace, masked or not')
+      .requiredOption('-o, --output <file>', 'the model to write')
+      .option('--quiet', 'no progress')
+      .addHelpText('after', fitExamples)
+      .action(async (trace: string, options: { output: string; quiet?: true }) => fit(trace, options)),
+  );
+  command.addCommand(
+    new Command('check')
+      .description('How near two traces are, or a model to a trace: miss ratios, popularity, sizes, times.')
+      .argument('<trace>', 'a trace, or a model')
+      .argument('<other>', 'a model, or a trace')
+      .option('--seed <n>', 'draws of the models', (text) => parseCount(text, 0), 1)
+      .option('--svg <file>', 'draw the miss-ratio curves')
+      .option('--json', 'print JSON')
+      .addHelpText('after', checkExamples)
+      .action(async (a: string, b: string, options: CheckOptions) => check(a, b, options)),
   );
   return command;
 }
@@ -176,4 +227,68 @@ function listAll(all: readonly { name: string; about: string }[], json: boolean)
   }
   const width = Math.max(...all.map(({ name }) => name.length));
   for (const { name, about } of all) process.stdout.write(`${name.padEnd(width)}  ${about}\n`);
+}
+
+async function fit(path: string, { output, quiet }: { output: string; quiet?: true }): Promise<void> {
+  const trace = await TraceReader.open(path);
+  const progress = new Progress(trace.exchangeCount, {
+    label: 'fitting',
+    unit: 'exchanges',
+    quiet: quiet === true,
+  });
+  try {
+    const model = await fitTrace(trace.batches(), basename(path), (done) => progress.update(done, done));
+    // What is written can be read again.
+    checkModel(model);
+    writeText(output, stringify(model, { flowCollectionPadding: false, lineWidth: 120 }), 'the model');
+  } catch (error) {
+    if (error instanceof RangeError) throw new CliError(`${path}: ${error.message}`, 2, { cause: error });
+    throw error;
+  } finally {
+    progress.stop();
+    await trace.close();
+  }
+}
+
+async function check(a: string, b: string, { seed, svg, json }: CheckOptions): Promise<void> {
+  const first = await summaryOf(a, seed);
+  const second = await summaryOf(b, seed, first.references.length);
+  if (first.references.length === 0 || second.references.length === 0)
+    throw new CliError(
+      `expected requests with keys in both, got none in ${first.references.length === 0 ? a : b}`,
+      2,
+    );
+  const independent = baseline(first, seed);
+  const rows = compare(first, second);
+  const beside = compare(first, independent);
+  if (json === true)
+    process.stdout.write(`${JSON.stringify({ metrics: rows, independent: beside }, null, 2)}\n`);
+  else process.stdout.write(`${renderFidelity(rows, beside)}\n`);
+  if (svg !== undefined) writeText(svg, drawCurves(curves(first, second, independent)), 'the drawing');
+}
+
+async function summaryOf(name: string, seed: number, requests?: number): Promise<FidelitySummary> {
+  if (!isModel(name)) {
+    const trace = await TraceReader.open(name);
+    try {
+      return await summarizeBatches(trace.batches());
+    } finally {
+      await trace.close();
+    }
+  }
+  const model = readModel(name);
+  return summarizeBatches(
+    new ModelGenerator(model, {
+      seed,
+      ...(model.requests === undefined && requests !== undefined ? { requests } : {}),
+    }).batches(),
+  );
+}
+
+function writeText(path: string, text: string, what: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (cause) {
+    throw new CliError(`cannot write ${what} to ${path}: ${(cause as Error).message}`, 2, { cause });
+  }
 }

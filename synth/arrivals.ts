@@ -70,10 +70,10 @@ export class ArrivalStream {
     this.#isSteady = arrivals.curve === undefined && gaps.kind !== 'mmpp';
   }
 
-  /** Time of the next request, ns; Infinity: there is none. */
-  next(): number {
+  /** Time of the next request, ns; Infinity: there is none. @param count of requests that left together before it */
+  next(count = 1): number {
     // A gap of the clock that runs at the rate; where the rate changes, it is walked in steps.
-    let left = this.#gap();
+    let left = this.#gap() * count;
     for (;;) {
       const perSecond = this.#rate(this.#ns) * this.#factor();
       const ns = (left * 1e9) / perSecond;

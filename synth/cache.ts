@@ -13,8 +13,11 @@ export class KeyTable {
   /** How often it was stored. */
   version = new Uint32Array(1024);
   cas = new Uint32Array(1024);
-  /** Bytes of the value. */
+  /** Bytes of the value, and those that the key was drawn with. */
   bytes = new Uint32Array(1024);
+  base = new Uint32Array(1024);
+  /** Bytes of the key, where it has been told them; else 0. */
+  keyBytes = new Uint8Array(1024);
   #used = 0;
   /** The last `at` made a new entry. */
   isNew = false;
@@ -61,6 +64,8 @@ export class KeyTable {
       version: this.version,
       cas: this.cas,
       bytes: this.bytes,
+      base: this.base,
+      keyBytes: this.keyBytes,
     };
     const capacity = old.keys.length * 2;
     this.#keys = new Float64Array(capacity).fill(EMPTY);
@@ -69,6 +74,8 @@ export class KeyTable {
     this.version = new Uint32Array(capacity);
     this.cas = new Uint32Array(capacity);
     this.bytes = new Uint32Array(capacity);
+    this.base = new Uint32Array(capacity);
+    this.keyBytes = new Uint8Array(capacity);
     const mask = capacity - 1;
     for (const [from, key] of old.keys.entries()) {
       if (key === EMPTY) continue;
@@ -80,6 +87,8 @@ export class KeyTable {
       this.version[to] = old.version[from]!;
       this.cas[to] = old.cas[from]!;
       this.bytes[to] = old.bytes[from]!;
+      this.base[to] = old.base[from]!;
+      this.keyBytes[to] = old.keyBytes[from]!;
     }
   }
 }

@@ -22,14 +22,8 @@ import { KeyTable } from './cache.ts';
 import { Content, widthOf, writeKey } from './content.ts';
 import { Permutation, hash, unit } from './hash.ts';
 import { localityOf } from './locality.ts';
-import {
-  normalized,
-  type MixOperation,
-  type Model,
-  type ModelEvent,
-  type StreamModel,
-  type Tenant,
-} from './model.ts';
+import { normalized, type MixOperation } from './mix.ts';
+import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Quantile } from './numbers.ts';
 import { ranksOf } from './popularity.ts';
 import { Random } from './random.ts';
@@ -54,13 +48,15 @@ const MAX_VALUE = 1024 * 1024 - 512;
 const MAX_RELATIVE_SECONDS = 30 * 86_400;
 /** Keys of one version of the application are this far from those of the next. */
 const VERSION_STEP = 2 ** 44;
-/** Sorts of keys: values, counters, lists that are appended to, and those asked for once. */
+/** Sorts of keys, as localities number them too: values, counters, lists that are appended to, and those asked for once. */
 const Sort = { value: 0, counter: 1, list: 2, once: 3 } as const;
 type Sort = (typeof Sort)[keyof typeof Sort];
 const SORTS = 4;
 const sortLetters = Buffer.from('kclo');
-/** Pieces that a list has before it is stored anew, and their bytes. */
-const MAX_PIECES = 32;
+/** Pieces that a list has at either end before it is stored anew, and their bytes. */
+const MAX_PIECES = 30;
+/** In the count of a list: this much for each that was prepended. */
+const PREPENDED = 64;
 const PIECE_BYTES = 16;
 /** Lengths of keys are drawn from a table of 2^14 quantiles. */
 const LENGTH_SHIFT = 18;
@@ -113,8 +109,15 @@ interface Stream {
   toNs: number;
   /** @param inserts a key that is new, where popularity knows of such */
   rank: (inserts: boolean) => number;
+  /** Of the last rank, where that is not what the rank says. */
+  popularity: () => number | undefined;
+  /** Of its key and value, bytes, where the locality knows them. */
+  sizes: () => readonly [number, number] | undefined;
   operation: () => MixOperation;
   sortOfRead: (u: number) => Sort;
+  /** Of a locality that was learnt: what its last object is, and what is done to such. */
+  sortOfLast: () => Sort;
+  mixes: ((u: number) => MixOperation)[] | undefined;
   pick: Random;
   choose: Random;
   multiget: { share: number; keys: Quantile } | undefined;
@@ -268,7 +271,7 @@ export class ModelGenerator {
     const fromNs = (model.from ?? 0) * 1e6;
     const arrivals = new ArrivalStream(model.arrivals!, random('arrivals'), fromNs);
     const shares = normalized(mix);
-    const pickOperation = alias(shares.map(([, part]) => part));
+    const pickOperation = pickerOf(perArrival(shares, multiget));
     const [pick, choose] = [random('operations'), random('choices')];
     const ranks = ranksOf(popularity, keys.space);
     const rankRandom = random('popularity');
@@ -279,9 +282,16 @@ export class ModelGenerator {
       arrivals,
       nextNs: arrivals.next(),
       toNs: (model.to ?? Infinity) * 1e6,
-      rank: local === undefined ? (inserts) => ranks(rankRandom, inserts) : local,
-      operation: () => shares[pickOperation(pick.float())]![0],
+      rank: local === undefined ? (inserts) => ranks(rankRandom, inserts) : () => local.next(),
+      popularity: () => local?.popularity(),
+      sizes: () => local?.sizes(),
+      operation: () => pickOperation(pick.float()),
       sortOfRead: sortsOf(shares),
+      sortOfLast: () => (local?.sortOfLast() ?? Sort.value) as Sort,
+      mixes:
+        local?.mixes === undefined
+          ? undefined
+          : local.mixes.map((own) => pickerOf(perArrival(normalized(own), multiget))),
       pick,
       choose,
       multiget:
@@ -330,13 +340,18 @@ export class ModelGenerator {
 
   #arrive(stream: Stream, ns: number): void {
     const { space, multiget, pipeline, choose } = stream;
-    const first = stream.operation();
+    // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
+    const learnt = stream.mixes === undefined ? undefined : this.#idOf(stream, ns, 'get');
+    const first =
+      stream.mixes === undefined
+        ? stream.operation()
+        : stream.mixes[stream.sortOfLast()]!(stream.pick.float());
     let count = 1;
     const isMany =
       multiget !== undefined && (first === 'get' || first === 'gets') && choose.float() < multiget.share;
     if (isMany) count = clampCount(multiget.keys(choose.float()), space.tenant.keys.space);
     else if (pipeline !== undefined) count = clampCount(pipeline(choose.float()), 10_000);
-    const id = this.#idOf(stream, ns, first);
+    const id = learnt ?? this.#idOf(stream, ns, first);
     const connection = space.pool.at(ns, choose, id);
     if (connection >= 0) {
       this.#version = versionOf(space, ns, connection) * VERSION_STEP;
@@ -344,14 +359,26 @@ export class ModelGenerator {
       else {
         this.#operate(stream, ns, connection, first, this.#versioned(id), false);
         for (let n = 1; n < count; n++) {
-          const next = stream.operation();
-          this.#operate(stream, ns, connection, next, this.#versioned(this.#idOf(stream, ns, next)), true);
+          const drawn =
+            stream.mixes === undefined ? undefined : this.#versioned(this.#idOf(stream, ns, 'get'));
+          const next =
+            stream.mixes === undefined
+              ? stream.operation()
+              : stream.mixes[stream.sortOfLast()]!(stream.pick.float());
+          this.#operate(
+            stream,
+            ns,
+            connection,
+            next,
+            drawn ?? this.#versioned(this.#idOf(stream, ns, next)),
+            true,
+          );
         }
       }
       this.#retry(stream, ns, first, id);
     }
     // What left together took the place of as many arrivals.
-    for (let n = 0; n < count; n++) stream.nextNs = stream.arrivals.next();
+    stream.nextNs = stream.arrivals.next(count);
   }
 
   #idOf(stream: Stream, ns: number, operation: MixOperation): number {
@@ -359,11 +386,17 @@ export class ModelGenerator {
     if (model.oneHit !== undefined && model.oneHit > 0 && choose.float() < model.oneHit)
       return -1 - space.once++;
     let rank = stream.rank(operation === 'add');
+    this.#popularity = stream.popularity();
+    this.#sizes = stream.sizes();
     const { space: size } = space.tenant.keys;
     for (const event of space.events)
       if (event.kind === 'shift' && ns >= event.at * 1e6) rank = (((rank + event.by) % size) + size) % size;
     return rank;
   }
+
+  /** Of the key that was drawn last. */
+  #popularity: number | undefined;
+  #sizes: readonly [number, number] | undefined;
 
   /** Added to the keys that a connection asks for: it may be of a newer version of the application. */
   #version = 0;
@@ -418,7 +451,7 @@ export class ModelGenerator {
         this.#refill(stream, ns, connection, sort, id, task.missed);
         return;
       case 'cas':
-        this.#store(stream, ns, connection, Opcode.set, id, false, task.token);
+        this.#store(stream, ns, connection, Opcode.set, sort, id, false, task.token);
         return;
     }
   }
@@ -431,47 +464,29 @@ export class ModelGenerator {
     id: number,
     joins: boolean,
   ): void {
+    const sort = this.#sortOf(stream, operation, id);
     switch (operation) {
       case 'get':
-      case 'gets': {
-        const sort = id < 0 ? Sort.once : stream.sortOfRead(stream.choose.float());
+      case 'gets':
         this.#read(stream, ns, connection, Opcode.get, sort, id, joins);
         return;
-      }
       case 'gat':
-        this.#read(stream, ns, connection, Opcode.gat, id < 0 ? Sort.once : Sort.value, id, joins);
+        this.#read(stream, ns, connection, Opcode.gat, sort, id, joins);
         return;
       case 'cas': {
-        const token = this.#read(
-          stream,
-          ns,
-          connection,
-          Opcode.get,
-          id < 0 ? Sort.once : Sort.value,
-          id,
-          joins,
-        );
+        const token = this.#read(stream, ns, connection, Opcode.get, sort, id, joins);
         if (token !== 0)
-          this.#later(ns, {
-            kind: 'cas',
-            stream,
-            connection,
-            sort: Sort.value,
-            id,
-            missed: false,
-            token,
-            operation,
-          });
+          this.#later(ns, { kind: 'cas', stream, connection, sort, id, missed: false, token, operation });
         return;
       }
       case 'set':
       case 'add':
       case 'replace':
-        this.#store(stream, ns, connection, Opcode[operation], id, joins, 0);
+        this.#store(stream, ns, connection, Opcode[operation], sort, id, joins, 0);
         return;
       case 'delete':
       case 'touch':
-        this.#remove(stream, ns, connection, operation, id, joins);
+        this.#remove(stream, ns, connection, operation, sort, id, joins);
         return;
       case 'append':
       case 'prepend':
@@ -487,6 +502,17 @@ export class ModelGenerator {
     }
   }
 
+  /** What an operation finds under a key. */
+  #sortOf(stream: Stream, operation: MixOperation, id: number): Sort {
+    if (id < 0) return Sort.once;
+    if (operation === 'incr' || operation === 'decr') return Sort.counter;
+    if (operation === 'append' || operation === 'prepend') return Sort.list;
+    if (stream.mixes !== undefined) return stream.sortOfLast();
+    return operation === 'get' || operation === 'gets'
+      ? stream.sortOfRead(stream.choose.float())
+      : Sort.value;
+  }
+
   #later(ns: number, task: Task, delayNs = 0): void {
     this.#agenda.put(ns + this.#latencyNs + 1 + delayNs, task);
   }
@@ -496,7 +522,12 @@ export class ModelGenerator {
     const { table } = space;
     const at = table.at((id < 0 ? -2 - id + VERSION_STEP * 64 : id) * SORTS + sort);
     if (table.isNew && sort !== Sort.counter) {
-      table.bytes[at] = this.#sizeOf(space, id, 1);
+      if (this.#sizes === undefined || id < 0) table.base[at] = this.#sizeOf(space, id);
+      else {
+        table.keyBytes[at] = Math.min(250, this.#sizes[0]);
+        table.base[at] = Math.min(space.maxValue, this.#sizes[1]);
+      }
+      table.bytes[at] = table.base[at];
       if (space.isWarm && isRead && id >= 0) {
         table.expiresNs[at] = Infinity;
         table.cas[at] = ++this.#cas;
@@ -505,16 +536,18 @@ export class ModelGenerator {
     return at;
   }
 
-  #sizeOf(space: Space, id: number, factor: number): number {
+  #sizeOf(space: Space, id: number): number {
     const { values, keys } = space.tenant;
     let u = unit(space.seed, Math.abs(id), Field.size);
     const correlation = values?.correlation ?? 0;
     if (correlation !== 0 && id >= 0) {
       // A Gaussian copula: what is popular has a high rank in size, as far as they are correlated.
-      const popular = normalQuantile(1 - (((id % VERSION_STEP) % keys.space) + 0.5) / keys.space);
+      const rank = (id % VERSION_STEP) % keys.space;
+      const share = this.#popularity ?? 1 - (rank + 0.5) / keys.space;
+      const popular = normalQuantile(Math.min(1 - 1e-6, Math.max(1e-6, share)));
       u = normalShare(correlation * popular + Math.sqrt(1 - correlation * correlation) * normalQuantile(u));
     }
-    return Math.min(space.maxValue, Math.max(0, Math.round(space.valueSize(u) * factor)));
+    return Math.min(space.maxValue, Math.max(0, Math.round(space.valueSize(u))));
   }
 
   /** Returns the CAS id that was read; 0: a miss. */
@@ -536,7 +569,7 @@ export class ModelGenerator {
       putUint32(this.#extras(4), this.#extrasAt, this.#expiryOf(ttl, ns));
       if (table.expiresNs[at]! > ns) table.expiresNs[at] = expires(ns, ttl);
     }
-    this.#key(space, sort, id);
+    this.#key(space, sort, id, at);
     const isHit = table.expiresNs[at]! > ns;
     if (isHit) this.#hit(space, ns, at, sort, id);
     else this.#answer(ns, Status.notFound, notFound);
@@ -549,11 +582,11 @@ export class ModelGenerator {
     const { table } = space;
     for (let n = 0; n < count; n++) {
       const id = this.#versioned(n === 0 ? first : this.#idOf(stream, ns, 'get'));
-      const sort = id < 0 ? Sort.once : stream.sortOfRead(stream.choose.float());
+      const sort = this.#sortOf(stream, 'get', id);
       const at = this.#entry(stream, sort, id, true);
       const isHit = table.expiresNs[at]! > ns;
       this.#request(ns, connection, Opcode.getkq, n > 0);
-      this.#key(space, sort, id);
+      this.#key(space, sort, id, at);
       if (isHit) this.#hit(space, ns, at, sort, id);
       else {
         this.#batch.outcome[this.#row] = Outcome.silent;
@@ -591,11 +624,7 @@ export class ModelGenerator {
       batch.answerKeyAt[row] = batch.keyAt[row]!;
       batch.answerKeyLength[row] = batch.keyLength[row]!;
     }
-    if (sort === Sort.counter) {
-      putUint32(batch.heap, extras, 0);
-      this.#answer(ns, Status.ok, Buffer.from(String(table.count[at]!)), table.cas[at]);
-      return;
-    }
+    if (sort === Sort.counter) putUint32(batch.heap, extras, 0);
     const length = this.#value(space, at, sort, id);
     batch.answerValueAt[row] = this.#valueAt;
     batch.answerValueLength[row] = length;
@@ -608,21 +637,27 @@ export class ModelGenerator {
   #value(space: Space, at: number, sort: Sort, id: number): number {
     const { table, content } = space;
     const batch = this.#batch;
+    if (sort === Sort.counter) {
+      const text = String(table.count[at]!);
+      this.#valueAt = batch.allocate(text.length);
+      return batch.heap.write(text, this.#valueAt, 'latin1');
+    }
     const bytes = table.bytes[at]!;
-    const pieces = sort === Sort.list ? table.count[at]! : 0;
-    const length = bytes + pieces * PIECE_BYTES;
-    const to = batch.allocate(length);
-    const key = Math.abs(id) * SORTS + sort;
-    content.write(batch.heap, to, bytes, key, table.version[at]!);
-    for (let n = 0; n < pieces; n++)
-      content.write(
-        batch.heap,
-        to + bytes + n * PIECE_BYTES,
-        PIECE_BYTES,
-        key,
-        table.version[at]! * 64 + n + 1,
-      );
+    const after = sort === Sort.list ? table.count[at]! % PREPENDED : 0;
+    const before = sort === Sort.list ? Math.floor(table.count[at]! / PREPENDED) : 0;
+    const length = bytes + (after + before) * PIECE_BYTES;
+    let to = batch.allocate(length);
     this.#valueAt = to;
+    const key = Math.abs(id) * SORTS + sort;
+    const version = table.version[at]!;
+    const piece = (n: number): void => {
+      content.write(batch.heap, to, PIECE_BYTES, key, version * 64 + n);
+      to += PIECE_BYTES;
+    };
+    for (let n = before; n > 0; n--) piece(MAX_PIECES + n);
+    content.write(batch.heap, to, bytes, key, version);
+    to += bytes;
+    for (let n = 1; n <= after; n++) piece(n);
     return length;
   }
 
@@ -631,13 +666,13 @@ export class ModelGenerator {
     ns: number,
     connection: number,
     opcode: number,
+    sort: Sort,
     id: number,
     joins: boolean,
     token: number,
   ): void {
     const { space } = stream;
     const { table } = space;
-    const sort = id < 0 ? Sort.once : Sort.value;
     const at = this.#entry(stream, sort, id, false);
     const isThere = table.expiresNs[at]! > ns;
     const status =
@@ -659,22 +694,23 @@ export class ModelGenerator {
       this.casRequests++;
     }
     this.#storeExtras(space, ttl, ns);
-    this.#key(space, sort, id);
+    this.#key(space, sort, id, at);
     // What a failing store carried is a version of its own.
-    const kept = { version: table.version[at]!, bytes: table.bytes[at]! };
+    const kept = { version: table.version[at]!, bytes: table.bytes[at]!, count: table.count[at]! };
     table.version[at]!++;
-    table.bytes[at] = this.#sizeOf(space, id, factorAt(space.events, ns));
+    table.bytes[at] = Math.min(space.maxValue, Math.round(table.base[at]! * factorAt(space.events, ns)));
+    table.count[at] = 0;
     this.#batch.valueLength[this.#row] = this.#value(space, at, sort, id);
     this.#batch.valueAt[this.#row] = this.#valueAt;
     if (status === Status.ok) {
       table.expiresNs[at] = expires(ns, ttl);
       table.cas[at] = ++this.#cas;
-      table.count[at] = 0;
       this.#answer(ns, status, undefined, table.cas[at]);
       return;
     }
     table.version[at] = kept.version;
     table.bytes[at] = kept.bytes;
+    table.count[at] = kept.count;
     this.#answer(ns, status, Buffer.from(status === Status.exists ? 'Data exists for key.' : 'Not found'));
   }
 
@@ -691,10 +727,10 @@ export class ModelGenerator {
     const row = this.#row;
     batch.flags[row]! |= RowFlag.refill;
     this.#storeExtras(space, ttl, ns);
-    this.#key(space, sort, id);
+    this.#key(space, sort, id, at);
     if (missed && !isThere) {
       table.version[at]!++;
-      table.bytes[at] = this.#sizeOf(space, id, factorAt(space.events, ns));
+      table.bytes[at] = Math.min(space.maxValue, Math.round(table.base[at]! * factorAt(space.events, ns)));
       table.count[at] = 0;
     }
     batch.valueLength[row] = this.#value(space, at, sort, id);
@@ -718,12 +754,12 @@ export class ModelGenerator {
     ns: number,
     connection: number,
     operation: 'delete' | 'touch',
+    sort: Sort,
     id: number,
     joins: boolean,
   ): void {
     const { space } = stream;
     const { table } = space;
-    const sort = id < 0 ? Sort.once : Sort.value;
     const at = this.#entry(stream, sort, id, false);
     const isThere = table.expiresNs[at]! > ns;
     this.#request(ns, connection, Opcode[operation], joins);
@@ -732,7 +768,7 @@ export class ModelGenerator {
       putUint32(this.#extras(4), this.#extrasAt, this.#expiryOf(ttl, ns));
       if (isThere) table.expiresNs[at] = expires(ns, ttl);
     } else table.expiresNs[at] = 0;
-    this.#key(space, sort, id);
+    this.#key(space, sort, id, at);
     if (isThere && operation === 'touch') {
       const extras = this.#batch.allocate(4);
       putUint32(this.#batch.heap, extras, space.tenant.flags ?? 0);
@@ -755,28 +791,25 @@ export class ModelGenerator {
     const { table } = space;
     const at = this.#entry(stream, Sort.list, id, false);
     const isThere = table.expiresNs[at]! > ns;
-    // Lists are appended to; one that is long, or not there, is begun anew.
-    if (!isThere || table.count[at]! >= MAX_PIECES || operation === 'prepend') {
-      const ttl = this.#ttl(stream, ns);
-      this.#request(ns, connection, Opcode.set, joins);
-      this.#storeExtras(space, ttl, ns);
-      this.#key(space, Sort.list, id);
-      table.version[at]!++;
-      table.count[at] = 0;
-      this.#batch.valueLength[this.#row] = this.#value(space, at, Sort.list, id);
-      this.#batch.valueAt[this.#row] = this.#valueAt;
-      table.expiresNs[at] = expires(ns, ttl);
-      table.cas[at] = ++this.#cas;
-      this.#answer(ns, Status.ok, undefined, table.cas[at]);
+    const [after, before] = [table.count[at]! % PREPENDED, Math.floor(table.count[at]! / PREPENDED)];
+    // One that is long is begun anew; so is one that is not there, unless others of a recording do that.
+    const isLong = (operation === 'append' ? after : before) >= MAX_PIECES;
+    if (isLong || (!isThere && stream.mixes === undefined)) {
+      this.#store(stream, ns, connection, Opcode.set, Sort.list, id, joins, 0);
       return;
     }
-    this.#request(ns, connection, Opcode.append, joins);
-    this.#key(space, Sort.list, id);
+    this.#request(ns, connection, Opcode[operation], joins);
+    this.#key(space, Sort.list, id, at);
     const to = this.#batch.allocate(PIECE_BYTES);
-    const piece = table.version[at]! * 64 + ++table.count[at]!;
+    const piece = table.version[at]! * 64 + (operation === 'append' ? after + 1 : MAX_PIECES + before + 1);
     space.content.write(this.#batch.heap, to, PIECE_BYTES, Math.abs(id) * SORTS + Sort.list, piece);
     this.#batch.valueAt[this.#row] = to;
     this.#batch.valueLength[this.#row] = PIECE_BYTES;
+    if (!isThere) {
+      this.#answer(ns, Status.notStored, Buffer.from('Not stored.'));
+      return;
+    }
+    table.count[at] = table.count[at]! + (operation === 'append' ? 1 : PREPENDED);
     table.cas[at] = ++this.#cas;
     this.#answer(ns, Status.ok, undefined, table.cas[at]);
   }
@@ -798,7 +831,7 @@ export class ModelGenerator {
     extras.fill(0, this.#extrasAt, this.#extrasAt + 20);
     extras[this.#extrasAt + 7] = 1;
     putUint32(extras, this.#extrasAt + 16, this.#expiryOf(ttl, ns));
-    this.#key(space, Sort.counter, id);
+    this.#key(space, Sort.counter, id, at);
     if (table.expiresNs[at]! > ns)
       table.count[at] = operation === 'incr' ? table.count[at]! + 1 : Math.max(0, table.count[at]! - 1);
     else {
@@ -859,7 +892,7 @@ export class ModelGenerator {
     return space.ttlOf(choose);
   }
 
-  #key(space: Space, sort: Sort, id: number): void {
+  #key(space: Space, sort: Sort, id: number, at: number): void {
     const batch = this.#batch;
     const version = id < 0 ? 0 : Math.floor(id / VERSION_STEP);
     const rank = id < 0 ? -1 - id : id % VERSION_STEP;
@@ -868,9 +901,11 @@ export class ModelGenerator {
     const number = isKnown ? space.permutation.at(rank) : rank;
     const { keyLengths } = space;
     const wanted =
-      keyLengths === undefined
-        ? 0
-        : keyLengths[hash(space.seed, Math.abs(id), Field.length) >>> LENGTH_SHIFT]!;
+      space.table.keyBytes[at]! > 0
+        ? space.table.keyBytes[at]!
+        : keyLengths === undefined
+          ? 0
+          : keyLengths[hash(space.seed, Math.abs(id), Field.length) >>> LENGTH_SHIFT]!;
     batch.keyAt[this.#row] = batch.heapLength;
     batch.keyLength[this.#row] = writeKey(
       batch,
@@ -926,6 +961,24 @@ function factorAt(events: readonly ModelEvent[], ns: number): number {
   let factor = 1;
   for (const event of events) if (event.kind === 'sizes' && ns >= event.at * 1e6) factor *= event.factor;
   return factor;
+}
+
+function pickerOf(shares: readonly (readonly [MixOperation, number])[]): (u: number) => MixOperation {
+  const pick = alias(shares.map(([, part]) => part));
+  return (u) => shares[pick(u)]![0];
+}
+
+/** Where some reads stand for several keys, fewer arrivals are reads. */
+function perArrival(
+  shares: readonly (readonly [MixOperation, number])[],
+  multiget: StreamModel['multiget'],
+): readonly (readonly [MixOperation, number])[] {
+  if (multiget === undefined) return shares;
+  const quantile = quantileOf(multiget.keys);
+  let mean = 0;
+  for (let n = 0; n < 1000; n++) mean += Math.max(1, Math.round(quantile((n + 0.5) / 1000))) / 1000;
+  const each = 1 + multiget.share * (mean - 1);
+  return shares.map(([name, part]) => [name, name === 'get' || name === 'gets' ? part / each : part]);
 }
 
 function clampCount(count: number, most: number): number {

@@ -80,7 +80,7 @@ export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOpti
 }
 
 /** Objects of a level are referenced up to 1.41 times as often as others of it. */
-function levelOf(count: number): number {
+export function levelOf(count: number): number {
   return Math.floor(2 * Math.log2(count));
 }
 

@@ -1,10 +1,134 @@
-// Which key comes next, where that depends on which came before.
+// Which key comes next, where that depends on which came before: streams of object numbers, as models ask for them.
 
-import type { StreamModel } from './model.ts';
+import { z } from 'zod';
+import { mixSchema, type Mix } from './mix.ts';
+import { RenewalStream, type RenewalModel } from './renewal.ts';
+import { StackStream, type StackModel } from './stack.ts';
 
-/** Numbers of keys, one after the other; undefined where each is drawn by itself. */
-export function localityOf(locality: StreamModel['locality'], seed: number): (() => number) | undefined {
-  void seed;
+/** Pairs of sizes that are kept of each level. */
+export const MAX_SIZES = 64;
+/** Multiples of it, taken modulo one, are spread as evenly as can be. */
+const GOLDEN = 0.6180339887498949;
+
+const amount = z.number().min(0);
+const edges = z.array(amount).min(2).max(1000);
+
+const renewalSchema: z.ZodType<RenewalModel> = z.strictObject({
+  kind: z.literal('renewal'),
+  references: z.number().int().positive(),
+  objects: z.number().int().positive(),
+  phases: z.number().int().positive().max(1000),
+  edges,
+  levels: z
+    .array(
+      z.strictObject({
+        counts: z.array(z.tuple([amount, amount])).max(100_000),
+        lives: z.array(z.tuple([amount, amount, amount])).max(100_000),
+        gaps: z.array(amount).max(1000),
+      }),
+    )
+    .max(200),
+});
+
+const stackSchema: z.ZodType<StackModel> = z.strictObject({
+  kind: z.literal('stack'),
+  references: z.number().int().positive(),
+  objects: z.number().int().positive(),
+  edges,
+  phases: z.array(z.strictObject({ births: amount, depths: z.array(amount).max(1000) })).max(1000),
+});
+
+export const localitySchema = z
+  .discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('independent') }),
+    z.strictObject({
+      kind: z.literal('renewal'),
+      model: renewalSchema.describe('as `synth fit` writes it'),
+      objects: z
+        .array(z.array(z.tuple([amount, amount, z.number().int().min(0).max(2)])).max(MAX_SIZES))
+        .optional()
+        .describe(
+          'bytes of key and value, and sort (0 a value, 1 a counter, 2 a list), of the objects of each level',
+        ),
+      mixes: z.array(mixSchema).length(3).optional().describe('what is done to objects of each sort'),
+    }),
+    z.strictObject({ kind: z.literal('stack'), model: stackSchema }),
+  ])
+  .describe('whether which key comes next depends on which came before; default: independent');
+export type Locality = z.output<typeof localitySchema>;
+
+export interface LocalStream {
+  /** The number of an object, from 0 in the order of their births. */
+  next(): number;
+  /** How popular the last one is among all, 0 to 1; undefined: not known. */
+  popularity(): number | undefined;
+  /** Bytes of the last one's key and value, at its birth; undefined: as the model says of all. */
+  sizes(): readonly [key: number, value: number] | undefined;
+  /** What the last one is: 0 a value, 1 a counter, 2 a list. */
+  sortOfLast(): number;
+  /** What is done to each sort; undefined: the model's own mix. */
+  mixes: readonly Mix[] | undefined;
+}
+
+/**
+ * Undefined where each request is drawn by itself.
+ * @throws RangeError for a model whose numbers do not agree
+ */
+export function localityOf(locality: Locality | undefined, seed: number): LocalStream | undefined {
   if (locality === undefined || locality.kind === 'independent') return undefined;
-  return undefined;
+  if (locality.kind === 'stack') {
+    const stack = new StackStream(locality.model, { seed, length: Infinity });
+    return {
+      next: () => stack.next() % locality.model.objects,
+      popularity: () => undefined,
+      sizes: () => undefined,
+      sortOfLast: () => 0,
+      mixes: undefined,
+    };
+  }
+  const stream = new RenewalStream(locality.model, { seed, length: Infinity });
+  const shares = popularityOfLevels(locality.model);
+  const { objects, mixes } = locality;
+  const born = new Uint32Array(locality.model.levels.length);
+  let sorts = new Uint8Array(1024);
+  let at = 0;
+  let last: readonly [number, number, number] | undefined;
+  return {
+    next: () => {
+      // After the stream that was learnt the same objects come again, each as popular as it was.
+      at = stream.next() % locality.model.objects;
+      if (objects !== undefined && stream.gap === 0) {
+        last = spread(objects[stream.level] ?? [], born[stream.level]!++);
+        if (at >= sorts.length) {
+          const grown = new Uint8Array(Math.max(at + 1, sorts.length * 2));
+          grown.set(sorts);
+          sorts = grown;
+        }
+        sorts[at] = last?.[2] ?? 0;
+      }
+      return at;
+    },
+    popularity: () => shares[stream.level],
+    sizes: () => (last === undefined ? undefined : [last[0], last[1]]),
+    sortOfLast: () => sorts[at] ?? 0,
+    mixes,
+  };
+}
+
+/** Of few, one after the other; of a table of quantiles, all over it. */
+function spread<Item>(items: readonly Item[], turn: number): Item | undefined {
+  if (items.length < MAX_SIZES) return items[turn % Math.max(1, items.length)];
+  return items[Math.floor(((turn * GOLDEN) % 1) * items.length)];
+}
+
+/** Of each level, in the middle of it: the share of objects that are less popular. */
+function popularityOfLevels({ levels, objects }: RenewalModel): number[] {
+  const own = levels.map(({ counts }) => counts.reduce((sum, [of]) => sum + of, 0));
+  const mean = levels.map(
+    ({ counts }, n) => counts.reduce((sum, [, references]) => sum + references, 0) / Math.max(1, own[n]!),
+  );
+  return levels.map((_level, n) => {
+    const below = own.reduce((sum, count, other) => sum + (mean[other]! < mean[n]! ? count : 0), 0);
+    return Math.min(1, (below + own[n]! / 2) / objects);
+  });
 }

@@ -4,37 +4,12 @@ import { z } from 'zod';
 import { ConfigError } from '../config/error.ts';
 import { duration, readYaml, size } from '../config/yaml.ts';
 import { arrivalsSchema } from './arrivals.ts';
+import { localityOf, localitySchema } from './locality.ts';
+import { mixSchema } from './mix.ts';
 import { numbersSchema, quantileOf } from './numbers.ts';
 import { popularitySchema, ranksOf } from './popularity.ts';
 
 const share = z.number().min(0).max(1);
-
-export const mixOperations = [
-  'get',
-  'gets',
-  'set',
-  'add',
-  'replace',
-  'delete',
-  'append',
-  'prepend',
-  'incr',
-  'decr',
-  'touch',
-  'gat',
-  'cas',
-  'noop',
-] as const;
-export type MixOperation = (typeof mixOperations)[number];
-
-const mixSchema = z
-  .strictObject(
-    Object.fromEntries(mixOperations.map((name) => [name, share.optional()])) as Record<
-      MixOperation,
-      z.ZodOptional<typeof share>
-    >,
-  )
-  .describe('shares of requests, together 1; cas: a GET, and a SET with its CAS id');
 
 const ttlSchema = z
   .union([
@@ -45,20 +20,6 @@ const ttlSchema = z
       .describe('each with its share, together 1'),
   ])
   .describe('how long items live; 0s: for ever');
-
-const localitySchema = z
-  .discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('independent') }),
-    z.strictObject({
-      kind: z.literal('renewal'),
-      model: z.looseObject({}).describe('as `synth fit` writes it'),
-    }),
-    z.strictObject({
-      kind: z.literal('stack'),
-      model: z.looseObject({}).describe('as `synth fit` writes it'),
-    }),
-  ])
-  .describe('whether which key comes next depends on which came before; default: independent');
 
 const batchSchema = z.strictObject({
   share: share.describe('of the reads'),
@@ -285,8 +246,9 @@ function mistakesOf(model: Model): Mistake[] {
       ]),
     ];
     for (const [path, stream] of streams) {
-      const { mix, popularity, arrivals, from = 0, to = Infinity, multiget } = stream;
+      const { mix, popularity, locality, arrivals, from = 0, to = Infinity, multiget } = stream;
       if (mix !== undefined) sumOne([...path, 'mix'], Object.values(mix));
+      if (locality !== undefined) tried([...path, 'locality'], () => localityOf(locality, 1));
       if (popularity !== undefined) tried([...path, 'popularity'], () => ranksOf(popularity, keys.space));
       if (from >= to) complain([...path, 'to'], 'expected an end after the beginning');
       if (multiget !== undefined) {
@@ -318,11 +280,4 @@ function mistakesOf(model: Model): Mistake[] {
 /** The JSON Schema of models. */
 export function modelJsonSchema(): object {
   return z.toJSONSchema(modelSchema, { io: 'input', unrepresentable: 'any' });
-}
-
-/** Weights that were rounded are made to sum to one. */
-export function normalized(mix: NonNullable<StreamModel['mix']>): [MixOperation, number][] {
-  const entries = mixOperations.map((name): [MixOperation, number] => [name, mix[name] ?? 0]);
-  const sum = entries.reduce((total, [, part]) => total + part, 0);
-  return entries.map(([name, part]) => [name, part / sum]);
 }
