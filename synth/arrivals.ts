@@ -40,6 +40,13 @@ export const arrivalsSchema = z.strictObject({
     .describe(
       'instead of a rate: straight from point to point; before the first and after the last it stays',
     ),
+  counts: z
+    .array(z.number().int().min(0))
+    .min(1)
+    .max(100_000)
+    .optional()
+    .describe('instead of either: how many requests each stretch of time has; over and over'),
+  every: duration.optional().describe('the length of such a stretch'),
   repeats: duration.optional().describe('the curve begins anew after this'),
   gaps: gapsSchema.optional().describe('default: exponential'),
 });
@@ -61,8 +68,18 @@ export class ArrivalStream {
     | undefined;
   readonly #random: Random;
 
+  readonly #counts: readonly number[] | undefined;
+  readonly #everyNs: number = 1;
+  /** Of the stretch that is under way: the times in it, the last one first. */
+  #times: number[] = [];
+  #stretch = 0;
+  /** Requests that were counted, and did not come yet. */
+  #owed = 0;
+
   constructor(arrivals: Arrivals, random: Random, fromNs = 0) {
     this.#random = random;
+    this.#counts = arrivals.counts;
+    this.#everyNs = (arrivals.every ?? 1000) * 1e6;
     this.#rate = rateOf(arrivals);
     this.#ns = fromNs;
     const { gaps = { kind: 'exponential' } } = arrivals;
@@ -70,10 +87,12 @@ export class ArrivalStream {
     this.#isSteady = arrivals.curve === undefined && gaps.kind !== 'mmpp';
   }
 
-  /** Time of the next request, ns; Infinity: there is none. @param count of requests that left together before it */
-  next(count = 1): number {
+  /** Time of the next request, ns; Infinity: there is none.
+   * @param together how many requests leave at once, on average @param count how many did last */
+  next(together = 1, count = together): number {
+    if (this.#counts !== undefined) return this.#counted(this.#counts, together, count);
     // A gap of the clock that runs at the rate; where the rate changes, it is walked in steps.
-    let left = this.#gap() * count;
+    let left = this.#gap() * together;
     for (;;) {
       const perSecond = this.#rate(this.#ns) * this.#factor();
       const ns = (left * 1e9) / perSecond;
@@ -85,6 +104,26 @@ export class ArrivalStream {
       this.#ns += STEP_NS;
       if (this.#ns > LAST_NS) return Infinity;
     }
+  }
+
+  /** As many as were counted, at distances in the proportion of gaps; what is too many or too few is made up for. */
+  #counted(counts: readonly number[], together: number, count: number): number {
+    if (this.#stretch > 0) this.#owed -= count;
+    for (let empty = 0; this.#times.length === 0; empty++) {
+      if (empty > counts.length) return Infinity;
+      const fromNs = this.#stretch * this.#everyNs;
+      this.#owed += counts[this.#stretch++ % counts.length]!;
+      const wanted = Math.round(this.#owed / together);
+      if (wanted <= 0) continue;
+      // The gap that leads to the next stretch is half before it, half in it.
+      let at = this.#gap() / 2;
+      const times = [at];
+      for (let n = 1; n < wanted; n++) times.push((at += this.#gap()));
+      const total = at + this.#gap() / 2;
+      this.#times = times.map((time) => fromNs + (time / total) * this.#everyNs).toReversed();
+    }
+    this.#ns = Math.max(this.#ns + 1, Math.round(this.#times.pop()!));
+    return this.#ns;
   }
 
   #factor(): number {

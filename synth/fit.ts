@@ -17,7 +17,7 @@ const REFILL_NS = 1e9;
 const MAX_KEYS = 20_000_000;
 const MAX_TENANTS = 200;
 const SAMPLES = 50_000;
-const BINS = 400;
+const BINS = 4000;
 const FIRST_BIN_NS = 10e6;
 const QUANTILES = 200;
 const CHUNK = 1 << 16;
@@ -120,7 +120,9 @@ class TenantFit {
   readonly #multigets = new Reservoir<number>();
   #multigetKeys = 0;
   #binNs = FIRST_BIN_NS;
+  /** Groups of requests that left together, and requests, by stretch of time. */
   #bins: number[] = [];
+  #requests: number[] = [];
   #lastNs = -1;
   #group = 0;
   #groupConnection = -1;
@@ -202,11 +204,13 @@ class TenantFit {
   }
 
   #arrival(ns: number, connection: number, joins: boolean, opcode: number): void {
-    const bin = Math.floor(ns / this.#binNs);
-    if (bin >= BINS) this.#widen(ns);
+    if (ns / this.#binNs >= BINS) this.#widen(ns);
     const at = Math.floor(ns / this.#binNs);
-    while (this.#bins.length <= at) this.#bins.push(0);
-    this.#bins[at]!++;
+    while (this.#requests.length <= at) {
+      this.#bins.push(0);
+      this.#requests.push(0);
+    }
+    this.#requests[at]!++;
     const quiet = isQuiet[opcode] === 1 && isRead[opcode] === 1;
     const continues =
       connection === this.#groupConnection && (joins || (this.#isQuietGroup && ns === this.#lastNs));
@@ -216,15 +220,13 @@ class TenantFit {
       return;
     }
     this.#endGroup();
-    if (this.#lastNs >= 0)
-      this.#gaps.add({ atNs: ns, ns: (ns - this.#lastNs) / Math.max(1, this.#lastGroup) });
+    this.#bins[at]!++;
+    if (this.#lastNs >= 0) this.#gaps.add({ atNs: ns, ns: ns - this.#lastNs });
     this.#lastNs = ns;
     this.#group = 1;
     this.#isQuietGroup = quiet;
     this.#groupConnection = connection;
   }
-
-  #lastGroup = 1;
 
   #endGroup(): void {
     if (this.#group === 0) return;
@@ -234,20 +236,18 @@ class TenantFit {
       this.#multigetKeys += this.#group - 1;
       this.#groups.add(1);
     } else this.#groups.add(this.#group);
-    this.#lastGroup = this.#group;
   }
 
   #widen(ns: number): void {
     while (Math.floor(ns / this.#binNs) >= BINS) {
       this.#binNs *= 2;
-      const half: number[] = [];
-      for (let n = 0; n < this.#bins.length; n += 2) half.push(this.#bins[n]! + (this.#bins[n + 1] ?? 0));
-      this.#bins = half;
+      this.#bins = halved(this.#bins);
+      this.#requests = halved(this.#requests);
     }
   }
 
   /** @param connections of the tenant, at once @param lifetimeMs on average; undefined: as long as the trace */
-  model(endNs: number, connections: number, lifetimeMs: number | undefined): TenantInput {
+  model(connections: number, lifetimeMs: number | undefined): TenantInput {
     this.#endGroup();
     const refills = [...this.#refillOperations.values()].reduce((sum, n) => sum + n, 0);
     // A client that stores what it missed, of a cache that missed what was new to it only.
@@ -293,7 +293,7 @@ class TenantFit {
           }
         : {}),
       ...(isPipelined ? { pipeline: tableOf(groups) } : {}),
-      arrivals: this.#arrivals(endNs, primary),
+      arrivals: this.#arrivals(primary),
       connections: {
         count: Math.max(1, connections),
         ...(lifetimeMs === undefined ? {} : { lifetime: `${Math.max(1, Math.round(lifetimeMs))}ms` }),
@@ -386,27 +386,32 @@ class TenantFit {
     return most === undefined || most[0] === 0 ? {} : { flags: most[0] };
   }
 
-  #arrivals(endNs: number, primary: number): NonNullable<TenantInput['arrivals']> {
-    const binMs = this.#binNs / 1e6;
-    const rates = this.#bins.map((count) => (count * primary * 1e9) / this.#binNs);
-    // The last bin is over when the trace is.
-    const last = rates.length - 1;
-    const covered = Math.min(1, Math.max(0.05, (endNs - last * this.#binNs) / this.#binNs));
-    if (last >= 0) rates[last] = rates[last]! / covered;
+  #arrivals(primary: number): NonNullable<TenantInput['arrivals']> {
+    // What follows a miss is no arrival of its own.
+    let owed = 0;
+    const counts = this.#requests.map((count) => {
+      const wanted = count * primary + owed;
+      owed = wanted - Math.round(wanted);
+      return Math.round(wanted);
+    });
+    const last = counts.length - 1;
     const scaled = this.#gaps.items
-      .map(({ atNs, ns }) => ns * (rates[Math.min(last, Math.floor(atNs / this.#binNs))]! / primary / 1e9))
+      .map(({ atNs, ns }) => (ns * this.#bins[Math.min(last, Math.floor(atNs / this.#binNs))]!) / this.#binNs)
       .toSorted((a, b) => a - b);
-    const gaps =
-      scaled.length < 10 ? {} : { gaps: { kind: 'quantiles' as const, values: tableOf(scaled, 5).values } };
     return {
-      // A step for each bin: as flat as it was counted.
-      curve: rates.flatMap((rate, n) => [
-        { at: `${round(n * binMs, 3)}ms`, rate: round(rate, 3) },
-        { at: `${round((n + 1) * binMs - 0.001, 3)}ms`, rate: round(rate, 3) },
-      ]),
-      ...gaps,
+      counts,
+      every: `${this.#binNs / 1e6}ms`,
+      ...(scaled.length < 10 ? {} : { gaps: { kind: 'quantiles', values: tableOf(scaled, 5).values } }),
     };
   }
+}
+
+/** Every two together. */
+function halved(counts: readonly number[]): number[] {
+  return Array.from(
+    { length: Math.ceil(counts.length / 2) },
+    (_, n) => counts[2 * n]! + (counts[2 * n + 1] ?? 0),
+  );
 }
 
 /** Of the arrivals that begin with a read, those that are a group. */
@@ -511,7 +516,7 @@ export async function fitTrace(
     requests,
     tenants: fits.map((fit) => {
       const own = connections.filter(({ tenant }) => tenant === fit.name);
-      return fit.model(endNs, ...connectionsOf(own, endNs));
+      return fit.model(...connectionsOf(own, endNs));
     }),
   };
 }

@@ -24,9 +24,10 @@ import { Permutation, hash, unit } from './hash.ts';
 import { localityOf } from './locality.ts';
 import { normalized, type MixOperation } from './mix.ts';
 import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
-import { alias, normalQuantile, normalShare, quantileOf, type Quantile } from './numbers.ts';
+import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quantile } from './numbers.ts';
 import { ranksOf } from './popularity.ts';
 import { Random } from './random.ts';
+import { meanRate } from './transform.ts';
 
 export interface GeneratorOptions {
   seed?: number;
@@ -122,6 +123,8 @@ interface Stream {
   choose: Random;
   multiget: { share: number; keys: Quantile } | undefined;
   pipeline: Quantile | undefined;
+  /** Requests that leave together, on average: so much rarer are arrivals than requests. */
+  together: number;
 }
 
 export class ModelGenerator {
@@ -158,10 +161,7 @@ export class ModelGenerator {
 
   /** About how many requests there will be. */
   get expected(): number {
-    const perSecond = this.model.tenants
-      .flatMap((tenant) => [tenant, ...(tenant.streams ?? [])])
-      .reduce((sum, { arrivals }) => sum + (arrivals?.rate ?? arrivals?.curve?.[0]?.rate ?? 0), 0);
-    return Math.min(this.#maxRequests, Math.round((perSecond * this.durationNs) / 1e9));
+    return Math.min(this.#maxRequests, Math.round((meanRate(this.model) * this.durationNs) / 1e9));
   }
 
   /** Each is the caller's until the next one is asked for. */
@@ -297,6 +297,7 @@ export class ModelGenerator {
       multiget:
         multiget === undefined ? undefined : { share: multiget.share, keys: quantileOf(multiget.keys) },
       pipeline: pipeline === undefined ? undefined : quantileOf(pipeline),
+      together: togetherOf(perArrival(shares, multiget), multiget, pipeline),
     };
     this.#streams.push(stream);
   }
@@ -377,8 +378,7 @@ export class ModelGenerator {
       }
       this.#retry(stream, ns, first, id);
     }
-    // What left together took the place of as many arrivals.
-    stream.nextNs = stream.arrivals.next(count);
+    stream.nextNs = stream.arrivals.next(stream.together, count);
   }
 
   #idOf(stream: Stream, ns: number, operation: MixOperation): number {
@@ -521,17 +521,16 @@ export class ModelGenerator {
   #entry({ space }: Stream, sort: Sort, id: number, isRead: boolean): number {
     const { table } = space;
     const at = table.at((id < 0 ? -2 - id + VERSION_STEP * 64 : id) * SORTS + sort);
-    if (table.isNew && sort !== Sort.counter) {
-      if (this.#sizes === undefined || id < 0) table.base[at] = this.#sizeOf(space, id);
-      else {
-        table.keyBytes[at] = Math.min(250, this.#sizes[0]);
-        table.base[at] = Math.min(space.maxValue, this.#sizes[1]);
-      }
-      table.bytes[at] = table.base[at];
-      if (space.isWarm && isRead && id >= 0) {
-        table.expiresNs[at] = Infinity;
-        table.cas[at] = ++this.#cas;
-      }
+    if (!table.isNew) return at;
+    if (this.#sizes === undefined || id < 0) table.base[at] = this.#sizeOf(space, id);
+    else {
+      table.keyBytes[at] = Math.min(250, this.#sizes[0]);
+      table.base[at] = Math.min(space.maxValue, this.#sizes[1]);
+    }
+    table.bytes[at] = table.base[at];
+    if (space.isWarm && isRead && id >= 0 && sort !== Sort.counter) {
+      table.expiresNs[at] = Infinity;
+      table.cas[at] = ++this.#cas;
     }
     return at;
   }
@@ -974,11 +973,32 @@ function perArrival(
   multiget: StreamModel['multiget'],
 ): readonly (readonly [MixOperation, number])[] {
   if (multiget === undefined) return shares;
-  const quantile = quantileOf(multiget.keys);
-  let mean = 0;
-  for (let n = 0; n < 1000; n++) mean += Math.max(1, Math.round(quantile((n + 0.5) / 1000))) / 1000;
+  const mean = meanCount(multiget.keys);
   const each = 1 + multiget.share * (mean - 1);
   return shares.map(([name, part]) => [name, name === 'get' || name === 'gets' ? part / each : part]);
+}
+
+/** Requests of an arrival, on average. */
+function togetherOf(
+  arrivals: readonly (readonly [MixOperation, number])[],
+  multiget: StreamModel['multiget'],
+  pipeline: StreamModel['pipeline'],
+): number {
+  const all = arrivals.reduce((sum, [, part]) => sum + part, 0);
+  const reads =
+    arrivals.reduce((sum, [name, part]) => sum + (name === 'get' || name === 'gets' ? part : 0), 0) / all;
+  const many = multiget === undefined ? 0 : reads * multiget.share;
+  return (
+    many * (multiget === undefined ? 0 : meanCount(multiget.keys)) +
+    (1 - many) * (pipeline === undefined ? 1 : meanCount(pipeline))
+  );
+}
+
+function meanCount(numbers: Numbers): number {
+  const quantile = quantileOf(numbers);
+  let mean = 0;
+  for (let n = 0; n < 1000; n++) mean += Math.max(1, Math.round(quantile((n + 0.5) / 1000))) / 1000;
+  return mean;
 }
 
 function clampCount(count: number, most: number): number {

@@ -259,8 +259,13 @@ function mistakesOf(model: Model): Mistake[] {
             `expected at most the ${keys.space} keys there are, got ${multiget.keys}`,
           );
       }
-      if (arrivals !== undefined && (arrivals.rate === undefined) === (arrivals.curve === undefined))
-        complain([...path, 'arrivals'], 'expected a rate or a curve');
+      if (arrivals !== undefined) {
+        const { rate, curve, counts } = arrivals;
+        if ([rate, curve, counts].filter((one) => one !== undefined).length !== 1)
+          complain([...path, 'arrivals'], 'expected a rate or a curve, or counts');
+        if (counts?.every((count) => count === 0) === true)
+          complain([...path, 'arrivals', 'counts'], 'expected a count above 0');
+      }
       const times = arrivals?.curve?.map((point) => point.at) ?? [];
       if (times.some((time, i) => i > 0 && time <= times[i - 1]!))
         complain([...path, 'arrivals', 'curve'], 'expected each point after the one before');

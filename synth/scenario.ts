@@ -109,7 +109,7 @@ function during(
 }
 
 function scaledCurve(tenant: Tenant, points: readonly { at: number; factor: number }[]): Tenant {
-  const base = tenant.arrivals?.rate ?? tenant.arrivals?.curve?.[0]?.rate ?? 0;
+  const base = meanRate({ format: 'memtape-model/1', tenants: [{ ...tenant, streams: [] }] });
   return {
     ...tenant,
     arrivals: {

@@ -13,7 +13,9 @@ export function meanRate(model: Model): number {
   return model.tenants
     .flatMap((tenant) => [tenant, ...(tenant.streams ?? [])])
     .reduce((sum, { arrivals }) => {
-      const { rate, curve = [] } = arrivals ?? {};
+      const { rate, curve = [], counts, every = 1000 } = arrivals ?? {};
+      if (counts !== undefined)
+        return sum + (counts.reduce((total, count) => total + count, 0) * 1000) / (counts.length * every);
       return (
         sum + (rate ?? curve.reduce((total, point) => total + point.rate, 0) / Math.max(1, curve.length))
       );
@@ -24,6 +26,8 @@ function mapArrivals(model: Model, factor: number): Model {
   const scaled = (arrivals: NonNullable<Model['tenants'][number]['arrivals']>): typeof arrivals => ({
     ...arrivals,
     ...(arrivals.rate === undefined ? {} : { rate: arrivals.rate * factor }),
+    // The same counts, in less time.
+    ...(arrivals.counts === undefined ? {} : { every: (arrivals.every ?? 1000) / factor }),
     ...(arrivals.curve === undefined
       ? {}
       : { curve: arrivals.curve.map(({ at, rate }) => ({ at, rate: rate * factor })) }),
