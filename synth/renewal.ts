@@ -119,7 +119,7 @@ class Unborn {
  * shorter ones are its beginnings. Each `references` of a longer one are a lap of the same births with other gaps and
  * new objects: objects per reference, popularity and distances stay as they are in the model; no object lives on from
  * one lap to the next. The n-th birth of each lap has the same popularity, so ids modulo `objects` keep the footprint.
- * Memory follows the objects alive.
+ * Memory follows the objects alive, beside 16 MiB at most.
  */
 export class RenewalStream {
   /** Of the reference that `next` gave: the distance to the object's last one; 0 for its first. */
@@ -137,7 +137,7 @@ export class RenewalStream {
   #born = 0;
   /** Position at which the next birth is due. */
   #birth = 0;
-  readonly #wheel = new Wheel();
+  readonly #wheel: Wheel;
   readonly #urgency = new Urgency();
   readonly #whenDue = (slot: number): void => this.#urgency.add(slot);
 
@@ -158,6 +158,7 @@ export class RenewalStream {
   constructor(model: RenewalModel, options: RenewalOptions) {
     check(model);
     this.#model = model;
+    this.#wheel = new Wheel(model.references);
     this.#length = options.length ?? model.references;
     if (!(this.#length >= 0)) throw new RangeError(`expected a length from 0, got ${this.#length}`);
     this.#gaps = model.levels.map(({ gaps }) =>

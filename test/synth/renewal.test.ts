@@ -159,8 +159,8 @@ test('bins: edges rise to past the maximum, values fall between them, and draws 
 test('the wheel hands over what is due, in any order of adding, and the first of all when asked', () => {
   const dues = fc.array(fc.integer({ min: 0, max: 5_000 }), { minLength: 1, maxLength: 2_000 });
   fc.assert(
-    fc.property(dues, (positions) => {
-      const wheel = new Wheel();
+    fc.property(dues, fc.constantFrom(1, 10_000), (positions, reach) => {
+      const wheel = new Wheel(reach);
       for (const [slot, due] of positions.entries()) wheel.add(slot, due);
       const urgency = new Urgency();
       for (let now = 0; now < 2_500; now++)
