@@ -48,15 +48,16 @@ function read(file: string): Uint32Array {
   return dense(ids, ids.length);
 }
 
-/** Popularity by Zipf's law whose hot objects change three times, bursts of an object, and scans of single references. */
+/** Zipf's law over objects that stay and, a third of the time, over a phase's own; bursts; scans of single references. */
 function made(length: number): Uint32Array {
   const random = new Random(1);
-  const zipf = new Zipf(5_000, 0.8);
+  const stay = new Zipf(5_000, 0.8);
+  const own = new Zipf(1_000, 0.7);
   const ids: number[] = [];
   let fresh = 1_000_000;
   while (ids.length < length) {
-    const phase = Math.floor((ids.length * 4) / length);
-    const id = zipf.sample(random) + phase * 1_500;
+    const phase = Math.floor((ids.length * 6) / length);
+    const id = random.chance(1 / 3) ? (phase + 1) * 10_000 + own.sample(random) : stay.sample(random);
     ids.push(id);
     if (random.chance(0.05)) for (let n = random.int(6); n >= 0; n--) ids.push(id);
     if (random.chance(0.001)) for (let n = 0; n < 120; n++) ids.push(fresh++);
@@ -78,9 +79,12 @@ function meanRows(runs: readonly FidelityRow[][]): FidelityRow[] {
   });
 }
 
+function differenceOf(rows: readonly FidelityRow[], metric: string): number {
+  return rows.find((row) => row.metric.startsWith(metric))!.difference;
+}
+
 function worst(runs: readonly FidelityRow[][], metric: string): string {
-  const differences = runs.map((rows) => rows.find((row) => row.metric.startsWith(metric))!.difference);
-  return Math.max(...differences).toFixed(4);
+  return Math.max(...runs.map((rows) => differenceOf(rows, metric))).toFixed(4);
 }
 
 function numbersIn(value: unknown): number {
@@ -110,6 +114,12 @@ function report(title: string, learnedFrom: Uint32Array, references: Uint32Array
   say(renderFidelity(rows, independent).trimEnd());
   say(`\nworst seed: LRU ${worst(runs, 'LRU')}, mean of the five ${worst(runs, 'mean')}`);
   say(`LRU stack instead: ${stacked.map((row) => `${row.metric} ${row.difference.toFixed(4)}`).join(' · ')}`);
+  if (learnedFrom !== references) {
+    const halves = compare(original, summarizeReferences(learnedFrom));
+    say(
+      `the halves themselves: ${halves.map((row) => `${row.metric} ${row.difference.toFixed(4)}`).join(' · ')}`,
+    );
+  }
   const rate = (seeds.length * length) / ((generated - fitted) / 1_000);
   say(
     `${numbersIn(model)} numbers, ${JSON.stringify(model).length} bytes; fitted in ${((fitted - began) / 1_000).toFixed(1)} s, generated at ${Math.round(rate / 1_000)}k references/s`,

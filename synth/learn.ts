@@ -15,6 +15,8 @@ export interface LearnOptions {
   rounds?: number;
 }
 
+/** Parts of a phase that births are counted in. */
+const PARTS = 10;
 /** Entries of `counts` in a level; beyond them, neighbours are merged. */
 const ENTRIES = 64;
 /** Observations that are neither missed nor too many, in a bin: noise is not corrected. */
@@ -56,11 +58,15 @@ export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOpti
   if (at !== census.references)
     throw new RangeError(`expected the same ${census.references} references again, got ${at}`);
 
-  const phaseOf = (position: number): number => Math.floor((position * phases) / census.references);
+  const partOf = (position: number): number => Math.floor((position * phases * PARTS) / census.references);
+  // By way of the part, so that rounding cannot tell them apart.
+  const phaseOf = (position: number): number => Math.floor(partOf(position) / PARTS);
+  const births = Array<number>(phases * PARTS).fill(0);
   const lives = used.map(() => new Uint32Array(phases * phases));
   const tallies = used.map(() => new Map<number, number>());
   for (let id = 0; id < counts.length; id++) {
     const level = levels[id]!;
+    births[partOf(firstAt[id]!)]!++;
     lives[level]![phaseOf(firstAt[id]!) * phases + phaseOf(lastAt[id]!)]!++;
     tallies[level]!.set(counts[id]!, (tallies[level]!.get(counts[id]!) ?? 0) + 1);
   }
@@ -69,6 +75,7 @@ export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOpti
     references: census.references,
     objects: counts.length,
     phases,
+    births,
     edges,
     levels: used.map((step, level) => ({
       counts: entries(tallies[level]!),

@@ -23,6 +23,8 @@ export interface RenewalModel {
   objects: number;
   /** Equal parts of the stream that births and ends are counted by. */
   phases: number;
+  /** First references in each of some finer parts, a whole number of them in each phase. */
+  births: number[];
   /** Bins of distances in references: 1 for an object referenced twice in a row. */
   edges: number[];
   levels: RenewalLevel[];
@@ -38,7 +40,7 @@ export interface RenewalOptions {
 const TRIES = 8;
 /** Part of a gap by which a reference may come early or late, to make room for those with shorter gaps. */
 const SLACK = 0.1;
-/** Part of the stream by which a birth gives way to what is due. */
+/** Part of the stream by which a birth gives way to what is due, or comes early where nothing is. */
 const BIRTH_SLACK = 1 / 40;
 
 /** The objects of a lap that are still to be born, counted by all that is settled at birth. */
@@ -50,8 +52,10 @@ class Unborn {
   readonly #byPhase: Uint32Array;
   readonly #counts: Uint32Array[];
   readonly #left: Uint32Array;
-  readonly #inPhase: Uint32Array;
   readonly #model: RenewalModel;
+  /** Of the next birth: its part of the stream, its number there, and its phase. */
+  #part = 0;
+  #born = 0;
   #phase = 0;
   /** What `take` drew. */
   level = 0;
@@ -75,20 +79,21 @@ class Unborn {
         this.#byLevel[first]![at]! += objects;
         this.#byPhase[first]! += objects;
       }
-    this.#inPhase = this.#byPhase.slice();
   }
 
   /** When the next birth is due, from 0 to 1 through the stream; Infinity where there is none left. */
   due(): number {
-    const phases = this.#byPhase.length;
-    while (this.#phase < phases && this.#byPhase[this.#phase] === 0) this.#phase++;
-    if (this.#phase === phases) return Infinity;
-    const all = this.#inPhase[this.#phase]!;
-    const born = all - this.#byPhase[this.#phase]!;
-    return (this.#phase + (born + this.#random.float()) / all) / phases;
+    const { births, phases } = this.#model;
+    while (this.#born === births[this.#part]) {
+      this.#part++;
+      this.#born = 0;
+    }
+    if (this.#part >= births.length) return Infinity;
+    this.#phase = Math.floor((this.#part * phases) / births.length);
+    return (this.#part + (this.#born++ + this.#random.float()) / births[this.#part]!) / births.length;
   }
 
-  /** Draws the next object to be born without putting it back, so that all come to be in the end. */
+  /** Draws the object whose birth is due, without putting it back, so that all come to be in the end. */
   take(): void {
     this.level = this.#draw(this.#byLevel[this.#phase]!, this.#byPhase[this.#phase]!--);
     const lives = this.#lives[this.#phase]![this.level]!;
@@ -114,7 +119,7 @@ class Unborn {
  * shorter ones are its beginnings. Each `references` of a longer one are a lap of the same births with other gaps and
  * new objects: objects per reference, popularity and distances stay as they are in the model; no object lives on from
  * one lap to the next. The n-th birth of each lap has the same popularity, so ids modulo `objects` keep the footprint.
- * Memory follows the objects alive.
+ * Memory follows the objects alive, beside 16 MiB at most.
  */
 export class RenewalStream {
   /** Of the reference that `next` gave: the distance to the object's last one; 0 for its first. */
@@ -132,7 +137,7 @@ export class RenewalStream {
   #born = 0;
   /** Position at which the next birth is due. */
   #birth = 0;
-  readonly #wheel = new Wheel();
+  readonly #wheel: Wheel;
   readonly #urgency = new Urgency();
   readonly #whenDue = (slot: number): void => this.#urgency.add(slot);
 
@@ -153,6 +158,7 @@ export class RenewalStream {
   constructor(model: RenewalModel, options: RenewalOptions) {
     check(model);
     this.#model = model;
+    this.#wheel = new Wheel(model.references);
     this.#length = options.length ?? model.references;
     if (!(this.#length >= 0)) throw new RangeError(`expected a length from 0, got ${this.#length}`);
     this.#gaps = model.levels.map(({ gaps }) =>
@@ -178,12 +184,13 @@ export class RenewalStream {
     if (this.#position - this.#lap === this.#model.references) this.#unborn = this.#startLap();
     const now = this.#position++;
     this.#wheel.turn(now, this.#whenDue);
+    const patience = BIRTH_SLACK * this.#model.references;
     const deadline = this.#urgency.deadline;
-    if (this.#birth <= now && this.#birth + BIRTH_SLACK * this.#model.references < deadline)
-      return this.#bear(now);
+    if (this.#birth <= now && this.#birth + patience < deadline) return this.#bear(now);
     if (deadline < Infinity) return this.#refer(this.#urgency.take(), now);
-    // Nothing is due: whoever would be next comes early.
-    return this.#wheel.length > 0 ? this.#refer(this.#wheel.takeFirst(), now) : this.#bear(now);
+    // Nothing is due: a birth comes early, or else whoever would be next.
+    if (this.#wheel.length === 0 || this.#birth < now + patience) return this.#bear(now);
+    return this.#refer(this.#wheel.takeFirst(), now);
   }
 
   #startLap(): Unborn {
@@ -280,10 +287,10 @@ function copied<T extends { set(from: T): void }>(from: T, to: T): T {
   return to;
 }
 
-function check({ references, objects, phases, levels }: RenewalModel): void {
+function check({ references, objects, phases, births, levels }: RenewalModel): void {
   let counted = 0;
-  let born = 0;
   let sum = 0;
+  const born = new Uint32Array(phases);
   for (const { counts, lives } of levels) {
     for (const [some, theirs] of counts) {
       counted += some;
@@ -292,13 +299,16 @@ function check({ references, objects, phases, levels }: RenewalModel): void {
     for (const [first, last, some] of lives) {
       if (!(first >= 0 && first <= last && last < phases))
         throw new RangeError(`expected lives within ${phases} phases, got ${first} to ${last}`);
-      born += some;
+      born[first]! += some;
     }
   }
-  if (!(objects > 0) || counted !== objects || born !== objects || sum !== references)
+  const alive = born.reduce((total, some) => total + some, 0);
+  if (!(objects > 0) || counted !== objects || alive !== objects || sum !== references)
     throw new RangeError(
-      `expected ${objects} objects and ${references} references, got ${counted} counted, ${born} born, ${sum} references`,
+      `expected ${objects} objects and ${references} references, got ${counted} counted, ${alive} born, ${sum} references`,
     );
+  for (const [part, some] of births.entries()) born[Math.floor((part * phases) / births.length)]! -= some;
+  if (born.some((left) => left !== 0)) throw new RangeError('expected births that agree with the lives');
 }
 
 /** Weyl's step of an object's own random sequence (Mulberry32 by Tommy Ettinger, public domain): 4 bytes of state. */

@@ -3,15 +3,30 @@
 // waits in a heap by its deadline.
 
 const NONE = -1;
+/** Buckets that a wheel begins with at most: 16 MiB. */
+const LONGEST = 1 << 22;
 
 export class Wheel {
-  #heads = new Int32Array(1 << 10).fill(NONE);
+  #heads: Int32Array;
+  /** A bit for each bucket that is not empty. */
+  #occupied: Uint32Array;
+  /** A bit for each word of those that is not 0. */
+  #words: Uint32Array;
   #next = new Int32Array(1 << 10);
   #due = new Float64Array(1 << 10);
   #length = 0;
   #now = -1;
   /** Nothing is due before this position. */
   #earliest = Infinity;
+
+  /** `reach` is how far ahead slots are due at most: to find the first one is fast if the wheel is that long. */
+  constructor(reach: number) {
+    let length = 1 << 10;
+    while (length < Math.min(reach, LONGEST)) length *= 2;
+    this.#heads = new Int32Array(length).fill(NONE);
+    this.#occupied = new Uint32Array(length / 32);
+    this.#words = new Uint32Array(length / 1024);
+  }
 
   get length(): number {
     return this.#length;
@@ -37,11 +52,19 @@ export class Wheel {
 
   /** Takes out a slot that is due first, whenever that is. The wheel must not be empty. */
   takeFirst(): number {
-    const length = this.#heads.length;
+    const { length } = this.#heads;
     let due = Math.max(this.#earliest, this.#now + 1);
-    for (const end = due + length; due < end && !this.#holds(due); due++);
-    // One turn without any: those that wait are turns away.
+    for (const end = due + length; due < end && !this.#holds(due); due++) {
+      const bucket = due % length;
+      const word = bucket >>> 5;
+      if (this.#occupied[word]! >>> (bucket & 31) !== 0) continue;
+      // The rest of an empty word is skipped, and the empty words after it.
+      due += 31 - (bucket & 31);
+      const next = (word + 1) % this.#occupied.length;
+      if (this.#words[next >>> 5]! >>> (next & 31) === 0) due += 32 * (32 - (next & 31));
+    }
     if (!this.#holds(due)) {
+      // One turn without any: those that wait are turns away.
       due = Infinity;
       for (const head of this.#heads)
         for (let slot = head; slot !== NONE; slot = this.#next[slot]!) due = Math.min(due, this.#due[slot]!);
@@ -54,6 +77,8 @@ export class Wheel {
     const bucket = this.#due[slot]! % this.#heads.length;
     this.#next[slot] = this.#heads[bucket]!;
     this.#heads[bucket] = slot;
+    this.#occupied[bucket >>> 5]! |= 1 << (bucket & 31);
+    this.#words[bucket >>> 10]! |= 1 << ((bucket >>> 5) & 31);
   }
 
   #holds(due: number): boolean {
@@ -74,6 +99,11 @@ export class Wheel {
     if (slot === NONE) return NONE;
     if (before === NONE) this.#heads[bucket] = this.#next[slot]!;
     else this.#next[before] = this.#next[slot]!;
+    if (this.#heads[bucket] === NONE) {
+      const word = bucket >>> 5;
+      this.#occupied[word]! &= ~(1 << (bucket & 31));
+      if (this.#occupied[word] === 0) this.#words[word >>> 5]! &= ~(1 << (word & 31));
+    }
     this.#length--;
     return slot;
   }
@@ -91,6 +121,8 @@ export class Wheel {
   #growWheel(): void {
     const old = this.#heads;
     this.#heads = new Int32Array(old.length * 4).fill(NONE);
+    this.#occupied = new Uint32Array(this.#heads.length / 32);
+    this.#words = new Uint32Array(this.#heads.length / 1024);
     for (const head of old)
       for (let slot = head; slot !== NONE;) {
         const next = this.#next[slot]!;
