@@ -1,9 +1,12 @@
 // `memtape synth`: traffic out of models, models out of traffic, and how near the two are.
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
-import { Command } from 'commander';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
 import { stringify } from 'yaml';
+import { mergeTraces } from '../convert/merge.ts';
+import { scaleTrace } from '../convert/scale.ts';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
@@ -18,12 +21,13 @@ import {
 import { fitTrace } from '../synth/fit.ts';
 import { DEFAULT_MS, ModelGenerator } from '../synth/generator.ts';
 import { checkModel, modelJsonSchema, parseModel, type Model } from '../synth/model.ts';
-import { applyScenario, listScenarios } from '../synth/scenario.ts';
+import { applyScenario, listScenarios, onlyAdded } from '../synth/scenario.ts';
 import { summarizeBatches } from '../synth/summarize.ts';
 import { TraceReader } from '../trace/file.ts';
 import { atRate } from '../synth/transform.ts';
 import { writeTrace } from '../synth/write.ts';
 import { CliError } from './error.ts';
+import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
 import { formatCount, plural } from './text.ts';
 
@@ -47,6 +51,7 @@ Examples:
   memtape synth etc -o surge.tape --scenario tenantSurge:count=3 --scenario hotKey
   memtape synth etc -o etc.tape --duration 10s
   memtape synth model.yaml -o big.tape --rate 50k --seed 7
+  memtape synth capture.tape -o surge.tape --scenario tenantSurge
   memtape synth fit capture.tape -o like-capture.yaml       a model of traffic that was recorded
   memtape synth show etc > mine.yaml                        a model to begin with
   memtape synth schema > model.schema.json                  for an editor
@@ -56,6 +61,19 @@ const fitExamples = `
 Examples:
   memtape synth fit capture.tape -o like-capture.yaml
   memtape synth like-capture.yaml -o more.tape --duration 10m`;
+
+const scaleExamples = `
+Examples:
+  memtape synth scale capture.tape -o tenfold.tape --copies 10
+  memtape synth scale capture.tape -o slow.tape --stretch 4
+  memtape filter capture.tape -o thin.tape --sample 1/16        the other way: one key in sixteen`;
+
+interface ScaleOptions {
+  output: string;
+  copies: number;
+  stretch: number;
+  quiet?: true;
+}
 
 const checkExamples = `
 Examples:
@@ -73,7 +91,7 @@ export function synthCommand(): Command {
     .description('Make a trace out of a model of a workload.')
     // Its subcommands have options of the same names.
     .enablePositionalOptions()
-    .argument('[model]', 'a model file, or one of `synth list`')
+    .argument('[model]', 'a model file, one of `synth list`; or a trace, to add a scenario to')
     .option('-o, --output <file>', 'the trace to write')
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
@@ -81,7 +99,8 @@ export function synthCommand(): Command {
       if (name === undefined)
         throw new CliError('expected a model: a file, or one of `memtape synth list`', 2);
       if (options.output === undefined) throw new CliError('expected -o FILE, where the trace is written', 2);
-      await write(name, options);
+      if (isModel(name)) await write(name, options);
+      else await overlay(name, options);
     });
   synthOptions(command).option('--rate <rate>', 'requests a second, on average', parseRate);
   command.addCommand(
@@ -126,6 +145,22 @@ export function synthCommand(): Command {
       .option('--quiet', 'no progress')
       .addHelpText('after', fitExamples)
       .action(async (trace: string, options: { output: string; quiet?: true }) => fit(trace, options)),
+  );
+  command.addCommand(
+    new Command('scale')
+      .description('More of a trace: copies with keys of their own, or its time stretched.')
+      .argument('<trace>', 'a trace')
+      .requiredOption('-o, --output <file>', 'the trace to write')
+      .option(
+        '--copies <n>',
+        'how often the traffic is there, as of so many tenants',
+        (text) => parseCount(text),
+        1,
+      )
+      .option('--stretch <factor>', 'times as long', parseFactor, 1)
+      .option('--quiet', 'no progress')
+      .addHelpText('after', scaleExamples)
+      .action(async (trace: string, options: ScaleOptions) => scale(trace, options)),
   );
   command.addCommand(
     new Command('check')
@@ -206,7 +241,9 @@ export async function generate(
     quiet: options.quiet === true,
   });
   try {
-    await writeTrace(generator, path, model.name ?? name, (requests) => progress.update(requests, requests));
+    await writeTrace(generator, path, model.name ?? name, {
+      onProgress: (requests) => progress.update(requests, requests),
+    });
   } finally {
     progress.stop();
   }
@@ -290,5 +327,73 @@ function writeText(path: string, text: string, what: string): void {
     writeFileSync(path, text);
   } catch (cause) {
     throw new CliError(`cannot write ${what} to ${path}: ${(cause as Error).message}`, 2, { cause });
+  }
+}
+
+async function scale(path: string, { output, copies, stretch, quiet }: ScaleOptions): Promise<void> {
+  if (isSameFile(path, output))
+    throw new CliError(`${path}: the output would overwrite it; choose another --output`, 2);
+  const trace = await TraceReader.open(path);
+  const total = trace.exchangeCount * copies;
+  await trace.close();
+  const progress = new Progress(total, { label: 'scaling', unit: 'exchanges', quiet: quiet === true });
+  try {
+    const { exchanges, connections } = await scaleTrace(path, output, {
+      copies,
+      stretch,
+      onProgress: (done) => progress.update(done, done),
+    });
+    process.stderr.write(
+      `${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')} in ${output}\n`,
+    );
+  } finally {
+    progress.stop();
+  }
+}
+
+function parseFactor(text: string): number {
+  const factor = Number(text.replace(/[x×]$/, ''));
+  if (Number.isFinite(factor) && factor > 0) return factor;
+  throw new InvalidArgumentError('expected a number above 0');
+}
+
+/**
+ * A recorded trace, and what a scenario adds to it: requests of its own, at the rate and of the sizes of the trace.
+ * @throws CliError for scenarios that change what a model does: those need one
+ */
+async function overlay(path: string, options: WriteOptions): Promise<void> {
+  if (options.scenario.length === 0)
+    throw new CliError(`${path} is a trace: expected a --scenario to add to it, or a model`, 2);
+  if (isSameFile(path, options.output))
+    throw new CliError(`${path}: the output would overwrite it; choose another --output`, 2);
+  const trace = await TraceReader.open(path);
+  const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
+  try {
+    const fitted = checkModel(await fitTrace(trace.batches(), basename(path)));
+    const totalMs = options.duration ?? fitted.duration!;
+    const { requests: _requests, ...endless } = fitted;
+    const changed = options.scenario.reduce(
+      (model, scenario) => applyScenario(model, scenario, totalMs),
+      endless as Model,
+    );
+    const added = onlyAdded(changed, fitted);
+    if (added === undefined)
+      throw new CliError(
+        `${options.scenario.join(', ')} changes requests, and adds none to those of a trace; make a model of it first: memtape synth fit ${path} -o model.yaml`,
+        2,
+      );
+    const part = join(folder, 'added.tape');
+    const generator = new ModelGenerator(added, {
+      durationMs: totalMs,
+      ...(options.seed === undefined ? {} : { seed: options.seed }),
+    });
+    await writeTrace(generator, part, options.scenario.join(', '), { startNs: BigInt(trace.meta.startNs) });
+    const { exchanges } = await mergeTraces([path, part], options.output);
+    process.stderr.write(
+      `${plural(exchanges, 'exchange')} in ${options.output}, ${formatCount(generator.requests)} of them added\n`,
+    );
+  } finally {
+    await trace.close();
+    rmSync(folder, { recursive: true, force: true });
   }
 }

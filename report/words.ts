@@ -2,7 +2,7 @@
 // rendering that speaks to people takes its words from here. What comes from traffic stands apart from our own words, so
 // that each rendering can show it in its own safe way.
 
-import type { Culprit } from '../diff/attribution.ts';
+import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
 import { figure, micros, percent, plural, share, visible } from './format.ts';
 import type { NamedReport, Report, ReportVerdict } from './report.ts';
@@ -223,7 +223,7 @@ export function nextSteps(report: Report): Sentence[] {
     steps.push([
       `${share(exchanges.untestable, exchanges.total)} could not be judged: see below what the recording lacks.`,
     ]);
-  if (verdict === 'pass' && attribution.some(({ of }) => of === 'lost'))
+  if (verdict === 'pass' && attribution.some(({ of, factor }) => of === 'lost' && isPlace(factor)))
     steps.push([
       'What was lost has something in common. If that should fail, say ',
       { quoted: "--threshold 'drift.lost < 0.5%'" },

@@ -122,7 +122,7 @@ try {
       name,
       about,
       requests: of('requests').map((count) => (count * BINS) / SECONDS),
-      hits: of('hits').map((count, n) => (reads[n]! === 0 ? 0 : count / reads[n]!)),
+      hits: of('hits').map((count, n) => ((reads[n] ?? 0) === 0 ? 0 : count / reads[n]!)),
       connections,
     });
   }

@@ -26,7 +26,7 @@ import { normalized, type MixOperation } from './mix.ts';
 import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quantile } from './numbers.ts';
 import { ranksOf } from './popularity.ts';
-import { Random } from './random.ts';
+import { Random, Stratified } from './random.ts';
 import { meanRate } from './transform.ts';
 
 export interface GeneratorOptions {
@@ -118,8 +118,7 @@ interface Stream {
   sortOfRead: (u: number) => Sort;
   /** Of a locality that was learnt: what its last object is, and what is done to such. */
   sortOfLast: () => Sort;
-  mixes: ((u: number) => MixOperation)[] | undefined;
-  pick: Random;
+  mixes: (() => MixOperation)[] | undefined;
   choose: Random;
   multiget: { share: number; keys: Quantile } | undefined;
   pipeline: Quantile | undefined;
@@ -272,7 +271,8 @@ export class ModelGenerator {
     const arrivals = new ArrivalStream(model.arrivals!, random('arrivals'), fromNs);
     const shares = normalized(mix);
     const pickOperation = pickerOf(perArrival(shares, multiget));
-    const [pick, choose] = [random('operations'), random('choices')];
+    const pick = new Stratified(random('operations'));
+    const choose = random('choices');
     const ranks = ranksOf(popularity, keys.space);
     const rankRandom = random('popularity');
     const local = localityOf(locality, hash(this.seed, named(`${space.name}/${name}`), 1));
@@ -291,8 +291,11 @@ export class ModelGenerator {
       mixes:
         local?.mixes === undefined
           ? undefined
-          : local.mixes.map((own) => pickerOf(perArrival(normalized(own), multiget))),
-      pick,
+          : local.mixes.map((own, sort) => {
+              const choice = pickerOf(perArrival(normalized(own), multiget));
+              const draws = new Stratified(random(`operations of sort ${sort}`));
+              return () => choice(draws.float());
+            }),
       choose,
       multiget:
         multiget === undefined ? undefined : { share: multiget.share, keys: quantileOf(multiget.keys) },
@@ -343,10 +346,7 @@ export class ModelGenerator {
     const { space, multiget, pipeline, choose } = stream;
     // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
     const learnt = stream.mixes === undefined ? undefined : this.#idOf(stream, ns, 'get');
-    const first =
-      stream.mixes === undefined
-        ? stream.operation()
-        : stream.mixes[stream.sortOfLast()]!(stream.pick.float());
+    const first = stream.mixes === undefined ? stream.operation() : stream.mixes[stream.sortOfLast()]!();
     let count = 1;
     const isMany =
       multiget !== undefined && (first === 'get' || first === 'gets') && choose.float() < multiget.share;
@@ -362,10 +362,7 @@ export class ModelGenerator {
         for (let n = 1; n < count; n++) {
           const drawn =
             stream.mixes === undefined ? undefined : this.#versioned(this.#idOf(stream, ns, 'get'));
-          const next =
-            stream.mixes === undefined
-              ? stream.operation()
-              : stream.mixes[stream.sortOfLast()]!(stream.pick.float());
+          const next = stream.mixes === undefined ? stream.operation() : stream.mixes[stream.sortOfLast()]!();
           this.#operate(
             stream,
             ns,

@@ -18,6 +18,7 @@ const renewalSchema: z.ZodType<RenewalModel> = z.strictObject({
   references: z.number().int().positive(),
   objects: z.number().int().positive(),
   phases: z.number().int().positive().max(1000),
+  births: z.array(amount).max(100_000),
   edges,
   levels: z
     .array(

@@ -83,6 +83,35 @@ export class Random {
   }
 }
 
+const STRATA = 256;
+
+/** Uniform numbers of which each 256 are spread evenly, in random order: shares come out as they were asked for. */
+export class Stratified {
+  readonly #random: Random;
+  readonly #order = Uint8Array.from({ length: STRATA }, (_, n) => n);
+  #at = STRATA;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** In [0, 1). */
+  float(): number {
+    if (this.#at === STRATA) this.#shuffle();
+    return (this.#order[this.#at++]! + this.#random.float()) / STRATA;
+  }
+
+  #shuffle(): void {
+    for (let i = STRATA - 1; i > 0; i--) {
+      const j = this.#random.int(i + 1);
+      const other = this.#order[i]!;
+      this.#order[i] = this.#order[j]!;
+      this.#order[j] = other;
+    }
+    this.#at = 0;
+  }
+}
+
 /**
  * Ranks by Zipf's law: rank k of n (from 0) has a weight of 1 / (k + 1)^exponent. Rejection-inversion after Hörmann and
  * Derflinger, "Rejection-inversion to generate variates from monotone discrete distributions" (1996): constant time and

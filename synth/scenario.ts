@@ -72,6 +72,29 @@ export function applyScenario(model: Model, text: string, totalMs: number): Mode
   return assertPossible({ ...known.apply(model, parsed.data, totalMs), duration: totalMs });
 }
 
+/**
+ * Of a model that scenarios changed, the tenants and streams that they added, under keys of their own; undefined where
+ * they added none.
+ */
+export function onlyAdded(changed: Model, original: Model): Model | undefined {
+  const before = new Map(original.tenants.map((tenant) => [tenant.name ?? '', tenant]));
+  const tenants = changed.tenants.flatMap((tenant): Tenant[] => {
+    const old = before.get(tenant.name ?? '');
+    if (old === undefined) return [tenant];
+    const { arrivals, events: _events, locality: _locality, keys, ...rest } = tenant;
+    const streams = (tenant.streams ?? []).slice(old.streams?.length ?? 0);
+    if (streams.length === 0) return [];
+    return [
+      {
+        ...rest,
+        keys: { ...keys, prefix: `${(keys.prefix ?? '').slice(0, 80)}added:` },
+        streams: Array.from(streams, (stream) => ({ ...stream, arrivals: stream.arrivals ?? arrivals })),
+      },
+    ];
+  });
+  return tenants.length === 0 ? undefined : { ...changed, tenants };
+}
+
 // ---- Parts.
 
 /** The time that a scenario begins at where nobody said: a third into the run. */

@@ -14,12 +14,12 @@ export async function writeTrace(
   generator: ModelGenerator,
   path: string,
   name: string,
-  onProgress?: (requests: number) => void,
+  { startNs = START_NS, onProgress }: { startNs?: bigint; onProgress?: (requests: number) => void } = {},
 ): Promise<void> {
   const writer = await TraceWriter.create(path, {
     format: 'memtape/1',
     writer: `memtape ${version}`,
-    startNs: START_NS.toString(),
+    startNs: startNs.toString(),
     source: `model ${name}, seed ${generator.seed}`,
     ports: [11_211],
     privacy: { values: 'full', keys: 'clear' },
