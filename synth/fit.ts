@@ -22,6 +22,8 @@ const FIRST_BIN_NS = 10e6;
 const QUANTILES = 200;
 const CHUNK = 1 << 16;
 const MAX_TTLS = 20;
+/** Coprime to MAX_SIZES. */
+const SCATTER = 37;
 
 const operationOf: Readonly<Partial<Record<string, MixOperation>>> = {
   get: 'get',
@@ -345,11 +347,20 @@ class TenantFit {
     return [...levels]
       .toSorted(([a], [b]) => a - b)
       .map(([, ids]) => {
-        const sorted = ids.toSorted((a, b) => this.#bytes.data[a]! - this.#bytes.data[b]!);
-        const count = Math.min(MAX_SIZES, sorted.length);
-        return Array.from({ length: count }, (_, n): [number, number, number] => {
-          const id = sorted[Math.floor(((n + 0.5) / count) * sorted.length)]!;
-          return [this.#keyBytes.data[id]!, Math.max(0, this.#bytes.data[id]!), this.#sorts.data[id]!];
+        const values = ids.toSorted((a, b) => this.#bytes.data[a]! - this.#bytes.data[b]!);
+        if (ids.length < MAX_SIZES)
+          return values.map((id): [number, number, number] => [
+            this.#keyBytes.data[id]!,
+            Math.max(0, this.#bytes.data[id]!),
+            this.#sorts.data[id]!,
+          ]);
+        // Of many, each size at evenly spaced places of its order, and keys beside values at random.
+        const keys = ids.toSorted((a, b) => this.#keyBytes.data[a]! - this.#keyBytes.data[b]!);
+        const at = (n: number): number => Math.floor(((n + 0.5) / MAX_SIZES) * ids.length);
+        return Array.from({ length: MAX_SIZES }, (_, n): [number, number, number] => {
+          const id = values[at(n)]!;
+          const key = keys[at((n * SCATTER) % MAX_SIZES)]!;
+          return [this.#keyBytes.data[key]!, Math.max(0, this.#bytes.data[id]!), this.#sorts.data[id]!];
         });
       });
   }
