@@ -19,7 +19,7 @@ import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
 import { Reduction, type ReductionOptions, type Sought, type Wanted } from './reduction.ts';
 import { onInterrupt } from './signal.ts';
-import { embedded, flushed, reset, type Subject } from './subject.ts';
+import { EMBEDDED_PORT, embedded, flushed, reset, type Subject } from './subject.ts';
 import { targetOptions, targetsOf, type TargetOptions } from './target.ts';
 import { formatCount, formatDuration, plural } from './text.ts';
 
@@ -43,8 +43,6 @@ interface Options extends TargetOptions {
 
 /** Exchanges of the result that are printed. */
 const LINES = 50;
-/** Where the command lines that are printed have an embedded server listen. */
-const EMBEDDED_PORT = 11_311;
 
 const examples = `
 Examples:
@@ -278,12 +276,13 @@ function commandLines(options: Options): string {
   if (address === undefined && (fault.length > 0 || proxy === true || backends > 1)) {
     const words = [
       ...(backends > 1 ? [`--backends ${backends}`] : []),
-      // The proxy says where it listens.
-      proxy === true ? '--proxy' : `--port ${EMBEDDED_PORT}`,
+      `--port ${EMBEDDED_PORT}`,
+      ...(proxy === true ? ['--proxy'] : []),
       ...fault.map((spec) => `--fault ${quoted(spec)}`),
     ];
     lines.push(`memtape serve ${words.join(' ')}`);
     const ports = Array.from({ length: backends }, (_, n) => `127.0.0.1:${EMBEDDED_PORT + n}`);
+    // The proxy says where it listens.
     address = proxy === true ? 'PROXY' : ports.join(',');
   }
   const given: [name: string, value: string | undefined][] = [

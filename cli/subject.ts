@@ -13,6 +13,9 @@ export interface Subject {
   fresh<T>(use: (addresses: readonly string[]) => Promise<T>): Promise<T>;
 }
 
+/** Where `memtape serve` is told to listen when a try is to be made again. */
+export const EMBEDDED_PORT = 11_311;
+
 /** @param proxy in front of the servers, with these faults; none where undefined */
 export function embedded(options: ClusterOptions, proxy?: readonly ProxyFault[]): Subject {
   return {
@@ -22,6 +25,8 @@ export function embedded(options: ClusterOptions, proxy?: readonly ProxyFault[])
         if (proxy === undefined) return await use(cluster.addresses);
         const front = await startFaultProxy({
           backends: cluster.addresses,
+          // Ports differ from try to try; who has which key does not.
+          names: cluster.addresses.map((_, n) => ({ host: '127.0.0.1', port: EMBEDDED_PORT + n })),
           faults: proxy,
           restart: async (backend) => cluster.restart(backend),
         });
