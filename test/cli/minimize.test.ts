@@ -116,7 +116,9 @@ test('a fault of the proxy, on the keys of one backend', async () => {
   expect(code).toBe(0);
   expect(stdout).toMatch(/drift: lost: 1,000 exchanges → 1,/);
   expect(operations(stdout)).toBe('get');
-  expect(stdout).toContain('memtape serve --backends 2 --port 11311 --proxy --fault eviction-storm,backend=1\n');
+  expect(stdout).toContain(
+    'memtape serve --backends 2 --port 11311 --proxy --fault eviction-storm,backend=1\n',
+  );
 });
 
 test('a target that is wrong now and then: parts get as many tries as that takes', async () => {
