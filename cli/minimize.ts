@@ -150,15 +150,12 @@ async function minimize(trace: string, options: Options): Promise<void> {
     }
     await reduction.write(options.output);
     progress.stop();
+    const { tries, total, left } = reduction;
     const took = formatDuration((performance.now() - began) / 1000);
+    const confirmed = isMinimal ? await reduction.confirm(options.output, sought) : undefined;
     process.stdout.write(
-      `${sought.class}: ${sought.kind}: ${plural(reduction.total, 'exchange')} → ${formatCount(reduction.left)}, in ${plural(reduction.tries, 'try', 'tries')} and ${took}; ` +
-        `${isMinimal ? 'without any one of them it is not seen' : 'the search ended early, fewer may do'}\n`,
+      `${sought.class}: ${sought.kind}: ${plural(total, 'exchange')} → ${formatCount(left)}, in ${plural(tries, 'try', 'tries')} and ${took}; ${remark(confirmed)}\n`,
     );
-    const confirmed =
-      isMinimal && trouble === undefined ? await reduction.confirm(options.output, sought) : undefined;
-    if (confirmed !== undefined)
-      process.stdout.write(`${options.output} shows it in ${confirmed.seen} of ${confirmed.tries} tries\n`);
     await print(options.output);
     process.stdout.write(`\nreplay it:\n${commandLines(options)}\n`);
     if (trouble !== undefined) throw trouble;
@@ -234,6 +231,14 @@ function notSeen({ findings, tries, total }: Reduction, wanted: Wanted): CliErro
 
 function named({ class: of, kind, count }: Finding): string {
   return `${of} ${kind} ×${formatCount(count)}`;
+}
+
+/** What to think of the result. */
+function remark(confirmed: Awaited<ReturnType<Reduction['confirm']>> | undefined): string {
+  if (confirmed === undefined) return 'the search ended early, fewer may do';
+  const { seen, tries } = confirmed;
+  if (seen === 0) return `it does not show it again in ${tries} more: too flaky for this`;
+  return `without any one of them it is not seen, with them in ${seen} of ${tries} more`;
 }
 
 /** What is looked for, and what there is to know about it beforehand. */

@@ -152,9 +152,9 @@ export class Reduction {
     const { folder, control, signal } = this.#options;
     const path = join(folder, `part-${this.#files++}.tape`);
     await this.#write(part, path);
-    let holds = false;
-    for (let n = 0; n < sought.repeats && !holds && !this.isOver; n++)
-      holds = find(await this.#try(path), sought) !== undefined;
+    // Once may be luck, and of many parts some are lucky: it has to show again.
+    let holds = await this.#showsWithin(sought.repeats, path, sought);
+    holds &&= await this.#showsWithin(sought.repeats + 1, path, sought);
     // A cut may make by itself what it is to keep: what is read was not stored any more, say.
     if (holds && !sought.isEverywhere)
       holds = find(await this.#replay(path, control.subject, control.run), sought) === undefined;
@@ -166,6 +166,12 @@ export class Reduction {
       if (before !== this.#options.trace) await rm(before);
     } else await rm(path);
     return holds;
+  }
+
+  async #showsWithin(tries: number, path: string, sought: Sought): Promise<boolean> {
+    for (let n = 0; n < tries && !this.isOver; n++)
+      if (find(await this.#try(path), sought) !== undefined) return true;
+    return false;
   }
 
   /** Findings of a try; none where it was interrupted. */

@@ -47,8 +47,7 @@ test('three exchanges of thousands bring it out, and a fourth shows it', async (
   const { code, stdout, stderr, output } = await minimize(await needle(), '--finding', '1', ...forgetful);
   expect([code, stderr]).toEqual([0, expect.stringContaining('looking for violation wrong-value')]);
   expect(stdout).toMatch(/3,000 exchanges → 4, in \d+ tries/);
-  expect(stdout).toContain('without any one of them it is not seen');
-  expect(stdout).toContain('shows it in 3 of 3 tries');
+  expect(stdout).toContain('without any one of them it is not seen, with them in 3 of 3 more');
   expect(operations(stdout)).toBe('append touch set get');
   expect(stdout).toContain(`memtape serve --port 11311 ${forgetful.join(' ')}\n`);
   expect(stdout).toContain(`memtape replay ${output} --target 127.0.0.1:11311 --speed max --timeout 5000ms`);
@@ -145,8 +144,8 @@ test('a target that is wrong now and then: parts get as many tries as that takes
       /it is flaky: seen in [12] of 3 tries; a part is given up after [38] tries without it/,
     );
     expect(stdout).toMatch(/5 exchanges → [1-4],/);
-    const [, seen] = /shows it in (\d+) of (9|24) tries/.exec(stdout)!;
-    expect(code).toBe(seen === '0' ? 3 : 0);
+    expect(stdout).toMatch(code === 0 ? /in [1-9]\d* of (9|24) more/ : /too flaky for this/);
+    expect([0, 3]).toContain(code);
   } finally {
     await target.stop();
   }
