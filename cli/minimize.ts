@@ -218,8 +218,11 @@ async function serversOf(path: string): Promise<string[]> {
   }
 }
 
-function notSeen({ findings, tries, total }: Reduction, wanted: Wanted): CliError {
+function notSeen({ findings, tries, total, isOver }: Reduction, wanted: Wanted): CliError {
   const what = 'kind' in wanted ? wanted.kind : `finding ${wanted.number}`;
+  // The findings of a try that was interrupted are not all there are.
+  if (isOver)
+    return new CliError(`${what}: the search ended before it was seen; allow more tries, or more time`, 3);
   const others = findings.map((one, n) => `${n + 1} ${named(one)}`);
   const rest =
     others.length === 0 ? 'everything was as recorded' : `the last try showed ${others.join(', ')}`;

@@ -4,8 +4,8 @@
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { describe, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { startServer, type EmbeddedServer } from '../../fixtures/server.ts';
 import { writeNeedle } from '../../fixtures/needle.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Random } from '../../synth/random.ts';
@@ -77,28 +77,36 @@ test('without prefill, the key has to be set first', async () => {
   );
 });
 
-test('against a target that is emptied by FLUSH, or by a command', async () => {
-  const server = await startServer({ fault: { name: 'forget-after', steps: ['append', 'touch'] } });
-  const tape = await needle(1000);
-  try {
-    const target = ['--finding', '1', '--target', server.address];
-    const refused = await minimize(tape, ...target);
-    expect([refused.code, refused.stderr]).toEqual([
-      2,
-      expect.stringMatching(/expected --reset COMMAND.*or --allow flush/),
-    ]);
-    const byFlush = await minimize(tape, ...target, '--allow', 'flush');
-    expect([byFlush.code, operations(byFlush.stdout)]).toEqual([0, 'append touch set get']);
-    expect(byFlush.stdout).toContain(`--target ${server.address} --speed max --timeout 5000ms --allow flush`);
-    const [host = '', port = ''] = server.address.split(':');
-    const flush = `printf '\\200\\010\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' > /dev/tcp/${host}/${port}`;
-    const byCommand = await minimize(tape, ...target, '--reset', `bash -c "${flush}"; sleep 0.05`);
-    expect([byCommand.code, operations(byCommand.stdout)]).toEqual([0, 'append touch set get']);
-    const broken = await minimize(tape, ...target, '--reset', 'echo no such host; exit 7');
+describe('against a target', () => {
+  let server: EmbeddedServer;
+  let target: string[];
+
+  beforeEach(async () => {
+    server = await startServer({ fault: { name: 'forget-after', steps: ['append', 'touch'] } });
+    target = ['--finding', '1', '--target', server.address];
+  });
+
+  afterEach(async () => server.stop());
+
+  test('how it is emptied has to be said', async () => {
+    const { code, stderr } = await minimize(await needle(10), ...target);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/expected --reset COMMAND.*or --allow flush/)]);
+    const broken = await minimize(await needle(10), ...target, '--reset', 'echo no such host; exit 7');
     expect([broken.code, broken.stderr]).toEqual([5, expect.stringContaining('exit code 7: no such host')]);
-  } finally {
-    await server.stop();
-  }
+  });
+
+  test('by FLUSH', { timeout: 60_000 }, async () => {
+    const { code, stdout } = await minimize(await needle(300), ...target, '--allow', 'flush');
+    expect([code, operations(stdout)]).toEqual([0, 'append touch set get']);
+    expect(stdout).toContain(`--target ${server.address} --speed max --timeout 5000ms --allow flush`);
+  });
+
+  test('by a command', { timeout: 60_000 }, async () => {
+    const head = `\\200\\010${'\\0'.repeat(22)}`;
+    const flush = `exec 3<>/dev/tcp/${server.host}/${server.port}; printf '${head}' >&3; head -c 24 <&3 >/dev/null`;
+    const { code, stdout } = await minimize(await needle(300), ...target, '--reset', `bash -c "${flush}"`);
+    expect([code, operations(stdout)]).toEqual([0, 'append touch set get']);
+  });
 });
 
 test('a fault of the proxy, on the keys of one backend', async () => {
@@ -190,6 +198,11 @@ describe('what ends it', () => {
       3,
       expect.stringMatching(/^memtape: lost was not seen .* the last try showed 1 violation wrong-value ×/),
     ]);
+  });
+
+  test('the time, before it was seen', async () => {
+    const { code, stderr } = await minimize(await needle(1000), '--finding', '1', '--max-time', '1ms');
+    expect([code, stderr]).toEqual([3, expect.stringContaining('the search ended before it was seen')]);
   });
 
   test.each([
