@@ -1,5 +1,17 @@
 // memtape as a library: record, read, replay and judge. The command line is made from the same parts.
 
+export { record, type RecordInput } from './library/record.ts';
+export { openTrace, Tape } from './library/tape.ts';
+export type { Exchange, ExchangeAnswer } from './library/exchange.ts';
+export { synth, synthesize, type Synthesized, type SynthOptions } from './library/synth.ts';
+export { judge, verify, type JudgeOptions } from './library/judge.ts';
+export { LibraryError, type LibraryErrorCode } from './library/error.ts';
+export { parseModel, type Model, type ModelInput } from './synth/model.ts';
+export { ConfigError } from './config/error.ts';
+export { mergeTraces, type Merged, type MergeOptions } from './convert/merge.ts';
+export type { Filter } from './convert/filter.ts';
+export { ConvertError, type ConvertErrorCode } from './convert/error.ts';
+
 export { replay, type Replayed, type ReplayOptions, type ReplayProgress } from './replayer/replay.ts';
 export { ReplayError, type ReplayErrorCode } from './replayer/error.ts';
 export { recordCapture, type CaptureRecorded, type RecordOptions } from './recorder/record.ts';
@@ -24,6 +36,7 @@ export { parseThreshold, ThresholdError, type Threshold } from './report/thresho
 export { ResultsReader, ResultsWriter, TraceReader, TraceWriter } from './trace/file.ts';
 export { Batch, ConnectionEnd, NEVER, Outcome, RowFlag, type Connection } from './trace/batch.ts';
 export { Result, ResultBatch, SkipReason } from './trace/results.ts';
+export type { TraceMeta } from './trace/meta.ts';
 export { summarise, type Summary } from './trace/summary.ts';
 export { TraceError, type TraceErrorCode } from './trace/error.ts';
 export { Opcode, opcodeName, opcodeNamed } from './protocol/opcode.ts';

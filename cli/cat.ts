@@ -72,16 +72,7 @@ const KEY_CELLS = 36;
 const formats: Record<CatOptions['format'], Format> = {
   text: {
     head: '',
-    line: (batch, row) => {
-      const seconds = (batch.requestNs[row]! / 1e9).toFixed(6).padStart(12);
-      const outcome = batch.outcome[row]!;
-      const answered = outcome === Outcome.answered;
-      const answer = answered
-        ? `${statusLabel(batch.status[row]!)} ${batch.answerValueLength[row]} B`
-        : outcomeNames[outcome as Outcome];
-      const sent = `${batch.valueLength[row]} B`;
-      return `${seconds}  #${String(batch.connection[row]).padEnd(4)} ${opcodeName(batch.opcode[row]!).padEnd(8)} ${printable(batch.key(row), 60).padEnd(KEY_CELLS)} ${sent.padStart(9)} → ${answer}${latency(batch, row)}`;
-    },
+    line: textLine,
   },
   jsonl: { head: '', line: (batch, row, connection) => JSON.stringify(asJson(batch, row, connection)) },
   csv: {
@@ -106,6 +97,18 @@ const formats: Record<CatOptions['format'], Format> = {
     },
   },
 };
+
+/** An exchange as one line for people. */
+export function textLine(batch: Batch, row: number): string {
+  const seconds = (batch.requestNs[row]! / 1e9).toFixed(6).padStart(12);
+  const outcome = batch.outcome[row]!;
+  const answered = outcome === Outcome.answered;
+  const answer = answered
+    ? `${statusLabel(batch.status[row]!)} ${batch.answerValueLength[row]} B`
+    : outcomeNames[outcome as Outcome];
+  const sent = `${batch.valueLength[row]} B`;
+  return `${seconds}  #${String(batch.connection[row]).padEnd(4)} ${opcodeName(batch.opcode[row]!).padEnd(8)} ${printable(batch.key(row), 60).padEnd(KEY_CELLS)} ${sent.padStart(9)} → ${answer}${latency(batch, row)}`;
+}
 
 function latency(batch: Batch, row: number): string {
   return batch.answerNs[row] === NEVER ? '' : `  ${micros(batch, row)} µs`;

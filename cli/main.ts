@@ -15,6 +15,7 @@ import { demoCommand } from './demo.ts';
 import { CliError, Verdict } from './error.ts';
 import { filterCommand } from './filter.ts';
 import { infoCommand } from './info.ts';
+import { minimizeCommand } from './minimize.ts';
 import { recordCommand } from './record.ts';
 import { diffCommand, replayCommand } from './replay.ts';
 import { serveCommand } from './serve.ts';
@@ -28,6 +29,7 @@ const commands = [
   convertCommand,
   replayCommand,
   diffCommand,
+  minimizeCommand,
   coverageCommand,
   synthCommand,
   serveCommand,

@@ -56,7 +56,7 @@ export function serveCommand(): Command {
     .option('--proxy', 'a proxy in front, with ketama over the backends; users have keys of their own')
     .option(
       '--fault <spec>',
-      'what is wrong: corrupt=1/1000[,seed=N]; with --proxy any of its faults, see docs/embedded-server.md (repeatable)',
+      'what is wrong: corrupt=1/1000[,seed=N] or forget-after=append+touch; with --proxy any of its faults, see docs/embedded-server.md (repeatable)',
       (text: string, before: string[]) => [...before, text],
       [],
     )

@@ -13,6 +13,8 @@ export interface Filter {
   tenant?: string;
   /** One key in so many, by its hash. Exchanges without a key stay. */
   sample?: number;
+  /** By index in the trace: 1 where it is wanted. */
+  rows?: Uint8Array;
   /** ns since the trace's start, both inclusive. */
   fromNs?: number;
   toNs?: number;
@@ -20,7 +22,8 @@ export interface Filter {
 
 /** Whether the row passes. `connection` is the row's, where the trace tells of it. */
 export function passes(filter: Filter, batch: Batch, row: number, connection?: Connection): boolean {
-  const { key, opcode, tenant, sample, fromNs, toNs } = filter;
+  const { key, opcode, tenant, sample, rows, fromNs, toNs } = filter;
+  if (rows !== undefined && rows[batch.firstIndex + row] !== 1) return false;
   if (opcode !== undefined && !opcode.has(batch.opcode[row]!)) return false;
   if (filter.connection !== undefined && batch.connection[row] !== filter.connection) return false;
   if (fromNs !== undefined && batch.requestNs[row]! < fromNs) return false;

@@ -157,7 +157,8 @@ class Merge {
         onProgress?.(this.#read, this.kept);
         // A copy keeps the blocks, and what each of them tells of connections.
         if (sources.length === 1 && this.#keepsAll) this.#flush();
-        if (!(await this.#load(source))) live = live.filter((other) => other !== source);
+        // What nobody asked for any more may be damaged.
+        if (this.kept < limit && !(await this.#load(source))) live = live.filter((other) => other !== source);
       }
       if (this.#isFull()) this.#flush();
       await this.#writer.drained();

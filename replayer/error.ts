@@ -7,7 +7,9 @@ export type ReplayErrorCode =
   | 'BAD_ROUTE'
   | 'EMPTY_TRACE'
   | 'BAD_RATE'
-  | 'AUTH';
+  | 'AUTH'
+  /** The target does not let itself be emptied. */
+  | 'FLUSH';
 
 export class ReplayError extends Error {
   override readonly name = 'ReplayError';

@@ -96,7 +96,8 @@ export async function prefill(
   });
 }
 
-function reasonOf(error: NodeJS.ErrnoException | undefined): string {
+/** Why a target was not there, in words. */
+export function reasonOf(error: NodeJS.ErrnoException | undefined): string {
   if (error === undefined) return 'it closed the connection';
   if (error instanceof ProtocolError)
     return `it does not answer in the memcached binary protocol (${error.message})`;

@@ -259,12 +259,13 @@ async function fill(
   };
 }
 
-function refuseRecorded(targets: readonly Target[], survey: Survey): void {
+/** @throws ReplayError RECORDED_TARGET where a target is one of the servers that the trace was recorded from */
+export function refuseRecorded(targets: readonly Target[], { servers }: Pick<Survey, 'servers'>): void {
   const recorded = targets.find(({ address, addresses, host, port }) =>
     [
       address,
       ...(addresses ?? [host]).filter((ip) => isIP(ip) !== 0).map((ip) => formatHostPort(ip, port)),
-    ].some((known) => survey.servers.includes(known)),
+    ].some((known) => servers.includes(known)),
   );
   if (recorded !== undefined)
     throw new ReplayError(

@@ -18,6 +18,7 @@ const allowed: Record<string, readonly string[]> = {
   diff: ['protocol', 'trace'],
   report: ['protocol', 'trace', 'config', 'diff'],
   fixtures: ['protocol', 'trace', 'synth'],
+  library: ['protocol', 'config', 'trace', 'convert', 'synth', 'recorder', 'replayer', 'diff', 'report'],
   cli: [
     'protocol',
     'config',

@@ -1,0 +1,109 @@
+// Verdicts for callers from code: the report of results that were kept, and of a replay in one go.
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { compare } from '../diff/compare.ts';
+import { diff, type Diff } from '../diff/diff.ts';
+import type { DistributionName } from '../protocol/distribution.ts';
+import { replay, type ReplayOptions } from '../replayer/replay.ts';
+import { makeReport, type Report, type ReportInput } from '../report/report.ts';
+import { parseThreshold } from '../report/threshold.ts';
+import { parseHostPort } from '../trace/address.ts';
+import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import type { Survey } from '../trace/survey.ts';
+import { LibraryError } from './error.ts';
+
+export interface JudgeOptions {
+  /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: no violation. */
+  thresholds?: readonly string[];
+  /** Examples of each kind of finding. Default 10. */
+  examples?: number;
+  /** What stands behind the targets, `host:port` each: failures are laid to one of them. */
+  backends?: readonly string[];
+  /** How the keys are spread over them. Default ketama. */
+  distribution?: DistributionName;
+  /** Exchanges that each target, or each backend through each target, must have answered. */
+  minCoverage?: number;
+  /** With one request in a hundred later than this by our own fault, latency is not judged. */
+  maxLagMs?: number;
+  /** Results of another replay of the trace: the report says what differs. */
+  baseline?: string;
+  /** As replay() returned it, so that the trace need not be looked over again. */
+  survey?: Survey;
+}
+
+/**
+ * The report of a replay, from its results file. The trace is read a block at a time, two or three times over.
+ * @param trace that was replayed
+ * @param results that replay() wrote
+ * @throws LibraryError OTHER_TRACE where the results are of another trace · ThresholdError · TraceError of any of the
+ *   files · Error where a backend is no address
+ */
+export async function judge(trace: string, results: string, options: JudgeOptions = {}): Promise<Report> {
+  const judged = await judgeOne(trace, results, options);
+  if (options.baseline === undefined) return makeReport(judged);
+  const { survey: _, ...rest } = options;
+  const before = await judgeOne(trace, options.baseline, rest);
+  const changes = compare(before.diff, judged.diff);
+  return makeReport({ ...judged, baseline: { report: makeReport(before), changes } });
+}
+
+/**
+ * Replays a trace and judges it: replay() and judge() in one. Without `results`, what the replay saw is not kept.
+ * @throws ReplayError before anything was sent · and what judge() throws
+ */
+export async function verify(
+  options: Omit<ReplayOptions, 'results'> & { results?: string } & Omit<JudgeOptions, 'survey'>,
+): Promise<Report> {
+  // A mistake in them is told before the replay, and not after it.
+  for (const threshold of options.thresholds ?? []) parseThreshold(threshold);
+  const folder = options.results === undefined ? await mkdtemp(join(tmpdir(), 'memtape-')) : undefined;
+  const results = options.results ?? join(folder!, 'results');
+  try {
+    const { survey } = await replay({ ...options, results });
+    return await judge(options.trace, results, { ...options, survey });
+  } finally {
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function judgeOne(
+  tracePath: string,
+  resultsPath: string,
+  options: JudgeOptions,
+): Promise<ReportInput & { diff: Diff }> {
+  const { thresholds = ['violations == 0'], examples, backends, distribution, survey } = options;
+  const { minCoverage, maxLagMs } = options;
+  const parsed = thresholds.map(parseThreshold);
+  const trace = await TraceReader.open(tracePath);
+  try {
+    const results = await ResultsReader.open(resultsPath);
+    try {
+      if ((await hashFile(tracePath)) !== results.meta.trace)
+        throw new LibraryError('OTHER_TRACE', `${resultsPath} was made from another trace than ${tracePath}`);
+      const judged = await diff(trace, results, {
+        ...(examples === undefined ? {} : { examples }),
+        ...(backends === undefined
+          ? {}
+          : { backends: backends.map((address) => parseHostPort(address, DEFAULT_PORT)) }),
+        ...(distribution === undefined ? {} : { distribution }),
+        ...(survey === undefined ? {} : { survey }),
+      });
+      return {
+        diff: judged,
+        meta: results.meta,
+        end: results.end,
+        thresholds: parsed,
+        ...(minCoverage === undefined ? {} : { minCoverage }),
+        ...(maxLagMs === undefined ? {} : { maxLagMicros: maxLagMs * 1000 }),
+      };
+    } finally {
+      await results.close();
+    }
+  } finally {
+    await trace.close();
+  }
+}
+
+const DEFAULT_PORT = 11_211;
