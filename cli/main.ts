@@ -14,6 +14,7 @@ import { coverageCommand } from './coverage.ts';
 import { demoCommand } from './demo.ts';
 import { CliError, Verdict } from './error.ts';
 import { filterCommand } from './filter.ts';
+import { gateCommand } from './gate.ts';
 import { infoCommand } from './info.ts';
 import { recordCommand } from './record.ts';
 import { diffCommand, replayCommand } from './replay.ts';
@@ -28,6 +29,7 @@ const commands = [
   convertCommand,
   replayCommand,
   diffCommand,
+  gateCommand,
   coverageCommand,
   synthCommand,
   serveCommand,
