@@ -27,8 +27,9 @@ interface GateOptions extends OutputOptions {
 const DEFAULT_FILE = 'memtape.gate.yaml';
 
 const examples = `
-Exit codes, of the worst run: 1 one failed · 5 one could not reach its target, or was aborted · 4 invalid
-  3 not enough evidence · 0 all passed; 2 the file is wrong, and nothing was sent; 130 interrupted
+Exit codes, of the first of these that a run has:
+  1 it failed · 5 its target could not be reached, or it was aborted · 4 invalid · 3 not enough evidence · 0 it passed
+  2 the file is wrong, and nothing was sent · 130 interrupted
 
 Examples:
   memtape gate                                  ${DEFAULT_FILE} in this folder

@@ -12,7 +12,6 @@ import { createSchedule } from '../replayer/schedule.ts';
 import { parseTarget } from '../replayer/target.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { DEFAULT_MS } from '../synth/generator.ts';
-import { builtinModels } from '../synth/builtin.ts';
 import { meanRate } from '../synth/transform.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { EmbeddedOptions } from './embedded.ts';
@@ -20,7 +19,7 @@ import { readSmall } from './file.ts';
 import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatefile.ts';
 import { outputKinds, type OutputOptions } from './output.ts';
 import type { RunOptions } from './replaying.ts';
-import { modelOf } from './synth.ts';
+import { isModel, modelOf } from './synth.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 
 export interface Plan {
@@ -254,8 +253,7 @@ class Planner {
   ): Promise<Pick<Plan, 'source' | 'exchanges' | 'seconds'>> {
     if (trace === undefined) {
       const name = model!;
-      const isBuiltin = builtinModels.has(name) && !existsSync(this.#path(name));
-      const source = isBuiltin ? name : this.#path(name);
+      const source = /[/.]/.test(name) || existsSync(this.#path(name)) ? this.#path(name) : name;
       return { source, ...(await this.#check(this.#placeOf('model'), () => ofModel(source, options))) };
     }
     const source = this.#path(trace);
@@ -316,6 +314,7 @@ async function ofTrace(path: string, options: RunOptions): Promise<Amount> {
 function ofModel(name: string, options: RunOptions): Amount {
   const { rate, ...asked } = options;
   const model = modelOf(name, asked);
+  if (!isModel(name)) throw new ConfigError(`${name}: expected a name that ends with .yaml`);
   const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
   const perSecond = meanRate(model);
   const most = options.requests ?? model.requests ?? Infinity;
