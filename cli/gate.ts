@@ -73,6 +73,8 @@ async function runGate(file: string, { only, dryRun, quiet, ...given }: GateOpti
   const interrupt = onInterrupt();
   const say = (text: string): void => void (outputs.json === '-' || process.stdout.write(text));
   const done: NamedReport[] = [];
+  // What was done is saved even where memtape itself is at fault.
+  let defect: unknown;
   try {
     for (const plan of plans) {
       if (interrupt.signal.aborted) break;
@@ -82,14 +84,17 @@ async function runGate(file: string, { only, dryRun, quiet, ...given }: GateOpti
       say(`${told(report)}\n`);
       if (report.verdict !== 'pass' && gate.value.stopOnFailure === true) break;
     }
+  } catch (error) {
+    defect = error;
   } finally {
     interrupt.ignore();
   }
   const { aborted } = interrupt.signal;
   const skipped = plans.slice(done.length).map(({ name }) => name);
-  const report = makeGateReport(done, skipped, !aborted);
+  const report = makeGateReport(done, skipped, !aborted && defect === undefined);
   say(renderSummary(report, palette));
   save(report, outputs);
+  if (defect !== undefined) throw defect;
   throw new Verdict(aborted ? 130 : exitCodes[report.verdict]);
 }
 

@@ -215,8 +215,13 @@ export function withDefaults(defaults: Gate['defaults'], run: GateRun): GateRun 
 }
 
 const gateSchema: z.ZodType<Gate> = wellFormed.superRefine((gate, context) => {
-  const complain = (place: PropertyKey[], message: string): void =>
-    context.addIssue({ code: 'custom', path: place, message });
+  const told = new Set<string>();
+  const complain = (place: PropertyKey[], message: string): void => {
+    // What is wrong with the defaults is wrong for every run.
+    const name = JSON.stringify([place, message]);
+    if (!told.has(name)) context.addIssue({ code: 'custom', path: place, message });
+    told.add(name);
+  };
   const names = new Set<string>();
   for (const field of exclusive)
     if (field.every((one) => gate.defaults?.[one] !== undefined))
@@ -229,7 +234,9 @@ const gateSchema: z.ZodType<Gate> = wellFormed.superRefine((gate, context) => {
     for (const pair of exclusive)
       if (pair.every((field) => run[field] !== undefined))
         complain([...place, pair[1]], `expected ${pair.join(' or ')}, got both`);
-    const { trace, model, target } = withDefaults(gate.defaults, run);
+    const { trace, model, target, from = 0, to = Infinity } = withDefaults(gate.defaults, run);
+    if (from >= to)
+      complain([...place, run.to === undefined ? 'from' : 'to'], 'expected an end after the beginning');
     if (trace === undefined && model === undefined)
       complain(place, 'expected a trace or a model, got neither');
     if (trace !== undefined)

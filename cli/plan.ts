@@ -9,7 +9,7 @@ import type { Written } from '../config/yaml.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import { parseDrills, type Drill } from '../replayer/drill.ts';
 import { createSchedule } from '../replayer/schedule.ts';
-import { parseTarget } from '../replayer/target.ts';
+import { createRoute, parseTarget } from '../replayer/target.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { DEFAULT_MS } from '../synth/generator.ts';
 import { meanRate } from '../synth/transform.ts';
@@ -66,11 +66,12 @@ export async function planGate(gate: Written<Gate>, file: string, only: readonly
 export function outputsOf(gate: Written<Gate>, file: string, given: OutputOptions): OutputOptions {
   const outputs = { ...given };
   for (const kind of outputKinds) {
-    const path = gate.value.outputs?.[kind];
-    if (path === undefined || given[kind] !== undefined) continue;
+    const own = given[kind];
+    const path = own ?? gate.value.outputs?.[kind];
+    if (path === undefined) continue;
     const isApart = (kind === 'json' && path === '-') || (kind === 'markdown' && path === 'auto');
-    outputs[kind] = isApart ? path : resolve(dirname(resolve(file)), path);
-    if (!isApart) assertWritable(outputs[kind], gate.at(['outputs', kind]));
+    outputs[kind] = isApart || own !== undefined ? path : resolve(dirname(resolve(file)), path);
+    if (!isApart) assertWritable(outputs[kind], own === undefined ? gate.at(['outputs', kind]) : `--${kind}`);
   }
   return outputs;
 }
@@ -97,7 +98,7 @@ class Planner {
       ...this.#modelling(run),
       ...this.#files(run),
     };
-    await this.#check(place, () => targetsOf(options));
+    await this.#check(place, () => assertRoute(options));
     const isEmbedded = entry === undefined;
     const plan = {
       name,
@@ -339,6 +340,14 @@ function paced(
   return { exchanges, seconds: speed === 'max' ? null : seconds / speed };
 }
 
+/** Reads what the options of a target name. @throws CliError, ReplayError */
+function assertRoute(options: RunOptions): void {
+  const { route = 'index', routeMap } = targetsOf(options);
+  const targets = (options.target ?? []).map((address) => parseTarget(address));
+  // How many servers the trace has is known when it is replayed; any other route says now whether it can be.
+  if (targets.length > 0 && route !== 'index') createRoute(route, targets, 1, routeMap);
+}
+
 /** @throws TraceError, ConfigError */
 async function assertResultsOf(path: string, trace: string): Promise<void> {
   const results = await ResultsReader.open(path);
@@ -350,7 +359,7 @@ async function assertResultsOf(path: string, trace: string): Promise<void> {
   }
 }
 
-/** @param where file, line and column of who names it */
+/** @param where who names it: file, line and column, or an option */
 function assertWritable(path: string, where: string): void {
   const folder = dirname(path);
   try {

@@ -24,12 +24,12 @@ export interface Crossing {
 /** Shares of fewer requests say little. */
 const LEAST_SENT = 1000;
 
-// A figure here is never above what the whole replay will have, so that what is crossed stays crossed.
+// These only rise, so that what is crossed stays crossed.
 const readers: Readonly<Record<string, (figures: LiveFigures) => number>> = {
   sent: ({ sent }) => sent,
   failed: ({ failed }) => failed,
   differ: ({ differ }) => differ,
-  // That an answer is wrong is known at the end; that none came is known at once.
+  // That an answer is wrong is known at the end; that none came, nearly always a violation, is known at once.
   violations: ({ failed }) => failed,
   'schedule.lag.max': ({ lagNs }) => lagNs / 1000,
 };

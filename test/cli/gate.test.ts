@@ -5,7 +5,7 @@ import { execFile, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { gateJsonSchema, readGate, withDefaults } from '../../cli/gatefile.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { gateReportJsonSchema, gateReportSchema, type GateReport } from '../../report/gate.ts';
@@ -234,24 +234,18 @@ describe('exit codes', () => {
   });
 
   test('130: what was done is saved and reported, and nothing is begun any more', async () => {
+    const server = await startServer();
     const file = gateFile(
       'runs:',
       healthy,
-      '  - {name: long, trace: capture.tape, speed: 0.01, results: long.results, embedded: {}}',
+      `  - {name: long, trace: capture.tape, speed: 0.01, results: long.results, target: "${server.address}"}`,
       '  - {name: after, trace: capture.tape}',
     );
     const json = join(folder, 'g.json');
     const args = [main, 'gate', file, '--json', json, '--junit', join(folder, 'g.xml')];
-    const child = spawn(process.execPath, args, { env: quietEnvironment, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, args, { env: quietEnvironment, stdio: 'ignore' });
     const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-    let out = '';
-    await new Promise<void>((resolve) => {
-      child.stdout.on('data', (text: Buffer) => {
-        out += text.toString();
-        // The second run has begun; a moment later it sends.
-        if (out.includes('long')) setTimeout(resolve, 1500);
-      });
-    });
+    await vi.waitUntil(() => server.counters.requests > 5, 20_000);
     child.kill('SIGINT');
     expect(await ended).toBe(130);
     const report = gateReportSchema.parse(JSON.parse(readFileSync(json, 'utf8')));
@@ -264,6 +258,7 @@ describe('exit codes', () => {
     const { sent } = report.runs[1]!.report.exchanges;
     expect(sent > 0 && sent < 101).toBe(true);
     expect(existsSync(join(folder, 'long.results'))).toBe(true);
+    await server.stop();
     assertValidJunit(join(folder, 'g.xml'));
   });
 });
@@ -346,6 +341,27 @@ describe('2: what is wrong with a file is said with its line, and nothing is sen
       /--tls-cert and --tls-key together/,
     ],
     ['no YAML', ['runs: ['], /this is no YAML/],
+    ['an end before the beginning', [`${one}, from: 2s, to: 1s}]`], /runs\[0\]\.to: expected an end after/],
+    [
+      'two addresses on one route',
+      [`targets: {t: {address: ["a:1", "b:1"], route: single}}`, `${one}, target: t}]`],
+      /:2:\d+: .*single/,
+    ],
+    [
+      'a route that is none',
+      [`targets: {t: {address: "a:1", route: carp}}`, `${one}, target: t}]`],
+      /targets\.t\.route: expected one of single/,
+    ],
+    [
+      'a fault too many',
+      [`${one}, embedded: {faults: [corrupt=1, corrupt=1]}}]`],
+      /expected one fault, or proxy: true/,
+    ],
+    [
+      'a wrong name under defaults',
+      ['defaults: {target: stagin}', `${one}}]`],
+      /^memtape: \S+:2:12: defaults\.target: expected a name from targets, .*\n$/,
+    ],
   ];
   test.each(cases)('%s', async (_name, lines, message) => {
     const { code, stderr, report, stdout } = await gate(lines);
@@ -363,6 +379,16 @@ describe('2: what is wrong with a file is said with its line, and nothing is sen
     ]);
     expect([code, server.counters.connections]).toEqual([2, 0]);
     await server.stop();
+  });
+
+  test('a report that could not be written', async () => {
+    const { code, stderr } = await memtape([
+      'gate',
+      gateFile('runs:', healthy),
+      '--html',
+      join(folder, 'none/g.html'),
+    ]);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/--html: cannot write .*none\/g\.html/)]);
   });
 
   test('no file, and a run that is not in it', async () => {
