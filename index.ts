@@ -32,6 +32,7 @@ export { renderHtml } from './report/html.ts';
 export { renderJunit } from './report/junit.ts';
 export { renderMarkdown } from './report/markdown.ts';
 export { reportJsonSchema, reportSchema } from './report/schema.ts';
+export { gateReportJsonSchema, gateReportSchema, type GateReport } from './report/gate.ts';
 export { parseThreshold, ThresholdError, type Threshold } from './report/threshold.ts';
 export { ResultsReader, ResultsWriter, TraceReader, TraceWriter } from './trace/file.ts';
 export { Batch, ConnectionEnd, NEVER, Outcome, RowFlag, type Connection } from './trace/batch.ts';

@@ -1,5 +1,5 @@
 // The file of SASL users: lines of `user:password`, empty lines and lines that begin with # apart. Passwords come
-// from a file, never from the command line, and never appear in a message.
+// from a file or the environment, never from the command line, and never appear in a message.
 
 import { readFileSync } from 'node:fs';
 
@@ -14,6 +14,17 @@ export function readAuthFile(path: string): Map<string, string> {
     throw new CliError(`cannot read the auth file ${path}: ${(cause as Error).message}`, 2, { cause });
   }
   return parseAuth(text, path);
+}
+
+/** The users that a variable of the environment holds. @throws CliError where there is none */
+export function readAuthVariable(name: string): Map<string, string> {
+  const text = process.env[name];
+  if (text === undefined || text === '')
+    throw new CliError(
+      `expected user:password in the variable ${name}, got none: the environment has no ${name}`,
+      2,
+    );
+  return parseAuth(text, `$${name}`);
 }
 
 /** As readAuthFile, of a text; `path` is what messages call it. */

@@ -1,62 +1,17 @@
 #!/usr/bin/env node
-// The `memtape` command: its subcommands, and how a failure becomes one line and an exit code.
+// The `memtape` command: runs what was asked for, and makes one line and an exit code of a failure.
 
-import { Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { ConfigError } from '../config/error.ts';
 import { ConvertError } from '../convert/error.ts';
 import { RecorderError } from '../recorder/error.ts';
 import { ReplayError } from '../replayer/error.ts';
 import { TraceError } from '../trace/error.ts';
-import { version } from '../trace/version.ts';
-import { catCommand } from './cat.ts';
-import { convertCommand } from './convert.ts';
-import { coverageCommand } from './coverage.ts';
-import { demoCommand } from './demo.ts';
 import { CliError, Verdict } from './error.ts';
-import { filterCommand } from './filter.ts';
-import { infoCommand } from './info.ts';
-import { minimizeCommand } from './minimize.ts';
-import { recordCommand } from './record.ts';
-import { diffCommand, replayCommand } from './replay.ts';
-import { serveCommand } from './serve.ts';
-import { synthCommand } from './synth.ts';
-
-const commands = [
-  recordCommand,
-  infoCommand,
-  catCommand,
-  filterCommand,
-  convertCommand,
-  replayCommand,
-  diffCommand,
-  minimizeCommand,
-  coverageCommand,
-  synthCommand,
-  serveCommand,
-  demoCommand,
-];
-
-const examples = `
-Exit codes:
-  0 passed · 1 the gate failed · 2 bad usage, configuration or input · 3 not enough evidence
-  4 the harness was too slow for the verdict asked · 5 the target could not be reached, or the run was aborted
-  130 interrupted
-
-Start with:
-  memtape demo`;
+import { createProgram } from './program.ts';
 
 async function main(argv: readonly string[]): Promise<number> {
-  const program = new Command('memtape')
-    .description(
-      'Record memcached binary traffic, replay it at any speed against a target, and know whether the answers are right.',
-    )
-    .version(version)
-    // What follows a command is its own matter.
-    .enablePositionalOptions()
-    .showHelpAfterError('(try --help)')
-    .addHelpText('after', examples);
-  for (const command of commands) program.addCommand(command());
-  for (const command of [program, ...program.commands]) command.exitOverride();
+  const program = createProgram();
   try {
     await program.parseAsync(argv);
     return 0;

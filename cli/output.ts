@@ -11,12 +11,10 @@ import type { NamedReport } from '../report/report.ts';
 import { renderText, type Palette } from '../report/text.ts';
 import { CliError } from './error.ts';
 
-export interface OutputOptions {
-  json?: string;
-  html?: string;
-  junit?: string;
-  markdown?: string;
-}
+export const outputKinds = ['json', 'html', 'junit', 'markdown'] as const;
+
+/** Paths; `-` and `auto` as the options of a command have them. */
+export type OutputOptions = { [Kind in (typeof outputKinds)[number]]?: string };
 
 export function outputOptions(command: Command): Command {
   return command
@@ -62,7 +60,12 @@ export function writeRenderings(
     process.stderr.write(`${renderAnnotations(reports).join('\n')}\n`);
 }
 
-function write(path: string, text: string, how: (path: string, text: string) => void = writeFileSync): void {
+/** @throws CliError where it cannot be written */
+export function write(
+  path: string,
+  text: string,
+  how: (path: string, text: string) => void = writeFileSync,
+): void {
   try {
     how(path, text);
   } catch (cause) {

@@ -14,7 +14,7 @@ import {
   type TlsOptions,
 } from '../replayer/target.ts';
 import type { TenantMode } from '../trace/survey.ts';
-import { readAuthFile } from './auth.ts';
+import { readAuthFile, readAuthVariable } from './auth.ts';
 import { CliError } from './error.ts';
 import { readSmall } from './file.ts';
 
@@ -28,6 +28,8 @@ export interface TargetOptions {
   target?: string[];
   route?: RouteOption;
   authFile?: string;
+  /** The variable of the environment that holds what an auth file would. */
+  authVariable?: string;
   maskKeyFile?: string;
   tenants: TenantMode;
   tls?: true;
@@ -115,15 +117,14 @@ function tlsOf({
   };
 }
 
-function credentialsFrom({ authFile, maskKeyFile }: TargetOptions): CredentialsOf | undefined {
+function credentialsFrom({ authFile, authVariable, maskKeyFile }: TargetOptions): CredentialsOf | undefined {
   const user = process.env[USER_VARIABLE];
   const password = process.env[PASSWORD_VARIABLE];
-  if (authFile === undefined)
+  const source = authFile ?? authVariable;
+  if (source === undefined)
     return user === undefined || password === undefined ? undefined : () => ({ user, password });
-  const users = Array.from(readAuthFile(authFile), ([name, secret]): Credentials => ({
-    user: name,
-    password: secret,
-  }));
+  const known = authFile === undefined ? readAuthVariable(source) : readAuthFile(source);
+  const users = Array.from(known, ([name, secret]): Credentials => ({ user: name, password: secret }));
   const byTenant = new Map(users.map((known) => [known.user, known]));
   if (maskKeyFile !== undefined) {
     const maskKey = maskKeyOf(readSmall(maskKeyFile, 'the mask key'), maskKeyFile);
@@ -135,7 +136,7 @@ function credentialsFrom({ authFile, maskKeyFile }: TargetOptions): CredentialsO
     if (known !== undefined) return known;
     throw new ReplayError(
       'AUTH',
-      `the trace has user ${JSON.stringify(tenant)}, ${authFile} has not; it has ${users.map((one) => one.user).join(', ')}` +
+      `the trace has user ${JSON.stringify(tenant)}, ${source} has not; it has ${users.map((one) => one.user).join(', ')}` +
         (maskKeyFile === undefined ? '; if users are masked, say --mask-key-file' : ''),
     );
   };

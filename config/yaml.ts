@@ -1,6 +1,7 @@
-// YAML documents that people write: checked against a schema, with the line and column of each mistake.
+// YAML documents that people write: checked against a schema, with the line and column of each mistake, and with
+// ${VARIABLES} where the reader allows them.
 
-import { LineCounter, isNode, parseDocument, type Document } from 'yaml';
+import { LineCounter, Scalar, isNode, isPair, isScalar, parseDocument, visit, type Document } from 'yaml';
 import { z } from 'zod';
 import { ConfigError } from './error.ts';
 import { nearest } from './nearest.ts';
@@ -11,12 +12,36 @@ const MAX_SHOWN = 5;
 const MAX_ALIASES = 1000;
 const MAX_BYTES = 4 * 1024 * 1024;
 
+/** A document that was read, and where its parts stand. */
+export interface Written<T> {
+  value: T;
+  /** `path:line:column` of a field, or of what it would stand in. */
+  at: (place: Place) => string;
+}
+
+export interface Variables {
+  /** What `${NAME}` and `${NAME:-default}` in values stand for; `$${` is a plain `${`. */
+  values: Readonly<Record<string, string | undefined>>;
+  /** Fields whose values are left as they are: shell commands have variables of their own. */
+  except?: readonly string[];
+}
+
 /**
  * A document as its schema reads it.
  * @param path what errors call it
  * @throws ConfigError with path:line:column, what was expected and what was got
  */
 export function readYaml<T>(text: string, path: string, schema: z.ZodType<T>): T {
+  return openYaml(text, path, schema).value;
+}
+
+/** As readYaml, for readers that check more than the schema does. @throws ConfigError */
+export function openYaml<T>(
+  text: string,
+  path: string,
+  schema: z.ZodType<T>,
+  variables?: Variables,
+): Written<T> {
   if (text.length > MAX_BYTES)
     throw new ConfigError(`${path}: expected at most ${MAX_BYTES} characters, got ${text.length}`);
   const lines = new LineCounter();
@@ -28,6 +53,7 @@ export function readYaml<T>(text: string, path: string, schema: z.ZodType<T>): T
   };
   if (broken !== undefined)
     throw new ConfigError(`${at(broken.pos[0])}: this is no YAML: ${broken.message}`, { cause: broken });
+  if (variables !== undefined) fillIn(document, variables, at);
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: MAX_ALIASES });
@@ -35,13 +61,49 @@ export function readYaml<T>(text: string, path: string, schema: z.ZodType<T>): T
     throw new ConfigError(`${path}: ${(cause as Error).message}`, { cause });
   }
   const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) return { value: parsed.data, at: (place) => at(offsetOf(document, place)) };
   const mistakes = parsed.error.issues.flatMap((issue) => sentences(issue, schema, value));
   const told = mistakes
     .slice(0, MAX_SHOWN)
     .map(({ place, text: what }) => `${at(offsetOf(document, place))}: ${what}`);
   const more = mistakes.length - told.length;
   throw new ConfigError([...told, ...(more > 0 ? [`and ${more} more`] : [])].join('\n'));
+}
+
+/** Replaces variables in values; what stands without quotes may become a number, or true or false. */
+function fillIn(
+  document: Document,
+  { values, except = [] }: Variables,
+  at: (offset: number) => string,
+): void {
+  const missing: string[] = [];
+  visit(document, {
+    Scalar(key, node, ancestors) {
+      const field = ancestors.at(-1);
+      if (key === 'key' || typeof node.value !== 'string' || !node.value.includes('${')) return;
+      if (isPair(field) && isScalar(field.key) && except.includes(String(field.key.value))) return;
+      const filled = node.value.replace(
+        /\$(\$\{)|\$\{(\w+)(?::-([^}]*))?\}/g,
+        (_match, plain: string | undefined, name = '', otherwise?: string) => {
+          if (plain !== undefined) return plain;
+          // As in a shell, :- also stands in for what is empty.
+          const found = otherwise === undefined ? values[name] : values[name] || otherwise;
+          if (found === undefined)
+            missing.push(
+              `${at(node.range?.[0] ?? 0)}: the environment has no ${name}; set it, or write \${${name}:-default}`,
+            );
+          return found ?? '';
+        },
+      );
+      node.value = node.type === Scalar.PLAIN ? plainValue(filled) : filled;
+    },
+  });
+  if (missing.length > 0) throw new ConfigError(missing.slice(0, MAX_SHOWN).join('\n'));
+}
+
+function plainValue(text: string): string | number | boolean {
+  if (/^-?(0|[1-9]\d*)(\.\d+)?$/.test(text)) return Number(text);
+  return text === 'true' || text === 'false' ? text === 'true' : text;
 }
 
 type Place = readonly PropertyKey[];

@@ -1,8 +1,8 @@
 // Thresholds: `METRIC[{label=value}] OP NUMBER[unit]`, for instance `drift.lost < 0.5%` or `latency.fromIntended.p99{operation=get} < 2ms`.
 
 import { nearest } from '../config/nearest.ts';
-import { drifts, untestables, violations } from '../diff/verdict.ts';
-import type { Percentiles, Report } from './report.ts';
+import { drifts, untestables, violations, type ViolationKind } from '../diff/verdict.ts';
+import type { Percentiles, Report, ServerReport } from './report.ts';
 
 export interface Threshold {
   /** As it was written. */
@@ -45,27 +45,55 @@ interface Metric {
   labels: readonly string[];
   /** The samples; each must hold. */
   read: (report: Report, label: Threshold['label']) => (number | null | undefined)[];
+  /** What a share of each sample is of; absent: of the exchanges sent. */
+  whole?: (report: Report, label: Threshold['label']) => number[];
 }
 
 const metrics = new Map<string, Metric>();
 
-function define(name: string, kind: Kind, read: Metric['read'], labels: readonly string[] = []): void {
-  metrics.set(name, { kind, labels, read });
+/** Violations for want of a valid answer. */
+const unansweredKinds: readonly ViolationKind[] = ['unanswered', 'closed', 'malformed'];
+
+function define(
+  name: string,
+  kind: Kind,
+  read: Metric['read'],
+  labels: readonly string[] = [],
+  whole?: Metric['whole'],
+): void {
+  metrics.set(name, { kind, labels, read, ...(whole === undefined ? {} : { whole }) });
 }
 
-for (const name of [
-  'matched',
-  'violations',
-  'drift',
-  'untestable',
-  'skipped',
-  'answered',
-  'sent',
-  'total',
-] as const)
+/** The servers that a label means: without one, all. */
+function serversOf({ servers }: Report, label: Threshold['label']): ServerReport[] {
+  return servers.filter(({ address }) => label === undefined || address === label.value);
+}
+
+for (const name of ['matched', 'untestable', 'skipped', 'answered', 'sent', 'total'] as const)
   define(name, 'count', ({ exchanges }) => [
     exchanges.sent === 0 && name !== 'total' ? null : exchanges[name],
   ]);
+for (const name of ['violations', 'drift'] as const)
+  define(
+    name,
+    'count',
+    (report, label) =>
+      label === undefined
+        ? [report.exchanges.sent === 0 ? null : report.exchanges[name]]
+        : serversOf(report, label).map((server) => server[name]),
+    ['server'],
+    (report, label) =>
+      label === undefined
+        ? [report.exchanges.sent]
+        : serversOf(report, label).map(({ exchanges }) => exchanges),
+  );
+// What is known while a replay runs has the same names afterwards.
+define('failed', 'count', ({ exchanges: { sent }, violations: kinds }) => [
+  sent === 0 ? null : unansweredKinds.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0),
+]);
+define('differ', 'count', ({ exchanges: { sent, drift, violations: wrong } }) => [
+  sent === 0 ? null : drift + wrong,
+]);
 for (const [group, kinds] of [
   ['drift', drifts],
   ['violations', violations],
@@ -100,11 +128,9 @@ for (const [name, kind] of [
   define(
     `servers.${name}`,
     kind,
-    ({ servers }, label) =>
-      servers
-        .filter(({ address }) => label === undefined || address === label.value)
-        .map((server) => server[name]),
+    (report, label) => serversOf(report, label).map((server) => server[name]),
     ['server', 'address'],
+    (report, label) => serversOf(report, label).map(({ exchanges }) => exchanges),
   );
 
 define('coverage.backends', 'rate', ({ coverage }) => [
@@ -177,16 +203,26 @@ function limitOf(
 }
 
 export function evaluate(threshold: Threshold, report: Report): EvaluatedThreshold {
-  const { expression, metric, label, operator, limit, isShare } = threshold;
-  const holds = operators[operator];
-  const read = metrics.get(metric)!.read(report, label);
+  const { expression, metric, label, isShare } = threshold;
+  const { read: readSamples, whole } = metrics.get(metric)!;
+  const read = readSamples(report, label);
+  const wholes = isShare ? whole?.(report, label) : undefined;
   const samples = read
-    .filter((value) => value !== null && value !== undefined)
-    .map((value) => (isShare ? value / report.exchanges.sent : value));
+    .map((value, n) => (isShare ? shareOf(value, wholes?.[n] ?? report.exchanges.sent) : value))
+    .filter((value) => value !== null && value !== undefined);
   if (samples.length === 0 || samples.length < read.length)
     return { expression, value: null, ok: false, evaluated: false };
-  const worst = samples.find((value) => !holds(value, limit));
+  const worst = samples.find((value) => !holds(threshold, value));
   return { expression, value: worst ?? samples[0]!, ok: worst === undefined, evaluated: true };
+}
+
+function shareOf(value: number | null | undefined, whole: number): number | null {
+  return value === null || value === undefined || whole === 0 ? null : value / whole;
+}
+
+/** Whether a figure keeps to a threshold. */
+export function holds({ operator, limit }: Threshold, value: number): boolean {
+  return operators[operator](value, limit);
 }
 
 /** What may have been meant; else the ways to begin. */
@@ -194,5 +230,5 @@ function hint(name: string): string {
   const best = nearest(name, metrics.keys());
   return best !== undefined
     ? `; did you mean ${best}?`
-    : '; there are violations, drift, untestable, matched, skipped, latency, schedule, servers and coverage';
+    : '; there are violations, drift, untestable, matched, failed, differ, skipped, latency, schedule, servers and coverage';
 }

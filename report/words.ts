@@ -97,6 +97,9 @@ export function reasonOf(report: Report): Sentence {
     return [
       `We were late by our own fault: 1% of the requests by ${micros(schedule.lagMicros.p99)} or more, allowed are ${micros(schedule.maxLagMicros)}. What was measured of latency says nothing of the target.`,
     ];
+  const [trouble] = report.incidents.examples;
+  if (verdict === 'aborted' && exchanges.sent === 0 && trouble !== undefined)
+    return ['The replay did not begin: ', { quoted: trouble.note }, '.'];
   if (verdict === 'aborted')
     return [
       `The replay did not come to its end: ${plural(exchanges.sent, 'request was', 'requests were')} sent.`,

@@ -1,8 +1,17 @@
-// Writes the JSON Schemas of what memtape writes into docs/schemas, from the code: `npm run schemas`.
+// Writes the JSON Schemas of what memtape reads and writes into docs/schemas, from the code: `npm run schemas`.
 
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { gateReportJsonSchema } from '../report/gate.ts';
 import { reportJsonSchema } from '../report/schema.ts';
 
 const folder = 'docs/schemas';
+const gate = execFileSync(process.execPath, ['dist/cli/main.js', 'gate', '--schema'], { encoding: 'utf8' });
+const schemas = {
+  report: reportJsonSchema(),
+  'gate-report': gateReportJsonSchema(),
+  gate: JSON.parse(gate) as object,
+};
 mkdirSync(folder, { recursive: true });
-writeFileSync(`${folder}/report.schema.json`, `${JSON.stringify(reportJsonSchema(), null, 2)}\n`);
+for (const [name, schema] of Object.entries(schemas))
+  writeFileSync(`${folder}/${name}.schema.json`, `${JSON.stringify(schema, null, 2)}\n`);

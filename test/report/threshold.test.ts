@@ -62,6 +62,12 @@ test.each([
   ['servers.hitRate > 0.8', false, 0.7],
   ['servers.hitRate{server=a:1} > 80%', true, 0.9],
   ['servers.violations == 0', false, 5],
+  ['servers.violations < 0.9%', true, 5 / 600],
+  ['violations{server=b:1} == 0', true, 0],
+  ['violations{server=a:1} < 0.5%', false, 5 / 600],
+  ['drift{server=b:1} <= 5', true, 5],
+  ['failed == 0', true, 0],
+  ['differ < 2.5%', true, 0.02],
   ['schedule.lag.p99 < 100us', true, 80],
   ['schedule.achievedRate > 4k', true, 5000],
 ])('%s', (expression, ok, value) => {
@@ -88,7 +94,7 @@ describe('what cannot be read', () => {
     ['violation == 0', /did you mean violations\?/],
     ['drift.lost < 5ms', /expected a number or a percentage, got the unit "ms"/],
     ['latency.fromIntended.p99 < 2', /expected a time in us, ms or s/],
-    ['violations{server=a} == 0', /has no label "server"/],
+    ['untestable{server=a} == 0', /has no label "server"/],
     ['nonsense.of.mine < 3', /there are violations, drift/],
   ])('%s', (expression, message) => expect(() => parseThreshold(expression)).toThrow(message));
 });

@@ -1,0 +1,189 @@
+// `memtape gate`: the runs of a gate file one after the other, a verdict on each, and one on all of them.
+
+import { Command } from 'commander';
+import { makeGateReport, renderSummary, type GateReport } from '../report/gate.ts';
+import { crossedBy, failedBy, type Crossing } from '../report/live.ts';
+import { reportOfNothing } from '../report/nothing.ts';
+import { exitCodes, type NamedReport, type Report } from '../report/report.ts';
+import { renderText } from '../report/text.ts';
+import { ReplayError } from '../replayer/error.ts';
+import { TraceError } from '../trace/error.ts';
+import { startEmbedded } from './embedded.ts';
+import { CliError, Verdict } from './error.ts';
+import { gateJsonSchema, readGate } from './gatefile.ts';
+import { outputOptions, palette, write, writeRenderings, type OutputOptions } from './output.ts';
+import { outputsOf, planGate, type Plan } from './plan.ts';
+import { runReplay } from './replaying.ts';
+import { onInterrupt } from './signal.ts';
+import { formatCount, formatDuration, plural } from './text.ts';
+
+interface GateOptions extends OutputOptions {
+  only: string[];
+  dryRun?: true;
+  schema?: true;
+  quiet?: true;
+}
+
+const DEFAULT_FILE = 'memtape.gate.yaml';
+
+const examples = `
+Exit codes, of the first of these that a run has:
+  1 it failed · 5 its target could not be reached, or it was aborted · 4 invalid · 3 not enough evidence · 0 it passed
+  2 the file is wrong, and nothing was sent · 130 interrupted
+
+Examples:
+  memtape gate                                  ${DEFAULT_FILE} in this folder
+  memtape gate release.yaml --dry-run           what would be done, and how long it takes
+  memtape gate release.yaml --only incident
+  memtape gate --json gate.json --junit gate.xml --markdown auto
+  memtape gate --schema > gate.schema.json      for an editor`;
+
+export function gateCommand(): Command {
+  const command = new Command('gate')
+    .description('Run every replay of a gate file, and pass or fail a release by all of them.')
+    .argument('[file]', 'the gate file, see docs/gate.md', DEFAULT_FILE);
+  return outputOptions(command)
+    .option(
+      '--only <name>',
+      'this run alone (repeatable)',
+      (name: string, before: string[]) => [...before, name],
+      [],
+    )
+    .option('--dry-run', 'check everything that needs no target, print the plan, and send nothing')
+    .option('--schema', 'print the JSON Schema of gate files')
+    .option('--quiet', 'no progress')
+    .addHelpText('after', examples)
+    .action(async (file: string, options: GateOptions) => {
+      if (options.schema === true) {
+        process.stdout.write(`${JSON.stringify(gateJsonSchema(), null, 2)}\n`);
+        return;
+      }
+      await runGate(file, options);
+    });
+}
+
+async function runGate(file: string, { only, dryRun, quiet, ...given }: GateOptions): Promise<void> {
+  const gate = readGate(file, process.env);
+  const outputs = outputsOf(gate, file, given);
+  const plans = await planGate(gate, file, only);
+  if (dryRun === true) {
+    process.stdout.write(renderPlans(plans));
+    return;
+  }
+  const interrupt = onInterrupt();
+  const say = (text: string): void => void (outputs.json === '-' || process.stdout.write(text));
+  const done: NamedReport[] = [];
+  // What was done is saved even where memtape itself is at fault.
+  let defect: unknown;
+  try {
+    for (const plan of plans) {
+      if (interrupt.signal.aborted) break;
+      say(`${palette.strong(plan.name)}  ${palette.dim(described(plan))}\n`);
+      const report = await runPlan(plan, interrupt.signal, quiet === true);
+      done.push({ name: plan.name, report });
+      say(`${told(report)}\n`);
+      if (report.verdict !== 'pass' && gate.value.stopOnFailure === true) break;
+    }
+  } catch (error) {
+    defect = error;
+  } finally {
+    interrupt.ignore();
+  }
+  const { aborted } = interrupt.signal;
+  const skipped = plans.slice(done.length).map(({ name }) => name);
+  const report = makeGateReport(done, skipped, !aborted && defect === undefined);
+  say(renderSummary(report, palette));
+  save(report, outputs);
+  if (defect !== undefined) throw defect;
+  throw new Verdict(aborted ? 130 : exitCodes[report.verdict]);
+}
+
+/** One run. A target that cannot be reached, or a replay that cannot be done, is a verdict and no end of the gate. */
+async function runPlan(plan: Plan, interrupted: AbortSignal, quiet: boolean): Promise<Report> {
+  const { source, options, aborting } = plan;
+  const embedded = plan.embedded === undefined ? undefined : await startEmbedded(plan.embedded);
+  const early = new AbortController();
+  let crossings: Crossing[] = [];
+  let hasBegun = false;
+  const asked = {
+    ...options,
+    ...(embedded === undefined ? {} : { target: embedded.targets }),
+    ...(embedded === undefined || embedded.backends.length === 0 || options.backends !== undefined
+      ? {}
+      : { backends: embedded.backends }),
+    ...(quiet ? { quiet: true as const } : {}),
+  };
+  try {
+    const { report } = await runReplay(
+      source,
+      asked,
+      AbortSignal.any([interrupted, early.signal]),
+      (progress) => {
+        if (!hasBegun) embedded?.begin();
+        hasBegun = true;
+        if (crossings.length > 0) return;
+        crossings = crossedBy(aborting, progress);
+        if (crossings.length > 0) early.abort();
+      },
+    );
+    return crossings.length > 0 ? failedBy(report, crossings) : report;
+  } catch (error) {
+    if (!(error instanceof ReplayError || error instanceof TraceError || error instanceof CliError))
+      throw error;
+    const { speed, rate, order, threshold } = options;
+    return reportOfNothing({
+      source,
+      targets: asked.target ?? [],
+      speed,
+      rate: rate?.text ?? null,
+      order,
+      thresholds: threshold,
+      why: error.message,
+    });
+  } finally {
+    await embedded?.stop();
+  }
+}
+
+/** In a line where it passed. */
+function told(report: Report): string {
+  const text = renderText(report, palette);
+  return report.verdict === 'pass' ? `${text.split('\n', 1)[0]}\n` : text;
+}
+
+function described({ source, options, embedded, exchanges, seconds }: Plan): string {
+  const to = options.target?.join(', ') ?? `embedded${embedded?.proxy === true ? ', behind a proxy' : ''}`;
+  const pace =
+    options.rate !== undefined
+      ? `--rate ${options.rate.text}`
+      : options.speed === 'max'
+        ? 'max speed'
+        : `${options.speed}×`;
+  const long = seconds === null ? 'as long as it takes' : `about ${formatDuration(seconds)}`;
+  return `${source} to ${to}, about ${plural(exchanges, 'exchange')} at ${pace}, ${long}`;
+}
+
+function renderPlans(plans: readonly Plan[]): string {
+  const paced = plans.reduce((sum, { seconds }) => sum + (seconds ?? 0), 0);
+  const isOpen = plans.some(({ seconds }) => seconds === null);
+  return [
+    ...plans.flatMap((plan) => [
+      `${palette.strong(plan.name)}  ${described(plan)}`,
+      ...(plan.options.drills ?? []).map(
+        ({ at, run, name }) => `  drill at ${formatDuration(at / 1000)}: ${name ?? run}`,
+      ),
+      ...plan.options.threshold.map(
+        (threshold) => `  ${threshold.expression}${plan.aborting.includes(threshold) ? ' (aborts)' : ''}`,
+      ),
+    ]),
+    `${plural(plans.length, 'run')}, about ${formatCount(plans.reduce((sum, { exchanges }) => sum + exchanges, 0))} exchanges, ${formatDuration(paced)}${isOpen ? ' and what runs at max speed' : ''}`,
+    '',
+  ].join('\n');
+}
+
+function save(report: GateReport, { json, ...outputs }: OutputOptions): void {
+  const text = `${JSON.stringify(report, null, 2)}\n`;
+  if (json === '-') process.stdout.write(text);
+  else if (json !== undefined) write(json, text);
+  writeRenderings(report.runs, outputs);
+}

@@ -1,0 +1,371 @@
+// What a gate is going to do: each run as the options of a replay, after everything was checked that can be checked without
+// a target, with how long it should take.
+
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { ConfigError } from '../config/error.ts';
+import { nearest } from '../config/nearest.ts';
+import type { Written } from '../config/yaml.ts';
+import type { NamedServer } from '../protocol/distribution.ts';
+import { parseDrills, type Drill } from '../replayer/drill.ts';
+import { createSchedule } from '../replayer/schedule.ts';
+import { createRoute, parseTarget } from '../replayer/target.ts';
+import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import { DEFAULT_MS } from '../synth/generator.ts';
+import { meanRate } from '../synth/transform.ts';
+import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import type { EmbeddedOptions } from './embedded.ts';
+import { readSmall } from './file.ts';
+import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatefile.ts';
+import { outputKinds, type OutputOptions } from './output.ts';
+import type { RunOptions } from './replaying.ts';
+import { isModel, modelOf } from './synth.ts';
+import { targetsOf, type TargetOptions } from './target.ts';
+
+export interface Plan {
+  name: string;
+  /** A trace's path, a model's, or a model's name. */
+  source: string;
+  options: RunOptions;
+  /** The servers to start for it; undefined where it has targets. */
+  embedded: EmbeddedOptions | undefined;
+  /** Those of its thresholds that end it early. */
+  aborting: readonly Threshold[];
+  /** Exchanges, about. */
+  exchanges: number;
+  /** About; null at max speed. */
+  seconds: number | null;
+}
+
+const TIMEOUT_MS = 1000;
+const EXAMPLES = 10;
+const passing = parseThreshold('violations == 0');
+
+/**
+ * The runs of a gate file, checked.
+ * @param file its path: the paths in it are relative to its folder
+ * @param only names of runs; empty: all
+ * @throws ConfigError with the line of what is wrong
+ */
+export async function planGate(gate: Written<Gate>, file: string, only: readonly string[]): Promise<Plan[]> {
+  const names = gate.value.runs.map(({ name }) => name);
+  for (const name of only)
+    if (!names.includes(name)) {
+      const meant = nearest(name, names);
+      const hint = meant === undefined ? `there are ${names.join(', ')}` : `did you mean ${meant}?`;
+      throw new ConfigError(`${file} has no run ${JSON.stringify(name)}; ${hint}`);
+    }
+  const plans: Plan[] = [];
+  for (const [index, run] of gate.value.runs.entries())
+    if (only.length === 0 || only.includes(run.name))
+      plans.push(await new Planner(gate, dirname(resolve(file)), index).plan(run));
+  return plans;
+}
+
+/** Where the reports of a gate go: as the command line says, else as its file does. @throws ConfigError */
+export function outputsOf(gate: Written<Gate>, file: string, given: OutputOptions): OutputOptions {
+  const outputs = { ...given };
+  for (const kind of outputKinds) {
+    const own = given[kind];
+    const path = own ?? gate.value.outputs?.[kind];
+    if (path === undefined) continue;
+    const isApart = (kind === 'json' && path === '-') || (kind === 'markdown' && path === 'auto');
+    outputs[kind] = isApart || own !== undefined ? path : resolve(dirname(resolve(file)), path);
+    if (!isApart) assertWritable(outputs[kind], own === undefined ? gate.at(['outputs', kind]) : `--${kind}`);
+  }
+  return outputs;
+}
+
+class Planner {
+  readonly #gate: Written<Gate>;
+  readonly #folder: string;
+  readonly #index: number;
+
+  constructor(gate: Written<Gate>, folder: string, index: number) {
+    this.#gate = gate;
+    this.#folder = folder;
+    this.#index = index;
+  }
+
+  async plan(written: GateRun): Promise<Plan> {
+    const run = withDefaults(this.#gate.value.defaults, written);
+    const { name, embedded } = run;
+    const { entry, place } = this.#targetOf(run);
+    const options: RunOptions = {
+      ...this.#targetOptions(run, entry, place),
+      ...this.#judging(run, entry),
+      ...this.#pacing(run),
+      ...this.#modelling(run),
+      ...this.#files(run),
+    };
+    await this.#check(place, () => assertRoute(options));
+    const isEmbedded = entry === undefined;
+    const plan = {
+      name,
+      options,
+      embedded: isEmbedded ? (embedded ?? {}) : undefined,
+      aborting: (run.thresholds ?? []).filter(({ aborts }) => aborts).map(({ threshold }) => threshold),
+    };
+    return { ...plan, ...(await this.#source(run, options)) };
+  }
+
+  #targetOf(run: GateRun): {
+    entry: (Pick<TargetEntry, 'address'> & Partial<TargetEntry>) | undefined;
+    place: PropertyKey[];
+  } {
+    const { target } = run;
+    const own = this.#placeOf('target');
+    if (target === undefined) return { entry: undefined, place: own };
+    const { targets = {} } = this.#gate.value;
+    if (typeof target !== 'string') return { entry: { address: target }, place: own };
+    const named = targets[target];
+    if (named !== undefined) return { entry: named, place: ['targets', target] };
+    return { entry: { address: target.split(',').map((part) => part.trim()) }, place: own };
+  }
+
+  #targetOptions(
+    { tenants = 'auto', embedded }: GateRun,
+    entry: (Pick<TargetEntry, 'address'> & Partial<TargetEntry>) | undefined,
+    place: PropertyKey[],
+  ): TargetOptions {
+    // Keys of a model have one server only: among several embedded ones the key decides.
+    const spread = embedded?.proxy !== true && (embedded?.backends ?? 1) > 1;
+    if (entry === undefined) return { tenants, ...(spread ? { route: { name: 'ketama' } } : {}) };
+    const { address, route, tls = false, auth, maskKey } = entry;
+    const secure = typeof tls === 'boolean' ? {} : tls;
+    const variable = auth !== undefined && 'env' in auth ? auth.env : undefined;
+    if (variable !== undefined && (process.env[variable] ?? '') === '')
+      throw new ConfigError(
+        `${this.#gate.at([...place, 'auth', 'env'])}: the environment has no ${variable}, which should hold user:password`,
+      );
+    return {
+      tenants,
+      target: address,
+      ...(route === undefined
+        ? {}
+        : { route: route.file === undefined ? route : { ...route, file: this.#path(route.file) } }),
+      ...(auth !== undefined && 'file' in auth ? { authFile: this.#path(auth.file) } : {}),
+      ...(variable === undefined ? {} : { authVariable: variable }),
+      ...(maskKey === undefined ? {} : { maskKeyFile: this.#path(maskKey) }),
+      ...(tls === false ? {} : { tls: true as const }),
+      ...(secure.ca === undefined ? {} : { tlsCa: this.#path(secure.ca) }),
+      ...(secure.cert === undefined ? {} : { tlsCert: this.#path(secure.cert) }),
+      ...(secure.key === undefined ? {} : { tlsKey: this.#path(secure.key) }),
+      ...(secure.serverName === undefined ? {} : { tlsServerName: secure.serverName }),
+      ...(secure.insecure === true ? { tlsInsecure: true as const } : {}),
+    };
+  }
+
+  #judging(
+    run: GateRun,
+    entry: Partial<TargetEntry> | undefined,
+  ): Pick<RunOptions, 'threshold' | 'examples' | 'backends' | 'backendsRoute' | 'minCoverage' | 'maxLag'> {
+    const { thresholds, examples = EXAMPLES, minCoverage, maxLag } = run;
+    const backends = run.backends ?? entry?.backends;
+    const backendsRoute = run.backendsRoute ?? entry?.backendsRoute;
+    return {
+      threshold: thresholds?.map(({ threshold }) => threshold) ?? [passing],
+      examples,
+      ...(backends === undefined
+        ? {}
+        : { backends: backends.map((address): NamedServer => parseTarget(address)) }),
+      ...(backendsRoute === undefined ? {} : { backendsRoute }),
+      ...(minCoverage === undefined ? {} : { minCoverage }),
+      ...(maxLag === undefined ? {} : { maxLag }),
+    };
+  }
+
+  #pacing(
+    run: GateRun,
+  ): Pick<
+    RunOptions,
+    | 'speed'
+    | 'order'
+    | 'prefill'
+    | 'timeout'
+    | 'workers'
+    | 'allow'
+    | 'rate'
+    | 'pipeline'
+    | 'loop'
+    | 'from'
+    | 'to'
+  > {
+    const { speed = 1, order = 'key', prefill = 'auto', timeout = TIMEOUT_MS, workers = 1, allow = [] } = run;
+    const { rate, pipeline, loop, from, to } = run;
+    return {
+      speed,
+      order,
+      prefill,
+      timeout,
+      workers,
+      allow,
+      ...(rate === undefined ? {} : { rate }),
+      ...(pipeline === undefined ? {} : { pipeline }),
+      ...(loop === undefined ? {} : { loop }),
+      ...(from === undefined ? {} : { from }),
+      ...(to === undefined ? {} : { to }),
+    };
+  }
+
+  #modelling({
+    seed,
+    duration,
+    requests,
+    scenarios = [],
+  }: GateRun): Pick<RunOptions, 'seed' | 'duration' | 'requests' | 'scenario'> {
+    return {
+      scenario: scenarios,
+      ...(seed === undefined ? {} : { seed }),
+      ...(duration === undefined ? {} : { duration }),
+      ...(requests === undefined ? {} : { requests }),
+    };
+  }
+
+  #files({
+    drills,
+    baseline,
+    expect,
+    results,
+  }: GateRun): Pick<RunOptions, 'drills' | 'baseline' | 'expect' | 'results'> {
+    if (results !== undefined) assertWritable(this.#path(results), this.#at('results'));
+    return {
+      ...(drills === undefined ? {} : { drills: this.#drills(drills) }),
+      ...(baseline === undefined ? {} : { baseline }),
+      ...(expect === undefined ? {} : { expect: this.#path(expect) }),
+      ...(results === undefined ? {} : { results: this.#path(results) }),
+    };
+  }
+
+  #drills(drills: string | readonly Drill[]): readonly Drill[] {
+    if (typeof drills !== 'string') return drills;
+    const path = this.#path(drills);
+    try {
+      return parseDrills(readSmall(path, 'the drills').toString(), path);
+    } catch (error) {
+      throw this.#wrong(this.#placeOf('drills'), error);
+    }
+  }
+
+  /** Where it comes from, and how much of it there is. */
+  async #source(
+    { trace, model, expect }: GateRun,
+    options: RunOptions,
+  ): Promise<Pick<Plan, 'source' | 'exchanges' | 'seconds'>> {
+    if (trace === undefined) {
+      const name = model!;
+      const source = /[/.]/.test(name) || existsSync(this.#path(name)) ? this.#path(name) : name;
+      return { source, ...(await this.#check(this.#placeOf('model'), () => ofModel(source, options))) };
+    }
+    const source = this.#path(trace);
+    const size = await this.#check(this.#placeOf('trace'), async () => ofTrace(source, options));
+    if (expect !== undefined)
+      await this.#check(this.#placeOf('expect'), async () => assertResultsOf(this.#path(expect), source));
+    return { source, ...size };
+  }
+
+  #path(path: string): string {
+    return resolve(this.#folder, path);
+  }
+
+  /** Of the run, where it says it, else of the defaults. */
+  #placeOf(field: string): PropertyKey[] {
+    const run = this.#gate.value.runs[this.#index]!;
+    return field in run ? ['runs', this.#index, field] : ['defaults', field];
+  }
+
+  #at(field: string): string {
+    return this.#gate.at(this.#placeOf(field));
+  }
+
+  #wrong(place: PropertyKey[], cause: unknown): ConfigError {
+    return new ConfigError(`${this.#gate.at(place)}: ${(cause as Error).message}`, { cause });
+  }
+
+  async #check<T>(place: PropertyKey[], work: () => T | Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.#wrong(place, error);
+    }
+  }
+}
+
+type Amount = Pick<Plan, 'exchanges' | 'seconds'>;
+
+/** @throws TraceError, ConfigError */
+async function ofTrace(path: string, options: RunOptions): Promise<Amount> {
+  const trace = await TraceReader.open(path);
+  try {
+    if (trace.exchangeCount === 0) throw new ConfigError(`${path}: expected exchanges to replay, got none`);
+    const { from = 0, to = Infinity, loop = 1 } = options;
+    const wholeMs = trace.blocks.reduce((last, { toNs }) => Math.max(last, toNs), 0) / 1e6;
+    const lengthMs = Math.max(0, Math.min(to, wholeMs) - from);
+    if (from > wholeMs)
+      throw new ConfigError(`${path}: no exchange from ${from} ms on: it is ${Math.round(wholeMs)} ms long`);
+    const part = wholeMs === 0 ? 1 : lengthMs / wholeMs;
+    const exchanges = Math.max(1, Math.round(trace.exchangeCount * part)) * loop;
+    return paced(exchanges, (lengthMs / 1000) * loop, options);
+  } finally {
+    await trace.close();
+  }
+}
+
+/** @throws CliError, ConfigError */
+function ofModel(name: string, options: RunOptions): Amount {
+  const { rate, ...asked } = options;
+  const model = modelOf(name, asked);
+  if (!isModel(name)) throw new ConfigError(`${name}: expected a name that ends with .yaml`);
+  const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
+  const perSecond = meanRate(model);
+  const most = options.requests ?? model.requests ?? Infinity;
+  const exchanges = Math.round(Math.min(most, (perSecond * totalMs) / 1000)) * (options.loop ?? 1);
+  return paced(exchanges, exchanges / perSecond, { ...asked, ...(rate === undefined ? {} : { rate }) });
+}
+
+/** @param seconds at the recorded speed */
+function paced(
+  exchanges: number,
+  seconds: number,
+  { speed, rate }: Pick<RunOptions, 'speed' | 'rate'>,
+): Amount {
+  if (rate !== undefined) {
+    const schedule = createSchedule({
+      kind: 'rate',
+      plan: rate.plan,
+      recordedRate: exchanges / Math.max(seconds, 1e-9),
+    });
+    return { exchanges, seconds: schedule.dueNs(exchanges - 1, 0) / 1e9 };
+  }
+  return { exchanges, seconds: speed === 'max' ? null : seconds / speed };
+}
+
+/** Reads what the options of a target name. @throws CliError, ReplayError */
+function assertRoute(options: RunOptions): void {
+  const { route = 'index', routeMap } = targetsOf(options);
+  const targets = (options.target ?? []).map((address) => parseTarget(address));
+  // How many servers the trace has is known when it is replayed; any other route says now whether it can be.
+  if (targets.length > 0 && route !== 'index') createRoute(route, targets, 1, routeMap);
+}
+
+/** @throws TraceError, ConfigError */
+async function assertResultsOf(path: string, trace: string): Promise<void> {
+  const results = await ResultsReader.open(path);
+  try {
+    if ((await hashFile(trace)) !== results.meta.trace)
+      throw new ConfigError(`${path} was made from another trace than ${trace}`);
+  } finally {
+    await results.close();
+  }
+}
+
+/** @param where who names it: file, line and column, or an option */
+function assertWritable(path: string, where: string): void {
+  const folder = dirname(path);
+  try {
+    if (existsSync(path) && statSync(path).isDirectory()) throw new Error('it is a folder');
+    accessSync(existsSync(path) ? path : folder, constants.W_OK);
+  } catch (cause) {
+    throw new ConfigError(`${where}: cannot write ${path}: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,244 @@
+// A replay from plain options to its report, as `replay` and `gate` run it: a trace, or one made out of a model; targets,
+// or an embedded server; a baseline beside; and the judgement.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { compare } from '../diff/compare.ts';
+import { diff } from '../diff/diff.ts';
+import { startCluster, type Cluster } from '../fixtures/cluster.ts';
+import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
+import type { Drill } from '../replayer/drill.ts';
+import type { Permission } from '../replayer/gate.ts';
+import { replay, type Replayed, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
+import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
+import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import type { Survey } from '../trace/survey.ts';
+import { CliError } from './error.ts';
+import { startMetrics, type MetricsServer } from './metrics.ts';
+import { Progress } from './progress.ts';
+import { generate, isModel, type SynthOptions } from './synth.ts';
+import { targetsOf, type TargetOptions } from './target.ts';
+import { formatDuration, plural } from './text.ts';
+
+/** What a judgement of a replay is asked for. */
+export interface JudgeOptions {
+  backends?: NamedServer[];
+  backendsRoute?: DistributionName;
+  minCoverage?: number;
+  /** Milliseconds. */
+  maxLag?: number;
+  /** Without any: violations == 0. */
+  threshold: readonly Threshold[];
+  examples: number;
+  quiet?: true;
+}
+
+/** What a replay is asked for; times in milliseconds. */
+export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptions, 'rate'> {
+  speed: number | 'max';
+  order: 'key' | 'connection' | 'none';
+  prefill: 'auto' | 'none';
+  timeout: number;
+  pipeline?: number;
+  workers: number;
+  allow: readonly Permission[];
+  results?: string;
+  rate?: NonNullable<ReplayOptions['rate']>;
+  loop?: number;
+  from?: number;
+  to?: number;
+  metrics?: string;
+  baseline?: string[];
+  expect?: string;
+  drills?: readonly Drill[];
+}
+
+/** Hears of a replay while it sends. */
+export type ProgressListener = (progress: ReplayProgress) => void;
+
+/** A judged replay, and what its report is made from. */
+export interface Judged {
+  report: Report;
+  input: ReportInput;
+}
+
+/** The report of the one with the other as its baseline. */
+export function besides(judged: Judged, baseline: Judged, noise?: Judged): Report {
+  const changes = compare(baseline.input.diff, judged.input.diff, noise?.input.diff);
+  return makeReport({ ...judged.input, baseline: { report: baseline.report, changes } });
+}
+
+/**
+ * Replays and judges. What `signal` ends is judged as far as it came.
+ * @param source a trace, a model file, or the name of a model
+ * @throws CliError, ConfigError · ReplayError before anything was sent · TraceError
+ */
+export async function runReplay(
+  source: string,
+  options: RunOptions,
+  signal: AbortSignal,
+  onProgress?: ProgressListener,
+): Promise<NamedReport> {
+  const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
+  const results = options.results ?? join(folder, 'results');
+  let cluster: Cluster | undefined;
+  let metrics: MetricsServer | undefined;
+  try {
+    // A model is made into a trace beforehand, so that making it takes no part in the timing.
+    const trace = isModel(source) ? join(folder, 'model.tape') : source;
+    if (trace !== source) await generate(source, trace, generating(options));
+    let { target } = options;
+    if (target === undefined) {
+      const servers = await serverCount(trace);
+      const backends = options.route?.name === 'index' ? servers : 1;
+      cluster = await startCluster({ backends, memoryBytes: 1e9 });
+      target = [...cluster.addresses];
+      if (options.quiet !== true)
+        process.stderr.write(`no --target: an embedded server answers on ${target.join(', ')}\n`);
+    }
+    if (options.metrics !== undefined) {
+      metrics = await startMetrics(options.metrics);
+      if (options.quiet !== true) process.stderr.write(`metrics on ${metrics.url}\n`);
+    }
+    const run: ReplayOptions = { ...replayOptionsOf(trace, options), results, targets: target, signal };
+    const beside: ReplayOptions | undefined =
+      options.baseline === undefined
+        ? undefined
+        : { ...run, results: join(folder, 'baseline'), targets: options.baseline };
+    const [{ survey }] = await Promise.all([
+      withProgress(run, options, metrics, onProgress),
+      beside === undefined ? undefined : replay(beside),
+    ]);
+    const judged = await judge(trace, results, options, survey);
+    const before = beside?.results ?? options.expect;
+    const other = before === undefined ? undefined : await judge(trace, before, options, undefined);
+    return { name: basename(trace), report: other === undefined ? judged.report : besides(judged, other) };
+  } finally {
+    await metrics?.stop();
+    await cluster?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A fixed --rate is the model's own; other plans are kept by the schedule. */
+function generating({ rate, ...options }: RunOptions): SynthOptions & { quiet?: true } {
+  const [only, ...more] = rate?.plan ?? [];
+  return {
+    ...options,
+    ...(only !== undefined && more.length === 0 && only.from === only.to ? { rate: only.from } : {}),
+  };
+}
+
+function replayOptionsOf(trace: string, options: RunOptions): Omit<ReplayOptions, 'results' | 'targets'> {
+  const { speed, rate, order, prefill, timeout, allow, pipeline, loop, from, to, workers, drills } = options;
+  return {
+    trace,
+    speed,
+    order,
+    prefill,
+    timeoutMs: timeout,
+    workers,
+    allow: new Set(allow),
+    ...targetsOf(options),
+    ...(rate === undefined ? {} : { rate }),
+    ...(pipeline === undefined ? {} : { pipeline }),
+    ...(loop === undefined ? {} : { loops: loop }),
+    ...(from === undefined ? {} : { fromNs: from * 1e6 }),
+    ...(to === undefined ? {} : { toNs: to * 1e6 }),
+    ...(drills === undefined ? {} : { drills }),
+  };
+}
+
+async function withProgress(
+  run: ReplayOptions,
+  options: RunOptions,
+  metrics: MetricsServer | undefined,
+  onProgress: ProgressListener | undefined,
+): Promise<Replayed> {
+  const quiet = options.quiet === true;
+  let reading: Progress | undefined;
+  let replaying: Progress | undefined;
+  try {
+    return await replay({
+      ...run,
+      onProgress: (progress) => {
+        const { phase, total, done, sent, differ, failed, positionNs, lagNs } = progress;
+        if (phase === 'reading') {
+          reading ??= new Progress(total, { label: 'reading', unit: 'exchanges', quiet });
+          reading.update(done, done);
+          return;
+        }
+        metrics?.update(progress);
+        onProgress?.(progress);
+        reading?.stop();
+        reading = undefined;
+        replaying ??= new Progress(total, { label: 'replaying', unit: 'requests', quiet });
+        const late =
+          options.speed === 'max'
+            ? ''
+            : `at ${formatDuration(positionNs / 1e9)}, late ${formatDuration(lagNs / 1e9)}, `;
+        const trouble = failed > 0 ? `, ${plural(failed, 'request')} failed` : '';
+        replaying.update(done, sent, `${late}${plural(differ, 'answer')} not as recorded${trouble}`);
+      },
+    });
+  } finally {
+    reading?.stop();
+    replaying?.stop();
+  }
+}
+
+async function serverCount(path: string): Promise<number> {
+  const trace = await TraceReader.open(path);
+  try {
+    const servers = new Set<string>();
+    for await (const batch of trace.batches())
+      for (const { server } of batch.connections) servers.add(server);
+    return Math.max(1, servers.size);
+  } finally {
+    await trace.close();
+  }
+}
+
+/** @throws CliError where the results are of another trace · TraceError of either file */
+export async function judge(
+  tracePath: string,
+  resultsPath: string,
+  options: JudgeOptions,
+  survey: Survey | undefined,
+): Promise<Judged> {
+  const trace = await TraceReader.open(tracePath);
+  try {
+    const results = await ResultsReader.open(resultsPath);
+    const quiet = options.quiet === true;
+    const progress = new Progress(trace.exchangeCount, { label: 'judging', unit: 'exchanges', quiet });
+    try {
+      if (survey === undefined && (await hashFile(tracePath)) !== results.meta.trace)
+        throw new CliError(`${resultsPath} was made from another trace than ${tracePath}`, 2);
+      const judged = await diff(trace, results, {
+        examples: options.examples,
+        onProgress: (done) => progress.update(done, done),
+        ...(options.backends === undefined ? {} : { backends: options.backends }),
+        ...(options.backendsRoute === undefined ? {} : { distribution: options.backendsRoute }),
+        ...(survey === undefined ? {} : { survey }),
+      });
+      const thresholds =
+        options.threshold.length > 0 ? options.threshold : [parseThreshold('violations == 0')];
+      const input: ReportInput = {
+        diff: judged,
+        meta: results.meta,
+        end: results.end,
+        thresholds,
+        ...(options.minCoverage === undefined ? {} : { minCoverage: options.minCoverage }),
+        ...(options.maxLag === undefined ? {} : { maxLagMicros: options.maxLag * 1000 }),
+      };
+      return { report: makeReport(input), input };
+    } finally {
+      progress.stop();
+      await results.close();
+    }
+  } finally {
+    await trace.close();
+  }
+}

@@ -1,0 +1,132 @@
+// Shell completion and the manual, as the command line was built: what each shell offers, and that both know every command
+// and option.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { createProgram } from '../../cli/program.ts';
+import { allOf, treeOf } from '../../cli/tree.ts';
+import { temporary } from '../support/tape.ts';
+
+const root = new URL('../..', import.meta.url).pathname;
+
+function memtape(...args: string[]): string {
+  return execFileSync(process.execPath, [`${root}dist/cli/main.js`, ...args], { encoding: 'utf8' });
+}
+
+function has(program: string): boolean {
+  return spawnSync(program, ['--version']).error === undefined;
+}
+
+const nodes = allOf(treeOf(createProgram()));
+const bash = memtape('completion', 'bash');
+
+/** What bash offers for the last of these words. */
+function offered(...words: string[]): string[] {
+  const script = temporary('completion.bash');
+  writeFileSync(script, bash);
+  const probe = `
+    source "$0"
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    _memtape
+    printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const out = execFileSync('bash', ['-c', probe, script, 'memtape', ...words], { encoding: 'utf8' });
+  return out.split('\n').filter((line) => line !== '');
+}
+
+test.each<[string[], string[]]>([
+  [['re'], ['record', 'replay']],
+  [['g'], ['gate']],
+  [['replay', '--or'], ['--order']],
+  [
+    ['replay', 'x.tape', '--order', ''],
+    ['key', 'connection', 'none'],
+  ],
+  [['replay', 'x.tape', '--order', 'c'], ['connection']],
+  [['record', '--values', 'h'], ['hash']],
+  [['synth', 'sh'], ['show']],
+  [['synth', 'list', '--sc'], ['--scenarios']],
+  [
+    ['completion', ''],
+    ['bash', 'zsh', 'fish'],
+  ],
+  // The value of an option is no command.
+  [['synth', '--scenario', 'list', '--out'], ['--output']],
+  [['replay', '--target', 'gate', '--dr'], ['--drill']],
+  [['replay', '--speed', ''], []],
+  // Files are completed by readline itself.
+  [['replay', '--results', ''], []],
+  [['nothing-like-it'], []],
+])('bash: memtape %j', (words, expected) => {
+  expect(offered(...words)).toEqual(expected);
+});
+
+test('every command and option is in every script, and none that is hidden', () => {
+  const scripts = [bash, memtape('completion', 'zsh'), memtape('completion', 'fish')];
+  expect(nodes.length).toBeGreaterThan(15);
+  for (const { name, options } of nodes.slice(1))
+    for (const script of scripts) {
+      expect(script).toContain(name);
+      for (const option of options)
+        for (const flag of option.names)
+          expect(script).toMatch(new RegExp(`(${flag}|-l ${flag.slice(2)}|-s ${flag.slice(1)})\\b`));
+    }
+  for (const script of scripts) expect(script).not.toMatch(/\bmemtape man\b|'man'/);
+});
+
+test('the scripts are such as their shells read', () => {
+  for (const shell of ['bash', 'zsh', 'fish'].filter((name) => has(name))) {
+    const script = temporary(shell);
+    writeFileSync(script, memtape('completion', shell));
+    const { status, stderr } = spawnSync(shell, ['-n', script], { encoding: 'utf8' });
+    expect([shell, status, stderr]).toEqual([shell, 0, '']);
+  }
+});
+
+test('fish offers the same', () => {
+  if (!has('fish')) return;
+  const script = temporary('memtape.fish');
+  writeFileSync(script, memtape('completion', 'fish'));
+  const probe = (line: string): string[] =>
+    execFileSync('fish', ['--no-config', '-c', `source ${script}; complete -C ${JSON.stringify(line)}`], {
+      encoding: 'utf8',
+    })
+      .trim()
+      .split('\n')
+      .map((offer) => offer.split('\t')[0]!);
+  expect(probe('memtape re')).toEqual(['record', 'replay']);
+  expect(probe('memtape replay --order ')).toEqual(['connection', 'key', 'none']);
+  expect(probe('memtape synth list --sc')).toEqual(['--scenarios']);
+});
+
+test('another shell is refused', () => {
+  const { status, stderr } = spawnSync(process.execPath, [`${root}dist/cli/main.js`, 'completion', 'tcsh'], {
+    encoding: 'utf8',
+  });
+  expect([status, stderr]).toEqual([2, expect.stringMatching(/Allowed choices are bash, zsh, fish/)]);
+});
+
+const page = readFileSync(`${root}docs/memtape.1`, 'utf8');
+
+test('docs/memtape.1 is up to date (npm run man), and has every command and option', () => {
+  expect(memtape('man')).toBe(page);
+  for (const { path, options } of nodes) {
+    expect(page).toContain(path.join(' '));
+    for (const { flags } of options) expect(page.replaceAll('\\', '')).toContain(flags.split(' ')[0]);
+  }
+  const { man, files } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+    man: string;
+    files: string[];
+  };
+  expect([man, files.includes('docs')]).toEqual(['./docs/memtape.1', true]);
+});
+
+test('groff has nothing to say against it', () => {
+  if (!has('groff')) return;
+  const { status, stdout, stderr } = spawnSync('groff', ['-man', '-Tutf8', '-ww', '-'], {
+    input: page,
+    encoding: 'utf8',
+  });
+  expect([status, stderr]).toEqual([0, '']);
+  expect(stdout.length).toBeGreaterThan(10_000);
+});
