@@ -14,6 +14,8 @@ export interface EmbeddedOptions {
   proxy?: boolean | undefined;
   /** As `serve --fault` takes them; their times begin with the first request. */
   faults?: readonly string[] | undefined;
+  /** What the items of one server may take. Default: a gigabyte. */
+  memoryBytes?: number | undefined;
 }
 
 export interface Embedded {
@@ -46,7 +48,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   const [fault] = hasProxy ? [] : faults.map((text) => parseFault(text));
   const cluster = await startCluster({
     backends,
-    memoryBytes: MEMORY_BYTES,
+    memoryBytes: options.memoryBytes ?? MEMORY_BYTES,
     ...(fault === undefined ? {} : { fault }),
   });
   if (!hasProxy)

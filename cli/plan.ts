@@ -19,7 +19,7 @@ import { readSmall } from './file.ts';
 import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatefile.ts';
 import { outputKinds, type OutputOptions } from './output.ts';
 import type { RunOptions } from './replaying.ts';
-import { isModel, modelOf } from './synth.ts';
+import { isModel, modelOf } from './model.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 
 export interface Plan {

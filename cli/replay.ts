@@ -16,7 +16,7 @@ import { readSmall } from './file.ts';
 import { outputOptions, printReport, type OutputOptions } from './output.ts';
 import { besides, judge, runReplay, type JudgeOptions, type RunOptions } from './replaying.ts';
 import { onInterrupt } from './signal.ts';
-import { synthOptions } from './synth.ts';
+import { synthOptions } from './model.ts';
 import { parseTargets, targetOptions } from './target.ts';
 
 interface DiffOptions extends JudgeOptions, OutputOptions {

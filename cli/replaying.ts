@@ -13,12 +13,13 @@ import type { Permission } from '../replayer/gate.ts';
 import { replay, type Replayed, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import type { Model } from '../synth/model.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { Survey } from '../trace/survey.ts';
 import { CliError } from './error.ts';
 import { startMetrics, type MetricsServer } from './metrics.ts';
 import { Progress } from './progress.ts';
-import { generate, isModel, type SynthOptions } from './synth.ts';
+import { generate, isModel, type SynthOptions } from './model.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 
@@ -88,7 +89,9 @@ export async function runReplay(
   try {
     // A model is made into a trace beforehand, so that making it takes no part in the timing.
     const trace = isModel(source) ? join(folder, 'model.tape') : source;
-    if (trace !== source) await generate(source, trace, generating(options));
+    const rate = fixedRateOf(options);
+    const generated = trace === source ? undefined : await generate(source, trace, generating(options, rate));
+    const drills = [...(options.drills ?? []), ...drillsOf(generated?.model)];
     let { target } = options;
     if (target === undefined) {
       const servers = await serverCount(trace);
@@ -102,7 +105,13 @@ export async function runReplay(
       metrics = await startMetrics(options.metrics);
       if (options.quiet !== true) process.stderr.write(`metrics on ${metrics.url}\n`);
     }
-    const run: ReplayOptions = { ...replayOptionsOf(trace, options), results, targets: target, signal };
+    const run: ReplayOptions = {
+      ...replayOptionsOf(trace, options, generated !== undefined && rate !== undefined),
+      ...(drills.length === 0 ? {} : { drills }),
+      results,
+      targets: target,
+      signal,
+    };
     const beside: ReplayOptions | undefined =
       options.baseline === undefined
         ? undefined
@@ -114,7 +123,7 @@ export async function runReplay(
     const judged = await judge(trace, results, options, survey);
     const before = beside?.results ?? options.expect;
     const other = before === undefined ? undefined : await judge(trace, before, options, undefined);
-    return { name: basename(trace), report: other === undefined ? judged.report : besides(judged, other) };
+    return { name: basename(source), report: other === undefined ? judged.report : besides(judged, other) };
   } finally {
     await metrics?.stop();
     await cluster?.stop();
@@ -122,17 +131,36 @@ export async function runReplay(
   }
 }
 
-/** A fixed --rate is the model's own; other plans are kept by the schedule. */
-function generating({ rate, ...options }: RunOptions): SynthOptions & { quiet?: true } {
-  const [only, ...more] = rate?.plan ?? [];
-  return {
-    ...options,
-    ...(only !== undefined && more.length === 0 && only.from === only.to ? { rate: only.from } : {}),
-  };
+/** What a model has done to its servers meanwhile. */
+function drillsOf(model: Model | undefined): Drill[] {
+  return Array.from(model?.drills ?? [], ({ at, run, name, server }) => ({
+    at,
+    run,
+    ...(name === undefined ? {} : { name }),
+    ...(server === undefined ? {} : { server }),
+  }));
 }
 
-function replayOptionsOf(trace: string, options: RunOptions): Omit<ReplayOptions, 'results' | 'targets'> {
-  const { speed, rate, order, prefill, timeout, allow, pipeline, loop, from, to, workers, drills } = options;
+/** A fixed --rate is the model's own; other plans are kept by the schedule. */
+function fixedRateOf({ rate }: RunOptions): number | undefined {
+  const [only, ...more] = rate?.plan ?? [];
+  return only !== undefined && more.length === 0 && only.from === only.to ? only.from : undefined;
+}
+
+function generating(
+  { rate: _rate, ...options }: RunOptions,
+  rate: number | undefined,
+): SynthOptions & { quiet?: true } {
+  return { ...options, ...(rate === undefined ? {} : { rate }) };
+}
+
+/** @param isInTrace the trace was made at the rate that is asked for */
+function replayOptionsOf(
+  trace: string,
+  options: RunOptions,
+  isInTrace: boolean,
+): Omit<ReplayOptions, 'results' | 'targets'> {
+  const { speed, rate, order, prefill, timeout, allow, pipeline, loop, from, to, workers } = options;
   return {
     trace,
     speed,
@@ -142,12 +170,11 @@ function replayOptionsOf(trace: string, options: RunOptions): Omit<ReplayOptions
     workers,
     allow: new Set(allow),
     ...targetsOf(options),
-    ...(rate === undefined ? {} : { rate }),
+    ...(rate === undefined || isInTrace ? {} : { rate }),
     ...(pipeline === undefined ? {} : { pipeline }),
     ...(loop === undefined ? {} : { loops: loop }),
     ...(from === undefined ? {} : { fromNs: from * 1e6 }),
     ...(to === undefined ? {} : { toNs: to * 1e6 }),
-    ...(drills === undefined ? {} : { drills }),
   };
 }
 

@@ -1,14 +1,13 @@
 // `memtape synth`: traffic out of models, models out of traffic, and how near the two are.
 
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { stringify } from 'yaml';
 import { mergeTraces } from '../convert/merge.ts';
 import { scaleTrace } from '../convert/scale.ts';
-import { nearest } from '../config/nearest.ts';
-import { parseCount, parseDuration, parseRate } from '../config/units.ts';
+import { parseCount, parseRate } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
 import {
   baseline,
@@ -19,25 +18,18 @@ import {
   type Summary as FidelitySummary,
 } from '../synth/fidelity.ts';
 import { fitTrace } from '../synth/fit.ts';
-import { DEFAULT_MS, ModelGenerator } from '../synth/generator.ts';
-import { checkModel, modelJsonSchema, parseModel, type Model } from '../synth/model.ts';
+import { ModelGenerator } from '../synth/generator.ts';
+import { checkModel, modelJsonSchema, type Model } from '../synth/model.ts';
 import { applyScenario, listScenarios, onlyAdded } from '../synth/scenario.ts';
 import { summarizeBatches } from '../synth/summarize.ts';
 import { TraceReader } from '../trace/file.ts';
-import { atRate } from '../synth/transform.ts';
 import { writeTrace } from '../synth/write.ts';
 import { CliError } from './error.ts';
+import { incidentCommand } from './incident.ts';
+import { generate, isModel, readModel, synthOptions, type SynthOptions } from './model.ts';
 import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
 import { formatCount, plural } from './text.ts';
-
-export interface SynthOptions {
-  seed?: number;
-  duration?: number;
-  requests?: number;
-  rate?: number;
-  scenario: string[];
-}
 
 interface WriteOptions extends SynthOptions {
   output: string;
@@ -99,7 +91,8 @@ export function synthCommand(): Command {
       if (name === undefined)
         throw new CliError('expected a model: a file, or one of `memtape synth list`', 2);
       if (options.output === undefined) throw new CliError('expected -o FILE, where the trace is written', 2);
-      if (isModel(name)) await write(name, options);
+      // What is no file can only be the name of a model.
+      if (isModel(name) || !existsSync(name)) await write(name, options);
       else await overlay(name, options);
     });
   synthOptions(command).option('--rate <rate>', 'requests a second, on average', parseRate);
@@ -137,6 +130,7 @@ export function synthCommand(): Command {
       process.stdout.write(`${JSON.stringify(modelJsonSchema(), null, 2)}\n`);
     }),
   );
+  command.addCommand(incidentCommand());
   command.addCommand(
     new Command('fit')
       .description('A model out of a trace: traffic like it, without its keys and values.')
@@ -174,80 +168,6 @@ export function synthCommand(): Command {
       .action(async (a: string, b: string, options: CheckOptions) => check(a, b, options)),
   );
   return command;
-}
-
-/** The options that say how a model is made into traffic; `replay` has them too. */
-export function synthOptions(command: Command): Command {
-  return command
-    .option('--seed <n>', 'other draws of the same model', (text) => parseCount(text, 0))
-    .option('--duration <time>', 'how long (of a model; default: what it says, else 10s)', parseDuration)
-    .option('--requests <n>', 'how many at most (of a model)', (text) => parseCount(text))
-    .option(
-      '--scenario <name>',
-      'what happens meanwhile, see docs/scenarios.md (of a model; repeatable)',
-      (text: string, before: string[]) => [...before, text],
-      [],
-    );
-}
-
-/** Whether the argument names a model and not a trace. */
-export function isModel(name: string): boolean {
-  return /\.ya?ml$/.test(name) || (builtinModels.has(name) && !existsSync(name));
-}
-
-/** @throws CliError, ConfigError */
-export function readModel(name: string): Model {
-  const builtin = existsSync(name) ? undefined : builtinModels.get(name);
-  if (builtin !== undefined) return checkModel(builtin);
-  let text: string;
-  try {
-    text = readFileSync(name, 'utf8');
-  } catch (cause) {
-    const meant = nearest(name, builtinModels.keys());
-    const hint =
-      meant === undefined
-        ? '; `memtape synth list` has the models that come with it'
-        : `; did you mean ${meant}?`;
-    throw new CliError(`cannot read the model ${name}: ${(cause as Error).message}${hint}`, 2, { cause });
-  }
-  return parseModel(text, name);
-}
-
-/** A model as it is asked for. @throws CliError, ConfigError */
-export function modelOf(name: string, options: SynthOptions): Model {
-  const { rate } = options;
-  let model = readModel(name);
-  if (rate !== undefined) model = atRate(model, rate);
-  const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
-  for (const scenario of options.scenario) model = applyScenario(model, scenario, totalMs);
-  return model;
-}
-
-/** Writes a model's traffic as a trace. @throws CliError, ConfigError, TraceError */
-export async function generate(
-  name: string,
-  path: string,
-  options: SynthOptions & { quiet?: true },
-): Promise<ModelGenerator> {
-  const model = modelOf(name, options);
-  const generator = new ModelGenerator(model, {
-    ...(options.seed === undefined ? {} : { seed: options.seed }),
-    ...(options.duration === undefined ? {} : { durationMs: options.duration }),
-    ...(options.requests === undefined ? {} : { requests: options.requests }),
-  });
-  const progress = new Progress(generator.expected, {
-    label: 'generating',
-    unit: 'requests',
-    quiet: options.quiet === true,
-  });
-  try {
-    await writeTrace(generator, path, model.name ?? name, {
-      onProgress: (requests) => progress.update(requests, requests),
-    });
-  } finally {
-    progress.stop();
-  }
-  return generator;
 }
 
 async function write(name: string, options: WriteOptions): Promise<void> {

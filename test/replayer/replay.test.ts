@@ -27,10 +27,11 @@ const stored = (key: string, more: Partial<ExchangeInit> = {}): ExchangeInit => 
   ...more,
 });
 
+/** A target that does not answer is given up soon. */
 async function against(script: Script, exchanges: ExchangeInit[], run: Partial<Run> = {}) {
   const target = await startScripted(script);
   try {
-    const report = await replayed(exchanges, { targets: [target.address], ...run });
+    const report = await replayed(exchanges, { targets: [target.address], timeoutMs: 250, ...run });
     return { report, target };
   } finally {
     await target.stop();

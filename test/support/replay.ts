@@ -32,7 +32,7 @@ export async function replayedTape(
   backends: readonly NamedServer[] = [],
 ): Promise<Report> {
   const results = temporary('test.results');
-  const { survey } = await replay({ trace, results, timeoutMs: 250, ...run });
+  const { survey } = await replay({ trace, results, timeoutMs: 2000, ...run });
   const tape = await TraceReader.open(trace);
   const seen = await ResultsReader.open(results);
   try {

@@ -1,0 +1,96 @@
+// Models on the command line: which one is meant, what it is changed into, and the trace that it is made into.
+
+import { existsSync, readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { nearest } from '../config/nearest.ts';
+import { parseCount, parseDuration } from '../config/units.ts';
+import { builtinModels } from '../synth/builtin.ts';
+import { DEFAULT_MS, ModelGenerator } from '../synth/generator.ts';
+import { checkModel, parseModel, type Model } from '../synth/model.ts';
+import { applyScenario } from '../synth/scenario.ts';
+import { atRate } from '../synth/transform.ts';
+import { writeTrace } from '../synth/write.ts';
+import { CliError } from './error.ts';
+import { Progress } from './progress.ts';
+
+export interface SynthOptions {
+  seed?: number;
+  duration?: number;
+  requests?: number;
+  rate?: number;
+  scenario: string[];
+}
+
+/** The options that say how a model is made into traffic; `replay` has them too. */
+export function synthOptions(command: Command): Command {
+  return command
+    .option('--seed <n>', 'other draws of the same model', (text) => parseCount(text, 0))
+    .option('--duration <time>', 'how long (of a model; default: what it says, else 10s)', parseDuration)
+    .option('--requests <n>', 'how many at most (of a model)', (text) => parseCount(text))
+    .option(
+      '--scenario <name>',
+      'what happens meanwhile, see docs/scenarios.md (of a model; repeatable)',
+      (text: string, before: string[]) => [...before, text],
+      [],
+    );
+}
+
+/** Whether the argument names a model and not a trace. */
+export function isModel(name: string): boolean {
+  return /\.ya?ml$/.test(name) || (builtinModels.has(name) && !existsSync(name));
+}
+
+/** @throws CliError, ConfigError */
+export function readModel(name: string): Model {
+  const builtin = existsSync(name) ? undefined : builtinModels.get(name);
+  if (builtin !== undefined) return checkModel(builtin);
+  let text: string;
+  try {
+    text = readFileSync(name, 'utf8');
+  } catch (cause) {
+    const meant = nearest(name, builtinModels.keys());
+    const hint =
+      meant === undefined
+        ? '; `memtape synth list` has the models that come with it'
+        : `; did you mean ${meant}?`;
+    throw new CliError(`cannot read the model ${name}: ${(cause as Error).message}${hint}`, 2, { cause });
+  }
+  return parseModel(text, name);
+}
+
+/** A model as it is asked for. @throws CliError, ConfigError */
+export function modelOf(name: string, options: SynthOptions): Model {
+  const { rate } = options;
+  let model = readModel(name);
+  if (rate !== undefined) model = atRate(model, rate);
+  const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
+  for (const scenario of options.scenario) model = applyScenario(model, scenario, totalMs);
+  return model;
+}
+
+/** Writes a model's traffic as a trace. @throws CliError, ConfigError, TraceError */
+export async function generate(
+  name: string,
+  path: string,
+  options: SynthOptions & { quiet?: true },
+): Promise<ModelGenerator> {
+  const model = modelOf(name, options);
+  const generator = new ModelGenerator(model, {
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+    ...(options.duration === undefined ? {} : { durationMs: options.duration }),
+    ...(options.requests === undefined ? {} : { requests: options.requests }),
+  });
+  const progress = new Progress(generator.expected, {
+    label: 'generating',
+    unit: 'requests',
+    quiet: options.quiet === true,
+  });
+  try {
+    await writeTrace(generator, path, model.name ?? name, {
+      onProgress: (requests) => progress.update(requests, requests),
+    });
+  } finally {
+    progress.stop();
+  }
+  return generator;
+}

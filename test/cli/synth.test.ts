@@ -1,0 +1,90 @@
+// `memtape synth` and what follows from it, as a user types it.
+
+import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { temporary } from '../support/tape.ts';
+
+async function memtape(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, ['dist/cli/main.js', ...args], { maxBuffer: 1e8 }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+  });
+}
+
+test('a model is made into a trace, fitted, checked, scaled and replayed', async () => {
+  const [tape, model, tripled, svg] = ['a.tape', 'm.yaml', 'three.tape', 'c.svg'].map(temporary) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  const made = await memtape('synth', 'sys', '--requests', '20000', '-o', tape);
+  expect([made.code, made.stderr]).toEqual([0, expect.stringMatching(/20,000 requests .* in /)]);
+  expect((await memtape('synth', 'fit', tape, '-o', model)).code).toBe(0);
+  const checked = await memtape('synth', 'check', tape, model, '--svg', svg, '--json');
+  expect(checked.code).toBe(0);
+  const { metrics } = JSON.parse(checked.stdout) as { metrics: { metric: string; difference: number }[] };
+  expect(metrics.find(({ metric }) => metric.startsWith('footprint'))!.difference).toBeLessThan(0.02);
+  expect(readFileSync(svg, 'utf8')).toContain('<svg');
+  expect((await memtape('synth', 'scale', tape, '-o', tripled, '--copies', '3')).code).toBe(0);
+  const replayed = await memtape('replay', tripled, '--speed', 'max', '--timeout', '10s', '--quiet');
+  expect([replayed.code, replayed.stdout]).toEqual([0, expect.stringContaining('PASS')]);
+}, 60_000);
+
+test('a model is replayed without a file in between, with what happens to it', async () => {
+  const { code, stdout } = await memtape(
+    'replay',
+    'sys',
+    '--duration',
+    '1s',
+    '--rate',
+    '4k',
+    '--scenario',
+    'hotKey:share=0.5',
+    '--timeout',
+    '10s',
+    '--json',
+    '-',
+    '--quiet',
+  );
+  const report = JSON.parse(stdout) as { verdict: string; exchanges: { sent: number } };
+  expect([code, report.verdict]).toEqual([0, 'pass']);
+  expect(report.exchanges.sent).toBeGreaterThan(4300);
+}, 30_000);
+
+test('the incident: the sick release fails, and the backend is named', async () => {
+  const { code, stdout } = await memtape('synth', 'incident', '--duration', '3s', '--json', '-', '--quiet');
+  const { verdict, attribution, servers } = JSON.parse(stdout) as {
+    verdict: string;
+    attribution: { factor: string; value: string }[];
+    servers: unknown[];
+  };
+  expect([code, verdict, servers.length]).toEqual([1, 'fail', 1]);
+  expect(attribution[0]).toMatchObject({
+    factor: 'partition',
+    value: expect.stringMatching(/2 of 4 \(ketama\)$/) as string,
+  });
+}, 30_000);
+
+test('what is refused, and how', async () => {
+  const wrong = temporary('wrong.yaml');
+  writeFileSync(
+    wrong,
+    'format: memtape-model/1\ntenants:\n  - keys: {space: 10}\n    arrivals: {rate: -1}\n',
+  );
+  for (const [args, message] of [
+    [['synth', 'etcc', '-o', 'x'], /did you mean etc\?/],
+    [['synth', 'etc'], /expected -o FILE/],
+    [['synth', wrong, '-o', 'x'], /wrong\.yaml:4:16: .*rate/],
+    [['synth', 'etc', '-o', temporary('x'), '--scenario', 'hotkey'], /did you mean hotKey/],
+    [['synth', 'fit', wrong, '-o', 'x'], /not a trace|no trace/],
+    [['synth', 'check', wrong, 'etc'], /wrong\.yaml:4:16/],
+  ] as const) {
+    const { code, stderr } = await memtape(...args);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
+  }
+  expect((await memtape('synth', 'list')).stdout).toMatch(/^etc +Facebook/);
+  expect((await memtape('synth', 'show', 'ycsb-c')).stdout).toContain('format: memtape-model/1');
+}, 30_000);
