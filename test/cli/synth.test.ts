@@ -79,7 +79,7 @@ test('what is refused, and how', async () => {
     [['synth', 'etc'], /expected -o FILE/],
     [['synth', wrong, '-o', 'x'], /wrong\.yaml:4:16: .*rate/],
     [['synth', 'etc', '-o', temporary('x'), '--scenario', 'hotkey'], /did you mean hotKey/],
-    [['synth', 'fit', wrong, '-o', 'x'], /not a trace|no trace/],
+    [['synth', 'fit', wrong, '-o', 'x'], /expected a memtape trace, got a file of/],
     [['synth', 'check', wrong, 'etc'], /wrong\.yaml:4:16/],
   ] as const) {
     const { code, stderr } = await memtape(...args);
