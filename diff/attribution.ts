@@ -246,28 +246,47 @@ function partitions(
     };
   });
   const tallies: Tally[] = [];
-  for (let servers = 2; servers <= MAX_SERVERS; servers++) {
-    for (const [n, name] of Object.keys(keyHashes).entries()) {
-      const tally: Tally = new Map();
-      for (const { failed, sinceSeconds, hashes } of hashed)
-        count(tally, `${hashes[n]! % servers} of ${servers} (${name} modulo)`, failed, sinceSeconds);
-      tallies.push(tally);
+  /** Keys are many, and so are the ways to spread them: counted by number, named afterwards. */
+  const spread = (
+    servers: number,
+    at: (key: (typeof hashed)[number]) => number,
+    name: (n: number) => string,
+  ): void => {
+    const entries = Array.from({ length: servers }, () => ({ failed: 0, total: 0, sinceSeconds: Infinity }));
+    for (const key of hashed) {
+      const entry = entries[at(key)]!;
+      entry.total++;
+      if (!key.failed) continue;
+      entry.failed++;
+      if (key.sinceSeconds < entry.sinceSeconds) entry.sinceSeconds = key.sinceSeconds;
     }
-    const tally: Tally = new Map();
-    for (const { failed, sinceSeconds, wide } of hashed)
-      count(tally, `${jump(wide, servers)} of ${servers} (jump)`, failed, sinceSeconds);
-    tallies.push(tally);
+    const used = entries.map((entry, n) => [name(n), entry] as const).filter(([, { total }]) => total > 0);
+    tallies.push(new Map(used));
+  };
+  for (let servers = 2; servers <= MAX_SERVERS; servers++) {
+    for (const [n, name] of Object.keys(keyHashes).entries())
+      spread(
+        servers,
+        ({ hashes }) => hashes[n]! % servers,
+        (at) => `${at} of ${servers} (${name} modulo)`,
+      );
+    spread(
+      servers,
+      ({ wide }) => jump(wide, servers),
+      (at) => `${at} of ${servers} (jump)`,
+    );
   }
   if (backends.length > 1)
     for (const name of told === undefined ? (['ketama', 'ketama-weighted'] as const) : [told]) {
       const distribution = createDistribution(name, backends);
-      const tally: Tally = new Map();
-      for (const { failed, sinceSeconds, bytes } of hashed) {
-        const at = distribution(bytes, 0, bytes.length);
-        const { host, port } = backends[at]!;
-        count(tally, `${host}:${port}, ${at} of ${backends.length} (${name})`, failed, sinceSeconds);
-      }
-      tallies.push(tally);
+      spread(
+        backends.length,
+        ({ bytes }) => distribution(bytes, 0, bytes.length),
+        (at) => {
+          const { host, port } = backends[at]!;
+          return `${host}:${port}, ${at} of ${backends.length} (${name})`;
+        },
+      );
     }
   return tallies;
 }

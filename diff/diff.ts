@@ -35,7 +35,7 @@ import { Timeline } from './timeline.ts';
 import { Findings, type Example, type Finding, type Verdict } from './verdict.ts';
 
 /** Keys whose histories are held at once. */
-const KEYS_PER_PASS = 20_000;
+const KEYS_PER_PASS = 60_000;
 /** Failures that are remembered for attribution. */
 const MAX_FAILED = 1_000_000;
 /** Of hang-ups, what explains less of who fails than this is chance: they fall on what is frequent. */
