@@ -27,6 +27,7 @@ import {
 } from './attribution.ts';
 import { changeOf, initialChange } from './changes.ts';
 import { HangUps } from './hangups.ts';
+import { FiguresByName, emptyFigures, type Figures } from './figures.ts';
 import { KeyHistory } from './history.ts';
 import { join } from './join.ts';
 import { judge, type CopiedAnswer, type Suspect } from './judge.ts';
@@ -59,15 +60,8 @@ export interface DiffOptions {
   onProgress?: (exchanges: number) => void;
 }
 
-export interface TargetFigures {
+export interface TargetFigures extends Figures {
   address: string;
-  exchanges: number;
-  reads: number;
-  hits: number;
-  recordedReads: number;
-  recordedHits: number;
-  drift: number;
-  violations: number;
   /** ns since the replay's start; NEVER where it never answered. */
   lastAnswerNs: number;
 }
@@ -87,6 +81,8 @@ export interface Diff {
     untestable: Record<string, number>;
   };
   targets: TargetFigures[];
+  tenants: FiguresByName;
+  operations: FiguresByName;
   /** What failures share. */
   culprits: Culprit[];
   /** The targets; or the backends behind them, where they were told. */
@@ -161,6 +157,9 @@ class Judgement {
   readonly #hidesValues: boolean;
   readonly #hidesNumbers: boolean;
   readonly #places: Places;
+  readonly #groups: Figures[] = [];
+  readonly #byConnection: (Figures | undefined)[] = [];
+  readonly #byOpcode: (Figures | undefined)[] = [];
 
   constructor(trace: TraceView, replay: ResultsReader, survey: Survey, options: DiffOptions) {
     this.#trace = trace;
@@ -188,17 +187,13 @@ class Judgement {
       timeline: new Timeline(this.#places.names.length + 1),
       cells: [],
       drills: [],
-      targets: replay.meta.targets.map((address) => ({
+      targets: Array.from(replay.meta.targets, (address) => ({
         address,
-        exchanges: 0,
-        reads: 0,
-        hits: 0,
-        recordedReads: 0,
-        recordedHits: 0,
-        drift: 0,
-        violations: 0,
+        ...emptyFigures(),
         lastAnswerNs: NEVER,
       })),
+      tenants: new FiguresByName(),
+      operations: new FiguresByName(),
       latency: {
         fromIntended: newHistogram(),
         fromSent: newHistogram(),
@@ -382,29 +377,27 @@ class Judgement {
     diff.blocked.recordValue(micros(blockedNs));
     diff.recordedNs = Math.max(diff.recordedNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
     diff.replayedNs = Math.max(diff.replayedNs, sentNs);
-    if (target !== undefined) target.exchanges++;
+    const groups = this.#groupsOf(results.target[resultRow]!, batch.connection[row]!, opcode);
+    for (const group of groups) group.exchanges++;
     const recordedRead = isRead[opcode] === 1 ? recordedAnswer(batch, row) : undefined;
-    if (target !== undefined && recordedRead !== undefined) {
-      target.recordedReads++;
-      if (recordedRead.status === Status.ok) target.recordedHits++;
-    }
+    if (recordedRead !== undefined)
+      for (const group of groups) {
+        group.recordedReads++;
+        if (recordedRead.status === Status.ok) group.recordedHits++;
+      }
     if (result !== Result.answered && result !== Result.silent) return;
     const answeredNs = results.answeredNs[resultRow]!;
     diff.replayedNs = Math.max(diff.replayedNs, answeredNs);
     this.#places.reach(results.target[resultRow]!, place);
     const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
     const isHit = result === Result.answered && status === Status.ok;
-    if (isRead[opcode] === 1) {
-      bin.reads++;
-      if (isHit) bin.hits++;
-    }
-    if (target !== undefined) {
-      target.lastAnswerNs = Math.max(target.lastAnswerNs, answeredNs);
-      if (isRead[opcode] === 1) {
-        target.reads++;
-        if (isHit) target.hits++;
+    if (target !== undefined) target.lastAnswerNs = Math.max(target.lastAnswerNs, answeredNs);
+    if (isRead[opcode] === 1)
+      for (let n = -1; n < groups.length; n++) {
+        const group = groups[n] ?? bin;
+        group.reads++;
+        if (isHit) group.hits++;
       }
-    }
     if (result === Result.silent) return;
     diff.answered++;
     const fromIntended = micros(answeredNs - intendedNs);
@@ -436,7 +429,9 @@ class Judgement {
     const sentNs = results.sentNs[resultRow]!;
     const atNs = sentNs === NEVER ? results.intendedNs[resultRow]! : sentNs;
     const place = this.#placeOf(batch, row, results, resultRow);
-    this.#count(verdict, results.target[resultRow]!, place, atNs, batch.firstIndex + row);
+    const connection = batch.connection[row]!;
+    const groups = this.#groupsOf(results.target[resultRow]!, connection, batch.opcode[row]);
+    this.#count(verdict, groups, place, atNs, batch.firstIndex + row);
     this.#findings.add(verdict, () => {
       const recorded = recordedAnswer(batch, row);
       const replayed = replayedAnswer(batch, row, results, resultRow);
@@ -467,7 +462,7 @@ class Judgement {
   }
 
   /** @param index of the row; -1: it belongs to none */
-  #count(verdict: Verdict, targetIndex: number, place: number, atNs: number, index: number): void {
+  #count(verdict: Verdict, groups: readonly Figures[], place: number, atNs: number, index: number): void {
     const how: FailureClass | undefined =
       verdict.class === 'violation'
         ? 'violations'
@@ -476,15 +471,23 @@ class Judgement {
           : undefined;
     if (index >= 0 && how !== undefined && this.#failed.size < MAX_FAILED) this.#failed.set(index, how);
     if (how !== undefined) this.#places.fail(place, how === 'lost' ? 'lost' : 'error', atNs);
-    const target = this.#diff.targets[targetIndex];
     const bin = this.#diff.timeline.at(this.#binOf(place), atNs);
-    if (verdict.class === 'drift') {
-      bin.drift++;
-      if (target !== undefined) target.drift++;
-    } else if (verdict.class === 'violation') {
-      bin.violations++;
-      if (target !== undefined) target.violations++;
-    }
+    if (verdict.class === 'untestable') return;
+    const name = verdict.class === 'drift' ? 'drift' : 'violations';
+    bin[name]++;
+    for (const group of groups) group[name]++;
+  }
+
+  /** What an exchange is counted in; the list is the next call's. @param opcode undefined: it is no exchange */
+  #groupsOf(target: number, connection: number, opcode: number | undefined): readonly Figures[] {
+    const { targets, tenants, operations } = this.#diff;
+    const groups = this.#groups;
+    groups.length = 0;
+    if (targets[target] !== undefined) groups.push(targets[target]);
+    const surveyed = this.#survey.connections[connection];
+    if (surveyed !== undefined) groups.push((this.#byConnection[connection] ??= tenants.of(surveyed.tenant)));
+    if (opcode !== undefined) groups.push((this.#byOpcode[opcode] ??= operations.of(opcodeName(opcode))));
+    return groups;
   }
 
   #address(target: number): string {
@@ -538,7 +541,8 @@ class Judgement {
   #settle(suspect: Suspect, verdict: Verdict): void {
     const key = Buffer.from(suspect.key, 'latin1');
     const place = this.#places.of(suspect.target, key, 0, key.length);
-    this.#count(verdict, suspect.target, place, suspect.fromNs, suspect.index);
+    const groups = this.#groupsOf(suspect.target, suspect.connection, suspect.opcode);
+    this.#count(verdict, groups, place, suspect.fromNs, suspect.index);
     this.#findings.add(verdict, () => this.#example(suspect, verdict.why));
   }
 
@@ -738,7 +742,8 @@ class Judgement {
       };
       if (orphan !== undefined) {
         const place = this.#places.of(orphan.target, empty, 0, 0);
-        this.#count(verdict, orphan.target, place, orphan.atNs, orphan.index ?? -1);
+        const groups = this.#groupsOf(orphan.target, orphan.connection, undefined);
+        this.#count(verdict, groups, place, orphan.atNs, orphan.index ?? -1);
       }
       this.#findings.add(verdict, () => ({
         index: orphan?.index === undefined ? -1 : this.#trace.indexInTrace(orphan.index),

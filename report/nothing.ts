@@ -48,6 +48,8 @@ export function reportOfNothing({
     findings: [],
     attribution: [],
     servers: [],
+    tenants: [],
+    operations: [],
     latencyMicros: { fromIntended: {}, fromSent: {}, recorded: {}, byOperation: {} },
     schedule: {
       speed,

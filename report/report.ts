@@ -4,6 +4,7 @@ import type { Histogram } from 'hdr-histogram-js';
 import type { Diff } from '../diff/diff.ts';
 import type { Difference } from '../diff/compare.ts';
 import type { Culprit } from '../diff/attribution.ts';
+import type { Figures } from '../diff/figures.ts';
 import type { Clock } from '../diff/timeline.ts';
 import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
@@ -16,14 +17,17 @@ export type ReportVerdict = 'pass' | 'fail' | 'insufficient' | 'invalid' | 'abor
 /** All in microseconds; an empty object where there is no sample. */
 export type Percentiles = Partial<Record<'p50' | 'p90' | 'p99' | 'p999' | 'max', number>>;
 
-export interface ServerReport {
-  address: string;
+export interface GroupReport {
   exchanges: number;
   /** null where nothing was read. */
   hitRate: number | null;
   recordedHitRate: number | null;
   drift: number;
   violations: number;
+}
+
+export interface ServerReport extends GroupReport {
+  address: string;
   /** Since the replay's start; null where it never answered. */
   lastAnswerSeconds: number | null;
 }
@@ -50,6 +54,9 @@ export interface Report {
   /** What failures share, the best explanation first. */
   attribution: Culprit[];
   servers: ServerReport[];
+  /** By SASL user, where there are any. */
+  tenants: (GroupReport & { tenant: string })[];
+  operations: (GroupReport & { operation: string })[];
   latencyMicros: {
     fromIntended: Percentiles;
     fromSent: Percentiles;
@@ -169,14 +176,17 @@ export function makeReport(input: ReportInput): Report {
     skipped: diff.skips,
     findings: diff.findings,
     attribution: diff.culprits,
-    servers: diff.targets.map((target) => ({
+    servers: Array.from(diff.targets, (target) => ({
       address: target.address,
-      exchanges: target.exchanges,
-      hitRate: rate(target.hits, target.reads),
-      recordedHitRate: rate(target.recordedHits, target.recordedReads),
-      drift: target.drift,
-      violations: target.violations,
+      ...groupReport(target),
       lastAnswerSeconds: target.lastAnswerNs === NEVER ? null : round(target.lastAnswerNs / 1e9, 6),
+    })),
+    tenants: [...diff.tenants.all.keys()].every((tenant) => tenant === '')
+      ? []
+      : Array.from(diff.tenants.all, ([tenant, figures]) => ({ tenant, ...groupReport(figures) })),
+    operations: Array.from(diff.operations.all, ([operation, figures]) => ({
+      operation,
+      ...groupReport(figures),
     })),
     latencyMicros: {
       fromIntended: percentiles(latency.fromIntended),
@@ -245,6 +255,17 @@ export function makeReport(input: ReportInput): Report {
     report.baseline = { verdict, exchanges, drift, violations, untestable, servers, latencyMicros, changes };
   }
   return report;
+}
+
+function groupReport(figures: Readonly<Figures>): GroupReport {
+  const { exchanges, hits, reads, recordedHits, recordedReads, drift, violations } = figures;
+  return {
+    exchanges,
+    hitRate: rate(hits, reads),
+    recordedHitRate: rate(recordedHits, recordedReads),
+    drift,
+    violations,
+  };
 }
 
 function coverageOf({ cells }: Diff, minimum = 1): Report['coverage'] {

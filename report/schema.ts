@@ -75,15 +75,15 @@ const culprit = z.object({
   explained: z.number().min(0).max(1),
 });
 
-const server = z.object({
-  address: z.string(),
+const group = z.object({
   exchanges: count,
   hitRate: rate,
   recordedHitRate: rate,
   drift: count,
   violations: count,
-  lastAnswerSeconds: z.number().nullable(),
 });
+
+const server = group.extend({ address: z.string(), lastAnswerSeconds: z.number().nullable() });
 
 const latencyMicros = z.object({
   fromIntended: percentiles,
@@ -154,6 +154,8 @@ export const reportSchema: z.ZodType<Report> = z
     findings: z.array(finding),
     attribution: z.array(culprit).meta({ description: 'what failures share, the best explanation first' }),
     servers: z.array(server),
+    tenants: z.array(group.extend({ tenant: z.string() })),
+    operations: z.array(group.extend({ operation: z.string() })),
     latencyMicros,
     schedule: z.object({
       speed: z.union([z.number().positive(), z.literal('max')]),

@@ -2,7 +2,7 @@
 
 import { nearest } from '../config/nearest.ts';
 import { drifts, untestables, violations, type ViolationKind } from '../diff/verdict.ts';
-import type { Percentiles, Report, ServerReport } from './report.ts';
+import type { Percentiles, Report, GroupReport } from './report.ts';
 
 export interface Threshold {
   /** As it was written. */
@@ -64,9 +64,24 @@ function define(
   metrics.set(name, { kind, labels, read, ...(whole === undefined ? {} : { whole }) });
 }
 
-/** The servers that a label means: without one, all. */
-function serversOf({ servers }: Report, label: Threshold['label']): ServerReport[] {
-  return servers.filter(({ address }) => label === undefined || address === label.value);
+/** What labels tell apart, by the name of the label. */
+const groupings: Readonly<Record<string, (report: Report) => readonly (GroupReport & { name: string })[]>> = {
+  server: ({ servers }) => Array.from(servers, (one) => ({ ...one, name: one.address })),
+  tenant: ({ tenants }) => Array.from(tenants, (one) => ({ ...one, name: one.tenant })),
+  operation: ({ operations }) => Array.from(operations, (one) => ({ ...one, name: one.operation })),
+};
+/** Other words for the same. */
+const synonyms: Readonly<Record<string, string>> = { address: 'server', opcode: 'operation' };
+const groupLabels = [...Object.keys(groupings), ...Object.keys(synonyms)];
+
+/** The members of a grouping that a label means: without one, all. */
+function membersOf(report: Report, grouping: string, label: Threshold['label']): readonly GroupReport[] {
+  const members = groupings[grouping]!(report);
+  return label === undefined ? members : members.filter(({ name }) => name === label.value);
+}
+
+function labelled(report: Report, label: NonNullable<Threshold['label']>): readonly GroupReport[] {
+  return membersOf(report, synonyms[label.name] ?? label.name, label);
 }
 
 for (const name of ['matched', 'untestable', 'skipped', 'answered', 'sent', 'total'] as const)
@@ -80,12 +95,12 @@ for (const name of ['violations', 'drift'] as const)
     (report, label) =>
       label === undefined
         ? [report.exchanges.sent === 0 ? null : report.exchanges[name]]
-        : serversOf(report, label).map((server) => server[name]),
-    ['server'],
+        : labelled(report, label).map((one) => one[name]),
+    groupLabels,
     (report, label) =>
       label === undefined
         ? [report.exchanges.sent]
-        : serversOf(report, label).map(({ exchanges }) => exchanges),
+        : labelled(report, label).map(({ exchanges }) => exchanges),
   );
 // What is known while a replay runs has the same names afterwards.
 define('failed', 'count', ({ exchanges: { sent }, violations: kinds }) => [
@@ -118,20 +133,29 @@ for (const point of ['p50', 'p90', 'p99', 'p999', 'max'] as const) {
   ]);
 }
 define('schedule.achievedRate', 'perSecond', ({ schedule }) => [schedule.achievedRate]);
-for (const [name, kind] of [
-  ['hitRate', 'rate'],
-  ['recordedHitRate', 'rate'],
-  ['drift', 'count'],
-  ['violations', 'count'],
-  ['exchanges', 'count'],
+for (const [group, grouping, labels] of [
+  ['servers', 'server', ['server', 'address']],
+  ['tenants', 'tenant', ['tenant']],
+  ['operations', 'operation', ['operation', 'opcode']],
 ] as const)
-  define(
-    `servers.${name}`,
-    kind,
-    (report, label) => serversOf(report, label).map((server) => server[name]),
-    ['server', 'address'],
-    (report, label) => serversOf(report, label).map(({ exchanges }) => exchanges),
-  );
+  for (const [name, kind] of [
+    ['hitRate', 'rate'],
+    ['recordedHitRate', 'rate'],
+    ['drift', 'count'],
+    ['violations', 'count'],
+    ['exchanges', 'count'],
+  ] as const)
+    define(
+      `${group}.${name}`,
+      kind,
+      (report, label) =>
+        membersOf(report, grouping, label)
+          .map((one) => one[name])
+          // An operation that reads nothing has no hit rate.
+          .filter((value) => grouping === 'server' || label !== undefined || value !== null),
+      labels,
+      (report, label) => membersOf(report, grouping, label).map(({ exchanges }) => exchanges),
+    );
 
 define('coverage.backends', 'rate', ({ coverage }) => [
   coverage.backends === 0 ? null : coverage.covered / coverage.backends,
@@ -230,5 +254,5 @@ function hint(name: string): string {
   const best = nearest(name, metrics.keys());
   return best !== undefined
     ? `; did you mean ${best}?`
-    : '; there are violations, drift, untestable, matched, failed, differ, skipped, latency, schedule, servers and coverage';
+    : '; there are violations, drift, untestable, matched, failed, differ, skipped, latency, schedule, servers, tenants, operations and coverage';
 }

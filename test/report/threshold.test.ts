@@ -38,6 +38,14 @@ const report = {
       lastAnswerSeconds: 1,
     },
   ],
+  tenants: [
+    { tenant: 'alice', exchanges: 900, hitRate: 0.9, recordedHitRate: 0.9, drift: 0, violations: 0 },
+    { tenant: 'bob', exchanges: 100, hitRate: 0.5, recordedHitRate: 0.9, drift: 15, violations: 5 },
+  ],
+  operations: [
+    { operation: 'get', exchanges: 700, hitRate: 0.8, recordedHitRate: 0.9, drift: 15, violations: 1 },
+    { operation: 'set', exchanges: 300, hitRate: null, recordedHitRate: null, drift: 0, violations: 4 },
+  ],
   latencyMicros: {
     fromIntended: { p50: 100, p90: 300, p99: 1900, p999: 3000, max: 9000 },
     fromSent: {},
@@ -66,6 +74,13 @@ test.each([
   ['violations{server=b:1} == 0', true, 0],
   ['violations{server=a:1} < 0.5%', false, 5 / 600],
   ['drift{server=b:1} <= 5', true, 5],
+  ['violations{tenant=alice} == 0', true, 0],
+  ['violations{tenant=bob} < 1%', false, 0.05],
+  ['drift{operation=get} <= 15', true, 15],
+  ['violations{opcode=set} == 0', false, 4],
+  ['tenants.hitRate > 0.8', false, 0.5],
+  ['operations.hitRate > 0.7', true, 0.8],
+  ['tenants.violations{tenant=alice} == 0', true, 0],
   ['failed == 0', true, 0],
   ['differ < 2.5%', true, 0.02],
   ['schedule.lag.p99 < 100us', true, 80],
@@ -78,6 +93,8 @@ test.each([
   ['latency.fromSent.p99 < 1ms'],
   ['latency.fromIntended.p99{operation=gat} < 1ms'],
   ['servers.hitRate{server=c:1} > 0.1'],
+  ['violations{tenant=carol} == 0'],
+  ['operations.hitRate{operation=set} > 0.1'],
 ])('without samples it is not passed: %s', (expression) => {
   expect(evaluate(parseThreshold(expression), report)).toEqual({
     expression,

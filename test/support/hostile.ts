@@ -123,6 +123,10 @@ export function hostileReport(): Report {
       },
     ],
     servers,
+    tenants: [
+      { tenant: markup, exchanges: 10, hitRate: 0.5, recordedHitRate: null, drift: 1, violations: 2 },
+    ],
+    operations: [],
     latencyMicros: {
       fromIntended: percentiles,
       fromSent: percentiles,
