@@ -12,7 +12,8 @@ import { assertLive } from '../report/live.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { checkFaults } from './embedded.ts';
 import { readSmall } from './file.ts';
-import { MAX_WORKERS, parseRatePlanOption, parseSpeed } from './replay.ts';
+import { parseSpeed } from './pace.ts';
+import { MAX_WORKERS, parseRatePlanOption } from './replay.ts';
 import { parseRoute, parseTargets } from './target.ts';
 
 const MAX_RUNS = 100;

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { drifts, untestables, violations, type Finding } from '../diff/verdict.ts';
@@ -14,6 +14,7 @@ import { refuseRecorded } from '../replayer/replay.ts';
 import { parseTarget, resolveTarget } from '../replayer/target.ts';
 import { TraceReader } from '../trace/file.ts';
 import { textLine } from './cat.ts';
+import { addPermission, paceOptions, parseSpeed } from './pace.ts';
 import { CliError, Verdict } from './error.ts';
 import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
@@ -66,7 +67,7 @@ export function minimizeCommand(): Command {
       parseWanted,
     )
     .requiredOption('-o, --output <file>', 'the trace to write');
-  targetOptions(command)
+  paceOptions(targetOptions(command))
     .option('--reset <command>', 'a shell command that empties the targets; run before each try')
     .option(
       '--allow <what>',
@@ -88,17 +89,6 @@ export function minimizeCommand(): Command {
       parseSpeed,
       'max',
     )
-    .addOption(
-      new Option('--order <order>', 'what a request waits for')
-        .choices(['key', 'connection', 'none'])
-        .default('key'),
-    )
-    .addOption(
-      new Option('--prefill <mode>', 'set what the trace shows to have been there')
-        .choices(['auto', 'none'])
-        .default('auto'),
-    )
-    .option('--timeout <time>', 'how long an answer is waited for', parseDuration, 1000)
     .option('--compress <time>', 'shorten the pauses of the trace to this', parseDuration)
     .option('--max-tries <n>', 'end after so many tries', (text) => parseCount(text), Infinity)
     .option('--max-time <time>', 'end after this time', parseDuration, Infinity)
@@ -333,18 +323,6 @@ function parseWanted(text: string): Wanted {
   throw new InvalidArgumentError(
     `expected the number of a finding, or one of ${kinds.join(', ')}${meant === undefined ? '' : `; did you mean ${meant}?`}`,
   );
-}
-
-function parseSpeed(text: string): number | 'max' {
-  const speed = text === 'max' ? text : Number(text);
-  if (speed === 'max' || (Number.isFinite(speed) && speed > 0)) return speed;
-  throw new InvalidArgumentError('expected a number above 0, or max');
-}
-
-function addPermission(text: string, before: Permission[]): Permission[] {
-  const permission = permissions.find((known) => known === text);
-  if (permission === undefined) throw new InvalidArgumentError(`expected one of ${permissions.join(', ')}`);
-  return [...before, permission];
 }
 
 function checked<T>(parse: () => T): T {

@@ -28,7 +28,7 @@ export function synthOptions(command: Command): Command {
     .option('--duration <time>', 'how long (of a model; default: what it says, else 10s)', parseDuration)
     .option('--requests <n>', 'how many at most (of a model)', (text) => parseCount(text))
     .option(
-      '--scenario <name>',
+      '--scenario <name...>',
       'what happens meanwhile, see docs/scenarios.md (of a model; repeatable)',
       (text: string, before: string[]) => [...before, text],
       [],

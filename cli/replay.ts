@@ -5,7 +5,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { distributionNames, type NamedServer } from '../protocol/distribution.ts';
 import { parseDrills } from '../replayer/drill.ts';
-import { permissions, type Permission } from '../replayer/gate.ts';
+import { permissions } from '../replayer/gate.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { parseRatePlan } from '../replayer/schedule.ts';
 import { parseTarget } from '../replayer/target.ts';
@@ -13,6 +13,7 @@ import { exitCodes } from '../report/report.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { CliError, Verdict } from './error.ts';
 import { readSmall } from './file.ts';
+import { addPermission, paceOptions, parseSpeed } from './pace.ts';
 import { outputOptions, printReport, type OutputOptions } from './output.ts';
 import { besides, judge, runReplay, type JudgeOptions, type RunOptions } from './replaying.ts';
 import { onInterrupt } from './signal.ts';
@@ -50,7 +51,7 @@ export function replayCommand(): Command {
   const command = new Command('replay')
     .description('Replay a trace against a target, and judge the answers.')
     .argument('<trace|model>', 'a trace; or a model: a .yaml file, or one of `memtape synth list`');
-  synthOptions(targetOptions(command))
+  paceOptions(synthOptions(targetOptions(command)))
     .option('--baseline <address,…>', 'send the same to these targets too, and show both', parseTargets)
     .option('--expect <results>', 'results of an earlier replay of the trace: show what differs')
     .option(
@@ -66,17 +67,6 @@ export function replayCommand(): Command {
     .option('--loop <n>', 'replay it so many times in a row', (text) => parseCount(text))
     .option('--from <time>', "only requests from this time of the trace's on", parseDuration)
     .option('--to <time>', 'only requests before this time', parseDuration)
-    .addOption(
-      new Option('--order <order>', 'what a request waits for')
-        .choices(['key', 'connection', 'none'])
-        .default('key'),
-    )
-    .addOption(
-      new Option('--prefill <mode>', 'set what the trace shows to have been there')
-        .choices(['auto', 'none'])
-        .default('auto'),
-    )
-    .option('--timeout <time>', 'how long an answer is waited for', parseDuration, 1000)
     .option(
       '--pipeline <n>',
       'outstanding requests a connection at most, when faster than recorded (default: 64)',
@@ -193,23 +183,10 @@ export function parseWorkers(text: string): number {
   throw new InvalidArgumentError(`expected at most ${MAX_WORKERS} workers`);
 }
 
-export function parseSpeed(text: string): number | 'max' {
-  if (text === 'max') return 'max';
-  const speed = Number(text.replace(/[x×]$/, ''));
-  if (Number.isFinite(speed) && speed > 0) return speed;
-  throw new InvalidArgumentError('expected a number above 0, or max');
-}
-
 function addThreshold(text: string, before: Threshold[]): Threshold[] {
   try {
     return [...before, parseThreshold(text)];
   } catch (cause) {
     throw new InvalidArgumentError((cause as Error).message);
   }
-}
-
-function addPermission(text: string, before: Permission[]): Permission[] {
-  const permission = permissions.find((known) => known === text);
-  if (permission === undefined) throw new InvalidArgumentError(`expected one of ${permissions.join(', ')}`);
-  return [...before, permission];
 }

@@ -84,7 +84,23 @@ export class KeyHistory {
   explain(value: string, flags: number | undefined, fromNs: number, toNs: number, self: number): Explanation {
     this.#sort();
     this.#steps = 0;
-    return this.#explain(value, flags, fromNs, toNs, new Set([self]));
+    const now = this.#explain(value, flags, fromNs, toNs, new Set([self]));
+    // What concatenations and counters made earlier is looked for only where nothing else explains the value.
+    return now === 'never' && this.#wasMade(value, flags, fromNs, self) ? 'superseded' : now;
+  }
+
+  /** A change that was superseded before the time had made the value. */
+  #wasMade(value: string, flags: number | undefined, fromNs: number, self: number): boolean {
+    const counter = unpadded(Buffer.from(value, 'latin1'))?.toString('latin1');
+    return this.#derived.some((change) => {
+      if (change.index === self || change.fromNs > fromNs) return false;
+      return basesOf(change, value, counter).some((base) => {
+        this.#steps = 0;
+        return (
+          this.#explain(base, flags, change.fromNs, change.toNs, new Set([self, change.index])) === 'live'
+        );
+      });
+    });
   }
 
   /** Was the key possibly there at some moment of the interval? */

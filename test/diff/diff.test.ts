@@ -84,6 +84,12 @@ const cases: [string, ExchangeInit[], Partial<FrameInit>[], string[]][] = [
     ['violation stale-value 1'],
   ],
   [
+    'a value that was made by APPEND, and replaced',
+    [set('1'), { op: 'append', key: 'k', value: '2' }, set('3'), hit('3')],
+    [ok, ok, ok, answers.hit('12')],
+    ['violation stale-value 1'],
+  ],
+  [
     'a value that was deleted',
     [set('1'), { op: 'delete', key: 'k' }, miss()],
     [ok, ok, answers.hit('1')],
