@@ -25,10 +25,11 @@ export const factors = [
 export type Factor = (typeof factors)[number];
 
 /**
- * What failed: wrong answers, keys that were not there, stores that found no room; and what was answered last before
- * the server hung up, which may have been the reason, while what was under way then is nobody's fault.
+ * What failed: wrong answers, keys that were not there, stores that found no room; what was answered last before the
+ * server hung up, which may have been the reason, while what was under way then is nobody's fault; and what took much
+ * longer than most.
  */
-export const failureClasses = ['violations', 'hang-ups', 'lost', 'capacity'] as const;
+export const failureClasses = ['violations', 'hang-ups', 'lost', 'capacity', 'slow'] as const;
 export type FailureClass = (typeof failureClasses)[number];
 
 /** Whether a factor tells where something fails, and not what. */
@@ -87,6 +88,9 @@ interface KeyRecord {
   key: string;
   failed: boolean;
   sinceSeconds: number;
+  /** Exchanges of it, and failing ones. */
+  total: number;
+  failures: number;
 }
 
 /** Keys held for comparison; of those that fail, as many again. */
@@ -119,8 +123,14 @@ export class Attribution {
     size: new Map(),
   };
   readonly #keys = new Map<string, KeyRecord>();
+  readonly #isMost: boolean;
   #passing = 0;
   #failing = 0;
+
+  /** @param keysFail where a key counts as failing: where it failed at all, or most times */
+  constructor(keysFail: 'at all' | 'mostly' = 'at all') {
+    this.#isMost = keysFail === 'mostly';
+  }
 
   add(seen: Observed): void {
     const { failed, key, server, tenant, atSeconds } = seen;
@@ -142,10 +152,14 @@ export class Attribution {
         key,
         failed,
         sinceSeconds: failed ? atSeconds : Infinity,
+        total: 1,
+        failures: failed ? 1 : 0,
       });
       return;
     }
+    known.total++;
     if (!failed) return;
+    known.failures++;
     known.sinceSeconds = Math.min(known.sinceSeconds, atSeconds);
     if (known.failed) return;
     known.failed = true;
@@ -160,6 +174,7 @@ export class Attribution {
     distribution?: DistributionName,
   ): Culprit[] {
     const keys = [...this.#keys.values()];
+    if (this.#isMost) for (const key of keys) key.failed = 2 * key.failures > key.total;
     const names = distinct(keys);
     const tallies: [Factor, Culprit['unit'], Tally][] = [
       ['opcode', 'exchanges', this.#exchanges.opcode],

@@ -41,6 +41,11 @@ const KEYS_PER_PASS = 60_000;
 const MAX_FAILED = 1_000_000;
 /** Of hang-ups, what explains less of who fails than this is chance: they fall on what is frequent. */
 const WEAK = 0.1;
+/** An answer is slow from so long on, and so many times what a quarter of all take at most; it is asked who is slow where so many of a hundred are. */
+const SLOW_MICROS = 3000;
+const SLOW_TIMES = 4;
+const SLOW_PERCENT = 2;
+const SLOW_EXPLAINED = 0.3;
 /** A value of so many bytes is hardly that of two keys by chance. */
 const TELLING_BYTES = 6;
 const MAX_STRANGE = 20_000;
@@ -597,11 +602,17 @@ class Judgement {
 
   /** Further passes, where something failed: what do failures share that passes do not? */
   async #attribute(): Promise<void> {
-    if (this.#failed.size === 0) return;
+    const slowNs = this.#slowFromNs();
+    if (this.#failed.size === 0 && slowNs === Infinity) return;
     const { backends, distribution } = this.#options;
     const all = await this.#weigh(() => true);
     const named = new Map(
       failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
+    );
+    // A moment, a connection or a size that is slow is no news; a place that is nearly always slow is.
+    named.set(
+      'slow',
+      named.get('slow')!.filter((culprit) => isPlace(culprit.factor) && culprit.explained >= SLOW_EXPLAINED),
     );
     // A server that hangs up after some request fails whatever is under way then: the better explanation stands, that of
     // a place is better than any other, and a weak one is none.
@@ -630,6 +641,13 @@ class Judgement {
     }
   }
 
+  /** What takes so long is slow; Infinity where too few do to say who. */
+  #slowFromNs(): number {
+    const { fromSent } = this.#diff.latency;
+    const slow = Math.max(SLOW_MICROS, SLOW_TIMES * fromSent.getValueAtPercentile(25));
+    return fromSent.getValueAtPercentile(100 - SLOW_PERCENT) >= slow ? slow * 1000 : Infinity;
+  }
+
   #isMostlyClosed(): boolean {
     const kinds = this.#findings.counts('violation');
     const all = Object.values(kinds).reduce((sum, count) => sum + count, 0);
@@ -649,8 +667,10 @@ class Judgement {
       'hang-ups': new Attribution(),
       lost: new Attribution(),
       capacity: new Attribution(),
+      slow: new Attribution('mostly'),
     };
     const hangUps = new HangUps(this.#replay.end?.incidents ?? [], all['hang-ups']);
+    const slowNs = this.#slowFromNs();
     for await (const { batch, row, results, resultRow, rows } of this.#join()) {
       if (results === undefined) continue;
       for (let n = 0; n < rows; n++) {
@@ -661,6 +681,8 @@ class Judgement {
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
         const seen = this.#observed(batch, at, results, of, how !== undefined);
         if (!takes(seen)) continue;
+        if (results.result[of] === Result.answered)
+          all.slow.add({ ...seen, failed: results.answeredNs[of]! - results.sentNs[of]! >= slowNs });
         hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {
           all[how].add(seen);

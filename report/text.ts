@@ -130,6 +130,7 @@ function attribution({ attribution: all }: Report, palette: Palette): string[] {
         'hang-ups': 'cut off after',
         lost: 'lost',
         capacity: 'refused',
+        slow: 'slow',
       }[of];
       const what = `${kind} ${unit}${within === undefined ? '' : ` of ${visible(within)}`}`;
       return `    ${palette.strong(`${factor} ${visible(value)}`)}  ${figure(failures)} of ${figure(allFailures)} ${what}, ${figure(failures)} of its ${figure(total)} (${lift.toFixed(1)}× as often as all); it has ${share(total, units)} of the ${unit}; since ${sinceSeconds.toFixed(3)} s`;

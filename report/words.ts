@@ -130,6 +130,7 @@ const failing = {
   },
   lost: { what: 'lost', do: 'are lost', title: 'of what got lost' },
   capacity: { what: 'refused', do: 'are refused', title: 'of what was refused' },
+  slow: { what: 'slow', do: 'are slow', title: 'of what was slow' },
 } as const;
 
 const titles: Readonly<Record<Culprit['factor'], string>> = {
