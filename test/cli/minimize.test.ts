@@ -45,7 +45,7 @@ const forgetful = ['--fault', 'forget-after=append+touch'];
 
 test('three exchanges of thousands bring it out, and a fourth shows it', async () => {
   const { code, stdout, stderr, output } = await minimize(await needle(), '--finding', '1', ...forgetful);
-  expect([code, stderr]).toEqual([0, expect.stringContaining('looking for violation wrong-value')]);
+  expect([code, stderr]).toEqual([0, expect.stringContaining('looking for violation stale-value')]);
   expect(stdout).toMatch(/3,000 exchanges → 4, in \d+ tries/);
   expect(stdout).toContain('without any one of them it is not seen, with them in 3 of 3 more');
   expect(operations(stdout)).toBe('append touch set get');
@@ -63,7 +63,7 @@ test('without prefill, the key has to be set first', async () => {
   const { code, stdout } = await minimize(
     await needle(),
     '--finding',
-    'wrong-value',
+    'stale-value',
     '--prefill',
     'none',
     '--compress',
@@ -196,7 +196,7 @@ describe('what ends it', () => {
     const other = await minimize(await needle(1000), '--finding', 'lost', ...forgetful);
     expect([other.code, other.stderr]).toEqual([
       3,
-      expect.stringMatching(/^memtape: lost was not seen .* the last try showed 1 violation wrong-value ×/),
+      expect.stringMatching(/^memtape: lost was not seen .* the last try showed 1 violation stale-value ×/),
     ]);
   });
 
