@@ -212,7 +212,9 @@ try {
     );
   }
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  // What went wrong is in the captures, and live traffic does not come twice.
+  if (failed === 0) rmSync(folder, { recursive: true, force: true });
+  else process.stdout.write(`the captures are kept in ${folder}\n`);
 }
 const names = ['client', 'packets', 'frames', 'as captured', ...manglings.map(({ name }) => name)];
 process.stdout.write(`| ${names.join(' | ')} |\n|${names.map(() => '---|').join('')}\n${rows.join('\n')}\n`);
