@@ -1,6 +1,7 @@
 // What the formats of cache research know of a request: when, who, which key, what, how large, for how long. Here is how
 // an exchange of a trace reads as one.
 
+import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { opcodeInfo, type Family } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
 import { Status } from '../protocol/status.ts';
@@ -26,8 +27,6 @@ export type Operation = (typeof operations)[number];
 export const MAX_KEY_BYTES = 250;
 /** The largest value that is made for a request: memcached stores 1 MiB unless told otherwise. */
 export const MAX_VALUE_BYTES = 64 * 1024 * 1024;
-/** Above 30 days memcached takes an expiry for an absolute Unix time. */
-export const MAX_RELATIVE_SECONDS = 60 * 60 * 24 * 30;
 
 const folded: Partial<Record<Family, Operation>> = {
   get: 'get',

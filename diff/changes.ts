@@ -1,5 +1,6 @@
 // From an exchange and what became of it in the replay to the change that it made to its key.
 
+import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { uint32 } from '../protocol/header.ts';
 import { opcodeInfo } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
@@ -115,8 +116,6 @@ export function initialChange(value: Buffer, flags: number): Change {
     recordedToNs: -Infinity,
   };
 }
-
-const MAX_RELATIVE_SECONDS = 60 * 60 * 24 * 30;
 
 /** Absolute times are rare, and what they mean depends on both clocks: 1 says that there is an expiry. */
 function ttlOf(expiry: number): number {

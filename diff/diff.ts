@@ -681,7 +681,7 @@ class Judgement {
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
         const seen = this.#observed(batch, at, results, of, how !== undefined);
         if (!takes(seen)) continue;
-        if (results.result[of] === Result.answered)
+        if (slowNs !== Infinity && results.result[of] === Result.answered)
           all.slow.add({ ...seen, failed: results.answeredNs[of]! - results.sentNs[of]! >= slowNs });
         hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {

@@ -1,10 +1,8 @@
 // Expiry times in requests: at another speed than the recorded one a TTL shrinks or grows with the schedule, and an
 // absolute time moves from the recording's clock to the replay's.
 
+import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { opcodeInfo } from '../protocol/opcode.ts';
-
-/** Above 30 days memcached takes an expiry for an absolute Unix time. */
-export const MAX_RELATIVE_SECONDS = 60 * 60 * 24 * 30;
 
 /** Where in the request's extras the expiry stands, by opcode; -1 where there is none. */
 export const expiryOffset = Int8Array.from({ length: 256 }, (_, opcode) => {

@@ -1,6 +1,7 @@
 // A model out of a trace: what of its requests, keys and times a generator needs to make traffic like it. One pass over the
 // trace; memory follows the distinct keys.
 
+import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { isQuiet, isRead, opcodeInfo } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch, type Connection } from '../trace/batch.ts';
@@ -25,20 +26,10 @@ const MAX_TTLS = 20;
 /** Coprime to MAX_SIZES. */
 const SCATTER = 37;
 
-const operationOf: Readonly<Partial<Record<string, MixOperation>>> = {
-  get: 'get',
-  gat: 'gat',
-  touch: 'touch',
-  set: 'set',
-  add: 'add',
-  replace: 'replace',
-  append: 'append',
-  prepend: 'prepend',
-  delete: 'delete',
-  incr: 'incr',
-  decr: 'decr',
-  noop: 'noop',
-};
+/** By opcode; operations are called as the families of opcodes are. */
+const operationOf = Array.from({ length: 256 }, (_, opcode) =>
+  mixOperations.find((name) => name === opcodeInfo(opcode)?.family),
+);
 
 type TenantInput = ModelInput['tenants'][number];
 
@@ -139,8 +130,7 @@ class TenantFit {
 
   add(batch: Batch, row: number): void {
     const opcode = batch.opcode[row]!;
-    const info = opcodeInfo(opcode);
-    const operation = operationOf[info?.family ?? ''];
+    const operation = operationOf[opcode];
     if (operation === undefined) return;
     const ns = batch.requestNs[row]!;
     this.requestsSeen++;
@@ -200,7 +190,7 @@ class TenantFit {
     const ttl = extras.readUInt32BE(4);
     this.#flags.set(flags, (this.#flags.get(flags) ?? 0) + 1);
     // An absolute time is as long from now as the trace cannot say; the longest relative one stands for it.
-    const seconds = ttl > 30 * 86_400 ? 30 * 86_400 : ttl;
+    const seconds = Math.min(ttl, MAX_RELATIVE_SECONDS);
     if (this.#ttls.size < 10_000 || this.#ttls.has(seconds))
       this.#ttls.set(seconds, (this.#ttls.get(seconds) ?? 0) + 1);
   }

@@ -2,6 +2,7 @@
 // without limits would give. What only some caches make necessary (to store again what was evicted) is generated too, as
 // conditional: a replay sends it where its own target missed.
 
+import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { putUint32 } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
@@ -25,8 +26,9 @@ import { localityOf } from './locality.ts';
 import { normalized, type MixOperation } from './mix.ts';
 import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quantile } from './numbers.ts';
+import { ConnectionPool, ORDER } from './pool.ts';
 import { ranksOf } from './popularity.ts';
-import { Random, Stratified } from './random.ts';
+import { Random, Stratified, exponential } from './random.ts';
 import { meanRate } from './transform.ts';
 
 export interface GeneratorOptions {
@@ -45,8 +47,6 @@ const SERVER = 'memcached.invalid:11211';
 export const DEFAULT_MS = 10_000;
 /** memcached's limit of an item is 1 MiB, its header and key included. */
 const MAX_VALUE = 1024 * 1024 - 512;
-/** memcached takes longer expiries for absolute times. */
-const MAX_RELATIVE_SECONDS = 30 * 86_400;
 /** Keys of one version of the application are this far from those of the next. */
 const VERSION_STEP = 2 ** 44;
 /** Sorts of keys, as localities number them too: values, counters, lists that are appended to, and those asked for once. */
@@ -62,13 +62,14 @@ const PIECE_BYTES = 16;
 /** Lengths of keys are drawn from a table of 2^14 quantiles. */
 const LENGTH_SHIFT = 18;
 const notFound = Buffer.from('Not found');
+const exists = Buffer.from('Data exists for key.');
 
 /** What is drawn from the seed for a key. */
-const Field = { size: 1, length: 2, order: 3 } as const;
+const Field = { size: 1, length: 2 } as const;
 
 /** What follows from a request later. */
 interface Task {
-  kind: 'refill' | 'cas' | 'again' | 'read';
+  kind: 'refill' | 'cas' | 'again' | 'read' | 'flush';
   stream: Stream;
   connection: number;
   sort: Sort;
@@ -166,7 +167,7 @@ export class ModelGenerator {
   /** Each is the caller's until the next one is asked for. */
   *batches(): Generator<Batch, void, void> {
     let streams = this.#streams;
-    for (const { space } of streams) this.#plan(space);
+    for (const space of new Set(streams.map((stream) => stream.space))) this.#plan(space);
     for (;;) {
       let first: Stream | undefined;
       for (const stream of streams) if (first === undefined || stream.nextNs < first.nextNs) first = stream;
@@ -312,7 +313,7 @@ export class ModelGenerator {
       const ns = event.at * 1e6;
       const task = { kind: 'again', stream, sort: Sort.value, missed: false, token: 0 } as const;
       if (event.kind === 'flush')
-        this.#agenda.put(ns, { ...task, connection: -1, id: -1, operation: 'noop' });
+        this.#agenda.put(ns, { ...task, kind: 'flush', connection: -1, id: 0, operation: 'noop' });
       if (event.kind !== 'herd') continue;
       const id = event.key ?? 0;
       if (event.delete !== false) this.#agenda.put(ns, { ...task, connection: -1, id, operation: 'delete' });
@@ -344,15 +345,12 @@ export class ModelGenerator {
 
   #arrive(stream: Stream, ns: number): void {
     const { space, multiget, pipeline, choose } = stream;
-    // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
-    const learnt = stream.mixes === undefined ? undefined : this.#idOf(stream, ns, 'get');
-    const first = stream.mixes === undefined ? stream.operation() : stream.mixes[stream.sortOfLast()]!();
+    const [first, id] = this.#draw(stream, ns);
     let count = 1;
     const isMany =
       multiget !== undefined && (first === 'get' || first === 'gets') && choose.float() < multiget.share;
     if (isMany) count = clampCount(multiget.keys(choose.float()), space.tenant.keys.space);
     else if (pipeline !== undefined) count = clampCount(pipeline(choose.float()), 10_000);
-    const id = learnt ?? this.#idOf(stream, ns, first);
     const connection = space.pool.at(ns, choose, id);
     if (connection >= 0) {
       this.#version = versionOf(space, ns, connection) * VERSION_STEP;
@@ -360,22 +358,24 @@ export class ModelGenerator {
       else {
         this.#operate(stream, ns, connection, first, this.#versioned(id), false);
         for (let n = 1; n < count; n++) {
-          const drawn =
-            stream.mixes === undefined ? undefined : this.#versioned(this.#idOf(stream, ns, 'get'));
-          const next = stream.mixes === undefined ? stream.operation() : stream.mixes[stream.sortOfLast()]!();
-          this.#operate(
-            stream,
-            ns,
-            connection,
-            next,
-            drawn ?? this.#versioned(this.#idOf(stream, ns, next)),
-            true,
-          );
+          const [next, other] = this.#draw(stream, ns);
+          this.#operate(stream, ns, connection, next, this.#versioned(other), true);
         }
       }
       this.#retry(stream, ns, first, id);
     }
     stream.nextNs = stream.arrivals.next(stream.together, count);
+  }
+
+  /** What is done, and to which key. */
+  #draw(stream: Stream, ns: number): [MixOperation, number] {
+    if (stream.mixes === undefined) {
+      const operation = stream.operation();
+      return [operation, this.#idOf(stream, ns, operation)];
+    }
+    // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
+    const id = this.#idOf(stream, ns, 'get');
+    return [stream.mixes[stream.sortOfLast()]!(), id];
   }
 
   #idOf(stream: Stream, ns: number, operation: MixOperation): number {
@@ -423,14 +423,6 @@ export class ModelGenerator {
   #do(task: Task, ns: number): void {
     const { kind, stream, sort, id, operation } = task;
     const { space } = stream;
-    if (id === -1 && operation === 'noop') {
-      const connection = space.pool.at(ns, stream.choose, 0);
-      if (connection < 0) return;
-      space.table.flush();
-      this.#request(ns, connection, Opcode.flush, false);
-      this.#answer(ns, Status.ok);
-      return;
-    }
     // A connection that ended meanwhile has a successor.
     const connection =
       task.connection >= 0 && space.pool.isOpen(task.connection, ns)
@@ -449,6 +441,11 @@ export class ModelGenerator {
         return;
       case 'cas':
         this.#store(stream, ns, connection, Opcode.set, sort, id, false, task.token);
+        return;
+      case 'flush':
+        space.table.flush();
+        this.#request(ns, connection, Opcode.flush, false);
+        this.#answer(ns, Status.ok);
         return;
     }
   }
@@ -600,7 +597,7 @@ export class ModelGenerator {
     const { onMiss = 'set', refillDelay = 0 } = stream.model;
     if (onMiss === 'none' || sort === Sort.counter) return;
     this.#batch.flags[this.#row - 1]! |= RowFlag.refilled;
-    const delayNs = refillDelay === 0 ? 0 : -Math.log(1 - stream.choose.float()) * refillDelay * 1e6;
+    const delayNs = refillDelay === 0 ? 0 : exponential(stream.choose) * refillDelay * 1e6;
     this.#later(
       ns,
       { kind: 'refill', stream, connection, sort, id, missed, token: 0, operation: onMiss },
@@ -612,15 +609,11 @@ export class ModelGenerator {
     const batch = this.#batch;
     const row = this.#row;
     const { table } = space;
-    const extras = batch.allocate(4);
-    putUint32(batch.heap, extras, space.tenant.flags ?? 0);
-    batch.answerExtrasAt[row] = extras;
-    batch.answerExtrasLength[row] = 4;
+    this.#answerFlags(sort === Sort.counter ? 0 : (space.tenant.flags ?? 0));
     if (batch.opcode[row] === Opcode.getkq) {
       batch.answerKeyAt[row] = batch.keyAt[row]!;
       batch.answerKeyLength[row] = batch.keyLength[row]!;
     }
-    if (sort === Sort.counter) putUint32(batch.heap, extras, 0);
     const length = this.#value(space, at, sort, id);
     batch.answerValueAt[row] = this.#valueAt;
     batch.answerValueLength[row] = length;
@@ -693,9 +686,7 @@ export class ModelGenerator {
     this.#key(space, sort, id, at);
     // What a failing store carried is a version of its own.
     const kept = { version: table.version[at]!, bytes: table.bytes[at]!, count: table.count[at]! };
-    table.version[at]!++;
-    table.bytes[at] = Math.min(space.maxValue, Math.round(table.base[at]! * factorAt(space.events, ns)));
-    table.count[at] = 0;
+    this.#renew(space, at, ns);
     this.#batch.valueLength[this.#row] = this.#value(space, at, sort, id);
     this.#batch.valueAt[this.#row] = this.#valueAt;
     if (status === Status.ok) {
@@ -707,7 +698,14 @@ export class ModelGenerator {
     table.version[at] = kept.version;
     table.bytes[at] = kept.bytes;
     table.count[at] = kept.count;
-    this.#answer(ns, status, Buffer.from(status === Status.exists ? 'Data exists for key.' : 'Not found'));
+    this.#answer(ns, status, status === Status.exists ? exists : notFound);
+  }
+
+  /** The value is another one from now on. */
+  #renew({ table, maxValue, events }: Space, at: number, ns: number): void {
+    table.version[at]!++;
+    table.bytes[at] = Math.min(maxValue, Math.round(table.base[at]! * factorAt(events, ns)));
+    table.count[at] = 0;
   }
 
   /** The value is stored again as it is; a cache that still has it makes that unnecessary. */
@@ -724,11 +722,7 @@ export class ModelGenerator {
     batch.flags[row]! |= RowFlag.refill;
     this.#storeExtras(space, ttl, ns);
     this.#key(space, sort, id, at);
-    if (missed && !isThere) {
-      table.version[at]!++;
-      table.bytes[at] = Math.min(space.maxValue, Math.round(table.base[at]! * factorAt(space.events, ns)));
-      table.count[at] = 0;
-    }
+    if (missed && !isThere) this.#renew(space, at, ns);
     batch.valueLength[row] = this.#value(space, at, sort, id);
     batch.valueAt[row] = this.#valueAt;
     const stores = missed && !(isAdd && isThere);
@@ -736,7 +730,7 @@ export class ModelGenerator {
       table.expiresNs[at] = expires(ns, ttl);
       table.cas[at] = ++this.#cas;
     }
-    if (missed && !stores) this.#answer(ns, Status.exists, Buffer.from('Data exists for key.'));
+    if (missed && !stores) this.#answer(ns, Status.exists, exists);
     else this.#answer(ns, Status.ok, undefined, table.cas[at]);
     if (missed) return;
     batch.outcome[row] = Outcome.conditional;
@@ -765,12 +759,7 @@ export class ModelGenerator {
       if (isThere) table.expiresNs[at] = expires(ns, ttl);
     } else table.expiresNs[at] = 0;
     this.#key(space, sort, id, at);
-    if (isThere && operation === 'touch') {
-      const extras = this.#batch.allocate(4);
-      putUint32(this.#batch.heap, extras, space.tenant.flags ?? 0);
-      this.#batch.answerExtrasAt[this.#row] = extras;
-      this.#batch.answerExtrasLength[this.#row] = 4;
-    }
+    if (isThere && operation === 'touch') this.#answerFlags(space.tenant.flags ?? 0);
     if (isThere) this.#answer(ns, Status.ok, undefined, operation === 'touch' ? table.cas[at] : 0);
     else this.#answer(ns, Status.notFound, notFound);
   }
@@ -913,6 +902,14 @@ export class ModelGenerator {
     );
   }
 
+  #answerFlags(flags: number): void {
+    const batch = this.#batch;
+    const at = batch.allocate(4);
+    putUint32(batch.heap, at, flags);
+    batch.answerExtrasAt[this.#row] = at;
+    batch.answerExtrasLength[this.#row] = 4;
+  }
+
   #answer(ns: number, status: number, value?: Buffer, cas = 0): void {
     const batch = this.#batch;
     const row = this.#row;
@@ -948,7 +945,7 @@ function expires(ns: number, ttlMs: number): number {
 
 function versionOf({ seed, events }: Space, ns: number, connection: number): number {
   for (const event of events)
-    if (event.kind === 'version' && ns >= event.at * 1e6 && unit(seed, connection, Field.order) < event.share)
+    if (event.kind === 'version' && ns >= event.at * 1e6 && unit(seed, connection, ORDER) < event.share)
       return 1;
   return 0;
 }
@@ -1049,94 +1046,4 @@ function named(name: string): number {
   let h = 0x811c9dc5;
   for (let i = 0; i < name.length; i++) h = Math.imul(h ^ name.charCodeAt(i), 0x01000193);
   return h >>> 0;
-}
-
-interface PoolOptions {
-  tenant: string;
-  count: number;
-  lifetimeNs: number;
-  assignment: 'random' | 'round-robin' | 'by-key';
-  events: readonly ModelEvent[];
-}
-
-interface Slot {
-  id: number;
-  openNs: number;
-  closeNs: number;
-}
-
-/** A tenant's connections: which of them a request takes, and when each is replaced by another. */
-class ConnectionPool {
-  readonly #options: PoolOptions;
-  readonly #random: Random;
-  readonly #open: (connection: { tenant: string; openNs: number; closeNs: number }) => number;
-  readonly #slots: Slot[];
-  /** By connection: when it ends. */
-  readonly #closeNs = new Map<number, number>();
-  #turn = 0;
-
-  constructor(
-    options: PoolOptions,
-    random: Random,
-    open: (connection: { tenant: string; openNs: number; closeNs: number }) => number,
-  ) {
-    this.#options = options;
-    this.#random = random;
-    this.#open = open;
-    this.#slots = Array.from({ length: options.count }, () => ({ id: -1, openNs: 0, closeNs: 0 }));
-  }
-
-  /** The connection for a request; -1: all are down. */
-  at(ns: number, random: Random, id: number): number {
-    const { assignment } = this.#options;
-    const slots = this.#slots;
-    const start =
-      assignment === 'random'
-        ? Math.floor(random.float() * slots.length)
-        : assignment === 'by-key'
-          ? hash(1, Math.abs(id), Field.order) % slots.length
-          : this.#turn++ % slots.length;
-    for (let n = 0; n < slots.length; n++) {
-      const slot = slots[(start + n) % slots.length]!;
-      if (slot.id === -1 || ns >= slot.closeNs) this.#replace(slot, ns);
-      if (ns >= slot.openNs) return slot.id;
-    }
-    return -1;
-  }
-
-  isOpen(connection: number, ns: number): boolean {
-    return ns < (this.#closeNs.get(connection) ?? Infinity);
-  }
-
-  #replace(slot: Slot, ns: number): void {
-    const wasOpen = slot.id !== -1;
-    const { lifetimeNs, events, tenant } = this.#options;
-    if (slot.id !== -1) this.#closeNs.delete(slot.id);
-    let closeNs = lifetimeNs === Infinity ? Infinity : ns + exponential(this.#random) * lifetimeNs;
-    let openNs = wasOpen ? ns : 0;
-    for (const event of events) {
-      if (event.kind === 'churn') {
-        const [from, to] = [event.at * 1e6, (event.at + event.for) * 1e6];
-        if (ns >= from && ns < to)
-          closeNs = Math.min(closeNs, ns + exponential(this.#random) * event.lifetime * 1e6);
-        else if (ns < from)
-          closeNs = Math.min(closeNs, from + exponential(this.#random) * event.lifetime * 1e6);
-      } else if (event.kind === 'reconnect') {
-        const at = event.at * 1e6;
-        if (ns < at && this.#random.float() < (event.share ?? 1)) closeNs = Math.min(closeNs, at);
-        else if (wasOpen && slot.closeNs === at) {
-          openNs = at + (event.down + this.#random.float() * (event.jitter ?? 0)) * 1e6;
-        }
-      }
-    }
-    closeNs = closeNs === Infinity ? Infinity : Math.max(openNs + 1, Math.round(closeNs));
-    slot.openNs = Math.round(openNs);
-    slot.closeNs = closeNs;
-    slot.id = this.#open({ tenant, openNs: slot.openNs, closeNs: closeNs === Infinity ? NEVER : closeNs });
-    if (closeNs !== Infinity) this.#closeNs.set(slot.id, closeNs);
-  }
-}
-
-function exponential(random: Random): number {
-  return -Math.log(1 - random.float());
 }

@@ -83,6 +83,11 @@ export class Random {
   }
 }
 
+/** Of an exponential distribution with a mean of one. */
+export function exponential(random: Random): number {
+  return -Math.log(1 - random.float());
+}
+
 const STRATA = 256;
 
 /** Uniform numbers of which each 256 are spread evenly, in random order: shares come out as they were asked for. */

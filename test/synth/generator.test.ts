@@ -12,7 +12,7 @@ import { ModelGenerator } from '../../synth/generator.ts';
 import { checkModel, type ModelInput } from '../../synth/model.ts';
 import { applyScenario, listScenarios } from '../../synth/scenario.ts';
 import { writeTrace } from '../../synth/write.ts';
-import { Outcome } from '../../trace/batch.ts';
+import { NEVER, Outcome } from '../../trace/batch.ts';
 import { replayedTape } from '../support/replay.ts';
 import { temporary } from '../support/tape.ts';
 
@@ -108,6 +108,47 @@ test('times never decrease, and another tenant changes nothing of the first', ()
   const both = rowsOf(modelOf({ ...busy, name: 'one' }, { ...busy, name: 'two' }));
   expect(both.filter(({ tenant }) => tenant === 'one')).toEqual(alone);
   expect(new Set(both.map(({ key }) => key.split(':')[0]))).toEqual(new Set(['one', 'two', '']));
+});
+
+test('what follows a request does not go to a connection that has ended', () => {
+  const churning: TenantInput = {
+    ...busy,
+    onMiss: 'set',
+    refillDelay: '20ms',
+    connections: { count: 5, lifetime: '30ms' },
+  };
+  const generator = new ModelGenerator(checkModel(modelOf(churning)));
+  const closeNs: number[] = [];
+  let [late, replaced] = [0, 0];
+  for (const batch of generator.batches()) {
+    for (const connection of batch.connections) {
+      closeNs[connection.id] = connection.closeNs === NEVER ? Infinity : connection.closeNs;
+      replaced++;
+    }
+    for (let row = 0; row < batch.count; row++)
+      if (batch.requestNs[row]! >= closeNs[batch.connection[row]!]!) late++;
+  }
+  expect(replaced).toBeGreaterThan(100);
+  expect(late).toBe(0);
+});
+
+test('an event happens once, however many streams its keys have, and no key is taken for one', () => {
+  const stream = { name: 'more', arrivals: { rate: 10 } };
+  const tenant: TenantInput = {
+    keys: { space: 100 },
+    arrivals: { rate: 10 },
+    streams: [stream, { ...stream, name: 'most' }],
+    events: [{ kind: 'herd', at: '1s', clients: 100 }],
+  };
+  expect(rowsOf(modelOf(tenant)).filter(({ op }) => op === 'delete')).toHaveLength(1);
+  const retrying: TenantInput = {
+    keys: { space: 100 },
+    oneHit: 0.9,
+    mix: { noop: 1 },
+    arrivals: { rate: 100 },
+    events: [{ kind: 'retries', at: '0s', for: '3s', share: 1, times: 1, after: '1ms' }],
+  };
+  expect(new Set(rowsOf(modelOf(retrying)).map(({ op }) => op))).toEqual(new Set(['noop']));
 });
 
 async function written(input: ModelInput, options: { requests?: number } = {}): Promise<string> {
