@@ -141,10 +141,12 @@ export class TcpConnection implements Outlet {
 
   /** Gives up holes that have been waited for long enough. */
   expire(ns: number): void {
-    for (const isClient of [true, false]) {
-      this.#side(isClient).expire(ns, this.#firstParked(isClient));
-      this.#unpark();
-    }
+    for (const isClient of [true, false])
+      for (let left = NEVER; left !== this.#parked.length;) {
+        left = this.#parked.length;
+        this.#side(isClient).expire(ns, this.#nextStop(isClient));
+        this.#unpark();
+      }
     // Each waits for the other: no host sends that, and it was waited for long enough.
     if (this.#parked.length > 0 && ns - this.#parked[0]!.ns > PARKED_NS) this.#release();
     this.#closeIfFinished(ns);
@@ -177,12 +179,20 @@ export class TcpConnection implements Outlet {
     return isClient ? this.#client : this.#server;
   }
 
-  /** The first sequence number of what one side has parked. */
-  #firstParked(isClient: boolean): number | undefined {
-    let first: number | undefined;
-    for (const { fromClient, sequence } of this.#parked)
-      if (fromClient === isClient && (first === undefined || ((sequence - first) | 0) < 0)) first = sequence;
-    return first;
+  /**
+   * How far a hole of one side may be told at once, as a sequence number: up to what it has parked itself, and up to what
+   * a parked segment of the other side acknowledges. That segment was sent there: a request behind an answer that is
+   * missing, say, before the next answer, which may be missing as well.
+   */
+  #nextStop(isClient: boolean): number | undefined {
+    const side = this.#side(isClient);
+    let stop: number | undefined;
+    for (const { fromClient, sequence, acknowledgement } of this.#parked) {
+      const at = fromClient === isClient ? sequence : acknowledgement;
+      if (fromClient !== isClient && !side.lacks(at)) continue;
+      if (stop === undefined || ((at - stop) | 0) < 0) stop = at;
+    }
+    return stop;
   }
 
   #park(packet: Packet, fromClient: boolean, sequence: number): void {
@@ -236,7 +246,7 @@ export class TcpConnection implements Outlet {
     // Hole by hole, so that what waited for one is still told in its order.
     for (let left = this.#parked.length; left > 0; left = this.#parked.length) {
       const { fromClient } = this.#parked[0]!;
-      this.#side(!fromClient).giveUpFirst(ns, this.#firstParked(!fromClient));
+      this.#side(!fromClient).giveUpFirst(ns, this.#nextStop(!fromClient));
       this.#unpark();
       if (this.#parked.length === left) this.#release();
     }

@@ -450,3 +450,23 @@ test('a sink hears both directions in the order of the capture', async () => {
   const [heard] = await events(talk);
   expect(heard).toEqual([...[0, 1, 2, 3, 4].flatMap((i) => [`> q${i}`, `> r${i}`, `< a${i}`]), 'end open']);
 });
+
+describe('answers that are missing one after the other: the request between them is told between them', () => {
+  const talk = new Conversation().open();
+  for (const [i, isLost] of [false, true, true, false].entries()) {
+    talk.send(true, `ask${i}`).send(false, `answer${i}`);
+    if (isLost) talk.lose();
+  }
+  const expected = ['> ask0', '< answer0', '> ask1', '< gap 7', '> ask2', '< gap 7', '> ask3', '< answer3'];
+
+  test('at the end of the capture', async () => {
+    expect(await events(talk)).toEqual([[...expected, 'end open']]);
+  });
+
+  test('and when they have been waited for', async () => {
+    const other = new Conversation({ client: '10.0.0.9:40000', startMicros: 30_000 }).open();
+    const { streams } = await listen([...talk.packets, ...other.packets]);
+    expect(streams[0]?.events).toEqual([...expected, 'end open']);
+    expect(streams[0]?.ns[expected.length - 1]).toBe(30_000_000);
+  });
+});
