@@ -11,8 +11,8 @@ export function mix(word: number): number {
 
 /** 32 bits of a seed, a number up to 2^53, and what it is asked for. */
 export function hash(seed: number, id: number, field: number): number {
-  const low = id % 0x1_0000_0000;
-  const high = (id - low) / 0x1_0000_0000;
+  const high = Math.floor(id / 0x1_0000_0000);
+  const low = id - high * 0x1_0000_0000;
   return mix(mix(mix(seed ^ Math.imul(field, 0x9e3779b1)) ^ low) ^ high);
 }
 
@@ -29,29 +29,31 @@ const ROUNDS = 4;
  */
 export class Permutation {
   readonly #n: number;
-  readonly #seed: number;
   readonly #half: number;
+  readonly #keys: readonly number[];
 
   /** @param n up to 2^52 */
   constructor(n: number, seed: number) {
     this.#n = n;
-    this.#seed = seed;
+    this.#keys = Array.from({ length: ROUNDS }, (_, round) => mix(seed + round));
     let bits = 1;
     while (2 ** (2 * bits) < n) bits++;
     this.#half = 2 ** bits;
   }
 
   at(rank: number): number {
+    // Halves of 26 bits at most, and a power of two.
+    const half = this.#half;
     let at = rank;
     do {
-      let right = at % this.#half;
-      let left = (at - right) / this.#half;
-      for (let round = 0; round < ROUNDS; round++) {
-        const next = (left ^ (mix(right ^ mix(this.#seed + round)) % this.#half)) >>> 0;
+      let left = Math.floor(at / half);
+      let right = at - left * half;
+      for (const key of this.#keys) {
+        const next = left ^ (mix(right ^ key) & (half - 1));
         left = right;
         right = next;
       }
-      at = left * this.#half + right;
+      at = left * half + right;
     } while (at >= this.#n);
     return at;
   }

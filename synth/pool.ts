@@ -16,6 +16,14 @@ interface PoolOptions {
   events: readonly ModelEvent[];
 }
 
+/** A connection that is new. */
+export interface Opened {
+  tenant: string;
+  openNs: number;
+  /** NEVER: it stays open. */
+  closeNs: number;
+}
+
 interface Slot {
   id: number;
   openNs: number;
@@ -25,20 +33,20 @@ interface Slot {
 export class ConnectionPool {
   readonly #options: PoolOptions;
   readonly #random: Random;
-  readonly #open: (connection: { tenant: string; openNs: number; closeNs: number }) => number;
+  readonly #open: (connection: Opened) => number;
   readonly #slots: Slot[];
   /** By connection that was not replaced yet: when it ends. */
   readonly #closeNs = new Map<number, number>();
   #turn = 0;
+  /** None ever ends. */
+  readonly #isSteady: boolean;
 
-  constructor(
-    options: PoolOptions,
-    random: Random,
-    open: (connection: { tenant: string; openNs: number; closeNs: number }) => number,
-  ) {
+  /** @param open tells of a new one, and returns its id */
+  constructor(options: PoolOptions, random: Random, open: (connection: Opened) => number) {
     this.#options = options;
     this.#random = random;
     this.#open = open;
+    this.#isSteady = options.lifetimeNs === Infinity && options.events.length === 0;
     this.#slots = Array.from({ length: options.count }, () => ({ id: -1, openNs: 0, closeNs: 0 }));
   }
 
@@ -61,6 +69,7 @@ export class ConnectionPool {
   }
 
   isOpen(connection: number, ns: number): boolean {
+    if (this.#isSteady) return true;
     return ns < (this.#closeNs.get(connection) ?? -Infinity);
   }
 

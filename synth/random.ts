@@ -88,6 +88,13 @@ export function exponential(random: Random): number {
   return -Math.log(1 - random.float());
 }
 
+/** A number for a name: streams of randomness are told apart by what they are for. */
+export function named(name: string): number {
+  let h = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) h = Math.imul(h ^ name.charCodeAt(i), 0x01000193);
+  return h >>> 0;
+}
+
 const STRATA = 256;
 
 /** Uniform numbers of which each 256 are spread evenly, in random order: shares come out as they were asked for. */

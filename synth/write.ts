@@ -3,7 +3,8 @@
 import { emptyCapture } from '../trace/meta.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { version } from '../trace/version.ts';
-import { START_NS, type ModelGenerator } from './generator.ts';
+import type { ModelGenerator } from './generator.ts';
+import { START_NS } from './space.ts';
 
 /**
  * Writes all that the generator makes.

@@ -258,7 +258,7 @@ export const wordColumns = [
 export const timeColumns = ['requestNs', 'requestEndNs', 'answerNs'] as const;
 
 /** Copies a column into a larger one. */
-export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(
+export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
   from: T | undefined,
   to: T,
 ): T {

@@ -1,0 +1,290 @@
+// What a tenant's streams share: its keys with their sizes, and what a cache without limits has under them; what becomes of
+// them at times (events); and its connections.
+
+import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
+import { KeyTable } from './cache.ts';
+import { Content, MAX_VALUE, keyLength, widthOf, writeKey } from './content.ts';
+import { Permutation, hash, unit } from './hash.ts';
+import type { ModelEvent, Tenant } from './model.ts';
+import { alias, normalQuantile, normalShare, quantileOf, type Quantile } from './numbers.ts';
+import { ORDER, type ConnectionPool } from './pool.ts';
+import type { Random } from './random.ts';
+
+/** Of every generated trace: 2026-01-01T00:00:00Z, ns. */
+export const START_NS = 1_767_225_600n * 1_000_000_000n;
+const START_SECONDS = Number(START_NS / 1_000_000_000n);
+/** Keys of one version of the application are this far from those of the next. */
+const VERSION_STEP = 2 ** 44;
+/** Versions of keys there may be. */
+const VERSIONS = 64;
+/** Sorts of keys, as localities number them too: values, counters, lists that are appended to, and those asked for once. */
+export const Sort = { value: 0, counter: 1, list: 2, once: 3 } as const;
+export type Sort = (typeof Sort)[keyof typeof Sort];
+const SORTS = 4;
+const sortLetters = Buffer.from('kclo');
+/** Pieces that a list has at either end before it is stored anew, and their bytes. */
+export const MAX_PIECES = 30;
+export const PIECE_BYTES = 16;
+/** In the count of a list: this much for each that was prepended. */
+export const PREPENDED = 64;
+/** Lengths of keys are drawn from a table of 2^14 quantiles. */
+const LENGTH_SHIFT = 18;
+const LENGTHS = 2 ** (32 - LENGTH_SHIFT);
+
+/** What is drawn from the seed for a key. */
+const Field = { size: 1, length: 2 } as const;
+
+/** What else is known of a key when it is first asked for, where the locality tells. */
+export interface KeyTraits {
+  /** How popular it is among all, 0 to 1. */
+  readonly popularity: number | undefined;
+  /** Bytes of key and value. */
+  readonly sizes: readonly [number, number] | undefined;
+}
+
+export class Space {
+  /** Among the spaces of the model. */
+  readonly number: number;
+  readonly tenant: Tenant;
+  readonly name: string;
+  readonly seed: number;
+  readonly table = new KeyTable();
+  readonly pool: ConnectionPool;
+  readonly events: readonly ModelEvent[];
+  /** How many keys there are. */
+  readonly size: number;
+  readonly flags: number;
+  readonly #isWarm: boolean;
+  readonly #prefix: Buffer;
+  readonly #width: number;
+  readonly #content: Content;
+  /** By the first bits of a hash. */
+  readonly #keyLengths: Uint8Array | undefined;
+  readonly #valueSize: Quantile;
+  readonly #maxValue: number;
+  readonly #ttlOf: (random: Random) => number;
+  readonly #permutation: Permutation;
+  /** Keys that were asked for once. */
+  #once = 0;
+
+  constructor(number: number, tenant: Tenant, seed: number, pool: ConnectionPool, isWarm: boolean) {
+    const { name = '', keys, values, ttl, events = [] } = tenant;
+    this.number = number;
+    this.tenant = tenant;
+    this.name = name;
+    this.seed = seed;
+    this.pool = pool;
+    this.events = events;
+    this.size = keys.space;
+    this.flags = tenant.flags ?? 0;
+    this.#isWarm = isWarm;
+    this.#prefix = Buffer.from(keys.prefix ?? (name === '' ? '' : `${name}:`));
+    this.#width = widthOf(keys.space);
+    this.#maxValue = Math.min(MAX_VALUE, tenant.maxValue ?? MAX_VALUE);
+    this.#content = new Content(values?.bytes ?? 'random', values?.compressible ?? 0);
+    this.#keyLengths = keys.length === undefined ? undefined : lengthsOf(quantileOf(keys.length));
+    this.#valueSize = values === undefined ? () => 100 : quantileOf(values.size);
+    this.#ttlOf = ttlOf(ttl);
+    this.#permutation = new Permutation(keys.space, seed);
+  }
+
+  /** A key that nobody asked for, and nobody asks for again. */
+  onceOnly(): number {
+    return -1 - this.#once++;
+  }
+
+  /** A key as a connection asks for it, which may be of a newer version of the application. */
+  versioned(id: number, version: number): number {
+    return id < 0 ? id : id + version * VERSION_STEP;
+  }
+
+  /** The version of the application that is behind a connection. */
+  versionAt(ns: number, connection: number): number {
+    for (const event of this.events)
+      if (
+        event.kind === 'version' &&
+        ns >= event.at * 1e6 &&
+        unit(this.seed, connection, ORDER) < event.share
+      )
+        return 1;
+    return 0;
+  }
+
+  /** Rank of the key that is asked for instead, where popularity shifted. */
+  shifted(rank: number, ns: number): number {
+    let at = rank;
+    for (const event of this.events)
+      if (event.kind === 'shift' && ns >= event.at * 1e6)
+        at = (((at + event.by) % this.size) + this.size) % this.size;
+    return at;
+  }
+
+  /** Number of a key in the table. @throws RangeError past its keys */
+  entryOf(sort: Sort, id: number, traits: KeyTraits): number {
+    const { table } = this;
+    const entry = table.at((id < 0 ? -2 - id + VERSION_STEP * VERSIONS : id) * SORTS + sort);
+    if (!table.isNew) return entry;
+    if (traits.sizes === undefined || id < 0) table.base[entry] = this.#sizeOf(id, traits.popularity);
+    else {
+      table.keyBytes[entry] = Math.min(250, traits.sizes[0]);
+      table.base[entry] = Math.min(this.#maxValue, traits.sizes[1]);
+    }
+    table.bytes[entry] = table.base[entry]!;
+    return entry;
+  }
+
+  /** Whether the entry just made was there before anybody asked; of a cache that is warm, what is read first is. */
+  wasThere(sort: Sort, id: number): boolean {
+    return this.#isWarm && this.table.isNew && id >= 0 && sort !== Sort.counter;
+  }
+
+  #sizeOf(id: number, popularity: number | undefined): number {
+    let u = unit(this.seed, Math.abs(id), Field.size);
+    const correlation = this.tenant.values?.correlation ?? 0;
+    if (correlation !== 0 && id >= 0) {
+      // A Gaussian copula: what is popular has a high rank in size, as far as they are correlated.
+      const rank = (id % VERSION_STEP) % this.size;
+      const share = popularity ?? 1 - (rank + 0.5) / this.size;
+      const popular = normalQuantile(Math.min(1 - 1e-6, Math.max(1e-6, share)));
+      u = normalShare(correlation * popular + Math.sqrt(1 - correlation * correlation) * normalQuantile(u));
+    }
+    return Math.min(this.#maxValue, Math.max(0, Math.round(this.#valueSize(u))));
+  }
+
+  /** The value is another one from now on. */
+  renew(entry: number, ns: number): void {
+    const { table } = this;
+    table.version[entry]!++;
+    table.bytes[entry] = Math.min(this.#maxValue, Math.round(table.base[entry]! * this.#factorAt(ns)));
+    table.count[entry] = 0;
+  }
+
+  #factorAt(ns: number): number {
+    let factor = 1;
+    for (const event of this.events)
+      if (event.kind === 'sizes' && ns >= event.at * 1e6) factor *= event.factor;
+    return factor;
+  }
+
+  // ---- Expiries, ms; 0: none.
+
+  ttlAt(ns: number, random: Random): number {
+    for (const event of this.events)
+      if (event.kind === 'ttl' && ns >= event.at * 1e6 && ns < (event.at + event.for) * 1e6)
+        return event.ttl ?? Math.max(1000, event.at + event.for - ns / 1e6);
+    return this.#ttlOf(random);
+  }
+
+  /** As the model says of all, whatever happens. */
+  ttl(random: Random): number {
+    return this.#ttlOf(random);
+  }
+
+  // ---- Bytes.
+
+  keyLength(entry: number, id: number): number {
+    return keyLength(this.#prefix, this.#widthOf(id), this.#wantedLength(entry, id));
+  }
+
+  /** Returns how many bytes it is. */
+  writeKey(to: Buffer, at: number, entry: number, sort: Sort, id: number): number {
+    const version = id < 0 ? 0 : Math.floor(id / VERSION_STEP);
+    const rank = rankOf(id);
+    // Those asked for once are numbered as they come; so are those beyond the space, of a locality that was learnt.
+    const number = this.#isKnown(id) ? this.#permutation.at(rank) : rank;
+    const letter = sortLetters[sort]! + version;
+    return writeKey(to, at, this.#prefix, letter, number, this.#widthOf(id), this.#wantedLength(entry, id));
+  }
+
+  #isKnown(id: number): boolean {
+    return id >= 0 && rankOf(id) < this.size;
+  }
+
+  #widthOf(id: number): number {
+    return this.#isKnown(id) ? this.#width : Math.max(this.#width, widthOf(rankOf(id) + 1));
+  }
+
+  #wantedLength(entry: number, id: number): number {
+    const told = this.table.keyBytes[entry]!;
+    if (told > 0) return told;
+    return this.#keyLengths === undefined
+      ? 0
+      : this.#keyLengths[hash(this.seed, Math.abs(id), Field.length) >>> LENGTH_SHIFT]!;
+  }
+
+  /** Bytes of the value. */
+  lengthOf(entry: number, sort: Sort): number {
+    const { table } = this;
+    if (sort === Sort.value || sort === Sort.once) return table.bytes[entry]!;
+    const count = table.count[entry]!;
+    if (sort === Sort.counter) return String(count).length;
+    return table.bytes[entry]! + ((count % PREPENDED) + Math.floor(count / PREPENDED)) * PIECE_BYTES;
+  }
+
+  writeValue(to: Buffer, at: number, entry: number, sort: Sort, id: number): void {
+    const { table } = this;
+    const count = table.count[entry]!;
+    if (sort === Sort.counter) {
+      to.write(String(count), at, 'latin1');
+      return;
+    }
+    const version = table.version[entry]!;
+    let next = at;
+    if (sort === Sort.list)
+      for (let n = Math.floor(count / PREPENDED); n > 0; n--) {
+        this.writePiece(to, next, id, prependedPiece(version, n));
+        next += PIECE_BYTES;
+      }
+    const bytes = table.bytes[entry]!;
+    this.#content.write(to, next, bytes, Math.abs(id) * SORTS + sort, version);
+    next += bytes;
+    if (sort === Sort.list)
+      for (let n = 1; n <= count % PREPENDED; n++) {
+        this.writePiece(to, next, id, appendedPiece(version, n));
+        next += PIECE_BYTES;
+      }
+  }
+
+  writePiece(to: Buffer, at: number, id: number, version: number): void {
+    this.#content.write(to, at, PIECE_BYTES, Math.abs(id) * SORTS + Sort.list, version);
+  }
+}
+
+/** The version that the nth piece at a list's end has, and at its beginning. */
+export function appendedPiece(version: number, n: number): number {
+  return version * 64 + n;
+}
+
+export function prependedPiece(version: number, n: number): number {
+  return version * 64 + MAX_PIECES + n;
+}
+
+/** When an item that is stored now is gone, ns. */
+export function expires(ns: number, ttlMs: number): number {
+  return ttlMs === 0 ? Infinity : ns + Math.max(1, Math.round(ttlMs / 1000)) * 1e9;
+}
+
+/** An expiry as it stands in a request: seconds from now, or since 1970. */
+export function expiryOf(ttlMs: number, ns: number): number {
+  if (ttlMs === 0) return 0;
+  const seconds = Math.max(1, Math.round(ttlMs / 1000));
+  return seconds <= MAX_RELATIVE_SECONDS ? seconds : START_SECONDS + Math.floor(ns / 1e9) + seconds;
+}
+
+/** Rank of a key in its version of the application; of those asked for once, their number. */
+function rankOf(id: number): number {
+  return id < 0 ? -1 - id : id < VERSION_STEP ? id : id % VERSION_STEP;
+}
+
+function lengthsOf(quantile: Quantile): Uint8Array {
+  return Uint8Array.from({ length: LENGTHS }, (_, n) =>
+    Math.min(250, Math.max(1, Math.round(quantile((n + 0.5) / LENGTHS)))),
+  );
+}
+
+function ttlOf(ttl: Tenant['ttl']): (random: Random) => number {
+  if (ttl === undefined) return () => 0;
+  if (typeof ttl === 'number') return () => ttl;
+  const pick = alias(ttl.map((one) => one.share));
+  return (random) => ttl[pick(random.float())]!.ttl;
+}
