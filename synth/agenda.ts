@@ -4,8 +4,8 @@
 
 import { grown } from '../trace/batch.ts';
 
-/** What follows from a request, or was planned. */
-export const TaskKind = { refill: 0, cas: 1, again: 2, read: 3, flush: 4 } as const;
+/** What follows from a request (refill: of a read that missed; refillAgain: of one that hit), or was planned. */
+export const TaskKind = { refill: 0, refillAgain: 1, cas: 2, again: 3, read: 4, flush: 5 } as const;
 export type TaskKind = (typeof TaskKind)[keyof typeof TaskKind];
 
 export class Agenda {
@@ -18,8 +18,8 @@ export class Agenda {
   sort = new Uint8Array(0);
   /** Of the key. */
   id = new Float64Array(0);
-  /** refill: 1 where the read missed. */
-  missed = new Uint8Array(0);
+  /** refill, refillAgain, cas: number of the key in its table. */
+  entry = new Uint32Array(0);
   /** cas: the version that was read. */
   token = new Uint32Array(0);
   /** again: number of the operation. */
@@ -121,7 +121,7 @@ export class Agenda {
     this.connection = grown(this.connection, new Int32Array(rows));
     this.sort = grown(this.sort, new Uint8Array(rows));
     this.id = grown(this.id, new Float64Array(rows));
-    this.missed = grown(this.missed, new Uint8Array(rows));
+    this.entry = grown(this.entry, new Uint32Array(rows));
     this.token = grown(this.token, new Uint32Array(rows));
     this.operation = grown(this.operation, new Uint8Array(rows));
     this.#ns = grown(this.#ns, new Float64Array(rows));

@@ -1,12 +1,17 @@
 // What a cache without limits would hold: it gives each generated request the answer that is expected of it. Keys have
-// dense numbers in the order in which they were first asked for, and columns by that number; an open hash of the numbers
-// finds them. Memory is some 60 bytes for each key that was asked for.
+// dense numbers in the order in which they were first asked for, and columns by that number. Small keys, the popular
+// ones among them, find their number at a place of their own; others by an open hash. Memory is some 60 bytes for each key
+// that was asked for.
 
 import { grown } from '../trace/batch.ts';
 
 const MAX_KEYS = 1 << 26;
+/** Keys below this have a place of their own, 4 bytes each. */
+const MAX_DIRECT = 1 << 22;
 
 export class KeyTable {
+  /** By key: its number + 1; 0: nothing. */
+  readonly #direct: Int32Array;
   /** By hash: number of the key + 1; 0: nothing. At most three of five places are taken. */
   #places = new Int32Array(2048);
   #keys = new Float64Array(1024);
@@ -25,8 +30,15 @@ export class KeyTable {
   /** Number of the key in the batch that mentioned it last. */
   local = new Uint32Array(1024);
   #used = 0;
+  /** Of them, those that are found by hash. */
+  #hashed = 0;
   /** The last `at` made a new entry. */
   isNew = false;
+
+  /** @param keys there may be as small ones: [0, keys) */
+  constructor(keys: number) {
+    this.#direct = new Int32Array(Math.min(keys, MAX_DIRECT));
+  }
 
   get size(): number {
     return this.#used;
@@ -34,6 +46,11 @@ export class KeyTable {
 
   /** The number of a key; one that is new has zeros in all columns. @throws RangeError past 2^26 keys */
   at(key: number): number {
+    if (key < this.#direct.length) {
+      const known = this.#direct[key]!;
+      this.isNew = known === 0;
+      return known === 0 ? (this.#direct[key] = this.#add(key) + 1) - 1 : known - 1;
+    }
     const places = this.#places;
     const mask = places.length - 1;
     let place = slot(key) & mask;
@@ -46,16 +63,21 @@ export class KeyTable {
       }
       place = (place + 1) & mask;
     }
+    this.isNew = true;
+    const at = this.#add(key);
+    places[place] = at + 1;
+    if (++this.#hashed * 5 > places.length * 3) this.#rehash();
+    return at;
+  }
+
+  #add(key: number): number {
     if (this.#used === MAX_KEYS)
       throw new RangeError(
         `a workload may touch ${MAX_KEYS} keys; make the key space or the duration smaller`,
       );
-    this.isNew = true;
     const at = this.#used++;
     if (at === this.#keys.length) this.#grow();
     this.#keys[at] = key;
-    places[place] = at + 1;
-    if (this.#used * 5 > places.length * 3) this.#rehash();
     return at;
   }
 
@@ -81,7 +103,9 @@ export class KeyTable {
     const places = new Int32Array(this.#places.length * 2);
     const mask = places.length - 1;
     for (let at = 0; at < this.#used; at++) {
-      let place = slot(this.#keys[at]!) & mask;
+      const key = this.#keys[at]!;
+      if (key < this.#direct.length) continue;
+      let place = slot(key) & mask;
       while (places[place] !== 0) place = (place + 1) & mask;
       places[place] = at + 1;
     }

@@ -1,5 +1,5 @@
 // What is asked, and what a cache without limits answers: the operations of a model, each with the rows that it makes and
-// what follows from it.
+// what follows from it. `at` says whose request comes next; the operations that follow are of it.
 
 import { Opcode } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
@@ -23,7 +23,6 @@ import type { Stream } from './stream.ts';
 const notFound = Buffer.from('Not found');
 const exists = Buffer.from('Data exists for key.');
 const notStored = Buffer.from('Not stored.');
-const counted = Buffer.alloc(8);
 
 export class Exchanges {
   readonly rows: Rows;
@@ -34,111 +33,123 @@ export class Exchanges {
   requests = 0;
   casRequests = 0;
 
+  // Of the request that comes next.
+  #stream!: Stream;
+  #space!: Space;
+  #ns = 0;
+  #connection = 0;
+  #joins = false;
+
   /** @param latencyNs what a client waits for an answer */
   constructor(latencyNs: number) {
     this.#latencyNs = latencyNs;
     this.rows = new Rows(latencyNs);
   }
 
-  /** @param joins leaves together with the request before it */
-  operate(
-    stream: Stream,
-    ns: number,
-    connection: number,
-    operation: MixOperation,
-    id: number,
-    joins: boolean,
-  ): void {
-    const sort = stream.sortOf(operation, id);
+  /** @param joins the request leaves together with the one before it */
+  at(stream: Stream, ns: number, connection: number, joins = false): void {
+    this.#stream = stream;
+    this.#space = stream.space;
+    this.#ns = ns;
+    this.#connection = connection;
+    this.#joins = joins;
+  }
+
+  operate(operation: MixOperation, id: number): void {
+    const sort = this.#stream.sortOf(operation, id);
     switch (operation) {
       case 'get':
       case 'gets':
-        this.read(stream, ns, connection, Opcode.get, sort, id, joins);
+        this.read(Opcode.get, sort, id);
         return;
       case 'gat':
-        this.read(stream, ns, connection, Opcode.gat, sort, id, joins);
+        this.read(Opcode.gat, sort, id);
         return;
       case 'cas': {
-        const token = this.read(stream, ns, connection, Opcode.get, sort, id, joins);
-        if (token !== 0) this.#follow(ns, 0, TaskKind.cas, stream, connection, sort, id, false, token);
+        const entry = this.read(Opcode.get, sort, id);
+        const { table } = this.#space;
+        if (table.expiresNs[entry]! > this.#ns)
+          this.#follow(0, TaskKind.cas, sort, id, entry, table.cas[entry]!);
         return;
       }
       case 'set':
       case 'add':
       case 'replace':
-        this.store(stream, ns, connection, Opcode[operation], sort, id, joins, 0);
+        this.store(Opcode[operation], sort, id, this.#entryOf(sort, id), 0);
         return;
       case 'delete':
       case 'touch':
-        this.#remove(stream, ns, connection, operation, sort, id, joins);
+        this.#change(operation, sort, id);
         return;
       case 'append':
       case 'prepend':
-        this.#concatenate(stream, ns, connection, operation, id, joins);
+        this.#concatenate(operation, id);
         return;
       case 'incr':
       case 'decr':
-        this.#count(stream, ns, connection, operation, id, joins);
+        this.#count(operation, id);
         return;
       case 'noop':
-        this.rows.request(ns, connection, Opcode.noop, joins);
-        this.#answer(ns, Status.ok);
+        this.#request(Opcode.noop);
+        this.#answer(Status.ok);
     }
   }
 
-  /** Returns the CAS id that was read; 0: a miss. */
-  read(
-    stream: Stream,
-    ns: number,
-    connection: number,
-    opcode: number,
-    sort: Sort,
-    id: number,
-    joins: boolean,
-  ): number {
-    const { space } = stream;
-    const { table } = space;
-    const entry = this.#readEntry(stream, sort, id);
-    const isHit = table.expiresNs[entry]! > ns;
-    this.rows.request(ns, connection, opcode, joins);
+  // ---- Reads.
+
+  /** Returns the key's number in its table. */
+  read(opcode: number, sort: Sort, id: number): number {
+    const { rows } = this;
+    const space = this.#space;
+    const ns = this.#ns;
+    const entry = this.#readEntry(sort, id);
+    // Not before: columns are replaced where the table grows.
+    const { expiresNs } = space.table;
+    const isHit = expiresNs[entry]! > ns;
+    this.#request(opcode);
     if (opcode === Opcode.gat) {
-      const ttl = space.ttl(stream.choose);
-      this.rows.expiryExtras(expiryOf(ttl, ns));
-      if (isHit) table.expiresNs[entry] = expires(ns, ttl);
+      const ttl = space.ttl(this.#stream.choose);
+      rows.expiryExtras(expiryOf(ttl, ns));
+      if (isHit) expiresNs[entry] = expires(ns, ttl);
     }
-    this.rows.key(space, sort, id, entry);
-    if (isHit) this.#hit(ns, space, sort, id, entry, false);
-    else this.#answer(ns, Status.notFound, notFound);
-    this.#fill(stream, ns, connection, sort, id, !isHit);
-    return isHit ? table.cas[entry]! : 0;
+    rows.key(space, sort, id, entry);
+    if (isHit) this.#hit(sort, id, entry, false);
+    else this.#fail(Status.notFound, notFound);
+    this.#fill(sort, id, entry, isHit);
+    return entry;
   }
 
-  /** One read after the other, quiet, and a NOOP. @param version of the keys */
-  readMany(stream: Stream, ns: number, connection: number, count: number, version: number): void {
-    const { space } = stream;
+  /** One read after the other, quiet, and a NOOP; the first is of the key that the stream drew last. */
+  readMany(count: number, version: number): void {
+    const { rows } = this;
+    const stream = this.#stream;
+    const space = this.#space;
+    const ns = this.#ns;
     for (let n = 0; n < count; n++) {
       if (n > 0) stream.drawKey(ns, false);
       const id = space.versioned(stream.id, version);
       const sort = stream.sortOf('get', id);
-      const entry = this.#readEntry(stream, sort, id);
+      const entry = this.#readEntry(sort, id);
       const isHit = space.table.expiresNs[entry]! > ns;
-      this.rows.request(ns, connection, Opcode.getkq, n > 0);
-      this.rows.key(space, sort, id, entry);
-      if (isHit) this.#hit(ns, space, sort, id, entry, true);
+      this.#joins = n > 0;
+      this.#request(Opcode.getkq);
+      rows.key(space, sort, id, entry);
+      if (isHit) this.#hit(sort, id, entry, true);
       else {
-        this.rows.silence(ns);
+        rows.silence(ns);
         this.requests++;
       }
-      this.#fill(stream, ns, connection, sort, id, !isHit);
+      this.#fill(sort, id, entry, isHit);
     }
-    this.rows.request(ns, connection, Opcode.noop, true);
-    this.#answer(ns, Status.ok);
+    this.#joins = true;
+    this.#request(Opcode.noop);
+    this.#answer(Status.ok);
   }
 
-  /** The state of a key; in a cache that is warm, what is asked for first is there. */
-  #readEntry(stream: Stream, sort: Sort, id: number): number {
-    const { space } = stream;
-    const entry = space.entryOf(sort, id, stream);
+  /** The number of a key; in a cache that is warm, what is asked for first is there. */
+  #readEntry(sort: Sort, id: number): number {
+    const space = this.#space;
+    const entry = this.#entryOf(sort, id);
     if (space.wasThere(sort, id)) {
       space.table.expiresNs[entry] = Infinity;
       space.table.cas[entry] = ++this.#cas;
@@ -146,202 +157,169 @@ export class Exchanges {
     return entry;
   }
 
-  #hit(ns: number, space: Space, sort: Sort, id: number, entry: number, hasKey: boolean): void {
-    this.rows.answerValue(ns, space, sort, id, entry, hasKey);
-    this.requests++;
+  #entryOf(sort: Sort, id: number): number {
+    return this.#space.entryOf(sort, id, this.#stream);
   }
 
   /** After a read: what a client does that missed. */
-  #fill(stream: Stream, ns: number, connection: number, sort: Sort, id: number, missed: boolean): void {
-    const { onMiss = 'set', refillDelay = 0 } = stream.model;
+  #fill(sort: Sort, id: number, entry: number, isHit: boolean): void {
+    const { model, choose } = this.#stream;
+    const { onMiss = 'set', refillDelay = 0 } = model;
     if (onMiss === 'none' || sort === Sort.counter) return;
     this.rows.batch.flags[this.rows.row - 1]! |= RowFlag.refilled;
-    const delayNs = refillDelay === 0 ? 0 : Math.round(exponential(stream.choose) * refillDelay * 1e6);
-    this.#follow(ns, delayNs, TaskKind.refill, stream, connection, sort, id, missed, 0);
+    const delayNs = refillDelay === 0 ? 0 : Math.round(exponential(choose) * refillDelay * 1e6);
+    this.#follow(delayNs, isHit ? TaskKind.refillAgain : TaskKind.refill, sort, id, entry, 0);
   }
 
   /** What a client does once it has the answer. */
-  #follow(
-    ns: number,
-    delayNs: number,
-    kind: TaskKind,
-    stream: Stream,
-    connection: number,
-    sort: Sort,
-    id: number,
-    missed: boolean,
-    token: number,
-  ): void {
+  #follow(delayNs: number, kind: TaskKind, sort: Sort, id: number, entry: number, token: number): void {
     const { agenda } = this;
-    const at = ns + this.#latencyNs + 1 + delayNs;
-    const task = delayNs === 0 ? agenda.soon(at) : agenda.put(at);
+    const ns = this.#ns + this.#latencyNs + 1 + delayNs;
+    const task = delayNs === 0 ? agenda.soon(ns) : agenda.put(ns);
     agenda.kind[task] = kind;
-    agenda.stream[task] = stream.number;
-    agenda.connection[task] = connection;
+    agenda.stream[task] = this.#stream.number;
+    agenda.connection[task] = this.#connection;
     agenda.sort[task] = sort;
     agenda.id[task] = id;
-    agenda.missed[task] = missed ? 1 : 0;
+    agenda.entry[task] = entry;
     agenda.token[task] = token;
   }
 
+  // ---- Stores.
+
   /** @param token of the version that the store is for; 0: any */
-  store(
-    stream: Stream,
-    ns: number,
-    connection: number,
-    opcode: number,
-    sort: Sort,
-    id: number,
-    joins: boolean,
-    token: number,
-  ): void {
-    const { space } = stream;
-    const { table } = space;
+  store(opcode: number, sort: Sort, id: number, entry: number, token: number): void {
     const { rows } = this;
-    const entry = space.entryOf(sort, id, stream);
-    const isThere = table.expiresNs[entry]! > ns;
+    const space = this.#space;
+    const { table } = space;
+    const isThere = table.expiresNs[entry]! > this.#ns;
     const status = statusOf(opcode, isThere, token, table.cas[entry]!);
-    const ttl = space.ttlAt(ns, stream.choose);
-    rows.request(ns, connection, opcode, joins);
+    const ttl = this.#requestStore(opcode, sort, id, entry);
     if (token !== 0) {
       rows.batch.casLow[rows.row] = token;
       this.casRequests++;
     }
-    rows.storeExtras(space.flags, expiryOf(ttl, ns));
-    rows.key(space, sort, id, entry);
     if (status === Status.ok) {
-      this.#renew(space, entry, ns);
+      this.#renew(entry);
       rows.value(space, sort, id, entry);
-      table.expiresNs[entry] = expires(ns, ttl);
-      table.cas[entry] = ++this.#cas;
-      this.#answer(ns, status, undefined, table.cas[entry]);
+      this.#stored(entry, ttl);
       return;
     }
     // What a failing store carries is a version of its own.
     const [version, bytes, count] = [table.version[entry]!, table.bytes[entry]!, table.count[entry]!];
-    this.#renew(space, entry, ns);
+    this.#renew(entry);
     rows.value(space, sort, id, entry);
     table.version[entry] = version;
     table.bytes[entry] = bytes;
     table.count[entry] = count;
     rows.changed(space, entry);
-    this.#answer(ns, status, status === Status.exists ? exists : notFound);
+    this.#fail(status, status === Status.exists ? exists : notFound);
   }
 
-  #renew(space: Space, entry: number, ns: number): void {
-    space.renew(entry, ns);
-    this.rows.changed(space, entry);
-  }
-
-  /** The value is stored again as it is; a cache that still has it makes that unnecessary. */
-  refill(stream: Stream, ns: number, connection: number, sort: Sort, id: number, missed: boolean): void {
-    const { space } = stream;
-    const { table } = space;
+  /**
+   * The value is stored again as it is; a cache that still has it makes that unnecessary.
+   * @param missed the read before it was answered with a miss
+   */
+  refill(sort: Sort, id: number, entry: number, missed: boolean): void {
     const { rows } = this;
-    const entry = space.entryOf(sort, id, stream);
-    const isThere = table.expiresNs[entry]! > ns;
-    const isAdd = stream.model.onMiss === 'add';
-    const ttl = space.ttlAt(ns, stream.choose);
-    rows.request(ns, connection, isAdd ? Opcode.add : Opcode.set, false);
+    const space = this.#space;
+    const isThere = space.table.expiresNs[entry]! > this.#ns;
+    const isAdd = this.#stream.model.onMiss === 'add';
+    const ttl = this.#requestStore(isAdd ? Opcode.add : Opcode.set, sort, id, entry);
     const { batch, row } = rows;
     batch.flags[row]! |= RowFlag.refill;
-    rows.storeExtras(space.flags, expiryOf(ttl, ns));
-    rows.key(space, sort, id, entry);
-    if (missed && !isThere) this.#renew(space, entry, ns);
+    if (missed && !isThere) this.#renew(entry);
     rows.value(space, sort, id, entry);
     if (!missed) {
-      rows.answer(ns, Status.ok);
+      rows.answer(this.#ns, Status.ok);
       // No server made it: it says nothing of the order.
       batch.outcome[row] = Outcome.conditional;
-      return;
-    }
-    if (isAdd && isThere) {
-      this.#answer(ns, Status.exists, exists);
-      return;
-    }
-    table.expiresNs[entry] = expires(ns, ttl);
-    table.cas[entry] = ++this.#cas;
-    this.#answer(ns, Status.ok, undefined, table.cas[entry]);
+    } else if (isAdd && isThere) this.#fail(Status.exists, exists);
+    else this.#stored(entry, ttl);
   }
 
-  #remove(
-    stream: Stream,
-    ns: number,
-    connection: number,
-    operation: 'delete' | 'touch',
-    sort: Sort,
-    id: number,
-    joins: boolean,
-  ): void {
-    const { space } = stream;
-    const { table } = space;
+  /** A store as far as its value. Returns how long the item lives, ms. */
+  #requestStore(opcode: number, sort: Sort, id: number, entry: number): number {
+    const space = this.#space;
+    const ttl = space.ttlAt(this.#ns, this.#stream.choose);
+    this.#request(opcode);
+    this.rows.storeExtras(space.flags, expiryOf(ttl, this.#ns));
+    this.rows.key(space, sort, id, entry);
+    return ttl;
+  }
+
+  #renew(entry: number): void {
+    this.#space.renew(entry, this.#ns);
+    this.rows.changed(this.#space, entry);
+  }
+
+  #stored(entry: number, ttl: number): void {
+    const { table } = this.#space;
+    table.expiresNs[entry] = expires(this.#ns, ttl);
+    table.cas[entry] = ++this.#cas;
+    this.#answer(Status.ok, table.cas[entry]);
+  }
+
+  // ---- Other changes.
+
+  #change(operation: 'delete' | 'touch', sort: Sort, id: number): void {
     const { rows } = this;
-    const entry = space.entryOf(sort, id, stream);
+    const space = this.#space;
+    const { table } = space;
+    const ns = this.#ns;
+    const entry = this.#entryOf(sort, id);
     const isThere = table.expiresNs[entry]! > ns;
     const isTouch = operation === 'touch';
-    rows.request(ns, connection, Opcode[operation], joins);
+    this.#request(Opcode[operation]);
     if (isTouch) {
-      const ttl = space.ttlAt(ns, stream.choose);
+      const ttl = space.ttlAt(ns, this.#stream.choose);
       rows.expiryExtras(expiryOf(ttl, ns));
       if (isThere) table.expiresNs[entry] = expires(ns, ttl);
     } else table.expiresNs[entry] = 0;
     rows.key(space, sort, id, entry);
     if (!isThere) {
-      this.#answer(ns, Status.notFound, notFound);
+      this.#fail(Status.notFound, notFound);
       return;
     }
     if (isTouch) rows.flags(space.flags);
-    this.#answer(ns, Status.ok, undefined, isTouch ? table.cas[entry] : 0);
+    this.#answer(Status.ok, isTouch ? table.cas[entry] : 0);
   }
 
-  #concatenate(
-    stream: Stream,
-    ns: number,
-    connection: number,
-    operation: 'append' | 'prepend',
-    id: number,
-    joins: boolean,
-  ): void {
-    const { space } = stream;
-    const { table } = space;
+  #concatenate(operation: 'append' | 'prepend', id: number): void {
     const { rows } = this;
-    const entry = space.entryOf(Sort.list, id, stream);
-    const isThere = table.expiresNs[entry]! > ns;
+    const space = this.#space;
+    const { table } = space;
+    const entry = this.#entryOf(Sort.list, id);
+    const isThere = table.expiresNs[entry]! > this.#ns;
     const isAppend = operation === 'append';
     const count = table.count[entry]!;
     const pieces = isAppend ? count % PREPENDED : Math.floor(count / PREPENDED);
     // One that is long is begun anew; so is one that is not there, unless others of a recording do that.
-    if (pieces >= MAX_PIECES || (!isThere && !stream.isLearnt)) {
-      this.store(stream, ns, connection, Opcode.set, Sort.list, id, joins, 0);
+    if (pieces >= MAX_PIECES || (!isThere && !this.#stream.isLearnt)) {
+      this.store(Opcode.set, Sort.list, id, entry, 0);
       return;
     }
-    rows.request(ns, connection, Opcode[operation], joins);
+    this.#request(Opcode[operation]);
     rows.key(space, Sort.list, id, entry);
     rows.piece(space, id, (isAppend ? appendedPiece : prependedPiece)(table.version[entry]!, pieces + 1));
     if (!isThere) {
-      this.#answer(ns, Status.notStored, notStored);
+      this.#fail(Status.notStored, notStored);
       return;
     }
     table.count[entry] = count + (isAppend ? 1 : PREPENDED);
     rows.changed(space, entry);
     table.cas[entry] = ++this.#cas;
-    this.#answer(ns, Status.ok, undefined, table.cas[entry]);
+    this.#answer(Status.ok, table.cas[entry]);
   }
 
-  #count(
-    stream: Stream,
-    ns: number,
-    connection: number,
-    operation: 'incr' | 'decr',
-    id: number,
-    joins: boolean,
-  ): void {
-    const { space } = stream;
-    const { table } = space;
+  #count(operation: 'incr' | 'decr', id: number): void {
     const { rows } = this;
-    const entry = space.entryOf(Sort.counter, id, stream);
-    const ttl = space.ttlAt(ns, stream.choose);
-    rows.request(ns, connection, Opcode[operation], joins);
+    const space = this.#space;
+    const { table } = space;
+    const ns = this.#ns;
+    const entry = this.#entryOf(Sort.counter, id);
+    const ttl = space.ttlAt(ns, this.#stream.choose);
+    this.#request(Opcode[operation]);
     rows.countExtras(expiryOf(ttl, ns));
     rows.key(space, Sort.counter, id, entry);
     if (table.expiresNs[entry]! > ns)
@@ -352,19 +330,34 @@ export class Exchanges {
     }
     rows.changed(space, entry);
     table.cas[entry] = ++this.#cas;
-    counted.writeBigUInt64BE(BigInt(table.count[entry]!));
-    this.#answer(ns, Status.ok, counted, table.cas[entry]);
+    rows.number(ns, table.count[entry], table.cas[entry]);
+    this.requests++;
   }
 
-  flush(space: Space, ns: number, connection: number): void {
-    space.table.flush();
-    this.rows.request(ns, connection, Opcode.flush, false);
-    this.#answer(ns, Status.ok);
+  flush(): void {
+    this.#space.table.flush();
+    this.#request(Opcode.flush);
+    this.#answer(Status.ok);
   }
 
-  #answer(ns: number, status: number, text?: Buffer, cas = 0): void {
-    if (text === undefined) this.rows.answer(ns, status, cas);
-    else this.rows.answerWith(ns, status, text, cas);
+  // ---- Rows.
+
+  #request(opcode: number): void {
+    this.rows.request(this.#ns, this.#connection, opcode, this.#joins);
+  }
+
+  #hit(sort: Sort, id: number, entry: number, hasKey: boolean): void {
+    this.rows.answerValue(this.#ns, this.#space, sort, id, entry, hasKey);
+    this.requests++;
+  }
+
+  #answer(status: number, cas = 0): void {
+    this.rows.answer(this.#ns, status, cas);
+    this.requests++;
+  }
+
+  #fail(status: number, text: Buffer): void {
+    this.rows.error(this.#ns, status, text);
     this.requests++;
   }
 }

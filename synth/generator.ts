@@ -185,19 +185,14 @@ export class ModelGenerator {
     const connection = space.pool.at(ns, choose, id);
     if (connection >= 0) {
       const version = space.versionAt(ns, connection);
-      if (keys > 0) exchanges.readMany(stream, ns, connection, keys, version);
+      exchanges.at(stream, ns, connection);
+      if (keys > 0) exchanges.readMany(keys, version);
       else {
-        exchanges.operate(stream, ns, connection, operation, space.versioned(id, version), false);
+        exchanges.operate(operation, space.versioned(id, version));
         for (let n = 1; n < count; n++) {
           stream.draw(ns);
-          exchanges.operate(
-            stream,
-            ns,
-            connection,
-            stream.operation,
-            space.versioned(stream.id, version),
-            true,
-          );
+          exchanges.at(stream, ns, connection, true);
+          exchanges.operate(stream.operation, space.versioned(stream.id, version));
         }
       }
       this.#retry(stream, ns, operation, id);
@@ -227,21 +222,23 @@ export class ModelGenerator {
     // A connection that ended meanwhile has a successor.
     const connection = own >= 0 && space.pool.isOpen(own, ns) ? own : space.pool.at(ns, stream.choose, id);
     if (connection < 0) return;
+    exchanges.at(stream, ns, connection);
     switch (kind) {
       case TaskKind.again:
-        exchanges.operate(stream, ns, connection, mixOperations[agenda.operation[task]!]!, id, false);
+        exchanges.operate(mixOperations[agenda.operation[task]!]!, id);
         return;
       case TaskKind.read:
-        exchanges.read(stream, ns, connection, Opcode.get, Sort.value, id, false);
+        exchanges.read(Opcode.get, Sort.value, id);
         return;
       case TaskKind.refill:
-        exchanges.refill(stream, ns, connection, sort, id, agenda.missed[task] === 1);
+      case TaskKind.refillAgain:
+        exchanges.refill(sort, id, agenda.entry[task]!, kind === TaskKind.refill);
         return;
       case TaskKind.cas:
-        exchanges.store(stream, ns, connection, Opcode.set, sort, id, false, agenda.token[task]!);
+        exchanges.store(Opcode.set, sort, id, agenda.entry[task]!, agenda.token[task]!);
         return;
       case TaskKind.flush:
-        exchanges.flush(space, ns, connection);
+        exchanges.flush();
     }
   }
 }

@@ -2,6 +2,7 @@
 // of the batch has a number, as the reader of a trace numbers them, and a value is written anew once it has changed.
 
 import { putUint32 } from '../protocol/header.ts';
+import { Status } from '../protocol/status.ts';
 import {
   Batch,
   Outcome,
@@ -37,6 +38,16 @@ export class Rows {
   #keyLength = new Uint8Array(BATCH_ROWS);
   #valueAt = new Uint32Array(BATCH_ROWS);
 
+  // What many rows have alike stands in the heap once, too: the flags of the last hit, the last extras of a store, the
+  // last error's text, and where.
+  #flags = 0;
+  #flagsAt = NOWHERE;
+  #storeFlags = 0;
+  #storeExpiry = 0;
+  #storeAt = NOWHERE;
+  #text: Buffer | undefined;
+  #textAt = 0;
+
   /** @param latencyNs what a client waits for an answer */
   constructor(latencyNs: number) {
     this.#latencyNs = latencyNs;
@@ -66,6 +77,9 @@ export class Rows {
   /** An empty batch: the last one again, or one of its own. */
   begin(isAgain: boolean): void {
     this.#keys = 0;
+    this.#flagsAt = NOWHERE;
+    this.#storeAt = NOWHERE;
+    this.#text = undefined;
     if (!isAgain) {
       this.batch = newBatch();
       return;
@@ -93,10 +107,16 @@ export class Rows {
 
   /** Of a store. @param expiry as it stands in a request */
   storeExtras(flags: number, expiry: number): void {
-    const at = this.#extras(8);
-    const { heap } = this.batch;
-    putUint32(heap, at, flags);
-    putUint32(heap, at + 4, expiry);
+    const { batch, row } = this;
+    if (this.#storeAt === NOWHERE || flags !== this.#storeFlags || expiry !== this.#storeExpiry) {
+      this.#storeAt = batch.allocate(8);
+      this.#storeFlags = flags;
+      this.#storeExpiry = expiry;
+      putUint32(batch.heap, this.#storeAt, flags);
+      putUint32(batch.heap, this.#storeAt + 4, expiry);
+    }
+    batch.extrasAt[row] = this.#storeAt;
+    batch.extrasLength[row] = 8;
   }
 
   expiryExtras(expiry: number): void {
@@ -203,14 +223,28 @@ export class Rows {
     this.row++;
   }
 
-  /** With a text, or a counter's number. */
-  answerWith(ns: number, status: number, bytes: Buffer, cas = 0): void {
+  /** An error. @param text always the same buffer for the same text */
+  error(ns: number, status: number, text: Buffer): void {
     const { batch, row } = this;
-    const at = batch.allocate(bytes.length);
-    for (let n = 0; n < bytes.length; n++) batch.heap[at + n] = bytes[n]!;
+    if (text !== this.#text) {
+      this.#text = text;
+      this.#textAt = batch.allocate(text.length);
+      text.copy(batch.heap, this.#textAt);
+    }
+    batch.answerValueAt[row] = this.#textAt;
+    batch.answerValueLength[row] = text.length;
+    this.answer(ns, status);
+  }
+
+  /** What a counter counts now. */
+  number(ns: number, value: number, cas: number): void {
+    const { batch, row } = this;
+    const at = batch.allocate(8);
+    putUint32(batch.heap, at, Math.floor(value / 0x1_0000_0000));
+    putUint32(batch.heap, at + 4, value);
     batch.answerValueAt[row] = at;
-    batch.answerValueLength[row] = bytes.length;
-    this.answer(ns, status, cas);
+    batch.answerValueLength[row] = 8;
+    this.answer(ns, Status.ok, cas);
   }
 
   /** With the value that the key has. @param hasKey the key is returned too */
@@ -224,7 +258,7 @@ export class Rows {
     const at = this.#valueOf(space, sort, id, entry);
     batch.answerValueAt[row] = at;
     batch.answerValueLength[row] = space.lengthOf(entry, sort);
-    this.answer(ns, 0, space.table.cas[entry]);
+    this.answer(ns, Status.ok, space.table.cas[entry]);
   }
 
   /** None: a quiet request, whose silence a later answer proves. */
@@ -237,9 +271,12 @@ export class Rows {
   /** Of the answer. */
   flags(flags: number): void {
     const { batch, row } = this;
-    const at = batch.allocate(4);
-    putUint32(batch.heap, at, flags);
-    batch.answerExtrasAt[row] = at;
+    if (this.#flagsAt === NOWHERE || flags !== this.#flags) {
+      this.#flags = flags;
+      this.#flagsAt = batch.allocate(4);
+      putUint32(batch.heap, this.#flagsAt, flags);
+    }
+    batch.answerExtrasAt[row] = this.#flagsAt;
     batch.answerExtrasLength[row] = 4;
   }
 }

@@ -48,7 +48,7 @@ export class Space {
   readonly tenant: Tenant;
   readonly name: string;
   readonly seed: number;
-  readonly table = new KeyTable();
+  readonly table: KeyTable;
   readonly pool: ConnectionPool;
   readonly events: readonly ModelEvent[];
   /** How many keys there are. */
@@ -76,6 +76,7 @@ export class Space {
     this.pool = pool;
     this.events = events;
     this.size = keys.space;
+    this.table = new KeyTable(keys.space * SORTS);
     this.flags = tenant.flags ?? 0;
     this.#isWarm = isWarm;
     this.#prefix = Buffer.from(keys.prefix ?? (name === '' ? '' : `${name}:`));
