@@ -2,14 +2,18 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { z } from 'zod';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
-import { DEFAULT_MS, ModelGenerator } from '../synth/generator.ts';
+import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
 import { checkModel, parseModel, type Model } from '../synth/model.ts';
 import { applyScenario } from '../synth/scenario.ts';
+import { modelSource } from '../synth/source.ts';
 import { atRate } from '../synth/transform.ts';
 import { writeTrace } from '../synth/write.ts';
+import type { ResultsMeta } from '../trace/meta.ts';
+import type { Recipe } from '../trace/source.ts';
 import { CliError } from './error.ts';
 import { Progress } from './progress.ts';
 
@@ -68,6 +72,46 @@ export function modelOf(name: string, options: SynthOptions): Model {
   return model;
 }
 
+/** A model's traffic, made as it is replayed; and the model. @throws CliError, ConfigError */
+export function sourceOf(name: string, options: SynthOptions): { source: Recipe; model: Model } {
+  const model = modelOf(name, options);
+  const asked = askedSchema.parse(options);
+  const source = modelSource({ name: model.name ?? name, model, options: generatorOptions(options) }, asked);
+  return { source, model };
+}
+
+/** As results tell of what was asked for; they may be anybody's. */
+const askedSchema = z.object({
+  seed: z.number().optional(),
+  duration: z.number().optional(),
+  requests: z.number().optional(),
+  rate: z.number().positive().optional(),
+  scenario: z.array(z.string()).default([]),
+});
+
+/** The same traffic again. @param results they are called so @throws CliError, ConfigError */
+export function sourceAgain(name: string, { asked }: ResultsMeta, results: string): Recipe {
+  const parsed = askedSchema.safeParse(asked);
+  if (!parsed.success)
+    throw new CliError(`${results} was made from a trace file, and not from the model ${name}`, 2);
+  const { seed, duration, requests, rate, scenario } = parsed.data;
+  return sourceOf(name, {
+    ...(seed === undefined ? {} : { seed }),
+    ...(duration === undefined ? {} : { duration }),
+    ...(requests === undefined ? {} : { requests }),
+    ...(rate === undefined ? {} : { rate }),
+    scenario,
+  }).source;
+}
+
+function generatorOptions({ seed, duration, requests }: SynthOptions): GeneratorOptions {
+  return {
+    ...(seed === undefined ? {} : { seed }),
+    ...(duration === undefined ? {} : { durationMs: duration }),
+    ...(requests === undefined ? {} : { requests }),
+  };
+}
+
 /** Writes a model's traffic as a trace. @throws CliError, ConfigError, TraceError */
 export async function generate(
   name: string,
@@ -75,11 +119,7 @@ export async function generate(
   options: SynthOptions & { quiet?: true },
 ): Promise<ModelGenerator> {
   const model = modelOf(name, options);
-  const generator = new ModelGenerator(model, {
-    ...(options.seed === undefined ? {} : { seed: options.seed }),
-    ...(options.duration === undefined ? {} : { durationMs: options.duration }),
-    ...(options.requests === undefined ? {} : { requests: options.requests }),
-  });
+  const generator = new ModelGenerator(model, generatorOptions(options));
   const progress = new Progress(generator.expected, {
     label: 'generating',
     unit: 'requests',

@@ -45,7 +45,8 @@ const diffExamples = `
 Examples:
   memtape diff capture.tape run.results
   memtape diff capture.tape last-release.results this-release.results --noise last-release-again.results
-  memtape diff capture.tape run.results --threshold 'drift.lost < 0.5%' --json -`;
+  memtape diff capture.tape run.results --threshold 'drift.lost < 0.5%' --json -
+  memtape diff etc run.results                                 of \`memtape replay etc --results run.results\``;
 
 export function replayCommand(): Command {
   const command = new Command('replay')
@@ -89,7 +90,7 @@ export function replayCommand(): Command {
 export function diffCommand(): Command {
   const command = new Command('diff')
     .description('Judge a replay again, from its results file; or two, and what differs between them.')
-    .argument('<trace>', 'the trace that was replayed')
+    .argument('<trace|model>', 'the trace that was replayed, or the model')
     .argument('<results>', 'what the replay saw (replay --results)')
     .argument('[candidate]', 'what a replay of another release saw; the first is then the baseline')
     .option(

@@ -14,12 +14,13 @@ import { replay, type Replayed, type ReplayOptions, type ReplayProgress } from '
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import type { Model } from '../synth/model.ts';
-import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { hashSource, openSource, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { CliError } from './error.ts';
 import { startMetrics, type MetricsServer } from './metrics.ts';
 import { Progress } from './progress.ts';
-import { generate, isModel, type SynthOptions } from './model.ts';
+import { isModel, sourceAgain, sourceOf, type SynthOptions } from './model.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 
@@ -87,14 +88,13 @@ export async function runReplay(
   let cluster: Cluster | undefined;
   let metrics: MetricsServer | undefined;
   try {
-    // A model is made into a trace beforehand, so that making it takes no part in the timing.
-    const trace = isModel(source) ? join(folder, 'model.tape') : source;
     const rate = fixedRateOf(options);
-    const generated = trace === source ? undefined : await generate(source, trace, generating(options, rate));
-    const drills = [...(options.drills ?? []), ...drillsOf(generated?.model)];
+    const made = isModel(source) ? sourceOf(source, generating(options, rate)) : undefined;
+    const trace = made?.source ?? source;
+    const drills = [...(options.drills ?? []), ...drillsOf(made?.model)];
     let { target } = options;
     if (target === undefined) {
-      const servers = await serverCount(trace);
+      const servers = made === undefined ? await serverCount(source) : 1;
       const backends = options.route?.name === 'index' ? servers : 1;
       cluster = await startCluster({ backends, memoryBytes: 1e9 });
       target = [...cluster.addresses];
@@ -106,7 +106,7 @@ export async function runReplay(
       if (options.quiet !== true) process.stderr.write(`metrics on ${metrics.url}\n`);
     }
     const run: ReplayOptions = {
-      ...replayOptionsOf(trace, options, generated !== undefined && rate !== undefined),
+      ...replayOptionsOf(trace, options, made !== undefined && rate !== undefined),
       ...(drills.length === 0 ? {} : { drills }),
       results,
       targets: target,
@@ -147,16 +147,13 @@ function fixedRateOf({ rate }: RunOptions): number | undefined {
   return only !== undefined && more.length === 0 && only.from === only.to ? only.from : undefined;
 }
 
-function generating(
-  { rate: _rate, ...options }: RunOptions,
-  rate: number | undefined,
-): SynthOptions & { quiet?: true } {
+function generating({ rate: _rate, ...options }: RunOptions, rate: number | undefined): SynthOptions {
   return { ...options, ...(rate === undefined ? {} : { rate }) };
 }
 
-/** @param isInTrace the trace was made at the rate that is asked for */
+/** @param isInTrace the trace is made at the rate that is asked for */
 function replayOptionsOf(
-  trace: string,
+  trace: Source,
   options: RunOptions,
   isInTrace: boolean,
 ): Omit<ReplayOptions, 'results' | 'targets'> {
@@ -193,7 +190,8 @@ async function withProgress(
       onProgress: (progress) => {
         const { phase, total, done, sent, differ, failed, positionNs, lagNs } = progress;
         if (phase === 'reading') {
-          reading ??= new Progress(total, { label: 'reading', unit: 'exchanges', quiet });
+          const label = typeof run.trace === 'string' ? 'reading' : 'generating';
+          reading ??= new Progress(total, { label, unit: 'exchanges', quiet });
           reading.update(done, done);
           return;
         }
@@ -228,21 +226,31 @@ async function serverCount(path: string): Promise<number> {
   }
 }
 
-/** @throws CliError where the results are of another trace · TraceError of either file */
+/**
+ * @param replayed the trace, or the name of the model, as the results say that it was asked for
+ * @throws CliError where the results are of another trace · TraceError of either file
+ */
 export async function judge(
-  tracePath: string,
+  replayed: Source,
   resultsPath: string,
   options: JudgeOptions,
   survey: Survey | undefined,
 ): Promise<Judged> {
-  const trace = await TraceReader.open(tracePath);
+  const results = await ResultsReader.open(resultsPath);
   try {
-    const results = await ResultsReader.open(resultsPath);
+    const isName = typeof replayed === 'string' && isModel(replayed);
+    const source = isName ? sourceAgain(replayed, results.meta, resultsPath) : replayed;
+    const trace = await openSource(source);
     const quiet = options.quiet === true;
     const progress = new Progress(trace.exchangeCount, { label: 'judging', unit: 'exchanges', quiet });
     try {
-      if (survey === undefined && (await hashFile(tracePath)) !== results.meta.trace)
-        throw new CliError(`${resultsPath} was made from another trace than ${tracePath}`, 2);
+      if (survey === undefined && (await hashSource(source)) !== results.meta.trace)
+        throw new CliError(
+          typeof source === 'string'
+            ? `${resultsPath} was made from another trace than ${source}`
+            : `${resultsPath} was made from other traffic than the model ${source.name} makes now: it, or memtape, has changed since`,
+          2,
+        );
       const judged = await diff(trace, results, {
         examples: options.examples,
         onProgress: (done) => progress.update(done, done),
@@ -263,9 +271,9 @@ export async function judge(
       return { report: makeReport(input), input };
     } finally {
       progress.stop();
-      await results.close();
+      await trace.close();
     }
   } finally {
-    await trace.close();
+    await results.close();
   }
 }

@@ -7,9 +7,10 @@ import type { DistributionName, NamedServer } from '../protocol/distribution.ts'
 import { Opcode, isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
-import type { ResultsReader, TraceReader } from '../trace/file.ts';
+import type { ResultsReader } from '../trace/file.ts';
 import type { DrillRun } from '../trace/meta.ts';
 import { Result, SkipReason, resultNames, skipReasonNames, type ResultBatch } from '../trace/results.ts';
+import type { Trace } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { tokenOf } from '../trace/token.ts';
 import { TraceView } from '../trace/view.ts';
@@ -119,11 +120,7 @@ const masked: Verdict = {
 const empty = Buffer.alloc(0);
 
 /** Judges a replay. @throws TraceError of either file */
-export async function diff(
-  trace: TraceReader,
-  results: ResultsReader,
-  options: DiffOptions = {},
-): Promise<Diff> {
+export async function diff(trace: Trace, results: ResultsReader, options: DiffOptions = {}): Promise<Diff> {
   const { fromNs, toNs, loops, tenants = 'shared' } = results.meta;
   const view = new TraceView(trace, {
     ...(fromNs === undefined ? {} : { fromNs }),

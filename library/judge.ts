@@ -10,7 +10,8 @@ import { replay, type ReplayOptions } from '../replayer/replay.ts';
 import { makeReport, type Report, type ReportInput } from '../report/report.ts';
 import { parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
-import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import { ResultsReader } from '../trace/file.ts';
+import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { LibraryError } from './error.ts';
 
@@ -35,12 +36,12 @@ export interface JudgeOptions {
 
 /**
  * The report of a replay, from its results file. The trace is read a block at a time, two or three times over.
- * @param trace that was replayed
+ * @param trace that was replayed: its path, or what modelTrace() returned
  * @param results that replay() wrote
  * @throws LibraryError OTHER_TRACE where the results are of another trace · ThresholdError · TraceError of any of the
  *   files · Error where a backend is no address
  */
-export async function judge(trace: string, results: string, options: JudgeOptions = {}): Promise<Report> {
+export async function judge(trace: Source, results: string, options: JudgeOptions = {}): Promise<Report> {
   const judged = await judgeOne(trace, results, options);
   if (options.baseline === undefined) return makeReport(judged);
   const { survey: _, ...rest } = options;
@@ -69,19 +70,22 @@ export async function verify(
 }
 
 async function judgeOne(
-  tracePath: string,
+  source: Source,
   resultsPath: string,
   options: JudgeOptions,
 ): Promise<ReportInput & { diff: Diff }> {
   const { thresholds = ['violations == 0'], examples, backends, distribution, survey } = options;
   const { minCoverage, maxLagMs } = options;
   const parsed = thresholds.map(parseThreshold);
-  const trace = await TraceReader.open(tracePath);
+  const trace = await openSource(source);
   try {
     const results = await ResultsReader.open(resultsPath);
     try {
-      if ((await hashFile(tracePath)) !== results.meta.trace)
-        throw new LibraryError('OTHER_TRACE', `${resultsPath} was made from another trace than ${tracePath}`);
+      if ((await hashSource(source)) !== results.meta.trace)
+        throw new LibraryError(
+          'OTHER_TRACE',
+          `${resultsPath} was made from another trace than ${nameOf(source)}`,
+        );
       const judged = await diff(trace, results, {
         ...(examples === undefined ? {} : { examples }),
         ...(backends === undefined

@@ -5,8 +5,10 @@ import { builtinModels } from '../synth/builtin.ts';
 import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
 import { checkModel, type Model, type ModelInput } from '../synth/model.ts';
 import { applyScenario } from '../synth/scenario.ts';
+import { modelSource } from '../synth/source.ts';
 import { atRate } from '../synth/transform.ts';
 import { writeTrace } from '../synth/write.ts';
+import type { Recipe } from '../trace/source.ts';
 import { LibraryError } from './error.ts';
 import { Connections, exchangeAt, type Exchange } from './exchange.ts';
 
@@ -53,6 +55,16 @@ export function synthesize(
   return walk(generatorOf(model, options));
 }
 
+/**
+ * A model's traffic as replay(), verify() and judge() take it: made as it is read, on whatever thread, without a file.
+ * @throws as synth(), TraceError apart
+ */
+export function modelTrace(model: string | ModelInput, options: SynthOptions = {}): Recipe {
+  const { rate: _rate, scenarios: _scenarios, ...rest } = options;
+  const changed = changedModel(model, options);
+  return modelSource({ name: changed.name ?? 'of a program', model: changed, options: rest });
+}
+
 function* walk(generator: ModelGenerator): Generator<Exchange, void, void> {
   const connections = new Connections();
   for (const batch of generator.batches()) {
@@ -62,12 +74,18 @@ function* walk(generator: ModelGenerator): Generator<Exchange, void, void> {
 }
 
 function generatorOf(input: string | ModelInput, options: SynthOptions): ModelGenerator {
-  const { rate, scenarios = [], ...rest } = options;
+  const { rate: _rate, scenarios: _scenarios, ...rest } = options;
+  return new ModelGenerator(changedModel(input, options), rest);
+}
+
+/** The model as the options change it. */
+function changedModel(input: string | ModelInput, options: SynthOptions): Model {
+  const { rate, scenarios = [] } = options;
   let model = typeof input === 'string' ? builtinNamed(input) : checkModel(input);
   if (rate !== undefined) model = atRate(model, rate);
   const totalMs = options.durationMs ?? model.duration ?? DEFAULT_MS;
   for (const scenario of scenarios) model = applyScenario(model, scenario, totalMs);
-  return new ModelGenerator(model, rest);
+  return model;
 }
 
 function builtinNamed(name: string): Model {

@@ -3,8 +3,8 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
-import { hashFile, TraceReader } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { PresentKey, Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
 import { TraceView } from '../trace/view.ts';
@@ -30,7 +30,8 @@ import {
 import { runWorkers } from './workers.ts';
 
 export interface ReplayOptions {
-  trace: string;
+  /** The trace's path; or what makes one: modelSource(). */
+  trace: Source;
   /** The results file to write. */
   results: string;
   /** `host:port`, or the path of a unix socket, each. */
@@ -92,17 +93,17 @@ const LONG_LEAD_MS = 1000;
  */
 export async function replay(options: ReplayOptions): Promise<Replayed> {
   const { timeoutMs = 1000, onProgress, signal, fromNs = 0, toNs = Infinity, loops = 1 } = options;
-  const trace = await TraceReader.open(options.trace);
+  const trace = await openSource(options.trace);
+  const name = nameOf(options.trace);
   try {
     if (trace.exchangeCount === 0)
-      throw new ReplayError('EMPTY_TRACE', `${options.trace}: expected exchanges to replay, got none`);
+      throw new ReplayError('EMPTY_TRACE', `${name}: expected exchanges to replay, got none`);
     const view = new TraceView(trace, { fromNs, toNs, loops });
     const survey = await view.survey(options.tenants ?? 'auto', (done) =>
       onProgress?.({ phase: 'reading', total: view.exchangeCount, ...nothingDone, done }),
     );
     const total = survey.exchanges;
-    if (total === 0)
-      throw new ReplayError('EMPTY_TRACE', `${options.trace}: no exchange between --from and --to`);
+    if (total === 0) throw new ReplayError('EMPTY_TRACE', `${name}: no exchange between --from and --to`);
     const targets = await Promise.all(
       options.targets.map((text) =>
         resolveTarget({ ...parseTarget(text), ...(options.tls ? { tls: options.tls } : {}) }),
@@ -117,7 +118,8 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
       writer: `memtape ${version}`,
-      trace: await hashFile(options.trace),
+      trace: await hashSource(options.trace),
+      ...(typeof options.trace === 'string' ? {} : { asked: options.trace.asked }),
       startTime: new Date().toISOString(),
       speed: createSchedule(schedule).name,
       order: options.order ?? 'key',

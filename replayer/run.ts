@@ -1,8 +1,9 @@
 // One engine at work: on the main thread where it is the only one, else on a worker's.
 
 import { BackgroundResults, readBatches } from '../trace/background.ts';
-import { ResultsWriter, TraceReader } from '../trace/file.ts';
+import { ResultsWriter } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import { openSource, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { TraceView, type ViewOptions } from '../trace/view.ts';
 import { Engine, type EngineOptions, type EngineProgress } from './engine.ts';
@@ -13,7 +14,7 @@ import { createRoute, type Credentials, type RouteMap, type RouteName, type Targ
 
 /** Everything that an engine is made from: plain data, so that threads can be told. */
 export interface Work {
-  trace: string;
+  trace: Source;
   /** The results file to write. */
   results: string;
   meta: ResultsMeta;
@@ -66,7 +67,7 @@ export async function run(
     ...(credentials.size === 0 ? {} : { credentialsOf: (tenant) => credentials.get(tenant) }),
     ...(signal === undefined ? {} : { signal }),
   };
-  const trace = isLong && !work.rehearses ? undefined : await TraceReader.open(work.trace);
+  const trace = isLong && !work.rehearses ? undefined : await openSource(work.trace);
   const view = trace === undefined ? undefined : new TraceView(trace, work.view);
   view?.adopt(survey);
   if (work.rehearses) await rehearse(options, view!.batches());

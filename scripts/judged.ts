@@ -2,8 +2,9 @@
 
 import { diff, type Diff, type DiffOptions } from '../diff/diff.ts';
 import { replay, type ReplayOptions } from '../replayer/replay.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { ResultsReader } from '../trace/file.ts';
 import type { ResultsEnd } from '../trace/meta.ts';
+import { openSource } from '../trace/source.ts';
 
 /** @throws ReplayError · TraceError */
 export async function judged(
@@ -11,7 +12,7 @@ export async function judged(
   options: Omit<DiffOptions, 'survey'> = {},
 ): Promise<{ diff: Diff; end: ResultsEnd }> {
   const { survey, end } = await replay(run);
-  const trace = await TraceReader.open(run.trace);
+  const trace = await openSource(run.trace);
   const results = await ResultsReader.open(run.results);
   try {
     return { diff: await diff(trace, results, { ...options, survey }), end };

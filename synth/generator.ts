@@ -74,6 +74,13 @@ export class ModelGenerator {
     return Math.min(this.#maxRequests, Math.round((meanRate(this.model) * this.durationNs) / 1e9));
   }
 
+  /** About how many rows: with the refills after reads, which most of the time are conditional. */
+  get expectedRows(): number {
+    const refilled =
+      this.#streams.reduce((sum, stream) => sum + stream.refilledShare, 0) / this.#streams.length;
+    return Math.round(this.expected * (1 + refilled));
+  }
+
   /**
    * All that the model makes; to be asked for once.
    * @param keeps each batch is the caller's for good; else until the next one is asked for

@@ -10,6 +10,8 @@ import { ranksOf } from './popularity.ts';
 import { Random, Stratified, named } from './random.ts';
 import { Sort, type KeyTraits, type Space } from './space.ts';
 
+const isRead: ReadonlySet<MixOperation> = new Set(['get', 'gets', 'gat', 'cas']);
+
 type Shares = readonly (readonly [MixOperation, number])[];
 
 export class Stream implements KeyTraits {
@@ -138,6 +140,13 @@ export class Stream implements KeyTraits {
     if (operation === 'append' || operation === 'prepend') return Sort.list;
     if (this.#mixes !== undefined) return this.#local!.sortOfLast() as Sort;
     return operation === 'get' || operation === 'gets' ? this.#sortOfRead(this.choose.float()) : Sort.value;
+  }
+
+  /** Of its requests, those that are reads which a refill may follow. */
+  get refilledShare(): number {
+    const { mix = { get: 1 }, onMiss = 'set' } = this.model;
+    if (onMiss === 'none') return 0;
+    return normalized(mix).reduce((sum, [name, part]) => sum + (isRead.has(name) ? part : 0), 0);
   }
 
   /** Lists are begun by others, as in the recording that its locality was learnt from. */

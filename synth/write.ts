@@ -1,6 +1,6 @@
 // Generated workloads as trace files.
 
-import { emptyCapture } from '../trace/meta.ts';
+import { emptyCapture, type TraceMeta } from '../trace/meta.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { version } from '../trace/version.ts';
 import type { ModelGenerator } from './generator.ts';
@@ -17,14 +17,7 @@ export async function writeTrace(
   name: string,
   { startNs = START_NS, onProgress }: { startNs?: bigint; onProgress?: (requests: number) => void } = {},
 ): Promise<void> {
-  const writer = await TraceWriter.create(path, {
-    format: 'memtape/1',
-    writer: `memtape ${version}`,
-    startNs: startNs.toString(),
-    source: `model ${name}, seed ${generator.seed}`,
-    ports: [11_211],
-    privacy: { values: 'full', keys: 'clear' },
-  });
+  const writer = await TraceWriter.create(path, { ...metaOf(generator, name), startNs: startNs.toString() });
   try {
     for (const batch of generator.batches()) {
       writer.append(batch);
@@ -36,4 +29,16 @@ export async function writeTrace(
     await writer.abort();
     throw error;
   }
+}
+
+/** The opening block of a generated trace. */
+export function metaOf(generator: ModelGenerator, name: string): TraceMeta {
+  return {
+    format: 'memtape/1',
+    writer: `memtape ${version}`,
+    startNs: START_NS.toString(),
+    source: `model ${name}, seed ${generator.seed}`,
+    ports: [11_211],
+    privacy: { values: 'full', keys: 'clear' },
+  };
 }

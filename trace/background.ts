@@ -12,12 +12,13 @@ import {
   resultTimeColumns,
   resultWordColumns,
 } from './results.ts';
+import type { Source } from './source.ts';
 import type { Survey } from './survey.ts';
 import type { ViewOptions } from './view.ts';
 
 /** What a thread is for. */
 export type Task =
-  | { kind: 'read'; path: string; view: ViewOptions; survey: Pick<Survey, 'exchanges' | 'lastNs'> }
+  | { kind: 'read'; source: Source; view: ViewOptions; survey: Pick<Survey, 'exchanges' | 'lastNs'> }
   | { kind: 'write'; path: string; meta: ResultsMeta };
 
 /** To the thread. */
@@ -131,14 +132,14 @@ function errorOf({ code, message }: { code: TraceErrorCode | undefined; message:
   return code === undefined ? new Error(message) : new TraceError(code, message);
 }
 
-/** As TraceView.batches, decoded on another thread. @throws TraceError CHECKSUM, BROKEN */
+/** As TraceView.batches, decoded or made on another thread. @throws TraceError CHECKSUM, BROKEN */
 export async function* readBatches(
-  path: string,
+  source: Source,
   view: ViewOptions,
   survey: Pick<Survey, 'exchanges' | 'lastNs'>,
 ): AsyncGenerator<Batch> {
   const { exchanges, lastNs } = survey;
-  const worker = start({ kind: 'read', path, view, survey: { exchanges, lastNs } });
+  const worker = start({ kind: 'read', source, view, survey: { exchanges, lastNs } });
   const reports: Report[] = [];
   let wake: (() => void) | undefined;
   const push = (report: Report): void => {

@@ -75,8 +75,10 @@ export function emptyCapture(): Capture {
 export interface ResultsMeta {
   format: 'memtape-results/1';
   writer: string;
-  /** SHA-256 of the trace that was replayed, in hexadecimal. */
+  /** SHA-256 of the trace that was replayed, in hexadecimal; of a model: of what decides what it makes. */
   trace: string;
+  /** Of a model: how the same traffic can be asked for again. */
+  asked?: Readonly<Record<string, unknown>>;
   /** Time of the replay's start, ISO 8601. */
   startTime: string;
   /** A number, or 'max'. */

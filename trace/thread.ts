@@ -6,8 +6,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { giveBatch, takeResults, type Order, type Report, type Task } from './background.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
-import { ResultsWriter, TraceReader } from './file.ts';
+import { ResultsWriter } from './file.ts';
 import { encodeResults } from './rows.ts';
+import { openSource } from './source.ts';
 import { TraceView } from './view.ts';
 
 /** What waits for this thread can wait longer; the replay, and a target on the same machine, cannot. */
@@ -43,7 +44,7 @@ async function read(of: Extract<Task, { kind: 'read' }>): Promise<void> {
     else wanted.batches++;
     wake?.();
   });
-  const trace = await TraceReader.open(of.path);
+  const trace = await openSource(of.source);
   const view = new TraceView(trace, of.view);
   view.adopt(of.survey);
   try {

@@ -2,8 +2,8 @@
 // walks it again beside the results; times begin at 0, and each turn comes after the one before.
 
 import { Batch, NEVER, type Connection } from './batch.ts';
-import type { TraceReader } from './file.ts';
 import type { TraceMeta } from './meta.ts';
+import type { Trace } from './source.ts';
 import { surveyTrace, type Survey, type TenantMode } from './survey.ts';
 
 export interface ViewOptions {
@@ -23,14 +23,14 @@ export class TraceView {
   readonly fromNs: number;
   readonly toNs: number;
   readonly loops: number;
-  readonly #trace: TraceReader;
+  readonly #trace: Trace;
   /** Of one turn, once it has been surveyed. */
   #rows = 0;
   #spanNs = 0;
   /** Index in the trace of the first row. */
   #offset = 0;
 
-  constructor(trace: TraceReader, { fromNs = 0, toNs = Infinity, loops = 1 }: ViewOptions = {}) {
+  constructor(trace: Trace, { fromNs = 0, toNs = Infinity, loops = 1 }: ViewOptions = {}) {
     this.meta = trace.meta;
     this.#trace = trace;
     this.fromNs = fromNs;

@@ -33,10 +33,13 @@ test('a model is made into a trace, fitted, checked, scaled and replayed', async
   expect([replayed.code, replayed.stdout]).toEqual([0, expect.stringContaining('PASS')]);
 }, 60_000);
 
-test('a model is replayed without a file in between, with what happens to it', async () => {
+test('a model is replayed without a file in between, with what happens to it, and judged again', async () => {
+  const results = temporary('sys.results');
   const { code, stdout } = await memtape(
     'replay',
     'sys',
+    '--results',
+    results,
     '--duration',
     '1s',
     '--rate',
@@ -52,7 +55,20 @@ test('a model is replayed without a file in between, with what happens to it', a
   const report = JSON.parse(stdout) as { verdict: string; exchanges: { sent: number } };
   expect([code, report.verdict]).toEqual([0, 'pass']);
   expect(report.exchanges.sent).toBeGreaterThan(4300);
-}, 30_000);
+  const again = await memtape('diff', 'sys', results, '--json', '-', '--quiet');
+  expect([again.code, (JSON.parse(again.stdout) as typeof report).exchanges]).toEqual([0, report.exchanges]);
+  const other = await memtape('diff', 'usr', results);
+  expect([other.code, other.stderr]).toEqual([2, expect.stringMatching(/other traffic than the model usr/)]);
+}, 60_000);
+
+test('results of a trace are not those of a model', async () => {
+  const [tape, results] = ['a.tape', 'a.results'].map(temporary) as [string, string];
+  expect((await memtape('synth', 'sys', '--requests', '100', '-o', tape, '--quiet')).code).toBe(0);
+  const { code } = await memtape('replay', tape, '--speed', 'max', '--results', results, '--quiet');
+  expect(code).toBe(0);
+  const judged = await memtape('diff', 'sys', results);
+  expect([judged.code, judged.stderr]).toEqual([2, expect.stringMatching(/made from a trace file/)]);
+}, 60_000);
 
 test('the incident: the sick release fails, and the backend is named', async () => {
   const { code, stdout } = await memtape('synth', 'incident', '--duration', '3s', '--json', '-', '--quiet');

@@ -6,7 +6,8 @@ import { replay, type ReplayOptions } from '../../replayer/replay.ts';
 import { makeReport, type Report } from '../../report/report.ts';
 import { parseThreshold } from '../../report/threshold.ts';
 import type { Batch } from '../../trace/batch.ts';
-import { ResultsReader, TraceReader } from '../../trace/file.ts';
+import { ResultsReader } from '../../trace/file.ts';
+import { openSource, type Source } from '../../trace/source.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from './tape.ts';
 
 export type Run = Partial<Omit<ReplayOptions, 'targets'>> & { targets: readonly string[] };
@@ -27,13 +28,13 @@ export async function replayed(
 
 /** @param backends what stands behind the targets */
 export async function replayedTape(
-  trace: string,
+  trace: Source,
   run: Run,
   backends: readonly NamedServer[] = [],
 ): Promise<Report> {
   const results = temporary('test.results');
   const { survey } = await replay({ trace, results, timeoutMs: 2000, ...run });
-  const tape = await TraceReader.open(trace);
+  const tape = await openSource(trace);
   const seen = await ResultsReader.open(results);
   try {
     const judged = await diff(tape, seen, { survey, examples: 1000, backends });
