@@ -17,7 +17,7 @@ export function splitmix(seed: bigint): () => bigint {
 }
 
 export class Random {
-  readonly #state = new Uint32Array(4);
+  readonly #state = new Int32Array(4);
 
   /** Streams of one seed are independent of each other: one for each client, say. */
   constructor(seed: number | bigint, stream = 0) {
@@ -39,25 +39,29 @@ export class Random {
 
   /** Uniform in [0, 2^32). */
   uint32(): number {
-    const state = this.#state;
-    const s1 = state[1]!;
-    const scrambled = Math.imul(s1, 5);
-    const result = Math.imul((scrambled << 7) | (scrambled >>> 25), 9) >>> 0;
-    state[2]! ^= state[0]!;
-    state[3]! ^= s1;
-    state[1]! ^= state[2]!;
-    state[0]! ^= state[3]!;
-    state[2]! ^= s1 << 9;
-    const s3 = state[3]!;
-    state[3] = (s3 << 11) | (s3 >>> 21);
-    return result;
+    return this.#next() >>> 0;
   }
 
   /** Uniform in [0, 1), with 53 bits. */
   float(): number {
-    const high = this.uint32() >>> 5;
-    const low = this.uint32() >>> 6;
+    const high = this.#next() >>> 5;
+    const low = this.#next() >>> 6;
     return (high * 0x4000000 + low) / 0x20000000000000;
+  }
+
+  // Signed words: loads of unsigned ones would go through floating-point numbers.
+  #next(): number {
+    const state = this.#state;
+    const s0 = state[0]!;
+    const s1 = state[1]!;
+    const s2 = state[2]! ^ s0;
+    const s3 = state[3]! ^ s1;
+    const scrambled = Math.imul(s1, 5);
+    state[0] = s0 ^ s3;
+    state[1] = s1 ^ s2;
+    state[2] = s2 ^ (s1 << 9);
+    state[3] = (s3 << 11) | (s3 >>> 21);
+    return Math.imul((scrambled << 7) | (scrambled >>> 25), 9);
   }
 
   /** A whole number in [0, n), each equally likely; n from 1 to 2^32. */
@@ -115,7 +119,7 @@ export class Stratified {
 
   #shuffle(): void {
     for (let i = STRATA - 1; i > 0; i--) {
-      const j = this.#random.int(i + 1);
+      const j = Math.floor(this.#random.float() * (i + 1));
       const other = this.#order[i]!;
       this.#order[i] = this.#order[j]!;
       this.#order[j] = other;

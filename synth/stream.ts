@@ -38,7 +38,8 @@ export class Stream implements KeyTraits {
   readonly #operation: () => MixOperation;
   /** Of a locality that was learnt: what is done to each sort of key. */
   readonly #mixes: readonly (() => MixOperation)[] | undefined;
-  readonly #sortOfRead: (u: number) => Sort;
+  /** Undefined: of values. */
+  readonly #sortOfRead: ((u: number) => Sort) | undefined;
   readonly #multiget: { share: number; keys: Quantile } | undefined;
   readonly #pipeline: Quantile | undefined;
   /** Requests that leave together, on average: so much rarer are arrivals than requests. */
@@ -139,7 +140,8 @@ export class Stream implements KeyTraits {
     if (operation === 'incr' || operation === 'decr') return Sort.counter;
     if (operation === 'append' || operation === 'prepend') return Sort.list;
     if (this.#mixes !== undefined) return this.#local!.sortOfLast() as Sort;
-    return operation === 'get' || operation === 'gets' ? this.#sortOfRead(this.choose.float()) : Sort.value;
+    if (this.#sortOfRead === undefined || (operation !== 'get' && operation !== 'gets')) return Sort.value;
+    return this.#sortOfRead(this.choose.float());
   }
 
   /** Of its requests, those that are reads which a refill may follow. */
@@ -220,12 +222,12 @@ function clampCount(count: number, most: number): number {
 }
 
 /** Reads are of values, counters and lists as those are written. */
-function sortsOf(shares: Shares): (u: number) => Sort {
+function sortsOf(shares: Shares): ((u: number) => Sort) | undefined {
   const of = (...names: MixOperation[]): number =>
     shares.reduce((sum, [name, part]) => sum + (names.includes(name) ? part : 0), 0);
   const counters = of('incr', 'decr');
   const lists = of('append', 'prepend');
-  if (counters + lists === 0) return () => Sort.value;
+  if (counters + lists === 0) return undefined;
   const values = Math.max(of('set', 'add', 'replace', 'cas'), 1e-9);
   const all = counters + lists + values;
   return (u) => (u < counters / all ? Sort.counter : u < (counters + lists) / all ? Sort.list : Sort.value);
