@@ -55,4 +55,20 @@ export class Permutation {
     } while (at >= this.#n);
     return at;
   }
+
+  /** The rank whose number it is: the rounds backwards. */
+  rankOf(number: number): number {
+    let at = number;
+    do {
+      let right = at % this.#half;
+      let left = (at - right) / this.#half;
+      for (let round = ROUNDS - 1; round >= 0; round--) {
+        const before = (right ^ (mix(left ^ mix(this.#seed + round)) % this.#half)) >>> 0;
+        right = left;
+        left = before;
+      }
+      at = left * this.#half + right;
+    } while (at >= this.#n);
+    return at;
+  }
 }
