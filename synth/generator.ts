@@ -23,11 +23,11 @@ import { KeyTable } from './cache.ts';
 import { Content, widthOf, writeKey } from './content.ts';
 import { Permutation, hash, unit } from './hash.ts';
 import { localityOf } from './locality.ts';
-import { normalized, type MixOperation } from './mix.ts';
+import { normalized, type Mix, type MixOperation } from './mix.ts';
 import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quantile } from './numbers.ts';
 import { ConnectionPool, ORDER } from './pool.ts';
-import { ranksOf } from './popularity.ts';
+import { ranksOf, type Popularity } from './popularity.ts';
 import { Random, Stratified, exponential } from './random.ts';
 import { meanRate } from './transform.ts';
 
@@ -49,11 +49,13 @@ export const DEFAULT_MS = 10_000;
 const MAX_VALUE = 1024 * 1024 - 512;
 /** Keys of one version of the application are this far from those of the next. */
 const VERSION_STEP = 2 ** 44;
-/** Sorts of keys, as localities number them too: values, counters, lists that are appended to, and those asked for once. */
-const Sort = { value: 0, counter: 1, list: 2, once: 3 } as const;
+/** Sorts of keys, as localities number them too: values, counters, lists that are appended to; those asked for once, and
+ * those that nobody stores. */
+const Sort = { value: 0, counter: 1, list: 2, once: 3, absent: 4 } as const;
 type Sort = (typeof Sort)[keyof typeof Sort];
+/** Of those that hold something. */
 const SORTS = 4;
-const sortLetters = Buffer.from('kclo');
+const sortLetters = Buffer.from('kclox');
 /** Pieces that a list has at either end before it is stored anew, and their bytes. */
 const MAX_PIECES = 30;
 /** In the count of a list: this much for each that was prepended. */
@@ -98,7 +100,8 @@ interface Space {
   permutation: Permutation;
   pool: ConnectionPool;
   events: readonly ModelEvent[];
-  isWarm: boolean;
+  /** What counters begin at; undefined: at 0, and none is there from the beginning. */
+  counter: number | undefined;
   /** Keys that were asked for once. */
   once: number;
 }
@@ -111,6 +114,12 @@ interface Stream {
   toNs: number;
   /** @param inserts a key that is new, where popularity knows of such */
   rank: (inserts: boolean) => number;
+  /** Whether what is done is done to a key that is new. */
+  inserts: (operation: MixOperation) => boolean;
+  /** Numbers of the keys that are there from the beginning. */
+  there: readonly [from: number, to: number];
+  /** This share of the reads is for keys that nobody stores. */
+  absent: number;
   /** Of the last rank, where that is not what the rank says. */
   popularity: () => number | undefined;
   /** Of its key and value, bytes, where the locality knows them. */
@@ -245,7 +254,7 @@ export class ModelGenerator {
       permutation: new Permutation(keys.space, seed),
       pool,
       events,
-      isWarm: this.model.start === 'warm',
+      counter: values?.counter,
       once: 0,
     };
     const { streams = [] } = tenant;
@@ -284,6 +293,9 @@ export class ModelGenerator {
       nextNs: arrivals.next(),
       toNs: (model.to ?? Infinity) * 1e6,
       rank: local === undefined ? (inserts) => ranks(rankRandom, inserts) : () => local.next(),
+      inserts: insertsOf(popularity, choose),
+      there: this.model.start === 'warm' ? residents(popularity, keys) : [0, 0],
+      absent: model.absent ?? 0,
       popularity: () => local?.popularity(),
       sizes: () => local?.sizes(),
       operation: () => pickOperation(pick.float()),
@@ -382,7 +394,7 @@ export class ModelGenerator {
     const { space, model, choose } = stream;
     if (model.oneHit !== undefined && model.oneHit > 0 && choose.float() < model.oneHit)
       return -1 - space.once++;
-    let rank = stream.rank(operation === 'add');
+    let rank = stream.rank(stream.inserts(operation));
     this.#popularity = stream.popularity();
     this.#sizes = stream.sizes();
     const { space: size } = space.tenant.keys;
@@ -498,6 +510,8 @@ export class ModelGenerator {
 
   /** What an operation finds under a key. */
   #sortOf(stream: Stream, operation: MixOperation, id: number): Sort {
+    const isRead = operation === 'get' || operation === 'gets' || operation === 'gat';
+    if (isRead && stream.absent > 0 && stream.choose.float() < stream.absent) return Sort.absent;
     if (id < 0) return Sort.once;
     if (operation === 'incr' || operation === 'decr') return Sort.counter;
     if (operation === 'append' || operation === 'prepend') return Sort.list;
@@ -512,9 +526,11 @@ export class ModelGenerator {
   }
 
   /** The state of a key; in a cache that is warm, what is asked for first is there. */
-  #entry({ space }: Stream, sort: Sort, id: number, isRead: boolean): number {
+  #entry({ space, there: [from, to] }: Stream, sort: Sort, id: number, isRead: boolean): number {
     const { table } = space;
-    const at = table.at((id < 0 ? -2 - id + VERSION_STEP * 64 : id) * SORTS + sort);
+    const isAbsent = sort === Sort.absent;
+    const number = id < 0 ? -2 - id + VERSION_STEP * 64 : isAbsent ? id + VERSION_STEP * 32 : id;
+    const at = table.at(number * SORTS + (isAbsent ? 0 : sort));
     if (!table.isNew) return at;
     if (this.#sizes === undefined || id < 0) table.base[at] = this.#sizeOf(space, id);
     else {
@@ -522,10 +538,12 @@ export class ModelGenerator {
       table.base[at] = Math.min(space.maxValue, this.#sizes[1]);
     }
     table.bytes[at] = table.base[at];
-    if (space.isWarm && isRead && id >= 0 && sort !== Sort.counter) {
-      table.expiresNs[at] = Infinity;
-      table.cas[at] = ++this.#cas;
-    }
+    const isCounter = sort === Sort.counter;
+    if (isCounter) table.count[at] = space.counter ?? 0;
+    if (!isRead || isAbsent || id < from || id >= to) return at;
+    if (isCounter && space.counter === undefined) return at;
+    table.expiresNs[at] = Infinity;
+    table.cas[at] = ++this.#cas;
     return at;
   }
 
@@ -595,7 +613,7 @@ export class ModelGenerator {
   /** After a read: what a client does that missed. */
   #fill(stream: Stream, ns: number, connection: number, sort: Sort, id: number, missed: boolean): void {
     const { onMiss = 'set', refillDelay = 0 } = stream.model;
-    if (onMiss === 'none' || sort === Sort.counter) return;
+    if (onMiss === 'none' || sort === Sort.counter || sort === Sort.absent) return;
     this.#batch.flags[this.#row - 1]! |= RowFlag.refilled;
     const delayNs = refillDelay === 0 ? 0 : exponential(stream.choose) * refillDelay * 1e6;
     this.#later(
@@ -815,12 +833,13 @@ export class ModelGenerator {
     const extras = this.#extras(20);
     extras.fill(0, this.#extrasAt, this.#extrasAt + 20);
     extras[this.#extrasAt + 7] = 1;
+    extras.writeBigUInt64BE(BigInt(space.counter ?? 0), this.#extrasAt + 8);
     putUint32(extras, this.#extrasAt + 16, this.#expiryOf(ttl, ns));
     this.#key(space, Sort.counter, id, at);
     if (table.expiresNs[at]! > ns)
       table.count[at] = operation === 'incr' ? table.count[at]! + 1 : Math.max(0, table.count[at]! - 1);
     else {
-      table.count[at] = 0;
+      table.count[at] = space.counter ?? 0;
       table.expiresNs[at] = expires(ns, ttl);
     }
     table.cas[at] = ++this.#cas;
@@ -895,7 +914,7 @@ export class ModelGenerator {
     batch.keyLength[this.#row] = writeKey(
       batch,
       space.prefix,
-      sortLetters[sort]! + version,
+      sortLetters[id < 0 ? Sort.once : sort]! + version,
       number,
       isKnown ? space.width : Math.max(space.width, widthOf(number + 1)),
       wanted,
@@ -937,6 +956,20 @@ function lengthsOf(quantile: Quantile): Uint8Array {
   return Uint8Array.from({ length: count }, (_, n) =>
     Math.min(250, Math.max(1, Math.round(quantile((n + 0.5) / count)))),
   );
+}
+
+/** Of the most popular keys, or the newest, as many as are there from the beginning. What is inserted is not. */
+function residents(popularity: Popularity, { space, resident }: Tenant['keys']): [number, number] {
+  if (popularity.kind === 'latest') return [space - (resident ?? space), space];
+  return [0, resident ?? Infinity];
+}
+
+function insertsOf(popularity: Popularity, choose: Random): (operation: MixOperation) => boolean {
+  const shares: Mix = popularity.kind === 'latest' ? (popularity.new ?? { add: 1 }) : {};
+  return (operation) => {
+    const share = shares[operation] ?? 0;
+    return share >= 1 || (share > 0 && choose.float() < share);
+  };
 }
 
 function expires(ns: number, ttlMs: number): number {
@@ -1024,6 +1057,7 @@ function inherited({
   popularity,
   locality,
   oneHit,
+  absent,
   onMiss,
   refillDelay,
   multiget,
@@ -1034,6 +1068,7 @@ function inherited({
     ...(popularity === undefined ? {} : { popularity }),
     ...(locality === undefined ? {} : { locality }),
     ...(oneHit === undefined ? {} : { oneHit }),
+    ...(absent === undefined ? {} : { absent }),
     ...(onMiss === undefined ? {} : { onMiss }),
     ...(refillDelay === undefined ? {} : { refillDelay }),
     ...(multiget === undefined ? {} : { multiget }),
