@@ -221,7 +221,7 @@ export class ModelGenerator {
   #add(tenant: Tenant): void {
     const { name = '', keys, values, ttl, connections, events = [] } = tenant;
     const random = (concern: string): Random => new Random(this.seed, named(`${name}/${concern}`));
-    const seed = hash(this.seed, named(name), 0);
+    const seed = spaceSeed(this.seed, name);
     const maxValue = Math.min(MAX_VALUE, tenant.maxValue ?? MAX_VALUE);
     const valueSize = values === undefined ? () => 100 : quantileOf(values.size);
     const pool = new ConnectionPool(
@@ -1074,6 +1074,11 @@ function inherited({
     ...(multiget === undefined ? {} : { multiget }),
     ...(pipeline === undefined ? {} : { pipeline }),
   };
+}
+
+/** What a tenant's keys are numbered and sized by. */
+export function spaceSeed(seed: number, tenant: string): number {
+  return hash(seed, named(tenant), 0);
 }
 
 /** A number for a name: streams of randomness are told apart by what they are for. */
