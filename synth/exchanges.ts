@@ -126,7 +126,7 @@ export class Exchanges {
     const space = this.#space;
     const ns = this.#ns;
     for (let n = 0; n < count; n++) {
-      if (n > 0) stream.drawKey(ns, false);
+      if (n > 0) stream.drawKey(ns, 'get');
       const id = space.versioned(stream.id, version);
       const sort = stream.sortOf('get', id);
       const entry = this.#readEntry(sort, id);
@@ -148,11 +148,11 @@ export class Exchanges {
 
   /** The number of a key; in a cache that is warm, what is asked for first is there. */
   #readEntry(sort: Sort, id: number): number {
-    const space = this.#space;
+    const { table } = this.#space;
     const entry = this.#entryOf(sort, id);
-    if (space.wasThere(sort, id)) {
-      space.table.expiresNs[entry] = Infinity;
-      space.table.cas[entry] = ++this.#cas;
+    if (table.isNew && this.#stream.isThere(sort, id)) {
+      table.expiresNs[entry] = Infinity;
+      table.cas[entry] = ++this.#cas;
     }
     return entry;
   }
@@ -165,7 +165,7 @@ export class Exchanges {
   #fill(sort: Sort, id: number, entry: number, isHit: boolean): void {
     const { model, choose } = this.#stream;
     const { onMiss = 'set', refillDelay = 0 } = model;
-    if (onMiss === 'none' || sort === Sort.counter) return;
+    if (onMiss === 'none' || sort === Sort.counter || sort === Sort.absent) return;
     this.rows.batch.flags[this.rows.row - 1]! |= RowFlag.refilled;
     const delayNs = refillDelay === 0 ? 0 : Math.round(exponential(choose) * refillDelay * 1e6);
     this.#follow(delayNs, isHit ? TaskKind.refillAgain : TaskKind.refill, sort, id, entry, 0);
@@ -320,12 +320,12 @@ export class Exchanges {
     const entry = this.#entryOf(Sort.counter, id);
     const ttl = space.ttlAt(ns, this.#stream.choose);
     this.#request(Opcode[operation]);
-    rows.countExtras(expiryOf(ttl, ns));
+    rows.countExtras(space.counter ?? 0, expiryOf(ttl, ns));
     rows.key(space, Sort.counter, id, entry);
     if (table.expiresNs[entry]! > ns)
       table.count[entry] = Math.max(0, table.count[entry]! + (operation === 'incr' ? 1 : -1));
     else {
-      table.count[entry] = 0;
+      table.count[entry] = space.counter ?? 0;
       table.expiresNs[entry] = expires(ns, ttl);
     }
     rows.changed(space, entry);

@@ -6,9 +6,8 @@ import { Opcode } from '../protocol/opcode.ts';
 import { ConnectionEnd, NEVER, type Batch } from '../trace/batch.ts';
 import { TaskKind } from './agenda.ts';
 import { Exchanges } from './exchanges.ts';
-import { hash } from './hash.ts';
 import { mixOperations, type MixOperation } from './mix.ts';
-import type { Model, Tenant } from './model.ts';
+import type { Model, StreamModel, Tenant } from './model.ts';
 import { ConnectionPool, type Opened } from './pool.ts';
 import { Random, named } from './random.ts';
 import type { Rows } from './rows.ts';
@@ -129,11 +128,11 @@ export class ModelGenerator {
       new Random(this.seed, named(`${name}/connections`)),
       (opened) => this.#open(opened),
     );
-    const seed = hash(this.seed, named(name), 0);
-    const space = new Space(this.#spaces.length, tenant, seed, pool, this.model.start === 'warm');
+    const space = new Space(this.#spaces.length, tenant, this.seed, pool);
     this.#spaces.push(space);
-    const add = (own: string, model: ConstructorParameters<typeof Stream>[3]): void =>
-      void this.#streams.push(new Stream(this.#streams.length, space, own, model, this.seed));
+    const run = { seed: this.seed, isWarm: this.model.start === 'warm' };
+    const add = (own: string, model: StreamModel): void =>
+      void this.#streams.push(new Stream(this.#streams.length, space, own, model, run));
     if (tenant.arrivals !== undefined) add('', tenant);
     for (const { arrivals = tenant.arrivals, ...own } of streams)
       if (arrivals !== undefined) add(own.name, { ...inherited(tenant), ...own, arrivals });

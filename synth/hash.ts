@@ -57,4 +57,21 @@ export class Permutation {
     } while (at >= this.#n);
     return at;
   }
+
+  /** The rank whose number it is: the rounds backwards. */
+  rankOf(number: number): number {
+    const half = this.#half;
+    let at = number;
+    do {
+      let left = Math.floor(at / half);
+      let right = at - left * half;
+      for (let round = ROUNDS - 1; round >= 0; round--) {
+        const before = right ^ (mix(left ^ this.#keys[round]!) & (half - 1));
+        right = left;
+        left = before;
+      }
+      at = left * half + right;
+    } while (at >= this.#n);
+    return at;
+  }
 }

@@ -36,9 +36,12 @@ const streamFields = {
   oneHit: z
     .number()
     .min(0)
-    .lt(1)
+    .max(1)
     .optional()
     .describe('this share of the requests is for keys that nobody asks for again'),
+  absent: share
+    .optional()
+    .describe('this share of the reads is for keys that nobody stores: they miss, and nothing follows'),
   onMiss: z.enum(['none', 'set', 'add']).optional().describe('what follows a read that misses; default: set'),
   refillDelay: duration.optional().describe('how long until then, on average; default: at once'),
   multiget: batchSchema.optional().describe('reads of several keys at once'),
@@ -104,6 +107,14 @@ const tenantSchema = z.strictObject({
   name: z.string().max(250).optional().describe('SASL user; default: none'),
   keys: z.strictObject({
     space: z.number().int().positive().max(1e12).describe('how many there are'),
+    resident: z
+      .number()
+      .int()
+      .min(0)
+      .optional()
+      .describe(
+        'start: warm: only so many are there from the beginning, the most popular (of latest: the newest)',
+      ),
     prefix: z
       .string()
       .max(100)
@@ -120,6 +131,13 @@ const tenantSchema = z.strictObject({
         .max(1)
         .optional()
         .describe('of size and popularity: 1: the popular are large'),
+      counter: z
+        .number()
+        .int()
+        .min(0)
+        .max(Number.MAX_SAFE_INTEGER)
+        .optional()
+        .describe('counters begin at it, and are there in a warm start; default: at 0, when first counted'),
       bytes: z.enum(['random', 'text']).optional(),
       compressible: share.optional().describe('this share of each value repeats itself'),
     })
@@ -225,6 +243,11 @@ function mistakesOf(model: Model): Mistake[] {
     if (names.has(name))
       complain([...at, 'name'], `expected a name for each tenant, got ${JSON.stringify(name)} twice`);
     names.add(name);
+    if (keys.resident !== undefined && keys.resident > keys.space)
+      complain(
+        [...at, 'keys', 'resident'],
+        `expected at most the ${keys.space} keys there are, got ${keys.resident}`,
+      );
     if (keys.length !== undefined) tried([...at, 'keys', 'length'], () => quantileOf(keys.length!));
     if (values !== undefined) tried([...at, 'values', 'size'], () => quantileOf(values.size));
     if (Array.isArray(ttl))

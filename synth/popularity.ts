@@ -1,6 +1,7 @@
 // Which key a request is for: a rank, 0 the most popular, among the keys of a space.
 
 import { z } from 'zod';
+import { mixSchema } from './mix.ts';
 import { alias } from './numbers.ts';
 import { Zipf, type Random } from './random.ts';
 
@@ -19,8 +20,11 @@ export const popularitySchema = z.discriminatedUnion('kind', [
     .strictObject({
       kind: z.literal('latest'),
       alpha,
+      new: mixSchema
+        .optional()
+        .describe('by operation, the share of it that is for a new key; default: all ADDs, and nothing else'),
     })
-    .describe('the newest are the most popular; ADD makes a new one'),
+    .describe('the newest are the most popular'),
   z.strictObject({
     kind: z.literal('hotspot'),
     keys: share.describe('this share of the keys'),

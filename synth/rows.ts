@@ -124,12 +124,14 @@ export class Rows {
     putUint32(this.batch.heap, at, expiry);
   }
 
-  /** Of a counter: by one, from 0. */
-  countExtras(expiry: number): void {
+  /** Of a counter: by one. @param initial what it begins at where there is none */
+  countExtras(initial: number, expiry: number): void {
     const at = this.#extras(20);
     const { heap } = this.batch;
     heap.fill(0, at, at + 20);
     heap[at + 7] = 1;
+    putUint32(heap, at + 8, Math.floor(initial / 0x1_0000_0000));
+    putUint32(heap, at + 12, initial);
     putUint32(heap, at + 16, expiry);
   }
 

@@ -8,20 +8,25 @@ import { Permutation, hash, unit } from './hash.ts';
 import type { ModelEvent, Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Quantile } from './numbers.ts';
 import { ORDER, type ConnectionPool } from './pool.ts';
-import type { Random } from './random.ts';
+import { named, type Random } from './random.ts';
 
 /** Of every generated trace: 2026-01-01T00:00:00Z, ns. */
 export const START_NS = 1_767_225_600n * 1_000_000_000n;
 const START_SECONDS = Number(START_NS / 1_000_000_000n);
 /** Keys of one version of the application are this far from those of the next. */
 const VERSION_STEP = 2 ** 44;
-/** Versions of keys there may be. */
-const VERSIONS = 64;
-/** Sorts of keys, as localities number them too: values, counters, lists that are appended to, and those asked for once. */
-export const Sort = { value: 0, counter: 1, list: 2, once: 3 } as const;
+/** In the table: keys that nobody stores, and those asked for once, are past those of so many versions. */
+const ABSENT_VERSION = 32;
+const ONCE_VERSION = 64;
+/**
+ * Sorts of keys, as localities number them too: values, counters, lists that are appended to; those asked for once, and
+ * those that nobody stores.
+ */
+export const Sort = { value: 0, counter: 1, list: 2, once: 3, absent: 4 } as const;
 export type Sort = (typeof Sort)[keyof typeof Sort];
+/** Of those that hold something. */
 const SORTS = 4;
-const sortLetters = Buffer.from('kclo');
+const sortLetters = Buffer.from('kclox');
 /** Pieces that a list has at either end before it is stored anew, and their bytes. */
 export const MAX_PIECES = 30;
 export const PIECE_BYTES = 16;
@@ -54,7 +59,8 @@ export class Space {
   /** How many keys there are. */
   readonly size: number;
   readonly flags: number;
-  readonly #isWarm: boolean;
+  /** What counters begin at; undefined: at 0, and none is there from the beginning. */
+  readonly counter: number | undefined;
   readonly #prefix: Buffer;
   readonly #width: number;
   readonly #content: Content;
@@ -67,18 +73,19 @@ export class Space {
   /** Keys that were asked for once. */
   #once = 0;
 
-  constructor(number: number, tenant: Tenant, seed: number, pool: ConnectionPool, isWarm: boolean) {
+  /** @param seed of the model */
+  constructor(number: number, tenant: Tenant, seed: number, pool: ConnectionPool) {
     const { name = '', keys, values, ttl, events = [] } = tenant;
     this.number = number;
     this.tenant = tenant;
     this.name = name;
-    this.seed = seed;
+    this.seed = spaceSeed(seed, name);
     this.pool = pool;
     this.events = events;
     this.size = keys.space;
     this.table = new KeyTable(keys.space * SORTS);
     this.flags = tenant.flags ?? 0;
-    this.#isWarm = isWarm;
+    this.counter = values?.counter;
     this.#prefix = Buffer.from(keys.prefix ?? (name === '' ? '' : `${name}:`));
     this.#width = widthOf(keys.space);
     this.#maxValue = Math.min(MAX_VALUE, tenant.maxValue ?? MAX_VALUE);
@@ -86,7 +93,7 @@ export class Space {
     this.#keyLengths = keys.length === undefined ? undefined : lengthsOf(quantileOf(keys.length));
     this.#valueSize = values === undefined ? () => 100 : quantileOf(values.size);
     this.#ttlOf = ttlOf(ttl);
-    this.#permutation = new Permutation(keys.space, seed);
+    this.#permutation = new Permutation(keys.space, this.seed);
   }
 
   /** A key that nobody asked for, and nobody asks for again. */
@@ -123,8 +130,12 @@ export class Space {
   /** Number of a key in the table. @throws RangeError past its keys */
   entryOf(sort: Sort, id: number, traits: KeyTraits): number {
     const { table } = this;
-    const entry = table.at((id < 0 ? -2 - id + VERSION_STEP * VERSIONS : id) * SORTS + sort);
+    const isAbsent = sort === Sort.absent;
+    const number =
+      id < 0 ? -2 - id + VERSION_STEP * ONCE_VERSION : isAbsent ? id + VERSION_STEP * ABSENT_VERSION : id;
+    const entry = table.at(number * SORTS + (isAbsent ? 0 : sort));
     if (!table.isNew) return entry;
+    if (sort === Sort.counter) table.count[entry] = this.counter ?? 0;
     if (traits.sizes === undefined || id < 0) table.base[entry] = this.#sizeOf(id, traits.popularity);
     else {
       table.keyBytes[entry] = Math.min(250, traits.sizes[0]);
@@ -132,11 +143,6 @@ export class Space {
     }
     table.bytes[entry] = table.base[entry]!;
     return entry;
-  }
-
-  /** Whether the entry just made was there before anybody asked; of a cache that is warm, what is read first is. */
-  wasThere(sort: Sort, id: number): boolean {
-    return this.#isWarm && this.table.isNew && id >= 0 && sort !== Sort.counter;
   }
 
   #sizeOf(id: number, popularity: number | undefined): number {
@@ -193,7 +199,7 @@ export class Space {
     const rank = rankOf(id);
     // Those asked for once are numbered as they come; so are those beyond the space, of a locality that was learnt.
     const number = this.#isKnown(id) ? this.#permutation.at(rank) : rank;
-    const letter = sortLetters[sort]! + version;
+    const letter = sortLetters[id < 0 ? Sort.once : sort]! + version;
     return writeKey(to, at, this.#prefix, letter, number, this.#widthOf(id), this.#wantedLength(entry, id));
   }
 
@@ -249,6 +255,11 @@ export class Space {
   writePiece(to: Buffer, at: number, id: number, version: number): void {
     this.#content.write(to, at, PIECE_BYTES, Math.abs(id) * SORTS + Sort.list, version);
   }
+}
+
+/** What a tenant's keys are numbered and sized by. */
+export function spaceSeed(seed: number, tenant: string): number {
+  return hash(seed, named(tenant), 0);
 }
 
 /** The version that the nth piece at a list's end has, and at its beginning. */

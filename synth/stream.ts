@@ -3,10 +3,10 @@
 import { ArrivalStream } from './arrivals.ts';
 import { hash } from './hash.ts';
 import { localityOf } from './locality.ts';
-import { normalized, type MixOperation } from './mix.ts';
+import { normalized, type Mix, type MixOperation } from './mix.ts';
 import type { StreamModel, Tenant } from './model.ts';
 import { alias, quantileOf, type Numbers, type Quantile } from './numbers.ts';
-import { ranksOf } from './popularity.ts';
+import { ranksOf, type Popularity } from './popularity.ts';
 import { Random, Stratified, named } from './random.ts';
 import { Sort, type KeyTraits, type Space } from './space.ts';
 
@@ -45,10 +45,22 @@ export class Stream implements KeyTraits {
   /** Requests that leave together, on average: so much rarer are arrivals than requests. */
   readonly #together: number;
   readonly #oneHit: number;
+  /** This share of the reads is for keys that nobody stores. */
+  readonly #absent: number;
+  /** By operation, the share of it that is for a key that is new. */
+  readonly #inserts: Mix;
+  /** Numbers of the keys that are there from the beginning: from, to. */
+  readonly #there: readonly [number, number];
   readonly #shifts: boolean;
 
   /** @throws RangeError where the model cannot be */
-  constructor(number: number, space: Space, name: string, model: StreamModel, seed: number) {
+  constructor(
+    number: number,
+    space: Space,
+    name: string,
+    model: StreamModel,
+    { seed, isWarm }: { seed: number; isWarm: boolean },
+  ) {
     const own = `${space.name}/${name}`;
     const random = (concern: string): Random => new Random(seed, named(`${own}/${concern}`));
     const {
@@ -82,6 +94,9 @@ export class Stream implements KeyTraits {
     this.#pipeline = pipeline === undefined ? undefined : quantileOf(pipeline);
     this.#together = togetherOf(arrivals, multiget, pipeline);
     this.#oneHit = model.oneHit ?? 0;
+    this.#absent = model.absent ?? 0;
+    this.#inserts = popularity.kind === 'latest' ? (popularity.new ?? { add: 1 }) : {};
+    this.#there = isWarm ? residents(popularity, space.tenant.keys) : [0, 0];
     this.#shifts = space.events.some(({ kind }) => kind === 'shift');
   }
 
@@ -98,21 +113,22 @@ export class Stream implements KeyTraits {
   draw(ns: number): void {
     if (this.#mixes === undefined) {
       this.operation = this.#operation();
-      this.drawKey(ns, this.operation === 'add');
+      this.drawKey(ns, this.operation);
     } else {
       // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
-      this.drawKey(ns, false);
+      this.drawKey(ns, 'get');
       this.operation = this.#mixes[this.#local!.sortOfLast()]!();
     }
   }
 
   /** A key alone. */
-  drawKey(ns: number, inserts: boolean): void {
+  drawKey(ns: number, operation: MixOperation): void {
     if (this.#oneHit > 0 && this.choose.float() < this.#oneHit) {
       this.id = this.space.onceOnly();
       return;
     }
-    const rank = this.#rank(inserts);
+    const share = this.#inserts[operation] ?? 0;
+    const rank = this.#rank(share >= 1 || (share > 0 && this.choose.float() < share));
     if (this.#local !== undefined) {
       this.popularity = this.#local.popularity();
       this.sizes = this.#local.sizes();
@@ -136,12 +152,21 @@ export class Stream implements KeyTraits {
 
   /** What an operation finds under a key. */
   sortOf(operation: MixOperation, id: number): Sort {
+    const isRead = operation === 'get' || operation === 'gets' || operation === 'gat';
+    if (isRead && this.#absent > 0 && this.choose.float() < this.#absent) return Sort.absent;
     if (id < 0) return Sort.once;
     if (operation === 'incr' || operation === 'decr') return Sort.counter;
     if (operation === 'append' || operation === 'prepend') return Sort.list;
     if (this.#mixes !== undefined) return this.#local!.sortOfLast() as Sort;
     if (this.#sortOfRead === undefined || (operation !== 'get' && operation !== 'gets')) return Sort.value;
     return this.#sortOfRead(this.choose.float());
+  }
+
+  /** Whether a key that is read first was there before anybody asked. */
+  isThere(sort: Sort, id: number): boolean {
+    const [from, to] = this.#there;
+    if (sort === Sort.absent || id < from || id >= to) return false;
+    return sort !== Sort.counter || this.space.counter !== undefined;
   }
 
   /** Of its requests, those that are reads which a refill may follow. */
@@ -163,6 +188,7 @@ export function inherited({
   popularity,
   locality,
   oneHit,
+  absent,
   onMiss,
   refillDelay,
   multiget,
@@ -173,11 +199,18 @@ export function inherited({
     ...(popularity === undefined ? {} : { popularity }),
     ...(locality === undefined ? {} : { locality }),
     ...(oneHit === undefined ? {} : { oneHit }),
+    ...(absent === undefined ? {} : { absent }),
     ...(onMiss === undefined ? {} : { onMiss }),
     ...(refillDelay === undefined ? {} : { refillDelay }),
     ...(multiget === undefined ? {} : { multiget }),
     ...(pipeline === undefined ? {} : { pipeline }),
   };
+}
+
+/** Of the most popular keys, or the newest, as many as are there from the beginning. What is inserted is not. */
+function residents(popularity: Popularity, { space, resident }: Tenant['keys']): [number, number] {
+  if (popularity.kind === 'latest') return [space - (resident ?? space), space];
+  return [0, resident ?? Infinity];
 }
 
 function drawnFrom(shares: Shares, random: Random): () => MixOperation {

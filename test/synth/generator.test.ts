@@ -9,6 +9,7 @@ import { opcodeName } from '../../protocol/opcode.ts';
 import { builtinModels } from '../../synth/builtin.ts';
 import { hashOf } from '../../synth/digest.ts';
 import { ModelGenerator } from '../../synth/generator.ts';
+import { Permutation } from '../../synth/hash.ts';
 import { checkModel, type ModelInput } from '../../synth/model.ts';
 import { applyScenario, listScenarios } from '../../synth/scenario.ts';
 import { writeTrace } from '../../synth/write.ts';
@@ -149,6 +150,74 @@ test('an event happens once, however many streams its keys have, and no key is t
     events: [{ kind: 'retries', at: '0s', for: '3s', share: 1, times: 1, after: '1ms' }],
   };
   expect(new Set(rowsOf(modelOf(retrying)).map(({ op }) => op))).toEqual(new Set(['noop']));
+});
+
+test('reads of what nobody stores miss and are not refilled; a warm start has the most popular only', () => {
+  const tenant: TenantInput = {
+    keys: { space: 1000, resident: 400 },
+    mix: { get: 1 },
+    popularity: { kind: 'scan' },
+    oneHit: 0.1,
+    absent: 0.25,
+    arrivals: { rate: 1000 },
+  };
+  const model: ModelInput = { ...modelOf(tenant), start: 'warm', duration: '1s' };
+  const seen = { k: [0, 0], x: [0, 0], o: [0, 0], filled: 0 };
+  for (const batch of new ModelGenerator(checkModel(model)).batches())
+    for (let row = 0; row < batch.count; row++) {
+      if (batch.outcome[row] === Outcome.conditional) continue;
+      const letter = batch.key(row).toString('latin1')[0] as 'k' | 'x' | 'o';
+      if (opcodeName(batch.opcode[row]!) === 'set') seen.filled++;
+      else seen[letter][batch.status[row] === 0 ? 0 : 1]!++;
+    }
+  expect(seen.x[0]! + seen.o[0]!).toBe(0);
+  // Of once keys too, a quarter is absent: those are asked for under the letter of their own, and not stored.
+  expect(seen.filled).toBeLessThan(seen.k[1]! + seen.o[1]!);
+  expect(seen.filled).toBeGreaterThan(seen.k[1]! + 0.6 * seen.o[1]!);
+  expect(seen.x[1]! / (seen.k[0]! + seen.k[1]! + seen.x[1]!)).toBeCloseTo(0.25, 1);
+  // A scan of a thousand ranks, of which four hundred are there.
+  expect(seen.k[0]! / (seen.k[0]! + seen.k[1]!)).toBeCloseTo(0.45, 1);
+});
+
+test('the newest are made by the operations that say so, and read soon', () => {
+  const tenant: TenantInput = {
+    keys: { space: 100 },
+    mix: { get: 0.2, set: 0.8 },
+    popularity: { kind: 'latest', alpha: 0, new: { set: 1 } },
+    onMiss: 'none',
+    arrivals: { rate: 1000 },
+  };
+  const rows = rowsOf({ ...modelOf(tenant), start: 'warm' });
+  const stored = rows.flatMap(({ op, key }, n) => (op === 'set' ? [[key, n] as const] : []));
+  const at = new Map(stored);
+  expect(at.size).toBe(stored.length);
+  const ages = rows.flatMap(({ op, key }, n) => (op === 'get' && at.has(key) ? [n - at.get(key)!] : []));
+  expect(ages.length).toBeGreaterThan(400);
+  expect(Math.max(...ages)).toBeLessThan(200);
+  expect(Math.min(...ages)).toBeGreaterThan(0);
+});
+
+test('counters begin where they are told to', () => {
+  const tenant: TenantInput = {
+    keys: { space: 50 },
+    values: { size: 4, counter: 1000 },
+    mix: { get: 0.5, incr: 0.5 },
+    arrivals: { rate: 300 },
+  };
+  for (const batch of new ModelGenerator(checkModel({ ...modelOf(tenant), start: 'warm' })).batches())
+    for (let row = 0; row < batch.count; row++) {
+      expect(batch.status[row]).toBe(0);
+      if (opcodeName(batch.opcode[row]!) === 'get')
+        expect(Number(batch.answerValue(row).toString())).toBeGreaterThanOrEqual(1000);
+    }
+});
+
+test('a permutation knows the rank of a number', () => {
+  for (const n of [1, 2, 100, 4097, 10_483_642]) {
+    const permutation = new Permutation(n, 5);
+    for (let rank = 0; rank < n; rank += Math.ceil(n / 97))
+      expect(permutation.rankOf(permutation.at(rank))).toBe(rank);
+  }
 });
 
 async function written(input: ModelInput, options: { requests?: number } = {}): Promise<string> {
