@@ -26,6 +26,8 @@ export class Page {
   connectionRequired = new Uint32Array(0);
   /** Where a connection has several sessions: likewise of each of them, targets side by side. */
   siblingsRequired = new Uint32Array(0);
+  /** How many of them a row has; 0: the connection is one session. */
+  siblings = 0;
   /** Likewise of the key, in the order of their ranks. */
   keyRequired = new Uint32Array(0);
   /** 1: leaves in one write with the row before it on its connection. */
@@ -42,9 +44,10 @@ export class Page {
   }
 
   /** Takes a batch: nothing is sent yet. */
-  begin(batch: Batch, siblings = 0): void {
+  begin(batch: Batch, siblings: number): void {
     const { count } = batch;
     this.batch = batch;
+    this.siblings = siblings;
     this.left = count;
     this.linked = 0;
     if (this.next.length < count) {
@@ -89,4 +92,9 @@ export class Page {
   handle(row: number): number {
     return this.slot * PAGE_ROWS + row;
   }
+}
+
+/** The row's number in the page that a handle names. */
+export function rowOf(handle: number): number {
+  return handle % PAGE_ROWS;
 }

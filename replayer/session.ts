@@ -79,9 +79,9 @@ export class Session {
   /** The last loaded row's node in the order of its key. */
   lastNode = NONE;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
+  groupFinishNs = NEVER;
   /** Keys that reads missed, which a refill follows, latin1. */
   readonly missed = new Set<string>();
-  groupFinishNs = NEVER;
   /** Rows loaded so far, and rows complete so far. */
   loaded = 0;
   done = 0;
@@ -91,8 +91,8 @@ export class Session {
   fenceDueNs = 0;
   fenceSentNs = 0;
 
-  /** It is in the engine's list of sessions to look at. */
-  dirty = false;
+  /** It is among those to look at. */
+  isTouched = false;
   /** The front row was due, and had to wait for the target; until when. */
   blocked = false;
   unblockedNs = 0;
