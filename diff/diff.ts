@@ -32,6 +32,7 @@ import { KeyHistory } from './history.ts';
 import { join } from './join.ts';
 import { judge, type CopiedAnswer, type Suspect } from './judge.ts';
 import { Places, type Cell, type DrillImpact } from './places.ts';
+import { Slowness } from './slowness.ts';
 import { Timeline } from './timeline.ts';
 import { Findings, type Example, type Finding, type Verdict } from './verdict.ts';
 
@@ -605,7 +606,7 @@ class Judgement {
     const slowNs = this.#slowFromNs();
     if (this.#failed.size === 0 && slowNs === Infinity) return;
     const { backends, distribution } = this.#options;
-    const all = await this.#weigh(() => true);
+    const all = await this.#weigh(() => true, slowNs);
     const named = new Map(
       failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
     );
@@ -661,7 +662,11 @@ class Judgement {
     return alike[of].culprits(of, backends, distribution).filter((culprit) => isPlace(culprit.factor));
   }
 
-  async #weigh(takes: (seen: Observed) => boolean): Promise<Record<FailureClass, Attribution>> {
+  /** @param slowNs from so long on an answer is slow; by default nobody asks */
+  async #weigh(
+    takes: (seen: Observed) => boolean,
+    slowNs = Infinity,
+  ): Promise<Record<FailureClass, Attribution>> {
     const all = {
       violations: new Attribution(),
       'hang-ups': new Attribution(),
@@ -670,19 +675,24 @@ class Judgement {
       slow: new Attribution('mostly'),
     };
     const hangUps = new HangUps(this.#replay.end?.incidents ?? [], all['hang-ups']);
-    const slowNs = this.#slowFromNs();
+    const tenantOf = (connection: number): string => this.#survey.connections[connection]?.tenant ?? '';
+    const slowness = new Slowness(all.slow, (target) => this.#address(target), tenantOf);
+    const hasFailed = this.#failed.size > 0;
     for await (const { batch, row, results, resultRow, rows } of this.#join()) {
       if (results === undefined) continue;
       for (let n = 0; n < rows; n++) {
         const at = row + n;
         const of = resultRow + n;
+        if (slowNs !== Infinity && results.result[of] === Result.answered) {
+          const sentNs = results.sentNs[of]!;
+          slowness.add(batch, at, results.target[of]!, results.answeredNs[of]! - sentNs >= slowNs, sentNs);
+        }
+        if (!hasFailed) continue;
         const how = this.#failed.get(batch.firstIndex + at);
         // What only stood behind a failure, or was not even sent, says nothing of its cause.
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
         const seen = this.#observed(batch, at, results, of, how !== undefined);
         if (!takes(seen)) continue;
-        if (slowNs !== Infinity && results.result[of] === Result.answered)
-          all.slow.add({ ...seen, failed: results.answeredNs[of]! - results.sentNs[of]! >= slowNs });
         hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {
           all[how].add(seen);
@@ -696,6 +706,7 @@ class Judgement {
       }
     }
     hangUps.end();
+    slowness.end();
     return all;
   }
 
