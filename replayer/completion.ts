@@ -51,7 +51,7 @@ export class Completion {
     page.left--;
     this.total++;
     const key = page.keys[row];
-    if (key !== undefined) this.#keys.complete(key, page.keyNode[row]!, page.finishNs[row]!);
+    if (key !== undefined) this.#keys.complete(key, page.keyNode[row]!);
   }
 
   /** Takes the head off, and the tombstones behind it. */

@@ -254,6 +254,10 @@ export class Engine implements SessionEvents {
     this.#flush();
   }
 
+  readBegin(): void {
+    this.#course.look();
+  }
+
   response(session: Session, data: Buffer, at: number, end: number): void {
     this.#receiving.response(session, data, at, end);
   }

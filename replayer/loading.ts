@@ -8,13 +8,12 @@ import { tokenOf } from '../trace/token.ts';
 import type { Course } from './course.ts';
 import type { Elsewhere } from './elsewhere.ts';
 import type { KeyOrder, KeyQueue } from './order.ts';
-import { NONE, rowOf, type Page } from './page.ts';
+import { NONE, PAGE_ROWS, rowOf, type Page } from './page.ts';
 import type { Roster } from './roster.ts';
 import type { Session } from './session.ts';
 import type { Route } from './target.ts';
 import type { Window } from './window.ts';
 
-const SLICE_ROWS = 2_048;
 /** Rows loaded between two looks at what is due: some 50 µs. */
 const LOAD_ROWS = 96;
 
@@ -87,8 +86,8 @@ export class Loading {
         if (course.isAborted) return this.#drop(page, row);
       }
       const session = this.#sessionOf(batch, row);
-      this.#linkSegment(page, row, session);
-      if (order === 'key' && batch.keyLength[row]! > 0) this.#linkKey(page, row, session);
+      const finishNs = this.#linkSegment(page, row, session);
+      if (order === 'key' && batch.keyLength[row]! > 0) this.#linkKey(page, row, session, finishNs);
       if (this.#elsewhere?.takes(page, row) !== true) this.#enqueue(page, row, session);
     }
     page.linked = batch.count;
@@ -105,20 +104,18 @@ export class Loading {
       : roster.session(id, batch.keyLength[row]! > 0 ? this.#targetOfKey[batch.keyId[row]!]! : -1);
   }
 
-  /** What the row waits for on its own connection, and which rows it leaves with. */
-  #linkSegment(page: Page, row: number, session: Session): void {
+  /** What the row waits for on its own connection, and which rows it leaves with. Returns when it finished, recorded. */
+  #linkSegment(page: Page, row: number, session: Session): number {
     const { batch } = page;
     const isOrdered = this.#options.order !== 'none';
     const requestNs = batch.requestNs[row]!;
     const finishNs = session.finishAfter(batch.answerNs[row]!, requestNs);
-    page.finishNs[row] = finishNs;
     page.results.target[row] = session.target.index;
     page.next[row] = NONE;
     const joins = (batch.flags[row]! & RowFlag.sharesSegment) !== 0 && session.lastRequestNs === requestNs;
     session.lastRequestNs = requestNs;
     if (!joins) session.groupFinishNs = finishNs;
     page.joins[row] = joins ? 1 : 0;
-    page.groupFinishNs[row] = session.groupFinishNs;
     // A refill waits for the read that it may follow, whatever the order.
     const isRefill = (batch.flags[row]! & RowFlag.refill) !== 0;
     page.connectionRequired[row] = isRefill
@@ -134,10 +131,11 @@ export class Loading {
           isOrdered && sibling !== undefined ? sibling.finishedBefore(requestNs) : 0;
       }
     if (isOrdered) session.willFinish(finishNs);
+    return finishNs;
   }
 
   /** What the row waits for on its key. */
-  #linkKey(page: Page, row: number, session: Session): void {
+  #linkKey(page: Page, row: number, session: Session, finishNs: number): void {
     const { batch } = page;
     const key = this.#keyOf(batch, row, session);
     // Other requests of its connection were under way.
@@ -146,7 +144,8 @@ export class Loading {
       key,
       session,
       batch.requestNs[row]!,
-      page.finishNs[row]!,
+      finishNs,
+      session.groupFinishNs,
       mutates[batch.opcode[row]!] === 1,
       isPipelined ? 0 : tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!),
     );
@@ -159,24 +158,24 @@ export class Loading {
 
   #keyOf(batch: Batch, row: number, { connection, target }: Session): KeyQueue<Session> {
     const { targets, tenants } = this.#options;
-    const places = targets * tenants;
-    const place = batch.keyId[row]! * places + connection.space * targets + target.index;
-    const known = this.#known[place];
-    if (known !== undefined && known.turn === this.#knownTurn[place]) return known;
+    const place = connection.space * targets + target.index;
+    const id = batch.keyId[row]!;
+    const known = this.#known[id];
+    if (known !== undefined && known.turn === this.#knownTurn[id] && known.place === place) return known;
     const at = batch.keyAt[row]!;
     const name = batch.heap.toString('latin1', at, at + batch.keyLength[row]!);
-    const key = this.#keys.key(places === 1 ? name : `${target.index} ${connection.space} ${name}`);
-    this.#known[place] = key;
-    this.#knownTurn[place] = key.turn;
+    const key = this.#keys.key(targets * tenants === 1 ? name : `${place} ${name}`, place);
+    this.#known[id] = key;
+    this.#knownTurn[id] = key.turn;
     return key;
   }
 
-  // Keys of a batch by number: no string is made twice, as long as something of the key is under way.
+  // Keys of a batch by number: no string is made twice, as long as something of the key is under way, and it is not
+  // asked for in several places by turns.
   #forgetKeys(batch: Batch): void {
     this.#knownOf = batch.heap;
-    const count = batch.keyCount * this.#options.targets * this.#options.tenants;
-    this.#known = Array.from({ length: count });
-    this.#knownTurn = new Uint32Array(count);
+    this.#known = Array.from({ length: batch.keyCount });
+    this.#knownTurn = new Uint32Array(batch.keyCount);
   }
 
   #enqueue(page: Page, row: number, session: Session): void {
@@ -216,12 +215,12 @@ export class Loading {
 /** Loading a batch at once would keep what is due waiting for milliseconds. */
 async function* slices(batches: AsyncIterable<Batch>): AsyncGenerator<Batch> {
   for await (const batch of batches) {
-    if (batch.count <= SLICE_ROWS) {
+    if (batch.count <= PAGE_ROWS) {
       yield batch;
       continue;
     }
-    for (let row = 0; row < batch.count; row += SLICE_ROWS) {
-      const part = batch.slice(row, Math.min(batch.count, row + SLICE_ROWS));
+    for (let row = 0; row < batch.count; row += PAGE_ROWS) {
+      const part = batch.slice(row, Math.min(batch.count, row + PAGE_ROWS));
       // The heap is held as long as any of them is; each counts its share.
       part.heapLength = Math.ceil((batch.heapLength * part.count) / batch.count);
       yield part;

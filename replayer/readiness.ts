@@ -44,11 +44,7 @@ export class Readiness {
     }
     const key = page.keys[row];
     if (key === undefined) return false;
-    if (
-      key.done >= page.keyRequired[row]! &&
-      !this.#keys.isHeld(key, page.keyNode[row]!, page.groupFinishNs[row]!)
-    )
-      return false;
+    if (key.done >= page.keyRequired[row]! && !this.#keys.isHeld(key, page.keyNode[row]!)) return false;
     key.waiters.push(session);
     return true;
   }

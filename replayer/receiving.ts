@@ -32,7 +32,7 @@ export class Receiving {
   /** One response frame: data[at, end). */
   response(session: Session, data: Buffer, at: number, end: number): void {
     const course = this.#course;
-    const now = course.look();
+    const now = course.nowNs;
     session.target.lastAnswerNs = now;
     const { outstanding } = session;
     const opcode = opcodeAt(data, at);

@@ -31,6 +31,8 @@ export const TOMBSTONE = -2;
 /** What a session tells the engine of its socket. */
 export interface SessionEvents {
   connected(session: Session): void;
+  /** Bytes came; the frames in them, of which all were here by now, are handed on next. */
+  readBegin(): void;
   /** One response frame: data[at, end), valid during the call. */
   response(session: Session, data: Buffer, at: number, end: number): void;
   /** The bytes that came in one read are all handed on. */
@@ -181,6 +183,7 @@ export class Session {
         this.state = SocketState.open;
         events.connected(this);
       },
+      readBegin: () => events.readBegin(),
       response: (data, at, end) => events.response(this, data, at, end),
       readEnd: () => events.readEnd(this),
       drained: () => events.drained(this),

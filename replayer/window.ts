@@ -4,7 +4,7 @@
 import type { Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
 import type { Course } from './course.ts';
-import { PAGE_ROWS, Page } from './page.ts';
+import { Page, slotOf } from './page.ts';
 
 /** At most so many rows, bytes of keys and values, and pages. */
 const MAX_ROWS = 65_536;
@@ -79,7 +79,7 @@ export class Window {
 
   /** The page that a handle names. */
   of(handle: number): Page {
-    return this.#bySlot[Math.floor(handle / PAGE_ROWS)]!;
+    return this.#bySlot[slotOf(handle)]!;
   }
 
   /** The page of a row, by its index in the trace; undefined where the row is not loaded yet. */
