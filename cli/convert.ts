@@ -14,6 +14,7 @@ import { CliError } from './error.ts';
 import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
 import { formatBytes, plural } from './text.ts';
+import { writeWhole } from './whole.ts';
 
 const formats = ['tape', 'csv', 'oracleGeneral', 'pcap', 'parquet'] as const;
 type Format = (typeof formats)[number];
@@ -59,10 +60,11 @@ async function convert(input: string, output: string, options: Options): Promise
   if (from === 'parquet') throw new CliError('parquet is written, not read', 2);
   if (from !== 'tape' && to !== 'tape')
     throw new CliError(`expected a trace on one side, got ${from} and ${to}; convert to a .tape first`, 2);
-  const line =
+  const line = await writeWhole(output, async (check) =>
     from === 'tape'
-      ? await write(input, output, to as keyof typeof writers, options)
-      : await read(input, output, from, options);
+      ? write(input, output, to as keyof typeof writers, options, check)
+      : read(input, output, from, options, check),
+  );
   process.stdout.write(`${output}: ${line}\n`);
 }
 
@@ -96,11 +98,15 @@ async function write(
   output: string,
   to: keyof typeof writers,
   options: Options,
+  check: () => void,
 ): Promise<string> {
   const trace = await TraceReader.open(input);
   const progress = progressOf(trace.exchangeCount, options);
   try {
-    const line = await writers[to](trace, output, (done) => progress.update(done, done));
+    const line = await writers[to](trace, output, (done) => {
+      check();
+      progress.update(done, done);
+    });
     return trace.truncated ? `${line} (${input} was cut; what is before the cut was taken)` : line;
   } finally {
     progress.stop();
@@ -115,6 +121,7 @@ async function read(
   output: string,
   from: keyof typeof parsers,
   options: Options,
+  check: () => void,
 ): Promise<string> {
   const Parser = parsers[from];
   const size = sizeOf(input);
@@ -127,7 +134,10 @@ async function read(
   };
   let made: Made;
   try {
-    made = await makeTape(source, output, (requests) => progress.update(done, requests));
+    made = await makeTape(source, output, (requests) => {
+      check();
+      progress.update(done, requests);
+    });
   } finally {
     progress.stop();
   }

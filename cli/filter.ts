@@ -7,6 +7,7 @@ import { isSameFile } from './file.ts';
 import { addFilterOptions, filterOf, type FilterOptions } from './filtering.ts';
 import { Progress } from './progress.ts';
 import { formatBytes, plural } from './text.ts';
+import { writeWhole } from './whole.ts';
 
 interface Options extends FilterOptions {
   output: string;
@@ -43,11 +44,16 @@ async function filter(files: readonly string[], options: Options): Promise<void>
     throw new CliError(`--connection expects one trace, got ${files.length}: each numbers its own`, 2);
   const progress = new Progress(0, { label: 'filtering', unit: 'exchanges', quiet: options.quiet === true });
   try {
-    const merged = await mergeTraces(files, output, {
-      filter: filterOf(options),
-      limit,
-      onProgress: (read, kept) => progress.update(read, read, `${plural(kept, 'exchange')} kept`),
-    });
+    const merged = await writeWhole(output, async (check) =>
+      mergeTraces(files, output, {
+        filter: filterOf(options),
+        limit,
+        onProgress: (read, kept) => {
+          check();
+          progress.update(read, read, `${plural(kept, 'exchange')} kept`);
+        },
+      }),
+    );
     progress.stop();
     for (const file of merged.truncated)
       process.stderr.write(`memtape: ${file} was cut; what is before the cut was taken\n`);

@@ -112,11 +112,16 @@ function generatorOptions({ seed, duration, requests }: SynthOptions): Generator
   };
 }
 
-/** Writes a model's traffic as a trace. @throws CliError, ConfigError, TraceError */
+/**
+ * Writes a model's traffic as a trace.
+ * @param check ends the work, where it throws
+ * @throws CliError, ConfigError, TraceError
+ */
 export async function generate(
   name: string,
   path: string,
   options: SynthOptions & { quiet?: true },
+  check?: () => void,
 ): Promise<ModelGenerator> {
   const model = modelOf(name, options);
   const generator = new ModelGenerator(model, generatorOptions(options));
@@ -127,7 +132,10 @@ export async function generate(
   });
   try {
     await writeTrace(generator, path, model.name ?? name, {
-      onProgress: (requests) => progress.update(requests, requests),
+      onProgress: (requests) => {
+        check?.();
+        progress.update(requests, requests);
+      },
     });
   } finally {
     progress.stop();

@@ -30,6 +30,7 @@ import { generate, isModel, readModel, synthOptions, type SynthOptions } from '.
 import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
 import { formatCount, plural } from './text.ts';
+import { writeWhole } from './whole.ts';
 
 interface WriteOptions extends SynthOptions {
   output: string;
@@ -93,7 +94,7 @@ export function synthCommand(): Command {
       if (options.output === undefined) throw new CliError('expected -o FILE, where the trace is written', 2);
       // What is no file can only be the name of a model.
       if (isModel(name) || !existsSync(name)) await write(name, options);
-      else await overlay(name, options);
+      else await writeWhole(options.output, async (check) => overlay(name, options, check));
     });
   synthOptions(command).option('--rate <rate>', 'requests a second, on average', parseRate);
   command.addCommand(
@@ -171,7 +172,9 @@ export function synthCommand(): Command {
 }
 
 async function write(name: string, options: WriteOptions): Promise<void> {
-  const { requests, rows } = await generate(name, options.output, options);
+  const { requests, rows } = await writeWhole(options.output, async (check) =>
+    generate(name, options.output, options, check),
+  );
   process.stderr.write(
     `${plural(requests, 'request')}${rows > requests ? ` (and ${formatCount(rows - requests)} that only a miss would make necessary)` : ''} in ${options.output}\n`,
   );
@@ -258,11 +261,16 @@ async function scale(path: string, { output, copies, stretch, quiet }: ScaleOpti
   await trace.close();
   const progress = new Progress(total, { label: 'scaling', unit: 'exchanges', quiet: quiet === true });
   try {
-    const { exchanges, connections } = await scaleTrace(path, output, {
-      copies,
-      stretch,
-      onProgress: (done) => progress.update(done, done),
-    });
+    const { exchanges, connections } = await writeWhole(output, async (check) =>
+      scaleTrace(path, output, {
+        copies,
+        stretch,
+        onProgress: (done) => {
+          check();
+          progress.update(done, done);
+        },
+      }),
+    );
     process.stderr.write(
       `${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')} in ${output}\n`,
     );
@@ -281,7 +289,7 @@ function parseFactor(text: string): number {
  * A recorded trace, and what a scenario adds to it: requests of its own, at the rate and of the sizes of the trace.
  * @throws CliError for scenarios that change what a model does: those need one
  */
-async function overlay(path: string, options: WriteOptions): Promise<void> {
+async function overlay(path: string, options: WriteOptions, check: () => void): Promise<void> {
   if (options.scenario.length === 0)
     throw new CliError(`${path} is a trace: expected a --scenario to add to it, or a model`, 2);
   if (isSameFile(path, options.output))
@@ -289,7 +297,7 @@ async function overlay(path: string, options: WriteOptions): Promise<void> {
   const trace = await TraceReader.open(path);
   const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
   try {
-    const fitted = checkModel(await fitTrace(trace.batches(), basename(path)));
+    const fitted = checkModel(await fitTrace(trace.batches(), basename(path), check));
     const totalMs = options.duration ?? fitted.duration!;
     const { requests: _requests, ...endless } = fitted;
     const changed = options.scenario.reduce(
@@ -307,8 +315,11 @@ async function overlay(path: string, options: WriteOptions): Promise<void> {
       durationMs: totalMs,
       ...(options.seed === undefined ? {} : { seed: options.seed }),
     });
-    await writeTrace(generator, part, options.scenario.join(', '), { startNs: BigInt(trace.meta.startNs) });
-    const { exchanges } = await mergeTraces([path, part], options.output);
+    await writeTrace(generator, part, options.scenario.join(', '), {
+      startNs: BigInt(trace.meta.startNs),
+      onProgress: check,
+    });
+    const { exchanges } = await mergeTraces([path, part], options.output, { onProgress: check });
     process.stderr.write(
       `${plural(exchanges, 'exchange')} in ${options.output}, ${formatCount(generator.requests)} of them added\n`,
     );

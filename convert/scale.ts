@@ -37,7 +37,7 @@ export async function scaleTrace(input: string, output: string, options: ScaleOp
       await copyTrace(input, part, copy, stretch, (rows) => onProgress?.((read += rows)));
       parts.push(part);
     }
-    return await mergeTraces(parts, output);
+    return await mergeTraces(parts, output, { onProgress: () => onProgress?.(read) });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -53,14 +53,19 @@ async function copyTrace(
   const trace = await TraceReader.open(input, { values: 'as they stand' });
   try {
     const writer = await TraceWriter.create(output, trace.meta);
-    for await (const batch of trace.batches()) {
-      shift(batch, stretch, copy * APART_NS);
-      if (copy > 0) rename(batch, String(copy + 1));
-      writer.append(batch);
-      await writer.drained();
-      onRows(batch.count);
+    try {
+      for await (const batch of trace.batches()) {
+        shift(batch, stretch, copy * APART_NS);
+        if (copy > 0) rename(batch, String(copy + 1));
+        writer.append(batch);
+        await writer.drained();
+        onRows(batch.count);
+      }
+      await writer.finish(trace.end ?? { capture: emptyCapture(), casRequests: 0 });
+    } catch (error) {
+      await writer.abort();
+      throw error;
     }
-    await writer.finish(trace.end ?? { capture: emptyCapture(), casRequests: 0 });
   } finally {
     await trace.close();
   }

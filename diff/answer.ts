@@ -2,7 +2,7 @@
 // means what its status would have said, and what legitimately differs between correct runs is left out.
 
 import { HEADER_BYTES } from '../protocol/header.ts';
-import { Opcode, isRead, opcodeInfo } from '../protocol/opcode.ts';
+import { Opcode, isRead, opcodeInfo, type Family } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
@@ -20,9 +20,12 @@ export interface Answer {
 
 const empty = Buffer.alloc(0);
 
+function silentStatus(opcode: number): number {
+  return isRead[opcode] === 1 ? Status.notFound : Status.ok;
+}
+
 function silence(opcode: number): Answer {
-  const status = isRead[opcode] === 1 ? Status.notFound : Status.ok;
-  return { status, silent: true, frames: 0, extras: empty, key: empty, value: empty };
+  return { status: silentStatus(opcode), silent: true, frames: 0, extras: empty, key: empty, value: empty };
 }
 
 /** The recorded answer; undefined where the recording does not know it. */
@@ -38,6 +41,13 @@ export function recordedAnswer(batch: Batch, row: number): Answer | undefined {
     key: batch.answerKey(row),
     value: batch.answerValue(row),
   };
+}
+
+/** The status of the recorded answer, or what its silence means; -1 where the recording does not know it. */
+export function recordedStatus(batch: Batch, row: number): number {
+  const outcome = batch.outcome[row];
+  if (outcome === Outcome.silent) return silentStatus(batch.opcode[row]!);
+  return outcome === Outcome.answered || outcome === Outcome.conditional ? batch.status[row]! : -1;
 }
 
 /** The replay's answer; undefined where there was none. */
@@ -137,25 +147,49 @@ function isStoreStatus(status: number): boolean {
   return status === Status.ok || status === Status.tooLarge || status === Status.outOfMemory;
 }
 
+/** Bytes of extras and value that a successful answer has, by the family of its operation. */
+const shapes: Partial<Record<Family, { extras: number; value?: number }>> = {
+  get: { extras: 4 },
+  gat: { extras: 4 },
+  touch: { extras: 4, value: 0 },
+  incr: { extras: 0, value: 8 },
+  decr: { extras: 0, value: 8 },
+};
+const anyLength = -1;
+const extrasBytes = new Int8Array(256).fill(anyLength);
+const valueBytes = new Int8Array(256).fill(anyLength);
+for (let opcode = 0; opcode < 256; opcode++) {
+  const family = opcodeInfo(opcode)?.family;
+  if (family === undefined || family === 'version' || family === 'saslList' || opcode === Opcode.stat)
+    continue;
+  const { extras, value = anyLength } = shapes[family] ?? { extras: 0, value: 0 };
+  extrasBytes[opcode] = extras;
+  valueBytes[opcode] = value;
+}
+
+function hasShape(opcode: number, status: number, extrasLength: number, valueLength: number): boolean {
+  if (status !== Status.ok) return true;
+  const extras = extrasBytes[opcode]!;
+  const value = valueBytes[opcode]!;
+  return (extras === anyLength || extras === extrasLength) && (value === anyLength || value === valueLength);
+}
+
 /** Lengths that memcached gives a successful answer; anything else is no answer to this request. */
-export function isWellFormed(opcode: number, answer: Answer): boolean {
-  if (answer.silent || answer.status !== Status.ok || opcode === Opcode.stat) return true;
-  switch (opcodeInfo(opcode)?.family) {
-    case 'get':
-    case 'gat':
-      return answer.extras.length === 4;
-    case 'touch':
-      return answer.extras.length === 4 && answer.value.length === 0;
-    case 'incr':
-    case 'decr':
-      return answer.extras.length === 0 && answer.value.length === 8;
-    case 'version':
-    case 'saslList':
-    case undefined:
-      return true;
-    default:
-      return answer.extras.length === 0 && answer.value.length === 0;
-  }
+export function isWellFormed(opcode: number, { silent, status, extras, value }: Answer): boolean {
+  return silent || hasShape(opcode, status, extras.length, value.length);
+}
+
+/** The recorded answer is well-formed, and names no key. */
+export function isPlain(batch: Batch, row: number): boolean {
+  return (
+    batch.answerKeyLength[row] === 0 &&
+    hasShape(
+      batch.opcode[row]!,
+      batch.status[row]!,
+      batch.answerExtrasLength[row]!,
+      batch.answerValueLength[row]!,
+    )
+  );
 }
 
 /** Bytes of the request's frame. */

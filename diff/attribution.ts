@@ -82,15 +82,20 @@ export interface Observed {
   atSeconds: number;
 }
 
-interface KeyRecord {
+export interface KeyCounts {
   server: string;
   tenant: string;
+  /** latin1 */
   key: string;
-  failed: boolean;
-  sinceSeconds: number;
   /** Exchanges of it, and failing ones. */
   total: number;
   failures: number;
+  /** Of its first failure, since the replay's start. */
+  sinceSeconds: number;
+}
+
+interface KeyRecord extends KeyCounts {
+  failed: boolean;
 }
 
 /** Keys held for comparison; of those that fail, as many again. */
@@ -140,6 +145,12 @@ export class Attribution {
     // What has no key comes behind others, and fails with them.
     if (key === '') return;
     count(this.#exchanges.opcode, seen.opcode, failed, atSeconds);
+    this.addKey({ server, tenant, key, total: 1, failures: failed ? 1 : 0, sinceSeconds: atSeconds });
+  }
+
+  /** Exchanges of one key, `failures` of which failed, the first of them at `sinceSeconds`. */
+  addKey({ server, tenant, key, total, failures, sinceSeconds }: KeyCounts): void {
+    const failed = failures > 0;
     const name = `${server} ${tenant} ${key}`;
     const known = this.#keys.get(name);
     if (known === undefined) {
@@ -151,16 +162,16 @@ export class Attribution {
         tenant,
         key,
         failed,
-        sinceSeconds: failed ? atSeconds : Infinity,
-        total: 1,
-        failures: failed ? 1 : 0,
+        sinceSeconds: failed ? sinceSeconds : Infinity,
+        total,
+        failures,
       });
       return;
     }
-    known.total++;
+    known.total += total;
     if (!failed) return;
-    known.failures++;
-    known.sinceSeconds = Math.min(known.sinceSeconds, atSeconds);
+    known.failures += failures;
+    known.sinceSeconds = Math.min(known.sinceSeconds, sinceSeconds);
     if (known.failed) return;
     known.failed = true;
     this.#passing--;

@@ -2,7 +2,7 @@
 // first compares answers and settles nearly everything; the second gathers the history of those keys only on which
 // something differs, so memory is bounded by the differences and not by the trace.
 
-import { build as buildHistogram, type Histogram } from 'hdr-histogram-js';
+import type { Histogram } from 'hdr-histogram-js';
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
 import { Opcode, isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
@@ -14,7 +14,16 @@ import type { Trace } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { tokenOf } from '../trace/token.ts';
 import { TraceView } from '../trace/view.ts';
-import { agree, isPossible, isWellFormed, recordedAnswer, replayedAnswer, type Answer } from './answer.ts';
+import {
+  agree,
+  isPlain,
+  isPossible,
+  isWellFormed,
+  recordedAnswer,
+  recordedStatus,
+  replayedAnswer,
+  type Answer,
+} from './answer.ts';
 import {
   Attribution,
   failureClasses,
@@ -27,12 +36,14 @@ import {
   type Observed,
 } from './attribution.ts';
 import { changeOf, initialChange } from './changes.ts';
+import { Durations } from './durations.ts';
 import { HangUps } from './hangups.ts';
 import { FiguresByName, emptyFigures, type Figures } from './figures.ts';
 import { KeyHistory } from './history.ts';
 import { join } from './join.ts';
 import { judge, type CopiedAnswer, type Suspect } from './judge.ts';
 import { Places, type Cell, type DrillImpact } from './places.ts';
+import { Slowness } from './slowness.ts';
 import { Timeline } from './timeline.ts';
 import { Findings, type Example, type Finding, type Verdict } from './verdict.ts';
 
@@ -51,8 +62,6 @@ const SLOW_EXPLAINED = 0.3;
 const TELLING_BYTES = 6;
 const MAX_STRANGE = 20_000;
 const MAX_OWNERS = 4;
-/** Histograms span a microsecond to two minutes, in microseconds, to two digits. */
-const MAX_MICROS = 120_000_000;
 
 export interface DiffOptions {
   /** Examples of each kind of finding. Default 10. */
@@ -102,7 +111,9 @@ export interface Diff {
     fromIntended: Histogram;
     fromSent: Histogram;
     recorded: Histogram;
+    /** From the intended time. */
     byOperation: Map<string, Histogram>;
+    byTenant: Map<string, Histogram>;
   };
   lag: Histogram;
   blocked: Histogram;
@@ -132,15 +143,6 @@ export async function diff(trace: Trace, results: ResultsReader, options: DiffOp
   return new Judgement(view, results, survey, options).run();
 }
 
-function newHistogram(): Histogram {
-  return buildHistogram({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: MAX_MICROS,
-    numberOfSignificantValueDigits: 2,
-    bitBucketSize: 32,
-  });
-}
-
 class Judgement {
   readonly #trace: TraceView;
   readonly #replay: ResultsReader;
@@ -162,6 +164,7 @@ class Judgement {
   readonly #groups: Figures[] = [];
   readonly #byConnection: (Figures | undefined)[] = [];
   readonly #byOpcode: (Figures | undefined)[] = [];
+  readonly #durations = new Durations();
 
   constructor(trace: TraceView, replay: ResultsReader, survey: Survey, options: DiffOptions) {
     this.#trace = trace;
@@ -196,14 +199,7 @@ class Judgement {
       })),
       tenants: new FiguresByName(),
       operations: new FiguresByName(),
-      latency: {
-        fromIntended: newHistogram(),
-        fromSent: newHistogram(),
-        recorded: newHistogram(),
-        byOperation: new Map(),
-      },
-      lag: newHistogram(),
-      blocked: newHistogram(),
+      ...this.#durations.histograms(),
       recordedNs: 0,
       replayedNs: 0,
     };
@@ -219,6 +215,7 @@ class Judgement {
       diff.total += rows;
       this.#options.onProgress?.(diff.total);
     }
+    Object.assign(diff, this.#durations.histograms());
     const keys = [...this.#suspects];
     for (let from = 0; from < keys.length; from += KEYS_PER_PASS)
       await this.#judgeKeys(new Set(keys.slice(from, from + KEYS_PER_PASS)));
@@ -287,6 +284,7 @@ class Judgement {
     const outcome = batch.outcome[row]!;
     const isQuit = opcode === Opcode.quit || opcode === Opcode.quitq;
     if (result === Result.answered && results.agrees[resultRow] === 1) {
+      if (isPlain(batch, row)) return 'match';
       const answer = recordedAnswer(batch, row)!;
       return this.#wrongShape(batch, row, answer) ?? 'match';
     }
@@ -374,18 +372,18 @@ class Judgement {
     const bin = diff.timeline.at(this.#binOf(place), sentNs);
     bin.requests++;
     const lag = micros(sentNs - intendedNs - blockedNs);
-    diff.lag.recordValue(lag);
+    this.#durations.lag.record(lag);
     diff.timeline.latency('lag', sentNs, lag);
-    diff.blocked.recordValue(micros(blockedNs));
+    this.#durations.blocked.record(micros(blockedNs));
     diff.recordedNs = Math.max(diff.recordedNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
     diff.replayedNs = Math.max(diff.replayedNs, sentNs);
     const groups = this.#groupsOf(results.target[resultRow]!, batch.connection[row]!, opcode);
     for (const group of groups) group.exchanges++;
-    const recordedRead = isRead[opcode] === 1 ? recordedAnswer(batch, row) : undefined;
-    if (recordedRead !== undefined)
+    const recordedRead = isRead[opcode] === 1 ? recordedStatus(batch, row) : -1;
+    if (recordedRead >= 0)
       for (const group of groups) {
         group.recordedReads++;
-        if (recordedRead.status === Status.ok) group.recordedHits++;
+        if (recordedRead === Status.ok) group.recordedHits++;
       }
     if (result !== Result.answered && result !== Result.silent) return;
     const answeredNs = results.answeredNs[resultRow]!;
@@ -394,27 +392,29 @@ class Judgement {
     const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
     const isHit = result === Result.answered && status === Status.ok;
     if (target !== undefined) target.lastAnswerNs = Math.max(target.lastAnswerNs, answeredNs);
-    if (isRead[opcode] === 1)
-      for (let n = -1; n < groups.length; n++) {
-        const group = groups[n] ?? bin;
+    if (isRead[opcode] === 1) {
+      bin.reads++;
+      if (isHit) bin.hits++;
+      for (const group of groups) {
         group.reads++;
         if (isHit) group.hits++;
       }
+    }
     if (result === Result.silent) return;
     diff.answered++;
     const fromIntended = micros(answeredNs - intendedNs);
     const fromSent = micros(answeredNs - sentNs);
-    diff.latency.fromIntended.recordValue(fromIntended);
-    diff.latency.fromSent.recordValue(fromSent);
+    const durations = this.#durations;
+    durations.fromIntended.record(fromIntended);
+    durations.fromSent.record(fromSent);
+    durations.ofOpcode(opcode).record(fromIntended);
+    const connection = batch.connection[row]!;
+    durations.ofConnection(connection, this.#survey).record(fromIntended);
     diff.timeline.latency('fromIntended', sentNs, fromIntended);
     diff.timeline.latency('fromSent', sentNs, fromSent);
-    const name = opcodeName(opcode);
-    let histogram = diff.latency.byOperation.get(name);
-    if (histogram === undefined) diff.latency.byOperation.set(name, (histogram = newHistogram()));
-    histogram.recordValue(fromIntended);
     if (batch.outcome[row] !== Outcome.answered) return;
     const recorded = micros(batch.answerNs[row]! - batch.requestEndNs[row]!);
-    diff.latency.recorded.recordValue(recorded);
+    durations.recorded.record(recorded);
     diff.timeline.latency('recorded', sentNs, recorded);
   }
 
@@ -602,7 +602,7 @@ class Judgement {
     const slowNs = this.#slowFromNs();
     if (this.#failed.size === 0 && slowNs === Infinity) return;
     const { backends, distribution } = this.#options;
-    const all = await this.#weigh(() => true);
+    const all = await this.#weigh(() => true, slowNs);
     const named = new Map(
       failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
     );
@@ -658,7 +658,11 @@ class Judgement {
     return alike[of].culprits(of, backends, distribution).filter((culprit) => isPlace(culprit.factor));
   }
 
-  async #weigh(takes: (seen: Observed) => boolean): Promise<Record<FailureClass, Attribution>> {
+  /** @param slowNs from so long on an answer is slow; by default nobody asks */
+  async #weigh(
+    takes: (seen: Observed) => boolean,
+    slowNs = Infinity,
+  ): Promise<Record<FailureClass, Attribution>> {
     const all = {
       violations: new Attribution(),
       'hang-ups': new Attribution(),
@@ -667,19 +671,24 @@ class Judgement {
       slow: new Attribution('mostly'),
     };
     const hangUps = new HangUps(this.#replay.end?.incidents ?? [], all['hang-ups']);
-    const slowNs = this.#slowFromNs();
+    const tenantOf = (connection: number): string => this.#survey.connections[connection]?.tenant ?? '';
+    const slowness = new Slowness(all.slow, (target) => this.#address(target), tenantOf);
+    const hasFailed = this.#failed.size > 0;
     for await (const { batch, row, results, resultRow, rows } of this.#join()) {
       if (results === undefined) continue;
       for (let n = 0; n < rows; n++) {
         const at = row + n;
         const of = resultRow + n;
+        if (slowNs !== Infinity && results.result[of] === Result.answered) {
+          const sentNs = results.sentNs[of]!;
+          slowness.add(batch, at, results.target[of]!, results.answeredNs[of]! - sentNs >= slowNs, sentNs);
+        }
+        if (!hasFailed) continue;
         const how = this.#failed.get(batch.firstIndex + at);
         // What only stood behind a failure, or was not even sent, says nothing of its cause.
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
         const seen = this.#observed(batch, at, results, of, how !== undefined);
         if (!takes(seen)) continue;
-        if (slowNs !== Infinity && results.result[of] === Result.answered)
-          all.slow.add({ ...seen, failed: results.answeredNs[of]! - results.sentNs[of]! >= slowNs });
         hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {
           all[how].add(seen);
@@ -693,6 +702,7 @@ class Judgement {
       }
     }
     hangUps.end();
+    slowness.end();
     return all;
   }
 
@@ -887,7 +897,7 @@ function shown(value: Buffer, from: number): string {
 }
 
 function micros(ns: number): number {
-  return ns <= 0 ? 0 : Math.min(MAX_MICROS, Math.round(ns / 1000));
+  return ns <= 0 ? 0 : Math.round(ns / 1000);
 }
 
 function seconds(ns: number): number {

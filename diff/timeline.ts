@@ -8,6 +8,14 @@ const FIRST_BIN_NS = 1_000_000;
 const STEPS = 4;
 const CLASSES = 28 * STEPS;
 
+/** Classes of most latencies, by microseconds. */
+const SHORT = 16_384;
+const shortSteps = Uint8Array.from({ length: SHORT }, (_, micros) => stepOf(micros));
+
+function stepOf(micros: number): number {
+  return micros < 1 ? 0 : Math.min(CLASSES - 1, 1 + Math.floor(Math.log2(micros) * STEPS));
+}
+
 /** One bin's counts. */
 export interface Bin {
   requests: number;
@@ -58,8 +66,7 @@ export class Timeline {
     const all = this.#latencies[clock];
     const index = this.#index(atNs);
     while (all.length <= index) all.push(new Uint32Array(CLASSES));
-    const step = micros < 1 ? 0 : Math.min(CLASSES - 1, 1 + Math.floor(Math.log2(micros) * STEPS));
-    all[index]![step]!++;
+    all[index]![micros < SHORT ? shortSteps[micros]! : stepOf(micros)]!++;
   }
 
   /** Microseconds by bin; null where there is no sample. @param share 0.99: 99% of the samples are not above it */

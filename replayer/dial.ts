@@ -18,6 +18,8 @@ export class Refused extends Error {
 export interface DialHandler {
   /** The connection takes requests. */
   ready(): void;
+  /** Bytes came; what they hold is handed on next. */
+  readBegin?(): void;
   /** One response frame: data[at, end), valid during the call. */
   response(data: Buffer, at: number, end: number): void;
   /** The bytes that came in one read are all handed on. */
@@ -80,6 +82,7 @@ export function dial(
     buffer: readBuffer,
     callback: (bytes: number, data: Uint8Array): boolean => {
       if (!isLive) return true;
+      handler.readBegin?.();
       try {
         decoder.push(data as Buffer, 0, bytes, 0);
       } catch (error) {

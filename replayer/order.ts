@@ -19,6 +19,8 @@ const LOOK_NS = 5e6;
 /** One key that has exchanges loaded and not completed. */
 export class KeyQueue<Waiter> {
   name = '';
+  /** Whose key it is, and on which target, as a number. */
+  place = 0;
   /** How many keys it was the queue of before. */
   turn = 0;
   /** Exchanges loaded and not completed in the replay. */
@@ -42,6 +44,7 @@ export class KeyOrder<Waiter> {
   readonly #wake: (waiter: Waiter) => void;
   // Nodes, one an exchange: when it finished in the recording, whether it is complete in the replay, who is next.
   #finish = new Float64Array(1024);
+  #groupFinish = new Float64Array(1024);
   #complete = new Uint8Array(1024);
   #next = new Int32Array(1024);
   /** 1: the exchange changes the key. */
@@ -60,12 +63,13 @@ export class KeyOrder<Waiter> {
     this.#wake = wake;
   }
 
-  /** The queue of a key, made where there is none. */
-  key(name: string): KeyQueue<Waiter> {
+  /** The queue of a key, made where there is none; the name tells keys of different places apart. */
+  key(name: string, place = 0): KeyQueue<Waiter> {
     let key = this.#keys.get(name);
     if (key === undefined) {
       key = this.#spare.pop() ?? new KeyQueue();
       key.name = name;
+      key.place = place;
       this.#keys.set(name, key);
     }
     return key;
@@ -81,6 +85,7 @@ export class KeyOrder<Waiter> {
    * done before it is sent.
    * @param owner its connection, on which requests are in order by themselves
    * @param finishNs when it finished in the recording; NEVER where that is not known, and nobody then waits for it
+   * @param groupFinishNs when the first finished of those that share its segment
    * @param cas of the recorded answer; 0: none
    */
   load(
@@ -88,12 +93,14 @@ export class KeyOrder<Waiter> {
     owner: Waiter,
     requestNs: number,
     finishNs: number,
+    groupFinishNs: number,
     mutates: boolean,
     cas: number,
   ): number {
     while (key.firstPending !== NONE && this.#finish[key.firstPending]! < requestNs) this.#rank(key);
     const node = this.#take();
     this.#finish[node] = finishNs;
+    this.#groupFinish[node] = groupFinishNs;
     this.#complete[node] = 0;
     this.#next[node] = NONE;
     this.#mutates[node] = mutates ? 1 : 0;
@@ -131,15 +138,14 @@ export class KeyOrder<Waiter> {
     this.#by[node] = this.#finish[node]!;
   }
 
-  /**
-   * Must another exchange be complete before this one is sent?
-   * @param beforeNs when the first finished of those that share its segment
-   */
-  isHeld(key: KeyQueue<Waiter>, node: number, beforeNs: number): boolean {
+  /** Must another exchange be complete before this one is sent? */
+  isHeld(key: KeyQueue<Waiter>, node: number): boolean {
+    // It is itself.
+    if (key.firstHeld === key.lastHeld && (key.firstHeld === node || key.firstHeld === NONE)) return false;
     const cas = this.#cas[node]!;
     const mutates = this.#mutates[node]!;
     const owner = this.#owner[node];
-    const by = cas === 0 ? beforeNs : this.#by[node]!;
+    const by = cas === 0 ? this.#groupFinish[node]! : this.#by[node]!;
     const until = by + LOOK_NS;
     for (let at = key.firstHeld; at !== NONE && this.#finish[at]! < until; at = this.#nextHeld[at]!) {
       const other = this.#by[at]!;
@@ -150,10 +156,10 @@ export class KeyOrder<Waiter> {
     return false;
   }
 
-  /** The exchange is complete in the replay; `finishNs` as it was loaded. */
-  complete(key: KeyQueue<Waiter>, node: number, finishNs: number): void {
+  /** The exchange is complete in the replay. */
+  complete(key: KeyQueue<Waiter>, node: number): void {
     key.live--;
-    if (finishNs === NEVER) this.#release(node);
+    if (this.#finish[node] === NEVER) this.#release(node);
     else {
       this.#complete[node] = 1;
       this.#unhold(key, node);
@@ -269,6 +275,9 @@ export class KeyOrder<Waiter> {
     const nextHeld = new Int32Array(capacity);
     const previousHeld = new Int32Array(capacity);
     finish.set(this.#finish);
+    const groupFinish = new Float64Array(capacity);
+    groupFinish.set(this.#groupFinish);
+    this.#groupFinish = groupFinish;
     complete.set(this.#complete);
     next.set(this.#next);
     mutates.set(this.#mutates);

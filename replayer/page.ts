@@ -1,13 +1,14 @@
 // A page: one batch of the trace while it is replayed, with the results of its rows and what each row waits for.
-// A row anywhere in the window is named by a handle: the page's slot and the row's number in one double.
+// A row anywhere in the window is named by a handle: the page's slot and the row's number in one small integer.
 
 import { NEVER, type Batch } from '../trace/batch.ts';
 import { Result, ResultBatch } from '../trace/results.ts';
 import type { KeyQueue } from './order.ts';
 import type { Session } from './session.ts';
 
-/** Rows of a page, at most: what a handle can name. */
-export const PAGE_ROWS = 0x1000000;
+/** Rows of a page, at most. A window has so few pages that handles stay small integers. */
+const ROW_BITS = 11;
+export const PAGE_ROWS = 2 ** ROW_BITS;
 
 /** No handle. */
 export const NONE = -1;
@@ -21,19 +22,17 @@ export class Page {
   /** Rows that are loaded; all, but while the page is. */
   linked = 0;
   /** Handle of the next row of the same connection. */
-  next = new Float64Array(0);
+  next = new Int32Array(0);
   /** How many exchanges of the connection must be complete before this one is sent. */
   connectionRequired = new Uint32Array(0);
   /** Where a connection has several sessions: likewise of each of them, targets side by side. */
   siblingsRequired = new Uint32Array(0);
+  /** How many of them a row has; 0: the connection is one session. */
+  siblings = 0;
   /** Likewise of the key, in the order of their ranks. */
   keyRequired = new Uint32Array(0);
   /** 1: leaves in one write with the row before it on its connection. */
   joins = new Uint8Array(0);
-  /** When the exchange finished in the recording; NEVER where that is not known. */
-  finishNs = new Float64Array(0);
-  /** When the first of those that shared its segment finished in the recording. */
-  groupFinishNs = new Float64Array(0);
   keyNode = new Int32Array(0);
   keys: (KeyQueue<Session> | undefined)[] = [];
 
@@ -42,19 +41,18 @@ export class Page {
   }
 
   /** Takes a batch: nothing is sent yet. */
-  begin(batch: Batch, siblings = 0): void {
+  begin(batch: Batch, siblings: number): void {
     const { count } = batch;
     this.batch = batch;
+    this.siblings = siblings;
     this.left = count;
     this.linked = 0;
     if (this.next.length < count) {
       const capacity = Math.max(count, 1024);
-      this.next = new Float64Array(capacity);
+      this.next = new Int32Array(capacity);
       this.connectionRequired = new Uint32Array(capacity);
       this.keyRequired = new Uint32Array(capacity);
       this.joins = new Uint8Array(capacity);
-      this.finishNs = new Float64Array(capacity);
-      this.groupFinishNs = new Float64Array(capacity);
       this.keyNode = new Int32Array(capacity);
     }
     if (siblings > 0 && this.siblingsRequired.length < count * siblings)
@@ -87,6 +85,16 @@ export class Page {
   }
 
   handle(row: number): number {
-    return this.slot * PAGE_ROWS + row;
+    return (this.slot << ROW_BITS) | row;
   }
+}
+
+/** The slot of the page that a handle names. */
+export function slotOf(handle: number): number {
+  return handle >> ROW_BITS;
+}
+
+/** The row's number in that page. */
+export function rowOf(handle: number): number {
+  return handle & (PAGE_ROWS - 1);
 }

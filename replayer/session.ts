@@ -31,6 +31,8 @@ export const TOMBSTONE = -2;
 /** What a session tells the engine of its socket. */
 export interface SessionEvents {
   connected(session: Session): void;
+  /** Bytes came; the frames in them, of which all were here by now, are handed on next. */
+  readBegin(): void;
   /** One response frame: data[at, end), valid during the call. */
   response(session: Session, data: Buffer, at: number, end: number): void;
   /** The bytes that came in one read are all handed on. */
@@ -79,9 +81,9 @@ export class Session {
   /** The last loaded row's node in the order of its key. */
   lastNode = NONE;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
+  groupFinishNs = NEVER;
   /** Keys that reads missed, which a refill follows, latin1. */
   readonly missed = new Set<string>();
-  groupFinishNs = NEVER;
   /** Rows loaded so far, and rows complete so far. */
   loaded = 0;
   done = 0;
@@ -91,8 +93,8 @@ export class Session {
   fenceDueNs = 0;
   fenceSentNs = 0;
 
-  /** It is in the engine's list of sessions to look at. */
-  dirty = false;
+  /** It is among those to look at. */
+  isTouched = false;
   /** The front row was due, and had to wait for the target; until when. */
   blocked = false;
   unblockedNs = 0;
@@ -181,6 +183,7 @@ export class Session {
         this.state = SocketState.open;
         events.connected(this);
       },
+      readBegin: () => events.readBegin(),
       response: (data, at, end) => events.response(this, data, at, end),
       readEnd: () => events.readEnd(this),
       drained: () => events.drained(this),

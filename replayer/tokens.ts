@@ -15,6 +15,7 @@ export class TokenMap {
 
   /** Whether some request names it. */
   learn(recordedHigh: number, recordedLow: number, high: number, low: number): boolean {
+    if (this.#needed.size === 0) return false;
     const token = tokenOf(recordedHigh, recordedLow);
     if (!this.#needed.has(token)) return false;
     this.#known.set(token, { high, low });

@@ -50,7 +50,7 @@ export function reportOfNothing({
     servers: [],
     tenants: [],
     operations: [],
-    latencyMicros: { fromIntended: {}, fromSent: {}, recorded: {}, byOperation: {} },
+    latencyMicros: { fromIntended: {}, fromSent: {}, recorded: {}, byOperation: {}, byTenant: {} },
     schedule: {
       speed,
       rate,

@@ -61,7 +61,10 @@ export interface Report {
     fromIntended: Percentiles;
     fromSent: Percentiles;
     recorded: Percentiles;
+    /** From the intended time. */
     byOperation: Record<string, Percentiles>;
+    /** Likewise, where there are any. */
+    byTenant: Record<string, Percentiles>;
   };
   schedule: {
     speed: number | 'max';
@@ -155,6 +158,7 @@ const EXAMPLES = 10;
 export function makeReport(input: ReportInput): Report {
   const { diff, meta, end, thresholds, maxLagMicros, minCoverage, baseline } = input;
   const { counts, latency } = diff;
+  const hasTenants = [...diff.tenants.all.keys()].some((tenant) => tenant !== '');
   const replayedSeconds = diff.replayedNs / 1e9;
   const recordedSeconds = diff.recordedNs / 1e9;
   const report: Report = {
@@ -181,9 +185,9 @@ export function makeReport(input: ReportInput): Report {
       ...groupReport(target),
       lastAnswerSeconds: target.lastAnswerNs === NEVER ? null : round(target.lastAnswerNs / 1e9, 6),
     })),
-    tenants: [...diff.tenants.all.keys()].every((tenant) => tenant === '')
-      ? []
-      : Array.from(diff.tenants.all, ([tenant, figures]) => ({ tenant, ...groupReport(figures) })),
+    tenants: hasTenants
+      ? Array.from(diff.tenants.all, ([tenant, figures]) => ({ tenant, ...groupReport(figures) }))
+      : [],
     operations: Array.from(diff.operations.all, ([operation, figures]) => ({
       operation,
       ...groupReport(figures),
@@ -192,9 +196,8 @@ export function makeReport(input: ReportInput): Report {
       fromIntended: percentiles(latency.fromIntended),
       fromSent: percentiles(latency.fromSent),
       recorded: percentiles(latency.recorded),
-      byOperation: Object.fromEntries(
-        Array.from(latency.byOperation, ([name, histogram]) => [name, percentiles(histogram)]),
-      ),
+      byOperation: byName(latency.byOperation),
+      byTenant: hasTenants ? byName(latency.byTenant) : {},
     },
     schedule: {
       speed: meta.speed,
@@ -335,6 +338,10 @@ export const exitCodes: Readonly<Record<ReportVerdict, number>> = {
   invalid: 4,
   aborted: 5,
 };
+
+function byName(histograms: ReadonlyMap<string, Histogram>): Record<string, Percentiles> {
+  return Object.fromEntries(Array.from(histograms, ([name, histogram]) => [name, percentiles(histogram)]));
+}
 
 function percentiles(histogram: Histogram): Percentiles {
   if (histogram.totalCount === 0) return {};

@@ -90,6 +90,7 @@ const latencyMicros = z.object({
   fromSent: percentiles,
   recorded: percentiles,
   byOperation: z.record(z.string(), percentiles),
+  byTenant: z.record(z.string(), percentiles),
 });
 
 const series = z.array(micros.nullable());

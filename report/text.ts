@@ -18,6 +18,7 @@ const same = (text: string): string => text;
 export const plainPalette: Palette = { good: same, bad: same, warn: same, dim: same, strong: same };
 
 const EXAMPLES_SHOWN = 3;
+const TENANTS_SHOWN = 5;
 
 export function renderText(report: Report, palette: Palette = plainPalette): string {
   return [
@@ -195,6 +196,16 @@ function row(name: string, of: Percentiles): string {
   return `  ${name.padEnd(24)} ${points.map((point) => micros(of[point]).padStart(9)).join('')}`;
 }
 
+/** The tenants that waited longest, where there are several. */
+function slowest(byTenant: Record<string, Percentiles>): string[] {
+  const all = Object.entries(byTenant);
+  if (all.length < 2) return [];
+  return all
+    .toSorted(([, a], [, b]) => (b.p99 ?? 0) - (a.p99 ?? 0))
+    .slice(0, TENANTS_SHOWN)
+    .map(([name, of]) => row(name === '' ? 'without a tenant' : `tenant ${visible(name)}`, of));
+}
+
 /** The baseline, where there is one: what it has, and the targets have not, is not the release's doing. */
 function besides({ baseline, exchanges, violations, drift }: Report, palette: Palette): string[] {
   if (baseline === undefined) return [];
@@ -232,6 +243,7 @@ function timing({ latencyMicros, schedule, verdict }: Report, palette: Palette):
     row('from the intended time', latencyMicros.fromIntended),
     row('from the sending', latencyMicros.fromSent),
     row('recorded', latencyMicros.recorded),
+    ...slowest(latencyMicros.byTenant),
     ...(schedule.speed === 'max'
       ? []
       : [

@@ -124,7 +124,7 @@ for (const point of ['p50', 'p90', 'p99', 'p999', 'max'] as const) {
       `latency.${from}.${point}`,
       'micros',
       ({ latencyMicros }, label) => [ofLabel(latencyMicros, from, label)[point]],
-      from === 'fromIntended' ? ['operation'] : [],
+      from === 'fromIntended' ? ['operation', 'tenant'] : [],
     );
   define(`schedule.lag.${point}`, 'micros', ({ schedule }) => [schedule.lagMicros[point]]);
   define(`schedule.blocked.${point}`, 'micros', ({ schedule }) => [schedule.blockedMicros[point]]);
@@ -169,7 +169,9 @@ function ofLabel(
   from: 'fromIntended' | 'fromSent' | 'recorded',
   label: Threshold['label'],
 ): Percentiles {
-  return label === undefined ? latency[from] : (latency.byOperation[label.value] ?? {});
+  if (label === undefined) return latency[from];
+  const all = label.name === 'tenant' ? latency.byTenant : latency.byOperation;
+  return (Object.hasOwn(all, label.value) ? all[label.value] : undefined) ?? {};
 }
 
 const timeUnits: Readonly<Record<string, number>> = { us: 1, µs: 1, ms: 1e3, s: 1e6 };

@@ -69,6 +69,8 @@ const TRIALS = 8;
 const TRIAL_ROWS = 8_192;
 const RESULT_ROWS = 65_536;
 const RESULT_BYTES = 8 * 1024 * 1024;
+/** At the beginning: nearly all answers agree, and leave no bytes. */
+const HEAP_BYTES = 64 * 1024;
 
 /** Takes the batch apart for another thread; it is of no use here any more. */
 export function giveBatch(batch: Batch): { parts: BatchParts; transfer: ArrayBuffer[] } {
@@ -175,7 +177,7 @@ export async function* readBatches(
 export class BackgroundResults {
   readonly #worker: Worker;
   readonly #gone: Promise<void>;
-  #batch = new ResultBatch(RESULT_ROWS, RESULT_BYTES);
+  #batch = new ResultBatch(RESULT_ROWS, HEAP_BYTES);
   #pending = 0;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
@@ -221,7 +223,7 @@ export class BackgroundResults {
   #give(order: (parts: ResultParts) => Order): void {
     const { parts, transfer } = giveResults(this.#batch);
     post(this.#worker, order(parts), transfer);
-    this.#batch = new ResultBatch(RESULT_ROWS, RESULT_BYTES);
+    this.#batch = new ResultBatch(RESULT_ROWS, HEAP_BYTES);
   }
 
   /** Resolves when few enough blocks wait. @throws TraceError WRITE */

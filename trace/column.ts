@@ -61,9 +61,9 @@ export class ColumnEncoder {
   /** Differences from the last row of the same lane (a connection, for opaques). */
   laneDeltas(column: Words, lane: Uint32Array, rows: number): void {
     this.#reserve(rows * 6);
-    const last = new Map<number, number>();
+    const last = new Lasts(lane, rows, 0);
     for (let row = 0; row < rows; row++) {
-      this.#signed(column[row]! - (last.get(lane[row]!) ?? 0));
+      this.#signed(column[row]! - last.get(lane[row]!));
       last.set(lane[row]!, column[row]!);
     }
   }
@@ -75,7 +75,7 @@ export class ColumnEncoder {
    */
   tokens(column: Uint32Array, opcodes: Uint8Array, keys: Uint32Array, rows: number): void {
     this.#reserve(rows * 6);
-    const expected = new ExpectedTokens();
+    const expected = new ExpectedTokens(keys, rows);
     for (let row = 0; row < rows; row++) {
       const token = column[row]!;
       const difference = token - expected.of(opcodes[row]!, keys[row]!);
@@ -219,20 +219,48 @@ function opinionOf(expected: Uint32Array | Expectation | undefined): Expectation
   return expected instanceof Uint32Array ? { of: (row) => expected[row]!, learn: () => undefined } : expected;
 }
 
+/** No number of the columns. */
+const NONE = -1;
+
+/** The last number of each lane: by place where the lanes' numbers are dense, as those of keys and connections are. */
+class Lasts {
+  readonly #dense: Float64Array;
+  readonly #others = new Map<number, number>();
+  readonly #first: number;
+
+  /** @param first what stands for the last of a lane that had none */
+  constructor(lanes: Uint32Array, rows: number, first: number) {
+    let most = -1;
+    for (let row = 0; row < rows; row++) if (lanes[row]! > most && lanes[row]! < rows) most = lanes[row]!;
+    this.#dense = new Float64Array(most + 1).fill(first);
+    this.#first = first;
+  }
+
+  get(lane: number): number {
+    return lane < this.#dense.length ? this.#dense[lane]! : (this.#others.get(lane) ?? this.#first);
+  }
+
+  set(lane: number, last: number): void {
+    if (lane < this.#dense.length) this.#dense[lane] = last;
+    else this.#others.set(lane, last);
+  }
+}
+
 /** A read answers what was last stored or read under its key. */
 export class ExpectedAnswers implements Expectation {
-  readonly #byKey = new Map<number, number>();
+  readonly #byKey: Lasts;
   readonly #keys: Uint32Array;
   readonly #stored: Uint32Array;
 
   /** @param keys the rows' keys · @param stored the numbers of the requests' values */
   constructor(keys: Uint32Array, stored: Uint32Array) {
+    this.#byKey = new Lasts(keys, keys.length, EMPTY);
     this.#keys = keys;
     this.#stored = stored;
   }
 
   of(row: number): number {
-    return this.#byKey.get(this.#keys[row]!) ?? EMPTY;
+    return this.#byKey.get(this.#keys[row]!);
   }
 
   learn(row: number, answered: number): void {
@@ -242,11 +270,16 @@ export class ExpectedAnswers implements Expectation {
 }
 
 class ExpectedTokens {
-  readonly #byKey = new Map<number, number>();
+  readonly #byKey: Lasts;
   #largest = 0;
 
+  constructor(keys: Uint32Array, rows: number) {
+    this.#byKey = new Lasts(keys, rows, NONE);
+  }
+
   of(opcode: number, key: number): number {
-    return (isRead[opcode] === 1 ? this.#byKey.get(key) : undefined) ?? this.#largest;
+    const last = isRead[opcode] === 1 ? this.#byKey.get(key) : NONE;
+    return last === NONE ? this.#largest : last;
   }
 
   learn(key: number, token: number): void {
@@ -340,16 +373,16 @@ export class ColumnDecoder {
   }
 
   laneDeltas(column: Words, lane: Uint32Array, rows: number): void {
-    const last = new Map<number, number>();
+    const last = new Lasts(lane, rows, 0);
     for (let row = 0; row < rows; row++) {
-      const value = (last.get(lane[row]!) ?? 0) + this.#signed();
+      const value = last.get(lane[row]!) + this.#signed();
       last.set(lane[row]!, value);
       column[row] = value;
     }
   }
 
   tokens(column: Uint32Array, opcodes: Uint8Array, keys: Uint32Array, rows: number): void {
-    const expected = new ExpectedTokens();
+    const expected = new ExpectedTokens(keys, rows);
     for (let row = 0; row < rows; row++) {
       const code = this.#varint();
       column[row] = 0;
@@ -389,26 +422,27 @@ export class ColumnDecoder {
   ): void {
     const most = 2 ** (length.BYTES_PER_ELEMENT * 8) - 1;
     const strings = this.#strings[kind]!;
+    const { at: places, length: lengths } = strings;
     const opinion = opinionOf(expected);
+    const isAsked = expected !== undefined;
     for (let row = 0; row < rows; row++) {
       const code = this.#varint();
       let id: number = EMPTY;
-      if (code === StringCode.next) id = strings.told++;
+      if (code >= StringCode.known) id = code - StringCode.known;
+      else if (code === StringCode.next) id = strings.told++;
       else if (code === StringCode.expected) id = opinion.of(row);
-      else if (code >= StringCode.known) id = code - StringCode.known;
       ids[row] = id;
-      opinion.learn(row, id);
+      if (isAsked) opinion.learn(row, id);
       if (code === StringCode.empty) {
         at[row] = 0;
         length[row] = 0;
         continue;
       }
-      if (id >= strings.told || id >= strings.at.length)
-        throw this.#broken(`string ${id} of ${strings.at.length}`);
-      if (strings.length[id]! > most)
-        throw this.#broken(`a string of ${strings.length[id]} bytes, at most ${most} fit`);
-      at[row] = strings.at[id]!;
-      length[row] = strings.length[id]!;
+      if (id >= strings.told || id >= places.length) throw this.#broken(`string ${id} of ${places.length}`);
+      const bytes = lengths[id]!;
+      if (bytes > most) throw this.#broken(`a string of ${bytes} bytes, at most ${most} fit`);
+      at[row] = places[id]!;
+      length[row] = bytes;
     }
   }
 
@@ -420,6 +454,10 @@ export class ColumnDecoder {
   #varint(): number {
     const raw = this.#raw;
     let at = this.#at;
+    if (at < this.#end && raw[at]! < 0x80) {
+      this.#at = at + 1;
+      return raw[at]!;
+    }
     let value = 0;
     let scale = 1;
     for (;;) {

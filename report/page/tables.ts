@@ -70,7 +70,6 @@ function latencyRow(name: Child, of: Percentiles): Child[] {
 }
 
 export function renderLatency({ latencyMicros, schedule }: Report): Child[] {
-  const operations = Object.entries(latencyMicros.byOperation);
   return [
     table(
       'Latency',
@@ -88,17 +87,22 @@ export function renderLatency({ latencyMicros, schedule }: Report): Child[] {
         latencyRow('our event loop', schedule.eventLoopDelayMicros),
       ],
     ),
-    ...(operations.length === 0
-      ? []
-      : [
-          lazy(['By operation, from the intended time'], () =>
-            table(
-              'Latency by operation',
-              [{ name: 'Operation' }, ...pointColumns],
-              operations.map(([name, of]) => latencyRow(quoted(name), of)),
-            ),
-          ),
-        ]),
+    ...latencyBy('operation', latencyMicros.byOperation),
+    ...latencyBy('tenant', latencyMicros.byTenant),
+  ];
+}
+
+function latencyBy(what: 'operation' | 'tenant', all: Record<string, Percentiles>): Child[] {
+  const rows = Object.entries(all);
+  if (rows.length === 0) return [];
+  return [
+    lazy([`By ${what}, from the intended time`], () =>
+      table(
+        `Latency by ${what}`,
+        [{ name: what === 'operation' ? 'Operation' : 'Tenant' }, ...pointColumns],
+        rows.map(([name, of]) => latencyRow(name === '' ? 'none' : quoted(name), of)),
+      ),
+    ),
   ];
 }
 

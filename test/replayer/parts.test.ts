@@ -166,13 +166,13 @@ describe('the order on a key', () => {
           const key = order.key('k');
           const cas = hasCas ? executed(all, when) : all.map(() => 0);
           const nodes = all.map(({ request, finish, mutates }, n) => {
-            const node = order.load(key, n, request, finish, mutates, cas[n]!);
+            const node = order.load(key, n, request, finish, finish, mutates, cas[n]!);
             return { node, required: key.ranked };
           });
           const sent = new Set<number>();
           const done = new Set<number>();
           const ready = (n: number): boolean =>
-            key.done >= nodes[n]!.required && !order.isHeld(key, nodes[n]!.node, all[n]!.finish);
+            key.done >= nodes[n]!.required && !order.isHeld(key, nodes[n]!.node);
           while (done.size < all.length) {
             const waiting = all.map((_op, n) => n).filter((n) => !sent.has(n));
             for (const n of waiting) expect(ready(n)).toBe(mayGo(all, cas, n, done));
@@ -184,7 +184,7 @@ describe('the order on a key', () => {
             if (n < able.length) sent.add(able[n]!);
             else {
               const complete = open[n - able.length]!;
-              order.complete(key, nodes[complete]!.node, all[complete]!.finish);
+              order.complete(key, nodes[complete]!.node);
               done.add(complete);
             }
           }
@@ -197,15 +197,15 @@ describe('the order on a key', () => {
   test('requests of one connection do not wait for each other; one that was pipelined goes by the time', () => {
     const order = new KeyOrder<string>(() => undefined);
     const key = order.key('k');
-    const first = order.load(key, 'a', 0, 10, true, 2);
-    const same = order.load(key, 'a', 1, 11, true, 3);
-    const other = order.load(key, 'b', 2, 9, true, 4);
+    const first = order.load(key, 'a', 0, 10, 10, true, 2);
+    const same = order.load(key, 'a', 1, 11, 11, true, 3);
+    const other = order.load(key, 'b', 2, 9, 9, true, 4);
     // By the CAS ids, the two of a were executed by 9, when the other was answered.
-    expect([order.isHeld(key, same, 11), order.isHeld(key, other, 9)]).toEqual([false, true]);
+    expect([order.isHeld(key, same), order.isHeld(key, other)]).toEqual([false, true]);
     order.pipelined(other);
     // What it told of the others stays true; it goes by the time of its answer.
-    expect([order.isHeld(key, first, 10), order.isHeld(key, other, 9)]).toEqual([false, false]);
-    order.complete(key, other, 9);
-    expect([order.isHeld(key, first, 10), order.isHeld(key, same, 11)]).toEqual([false, false]);
+    expect([order.isHeld(key, first), order.isHeld(key, other)]).toEqual([false, false]);
+    order.complete(key, other);
+    expect([order.isHeld(key, first), order.isHeld(key, same)]).toEqual([false, false]);
   });
 });

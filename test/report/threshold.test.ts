@@ -51,6 +51,7 @@ const report = {
     fromSent: {},
     recorded: {},
     byOperation: { get: { p99: 2500 } },
+    byTenant: { alice: { p99: 1700 }, bob: { p99: 2600 } },
   },
   schedule: { achievedRate: 5000, lagMicros: { p99: 80 }, blockedMicros: {}, eventLoopDelayMicros: {} },
 } as unknown as Report;
@@ -66,6 +67,8 @@ test.each([
   ['untestable < 1%', true, 0],
   ['latency.fromIntended.p99 < 2ms', true, 1900],
   ['latency.fromIntended.p99{operation=get} < 2ms', false, 2500],
+  ['latency.fromIntended.p99{tenant=alice} < 2ms', true, 1700],
+  ['latency.fromIntended.p99{tenant=bob} < 2ms', false, 2600],
   ['latency.fromIntended.max < 0.009s', false, 9000],
   ['servers.hitRate > 0.8', false, 0.7],
   ['servers.hitRate{server=a:1} > 80%', true, 0.9],
@@ -94,6 +97,8 @@ test.each([
   ['latency.fromIntended.p99{operation=gat} < 1ms'],
   ['servers.hitRate{server=c:1} > 0.1'],
   ['violations{tenant=carol} == 0'],
+  ['latency.fromIntended.p99{tenant=carol} < 2ms'],
+  ['latency.fromIntended.p99{tenant=constructor} < 2ms'],
   ['operations.hitRate{operation=set} > 0.1'],
 ])('without samples it is not passed: %s', (expression) => {
   expect(evaluate(parseThreshold(expression), report)).toEqual({

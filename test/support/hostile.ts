@@ -132,6 +132,7 @@ export function hostileReport(): Report {
       fromSent: percentiles,
       recorded: percentiles,
       byOperation: { get: percentiles, [markup]: {} },
+      byTenant: { alice: percentiles, [markup]: {} },
     },
     schedule: {
       speed: 2,
@@ -228,6 +229,7 @@ export function hostileReport(): Report {
         fromSent: percentiles,
         recorded: percentiles,
         byOperation: {},
+        byTenant: {},
       },
       changes: [
         {

@@ -1,0 +1,127 @@
+// Receiving: a response is paired with the request that it answers, compared, and completes it; what it passes over was
+// silent.
+
+import { bodyLengthAt, opaqueAt, opcodeAt, statusAt } from '../protocol/header.ts';
+import { Opcode, isQuiet } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
+import { Outcome } from '../trace/batch.ts';
+import { Result } from '../trace/results.ts';
+import { keepAnswer, keepFrames } from './answer.ts';
+import type { Completion } from './completion.ts';
+import type { Course } from './course.ts';
+import { rowOf, type Page } from './page.ts';
+import { FENCE, TOMBSTONE, type Session } from './session.ts';
+import { Told, type Share } from './share.ts';
+import type { Window } from './window.ts';
+
+const MAX_STAT_BYTES = 4 * 1024 * 1024;
+
+export class Receiving {
+  readonly #course: Course;
+  readonly #window: Window;
+  readonly #completion: Completion;
+  readonly #share: Share | undefined;
+
+  constructor(course: Course, window: Window, completion: Completion, share: Share | undefined) {
+    this.#course = course;
+    this.#window = window;
+    this.#completion = completion;
+    this.#share = share;
+  }
+
+  /** One response frame: data[at, end). */
+  response(session: Session, data: Buffer, at: number, end: number): void {
+    const course = this.#course;
+    const now = course.nowNs;
+    session.target.lastAnswerNs = now;
+    const { outstanding } = session;
+    const opcode = opcodeAt(data, at);
+    const opaque = opaqueAt(data, at);
+    if (session.stat !== undefined) {
+      const head = outstanding.slot(0);
+      if (opcode === Opcode.stat && opaque === outstanding.opaque[head])
+        return this.#statFrame(session, data, at, end);
+      this.statEnd(session);
+    }
+    let n = 0;
+    while (n < outstanding.length) {
+      const slot = outstanding.slot(n);
+      if (outstanding.opaque[slot] === opaque && outstanding.row[slot] !== TOMBSTONE) break;
+      n++;
+    }
+    if (n === outstanding.length) return course.orphan(session, opcode, opaque);
+    for (; n > 0; n--) this.#passOver(session);
+    const slot = outstanding.slot(0);
+    const handle = outstanding.row[slot]!;
+    if (handle === FENCE) return this.#completion.pop(session);
+    const page = this.#window.of(handle);
+    const row = rowOf(handle);
+    const { results } = page;
+    results.answeredNs[row] = now - course.startNs;
+    keepAnswer(page.batch, results, row, data, at, end);
+    if (results.agrees[row] === 0) course.progress.differ++;
+    if (opcode !== outstanding.opcode[slot]) {
+      results.agrees[row] = 0;
+      results.result[row] = Result.malformed;
+      this.#completion.head(session, page, row);
+      return;
+    }
+    results.result[row] = Result.answered;
+    session.lastAnswered.opaque = opaque;
+    session.lastAnswered.index = page.batch.firstIndex + row;
+    course.progress.answered++;
+    const status = statusAt(data, at);
+    if (opcode === Opcode.stat && status === Status.ok && bodyLengthAt(data, at) > 0) {
+      session.stat = [];
+      session.statBytes = 0;
+      this.#statFrame(session, data, at, end);
+      return;
+    }
+    this.#learnToken(session, page, row, status);
+    this.#completion.head(session, page, row);
+  }
+
+  /** The STAT under way has all the frames that it will get. */
+  statEnd(session: Session): void {
+    const handle = session.outstanding.row[session.outstanding.slot(0)]!;
+    const page = this.#window.of(handle);
+    keepFrames(page.results, rowOf(handle), session.stat!);
+    session.stat = undefined;
+    this.#completion.head(session, page, rowOf(handle));
+  }
+
+  #statFrame(session: Session, data: Buffer, at: number, end: number): void {
+    session.statBytes += end - at;
+    if (session.statBytes <= MAX_STAT_BYTES) session.stat!.push(Buffer.from(data.subarray(at, end)));
+    if (statusAt(data, at) !== Status.ok || bodyLengthAt(data, at) === 0) this.statEnd(session);
+  }
+
+  #learnToken(session: Session, page: Page, row: number, status: number): void {
+    const { batch, results } = page;
+    const high = batch.answerCasHigh[row]!;
+    const low = batch.answerCasLow[row]!;
+    if ((high | low) === 0 || status !== Status.ok || batch.status[row] !== Status.ok) return;
+    if (batch.outcome[row] !== Outcome.answered) return;
+    const toHigh = results.casHigh[row]!;
+    const toLow = results.casLow[row]!;
+    if (session.tokens.learn(high, low, toHigh, toLow))
+      this.#share?.tell(Told.token, session.connection.serverIndex, high, low, toHigh, toLow);
+  }
+
+  /** The head is behind an answered request: silent where it is quiet, else its answer is not coming. */
+  #passOver(session: Session): void {
+    const { outstanding } = session;
+    const slot = outstanding.slot(0);
+    const handle = outstanding.row[slot]!;
+    if (handle < 0) {
+      this.#completion.pop(session);
+      return;
+    }
+    const page = this.#window.of(handle);
+    const row = rowOf(handle);
+    const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
+    page.results.result[row] = quiet ? Result.silent : Result.unanswered;
+    if (quiet) page.results.answeredNs[row] = this.#course.nowNs - this.#course.startNs;
+    this.#completion.head(session, page, row);
+  }
+}

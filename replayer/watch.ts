@@ -1,0 +1,110 @@
+// The watch: every few milliseconds it looks for what does not come by itself: answers and connections that are out of
+// time, connections to close, and an order that cannot be kept.
+
+import type { Attention } from './attention.ts';
+import type { Completion } from './completion.ts';
+import type { Course } from './course.ts';
+import type { Losing } from './losing.ts';
+import { rowOf } from './page.ts';
+import type { Readiness } from './readiness.ts';
+import type { Roster } from './roster.ts';
+import { FENCE, SocketState, type Session } from './session.ts';
+import type { Silence } from './silence.ts';
+import type { Window } from './window.ts';
+
+const CHECK_NS = 20e6;
+
+export class Watch {
+  readonly #course: Course;
+  readonly #window: Window;
+  readonly #roster: Roster;
+  readonly #attention: Attention;
+  readonly #readiness: Readiness;
+  readonly #completion: Completion;
+  readonly #silence: Silence;
+  readonly #losing: Losing;
+  readonly #timeoutMs: number;
+  #checkedNs = 0;
+  /** How many rows were complete when that number last changed, and when that was. */
+  #progressed = 0;
+  #progressedNs = 0;
+
+  constructor(
+    rooms: {
+      course: Course;
+      window: Window;
+      roster: Roster;
+      attention: Attention;
+      readiness: Readiness;
+      completion: Completion;
+      silence: Silence;
+      losing: Losing;
+    },
+    timeoutMs: number,
+  ) {
+    this.#course = rooms.course;
+    this.#window = rooms.window;
+    this.#roster = rooms.roster;
+    this.#attention = rooms.attention;
+    this.#readiness = rooms.readiness;
+    this.#completion = rooms.completion;
+    this.#silence = rooms.silence;
+    this.#losing = rooms.losing;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  begin(): void {
+    this.#progressedNs = this.#course.startNs;
+  }
+
+  /** @param flush looks at every session that something happened to */
+  check(flush: () => void): void {
+    const { nowNs } = this.#course;
+    if (nowNs - this.#checkedNs < CHECK_NS) return;
+    this.#checkedNs = nowNs;
+    this.#silence.proveDue();
+    for (const session of this.#roster.open) {
+      if (session.state === SocketState.connecting) {
+        if (nowNs - session.connectingSinceNs > this.#timeoutMs * 1e6)
+          session.drop(new Error(`no connection within ${this.#timeoutMs} ms`));
+      } else if (session.outstanding.length > 0) this.#checkAnswer(session);
+      else if (session.recorded.rowsLeft === 0) this.#roster.closeIfDue(session);
+    }
+    this.#unstick(flush);
+    flush();
+  }
+
+  #checkAnswer(session: Session): void {
+    const { startNs, nowNs } = this.#course;
+    const { outstanding } = session;
+    const handle = outstanding.row[outstanding.slot(0)]!;
+    const sentNs =
+      handle === FENCE
+        ? session.fenceSentNs
+        : startNs + this.#window.of(handle).results.sentNs[rowOf(handle)]!;
+    if (nowNs - sentNs > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs, this.#timeoutMs);
+  }
+
+  /**
+   * Nothing is under way, nothing comes to be, and rows are due: they wait for one another. No recording gives such an
+   * order; a file made by hand may.
+   */
+  #unstick(flush: () => void): void {
+    const { nowNs } = this.#course;
+    if (this.#completion.total !== this.#progressed) {
+      this.#progressed = this.#completion.total;
+      this.#progressedNs = nowNs;
+      return;
+    }
+    if (nowNs - this.#progressedNs < this.#timeoutMs * 1e6) return;
+    this.#progressedNs = nowNs;
+    const open = [...this.#roster.open];
+    const stuck = open.filter(({ armed }) => armed > 0);
+    if (stuck.length === 0 || open.some(({ outstanding }) => outstanding.length > 0)) return;
+    this.#course.incident(stuck[0]!, 'the trace asks for an order that cannot be kept');
+    this.#readiness.ignoresOrder = true;
+    for (const session of stuck) this.#attention.touch(session);
+    flush();
+    this.#readiness.ignoresOrder = false;
+  }
+}
