@@ -24,7 +24,7 @@ import { Content, widthOf, writeKey } from './content.ts';
 import { Permutation, hash, unit } from './hash.ts';
 import { localityOf } from './locality.ts';
 import { normalized, type Mix, type MixOperation } from './mix.ts';
-import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
+import { MAX_VALUE, type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quantile } from './numbers.ts';
 import { ConnectionPool, ORDER } from './pool.ts';
 import { ranksOf, type Popularity } from './popularity.ts';
@@ -45,8 +45,6 @@ export const START_NS = 1_767_225_600n * 1_000_000_000n;
 const SERVER = 'memcached.invalid:11211';
 /** Length of a run where neither model nor options say. */
 export const DEFAULT_MS = 10_000;
-/** memcached's limit of an item is 1 MiB, its header and key included. */
-const MAX_VALUE = 1024 * 1024 - 512;
 /** Keys of one version of the application are this far from those of the next. */
 const VERSION_STEP = 2 ** 44;
 /** Sorts of keys, as localities number them too: values, counters, lists that are appended to; those asked for once, and
