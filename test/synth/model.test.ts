@@ -65,7 +65,6 @@ test.each([
   ['    connections: {count: 0}', /count: expected above 0, got 0/],
   ['    connections: {count: 1, assignment: roundrobin}', /did you mean round-robin\?/],
   ['    pipeline: 0', /pipeline: expected 1 to 10000 requests together, got 0/],
-  ['    streams: [{name: a}, {name: a}]', /m\.yaml:5:27: .*expected a name for each stream, got "a" twice/],
   ['    streams: [{name: a, from: 5s, to: 2s}]', /expected an end after the beginning/],
   ['    events: [{kind: flsh, at: 1s}]', /expected one of ttl, .*flush, got "flsh"; did you mean flush\?/],
   ['    events: [{kind: herd, at: 1s, clients: 10, key: 500}]', /key: expected a rank below 100, got 500/],
@@ -203,6 +202,18 @@ test('a rate that changes is followed, bursts keep the mean', () => {
   let last = 0;
   for (let n = 0; n < 100_000; n++) last = bursts.next();
   expect(Math.abs(last / 1e9 / 100 - 1)).toBeLessThan(0.15);
+});
+
+test('a normal popularity is around its center, and stays in its space', () => {
+  const random = new Random(9);
+  const ranks = ranksOf({ kind: 'normal', center: 0.3, deviation: 0.1 }, 1000);
+  const drawn = Array.from({ length: 20_000 }, () => ranks(random));
+  expect(drawn.reduce((sum, rank) => sum + rank, 0) / drawn.length).toBeCloseTo(300, -1);
+  const near = drawn.filter((rank) => rank >= 200 && rank < 400).length;
+  expect(near / drawn.length).toBeCloseTo(0.683, 1);
+  const wide = ranksOf({ kind: 'normal', center: 0.9, deviation: 0.9 }, 10);
+  const places = new Set(Array.from({ length: 2000 }, () => wide(random)));
+  expect([...places].toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 });
 
 test('Zipf–Mandelbrot flattens the head', () => {
