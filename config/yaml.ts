@@ -117,7 +117,7 @@ function sentences(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): 
   const { path: place } = issue;
   const name = place.length === 0 ? 'the document' : nameOf(place);
   if (issue.code === 'unrecognized_keys') {
-    const known = fieldsAt(schema, place);
+    const known = fieldsAt(schema, place, value);
     return issue.keys.map((key) => {
       const meant = nearest(key, known);
       const hint =
@@ -130,6 +130,8 @@ function sentences(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): 
     });
   }
   if (issue.code === 'invalid_union') {
+    if ('discriminator' in issue && issue.discriminator !== undefined)
+      return [{ place, text: kindSentence(issue.discriminator, schema, place, value) }];
     // Of several forms, the one that fits best says what is wrong.
     const [best] = issue.errors.toSorted((a, b) => fit(b) - fit(a) || a.length - b.length);
     if (best !== undefined && fit(best) > 0)
@@ -144,12 +146,49 @@ function sentences(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): 
       },
     ];
   }
-  const got = shown(valueAt(value, place));
-  if (issue.code === 'invalid_value')
-    return [{ place, text: `${name}: expected one of ${issue.values.join(', ')}, got ${got}` }];
-  if (issue.code === 'invalid_type')
-    return [{ place, text: `${name}: expected ${issue.expected}, got ${got}` }];
+  const given = valueAt(value, place);
+  const got = shown(given);
+  if (issue.code === 'invalid_value') {
+    const meant = typeof given === 'string' ? nearest(given, issue.values.map(String)) : undefined;
+    const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
+    return [{ place, text: `${name}: expected one of ${issue.values.join(', ')}, got ${got}${hint}` }];
+  }
+  if (issue.code === 'invalid_type') {
+    const wanted = issue.expected === 'int' ? 'a whole number' : issue.expected;
+    return [{ place, text: `${name}: expected ${wanted}, got ${got}` }];
+  }
+  if (issue.code === 'too_small' || issue.code === 'too_big')
+    return [{ place, text: `${name}: expected ${boundOf(issue)}, got ${got}` }];
   return [{ place, text: `${name}: ${issue.message}${issue.code === 'custom' ? '' : `, got ${got}`}` }];
+}
+
+/** What a limit asks for: of a number its size, of a list or a text its length. */
+function boundOf(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig): string {
+  const isLeast = issue.code === 'too_small';
+  const limit = String(isLeast ? issue.minimum : issue.maximum);
+  const things = { array: 'items', string: 'characters' } as Readonly<Record<string, string>>;
+  const thing = things[issue.origin];
+  if (issue.inclusive !== false)
+    return `${isLeast ? 'at least' : 'at most'} ${limit}${thing ? ` ${thing}` : ''}`;
+  return `${thing ? `${thing} ` : ''}${isLeast ? 'above' : 'below'} ${limit}`;
+}
+
+/** Of several forms that a field tells apart, none has what it says. */
+function kindSentence(field: string, schema: z.ZodType, place: Place, value: unknown): string {
+  const forms = formsAt(schema, place.slice(0, -1), value);
+  const kinds = [
+    ...new Set(
+      forms.flatMap((form) => literalsOf(definitionOf(form).shape?.[field])).filter((kind) => kind !== ''),
+    ),
+  ];
+  const given = valueAt(value, place);
+  const meant = typeof given === 'string' ? nearest(given, kinds) : undefined;
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
+  return `${nameOf(place)}: expected one of ${kinds.join(', ')}, got ${shown(given)}${hint}`;
+}
+
+function literalsOf(schema: z.ZodType | undefined): string[] {
+  return schema === undefined ? [] : ((definitionOf(schema).values ?? []) as unknown[]).map(String);
 }
 
 /** How far a value is like a form: what is wrong lies deep in it, or it is of the right type and says something else. */
@@ -203,6 +242,8 @@ interface Definition {
   valueType?: z.ZodType;
   options?: readonly z.ZodType[];
   in?: z.ZodType;
+  /** Of a literal. */
+  values?: readonly unknown[];
   shape?: Record<string, z.ZodType>;
   getter?: () => z.ZodType;
 }
@@ -211,21 +252,41 @@ function definitionOf(schema: z.ZodType): Definition {
   return schema.def;
 }
 
-/** The fields that the schema knows at a place; of several forms, those of all. */
-function fieldsAt(schema: z.ZodType, place: Place): string[] {
+/** The fields that the schema knows at a place; of several forms, those of all that fit. */
+function fieldsAt(schema: z.ZodType, place: Place, value: unknown): string[] {
+  return [
+    ...new Set(formsAt(schema, place, value).flatMap((form) => Object.keys(definitionOf(form).shape ?? {}))),
+  ];
+}
+
+/** The objects that the schema knows at a place: of several forms, those of the kind that the value says, if it says one. */
+function formsAt(schema: z.ZodType, place: Place, value: unknown): z.ZodType[] {
   const { type, innerType, element, valueType, options, in: input, shape, getter } = definitionOf(schema);
   const inner = innerType ?? input ?? getter?.();
-  if (inner !== undefined) return fieldsAt(inner, place);
-  if (options !== undefined) return [...new Set(options.flatMap((option) => fieldsAt(option, place)))];
-  const [first, ...rest] = place;
-  if (type === 'object' && shape !== undefined) {
-    if (first === undefined) return Object.keys(shape);
-    const field = shape[String(first)];
-    return field === undefined ? [] : fieldsAt(field, rest);
+  if (inner !== undefined) return formsAt(inner, place, value);
+  if (options !== undefined) {
+    const ofKind = options.filter((option) => isOfKind(option, value));
+    return (ofKind.length > 0 ? ofKind : options).flatMap((option) => formsAt(option, place, value));
   }
-  if (first === undefined) return [];
+  const [first, ...rest] = place;
+  const below = first === undefined ? undefined : valueAt(value, [first]);
+  if (type === 'object' && shape !== undefined) {
+    if (first === undefined) return [schema];
+    const field = shape[String(first)];
+    return field === undefined ? [] : formsAt(field, rest, below);
+  }
   const of = element ?? valueType;
-  return of === undefined ? [] : fieldsAt(of, rest);
+  return first === undefined || of === undefined ? [] : formsAt(of, rest, below);
+}
+
+/** Whether a form has a field of one text, and the value has that text in it. */
+function isOfKind(form: z.ZodType, value: unknown): boolean {
+  const { shape } = definitionOf(form);
+  if (shape === undefined || typeof value !== 'object' || value === null) return false;
+  return Object.entries(shape).some(([name, field]) => {
+    const said = (value as Record<string, unknown>)[name];
+    return typeof said === 'string' && literalsOf(field).includes(said);
+  });
 }
 
 function united(parse: (text: string) => number, what: string): z.ZodType<number, number | string> {

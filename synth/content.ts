@@ -2,14 +2,13 @@
 // is recognised, and is otherwise a stretch of bytes that compress as asked for.
 
 import { hash, mix } from './hash.ts';
+import { MAX_VALUE } from './model.ts';
 import { Random } from './random.ts';
 
 const DIGITS = Buffer.from('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ');
 /** No digit, so that keys of different numbers differ however long they are. */
 const FILLER = '.'.charCodeAt(0);
 const STRETCH = 1 << 20;
-/** memcached's limit of an item is 1 MiB, its header and key included. */
-export const MAX_VALUE = 1024 * 1024 - 512;
 /** Of so many bytes a loop is quicker than a call. */
 const LOOPED = 64;
 /** The mark of a value: six digits of its key, four of its version. */

@@ -6,8 +6,11 @@ import { duration, readYaml, size } from '../config/yaml.ts';
 import { arrivalsSchema } from './arrivals.ts';
 import { localityOf, localitySchema } from './locality.ts';
 import { mixSchema } from './mix.ts';
-import { numbersSchema, quantileOf } from './numbers.ts';
+import { numbersSchema, quantileOf, type Numbers } from './numbers.ts';
 import { popularitySchema, ranksOf } from './popularity.ts';
+
+/** memcached's limit of an item is 1 MiB, its header and key included. */
+export const MAX_VALUE = 1024 * 1024 - 512;
 
 const share = z.number().min(0).max(1);
 
@@ -118,7 +121,7 @@ const tenantSchema = z.strictObject({
     prefix: z
       .string()
       .max(100)
-      .regex(/^[\x21-\x7e]*$/)
+      .regex(/^[\x21-\x7e]*$/, 'expected printable ASCII without spaces')
       .optional(),
     length: numbersSchema.optional().describe('bytes, 1 to 250'),
   }),
@@ -236,6 +239,7 @@ function mistakesOf(model: Model): Mistake[] {
       complain(path, (error as Error).message);
     }
   };
+  if (model.duration === 0) complain(['duration'], 'expected a time above 0s');
   const names = new Set<string>();
   for (const [n, tenant] of model.tenants.entries()) {
     const at: PropertyKey[] = ['tenants', n];
@@ -248,19 +252,24 @@ function mistakesOf(model: Model): Mistake[] {
         [...at, 'keys', 'resident'],
         `expected at most the ${keys.space} keys there are, got ${keys.resident}`,
       );
-    if (keys.length !== undefined) tried([...at, 'keys', 'length'], () => quantileOf(keys.length!));
-    if (values !== undefined) tried([...at, 'values', 'size'], () => quantileOf(values.size));
+    if (keys.length !== undefined) usual([...at, 'keys', 'length'], keys.length, 1, 250, 'bytes of a key');
+    if (values !== undefined) usual([...at, 'values', 'size'], values.size, 0, MAX_VALUE, 'bytes of a value');
+    if (tenant.maxValue !== undefined && tenant.maxValue > MAX_VALUE)
+      complain([...at, 'maxValue'], `expected at most ${MAX_VALUE} bytes, got ${tenant.maxValue}`);
     if (Array.isArray(ttl))
       sumOne(
         [...at, 'ttl'],
         ttl.map((one) => one.share),
       );
-    for (const [e, event] of events.entries())
+    for (const [e, event] of events.entries()) {
+      if (event.kind === 'herd' && event.key !== undefined && event.key >= keys.space)
+        complain([...at, 'events', e, 'key'], `expected a rank below ${keys.space}, got ${event.key}`);
       if (model.duration !== undefined && event.at > model.duration)
         complain(
           [...at, 'events', e, 'at'],
           `expected a time within the ${model.duration / 1000} s of the run, got ${event.at / 1000} s`,
         );
+    }
     const streams: [PropertyKey[], StreamModel][] = [
       [at, tenant],
       ...(tenant.streams ?? []).map((stream, s): [PropertyKey[], StreamModel] => [
@@ -274,18 +283,30 @@ function mistakesOf(model: Model): Mistake[] {
       if (locality !== undefined) tried([...path, 'locality'], () => localityOf(locality, 1));
       if (popularity !== undefined) tried([...path, 'popularity'], () => ranksOf(popularity, keys.space));
       if (from >= to) complain([...path, 'to'], 'expected an end after the beginning');
-      if (multiget !== undefined) {
-        tried([...path, 'multiget', 'keys'], () => quantileOf(multiget.keys));
-        if (typeof multiget.keys === 'number' && multiget.keys > keys.space)
-          complain(
-            [...path, 'multiget', 'keys'],
-            `expected at most the ${keys.space} keys there are, got ${multiget.keys}`,
-          );
-      }
+      if (multiget !== undefined)
+        usual(
+          [...path, 'multiget', 'keys'],
+          multiget.keys,
+          1,
+          keys.space,
+          `of the ${keys.space} keys there are`,
+        );
+      if (stream.pipeline !== undefined)
+        usual([...path, 'pipeline'], stream.pipeline, 1, 10_000, 'requests together');
       if (arrivals !== undefined) {
         const { rate, curve, counts } = arrivals;
-        if ([rate, curve, counts].filter((one) => one !== undefined).length !== 1)
-          complain([...path, 'arrivals'], 'expected a rate or a curve, or counts');
+        const said = Object.entries({ rate, curve, counts }).flatMap(([name, one]) =>
+          one === undefined ? [] : [name],
+        );
+        if (said.length !== 1)
+          complain(
+            [...path, 'arrivals'],
+            `expected one of rate, curve and counts, got ${said.join(' and ') || 'none'}`,
+          );
+        if (arrivals.every !== undefined && counts === undefined)
+          complain([...path, 'arrivals', 'every'], 'expected counts beside it');
+        if (curve?.every((point) => point.rate === 0) === true)
+          complain([...path, 'arrivals', 'curve'], 'expected a rate above 0 at one of its points');
         if (counts?.every((count) => count === 0) === true)
           complain([...path, 'arrivals', 'counts'], 'expected a count above 0');
       }
@@ -295,6 +316,17 @@ function mistakesOf(model: Model): Mistake[] {
     }
     if (tenant.arrivals === undefined && (tenant.streams ?? []).length === 0)
       complain([...at], 'expected arrivals, with a rate or a curve');
+  }
+
+  /** Numbers can be drawn, and the one in the middle is possible. */
+  function usual(path: PropertyKey[], numbers: Numbers, least: number, most: number, what: string): void {
+    tried(path, () => {
+      const middle = quantileOf(numbers)(0.5);
+      if (middle < least || middle > most)
+        throw new RangeError(
+          `expected ${least} to ${most} ${what}, got ${Number(middle.toFixed(2))}${typeof numbers === 'number' ? '' : ' in the middle'}`,
+        );
+    });
   }
 
   function sumOne(path: PropertyKey[], shares: readonly (number | undefined)[]): void {

@@ -100,6 +100,8 @@ function rawQuantileOf(numbers: Exclude<Numbers, number>): Quantile {
       return (u) => numbers.values[pick(u)]![0];
     }
     case 'ranges': {
+      for (const [from, to] of numbers.ranges)
+        if (from > to) throw new RangeError(`expected from up to, got ${from} and ${to}`);
       const sums = cumulative(numbers.ranges.map(([, , weight]) => weight));
       return (u) => {
         const at = u * sums.at(-1)!;
@@ -110,6 +112,9 @@ function rawQuantileOf(numbers: Exclude<Numbers, number>): Quantile {
     }
     default: {
       const { values } = numbers;
+      for (const [n, value] of values.entries())
+        if (n > 0 && value < values[n - 1]!)
+          throw new RangeError(`expected quantiles that rise, got ${values[n - 1]} before ${value}`);
       return (u) => {
         const at = u * (values.length - 1);
         const n = Math.min(values.length - 2, Math.floor(at));

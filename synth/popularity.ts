@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { mixSchema } from './mix.ts';
-import { alias } from './numbers.ts';
+import { alias, normalQuantile, normalShare } from './numbers.ts';
 import { Zipf, type Random } from './random.ts';
 
 const share = z.number().gt(0).lt(1);
@@ -25,6 +25,13 @@ export const popularitySchema = z.discriminatedUnion('kind', [
         .describe('by operation, the share of it that is for a new key; default: all ADDs, and nothing else'),
     })
     .describe('the newest are the most popular'),
+  z
+    .strictObject({
+      kind: z.literal('normal'),
+      center: share.optional().describe('of the space; default: its middle'),
+      deviation: share.optional().describe('of the space; default: a sixth'),
+    })
+    .describe('those around one of them are the most popular'),
   z.strictObject({
     kind: z.literal('hotspot'),
     keys: share.describe('this share of the keys'),
@@ -63,6 +70,15 @@ export function ranksOf(popularity: Popularity, n: number): Ranks {
       let newest = n - 1;
       return (random, inserts = false) => (inserts ? ++newest : newest - ages(random));
     }
+    case 'normal': {
+      const { center = 0.5, deviation = 1 / 6 } = popularity;
+      // What would fall outside is drawn from the part that is inside.
+      const [low, high] = [normalShare(-center / deviation), normalShare((1 - center) / deviation)];
+      return (random) => {
+        const z = normalQuantile(low + random.float() * (high - low));
+        return Math.min(n - 1, Math.max(0, Math.floor((center + deviation * z) * n)));
+      };
+    }
     case 'hotspot': {
       const hot = Math.max(1, Math.round(popularity.keys * n));
       if (hot >= n) throw new RangeError(`a hot spot of ${hot} keys leaves none of ${n} cold`);
@@ -90,7 +106,9 @@ export function ranksOf(popularity: Popularity, n: number): Ranks {
       return (random) => from + Math.floor(random.float() * keys);
     }
     default: {
-      let next = (popularity.from ?? 0) % n;
+      const { from = 0 } = popularity;
+      if (from >= n) throw new RangeError(`rank ${from} is not in a space of ${n}`);
+      let next = from;
       return () => {
         const rank = next;
         next = (next + 1) % n;

@@ -13,7 +13,7 @@ import {
   wordColumns,
   type Connection,
 } from '../trace/batch.ts';
-import { MAX_VALUE } from './content.ts';
+import { MAX_VALUE } from './model.ts';
 import { PIECE_BYTES, Sort, type Space } from './space.ts';
 
 const BATCH_ROWS = 4096;

@@ -3,9 +3,9 @@
 
 import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { KeyTable } from './cache.ts';
-import { Content, MAX_VALUE, keyLength, widthOf, writeKey } from './content.ts';
+import { Content, keyLength, widthOf, writeKey } from './content.ts';
 import { Permutation, hash, unit } from './hash.ts';
-import type { ModelEvent, Tenant } from './model.ts';
+import { MAX_VALUE, type ModelEvent, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Quantile } from './numbers.ts';
 import { ORDER, type ConnectionPool } from './pool.ts';
 import { named, type Random } from './random.ts';
@@ -13,7 +13,7 @@ import { named, type Random } from './random.ts';
 /** Of every generated trace: 2026-01-01T00:00:00Z, ns. */
 export const START_NS = 1_767_225_600n * 1_000_000_000n;
 const START_SECONDS = Number(START_NS / 1_000_000_000n);
-/** Keys of one version of the application are this far from those of the next. */
+/** Keys of one version of the application are this far from those of the next; there are two. */
 const VERSION_STEP = 2 ** 44;
 /** In the table: keys that nobody stores, and those asked for once, are past those of so many versions. */
 const ABSENT_VERSION = 32;
@@ -26,7 +26,8 @@ export const Sort = { value: 0, counter: 1, list: 2, once: 3, absent: 4 } as con
 export type Sort = (typeof Sort)[keyof typeof Sort];
 /** Of those that hold something. */
 const SORTS = 4;
-const sortLetters = Buffer.from('kclox');
+/** In keys: of the first version of the application, and of the next. */
+const sortLetters = [Buffer.from('kclox'), Buffer.from('KCLOX')] as const;
 /** Pieces that a list has at either end before it is stored anew, and their bytes. */
 export const MAX_PIECES = 30;
 export const PIECE_BYTES = 16;
@@ -195,11 +196,11 @@ export class Space {
 
   /** Returns how many bytes it is. */
   writeKey(to: Buffer, at: number, entry: number, sort: Sort, id: number): number {
-    const version = id < 0 ? 0 : Math.floor(id / VERSION_STEP);
+    const letters = sortLetters[id < VERSION_STEP ? 0 : 1];
     const rank = rankOf(id);
     // Those asked for once are numbered as they come; so are those beyond the space, of a locality that was learnt.
     const number = this.#isKnown(id) ? this.#permutation.at(rank) : rank;
-    const letter = sortLetters[id < 0 ? Sort.once : sort]! + version;
+    const letter = letters[id < 0 ? Sort.once : sort]!;
     return writeKey(to, at, this.#prefix, letter, number, this.#widthOf(id), this.#wantedLength(entry, id));
   }
 
