@@ -194,7 +194,10 @@ async function fit(path: string, { output, quiet }: { output: string; quiet?: tr
     quiet: quiet === true,
   });
   try {
-    const model = await fitTrace(trace.batches(), basename(path), (done) => progress.update(done, done));
+    const model = await fitTrace(trace.batches(), basename(path), {
+      onProgress: (done) => progress.update(done, done),
+      startNs: Number(trace.meta.startNs),
+    });
     // What is written can be read again.
     checkModel(model);
     writeText(output, stringify(model, { flowCollectionPadding: false, lineWidth: 120 }), 'the model');
@@ -289,7 +292,7 @@ async function overlay(path: string, options: WriteOptions): Promise<void> {
   const trace = await TraceReader.open(path);
   const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
   try {
-    const fitted = checkModel(await fitTrace(trace.batches(), basename(path)));
+    const fitted = checkModel(await fitTrace(trace.batches(), basename(path), { startNs: Number(trace.meta.startNs) }));
     const totalMs = options.duration ?? fitted.duration!;
     const { requests: _requests, ...endless } = fitted;
     const changed = options.scenario.reduce(

@@ -23,6 +23,7 @@ import { dense } from '../synth/mrc.ts';
 import { Random, Zipf } from '../synth/random.ts';
 import { RenewalStream } from '../synth/renewal.ts';
 import { StackStream, fitStack } from '../synth/stack.ts';
+import { differenceOf, meanRows } from './rows.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -67,20 +68,6 @@ function made(length: number): Uint32Array {
 
 function taken(stream: { next(): number }, length: number): Summary {
   return summarizeReferences(Uint32Array.from({ length }, () => stream.next()));
-}
-
-/** Rows of several streams as one: the mean of each number, ok by the mean difference. */
-function meanRows(runs: readonly FidelityRow[][]): FidelityRow[] {
-  return runs[0]!.map((row, at) => {
-    const mean = (field: 'a' | 'b' | 'difference'): number =>
-      runs.reduce((sum, rows) => sum + rows[at]![field], 0) / runs.length;
-    const difference = mean('difference');
-    return Object.assign({}, row, { a: mean('a'), b: mean('b'), difference, ok: difference <= row.goal });
-  });
-}
-
-function differenceOf(rows: readonly FidelityRow[], metric: string): number {
-  return rows.find((row) => row.metric.startsWith(metric))!.difference;
 }
 
 function worst(runs: readonly FidelityRow[][], metric: string): string {

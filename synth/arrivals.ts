@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { duration, rate } from '../config/yaml.ts';
+import { Halving, halvingSchema } from './halving.ts';
 import { quantileOf } from './numbers.ts';
 import { Random } from './random.ts';
 
@@ -47,10 +48,12 @@ export const arrivalsSchema = z.strictObject({
     .optional()
     .describe('instead of either: how many requests each stretch of time has; over and over'),
   every: duration.optional().describe('the length of such a stretch'),
+  within: halvingSchema.optional(),
   repeats: duration.optional().describe('the curve begins anew after this'),
   gaps: gapsSchema.optional().describe('default: exponential'),
 });
 export type Arrivals = z.output<typeof arrivalsSchema>;
+export type ArrivalsInput = z.input<typeof arrivalsSchema>;
 
 /** How often a rate that changes is looked at. */
 const STEP_NS = 10e6;
@@ -75,11 +78,13 @@ export class ArrivalStream {
   #stretch = 0;
   /** Requests that were counted, and did not come yet. */
   #owed = 0;
+  readonly #within: Halving | undefined;
 
   constructor(arrivals: Arrivals, random: Random, fromNs = 0) {
     this.#random = random;
     this.#counts = arrivals.counts;
     this.#everyNs = (arrivals.every ?? 1000) * 1e6;
+    this.#within = arrivals.within === undefined ? undefined : new Halving(arrivals.within, random);
     this.#rate = rateOf(arrivals);
     this.#ns = fromNs;
     const { gaps = { kind: 'exponential' } } = arrivals;
@@ -110,11 +115,20 @@ export class ArrivalStream {
   #counted(counts: readonly number[], together: number, count: number): number {
     if (this.#stretch > 0) this.#owed -= count;
     for (let empty = 0; this.#times.length === 0; empty++) {
-      if (empty > counts.length) return Infinity;
+      const some = this.#within?.next();
+      if (some !== undefined) {
+        this.#times = some;
+        break;
+      }
+      if (empty > 2 * counts.length) return Infinity;
       const fromNs = this.#stretch * this.#everyNs;
       this.#owed += counts[this.#stretch++ % counts.length]!;
       const wanted = Math.round(this.#owed / together);
       if (wanted <= 0) continue;
+      if (this.#within !== undefined) {
+        this.#within.begin(wanted, fromNs, this.#everyNs);
+        continue;
+      }
       // The gap that leads to the next stretch is half before it, half in it.
       let at = this.#gap() / 2;
       const times = [at];

@@ -18,6 +18,8 @@ export class KeyTable {
   base = new Uint32Array(1024);
   /** Bytes of the key, where it has been told them; else 0. */
   keyBytes = new Uint8Array(1024);
+  /** Of a locality that was learnt: its level. */
+  level = new Uint8Array(1024);
   #used = 0;
   /** The last `at` made a new entry. */
   isNew = false;
@@ -66,6 +68,7 @@ export class KeyTable {
       bytes: this.bytes,
       base: this.base,
       keyBytes: this.keyBytes,
+      level: this.level,
     };
     const capacity = old.keys.length * 2;
     this.#keys = new Float64Array(capacity).fill(EMPTY);
@@ -76,6 +79,7 @@ export class KeyTable {
     this.bytes = new Uint32Array(capacity);
     this.base = new Uint32Array(capacity);
     this.keyBytes = new Uint8Array(capacity);
+    this.level = new Uint8Array(capacity);
     const mask = capacity - 1;
     for (const [from, key] of old.keys.entries()) {
       if (key === EMPTY) continue;
@@ -89,6 +93,7 @@ export class KeyTable {
       this.bytes[to] = old.bytes[from]!;
       this.base[to] = old.base[from]!;
       this.keyBytes[to] = old.keyBytes[from]!;
+      this.level[to] = old.level[from]!;
     }
   }
 }

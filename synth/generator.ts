@@ -29,6 +29,7 @@ import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quan
 import { ConnectionPool, ORDER } from './pool.ts';
 import { ranksOf } from './popularity.ts';
 import { Random, Stratified, exponential } from './random.ts';
+import type { Resize } from './stores.ts';
 import { meanRate } from './transform.ts';
 
 export interface GeneratorOptions {
@@ -59,13 +60,15 @@ const MAX_PIECES = 30;
 /** In the count of a list: this much for each that was prepended. */
 const PREPENDED = 64;
 const PIECE_BYTES = 16;
+/** Of the largest piece. */
+const MAX_PIECE = 65_536;
 /** Lengths of keys are drawn from a table of 2^14 quantiles. */
 const LENGTH_SHIFT = 18;
 const notFound = Buffer.from('Not found');
 const exists = Buffer.from('Data exists for key.');
 
 /** What is drawn from the seed for a key. */
-const Field = { size: 1, length: 2 } as const;
+const Field = { size: 1, length: 2, present: 4, ttl: 5, piece: 6 } as const;
 
 /** What follows from a request later. */
 interface Task {
@@ -95,10 +98,16 @@ interface Space {
   valueSize: Quantile;
   maxValue: number;
   ttlOf: (random: Random) => number;
+  /** The same of a uniform number; undefined: not by key. */
+  ttlOfKey: ((u: number) => number) | undefined;
   permutation: Permutation;
   pool: ConnectionPool;
   events: readonly ModelEvent[];
-  isWarm: boolean;
+  /** Share of the keys that are there before they are read first. */
+  present: number;
+  initial: number;
+  delta: Quantile | undefined;
+  piece: Quantile | undefined;
   /** Keys that were asked for once. */
   once: number;
 }
@@ -119,6 +128,9 @@ interface Stream {
   sortOfRead: (u: number) => Sort;
   /** Of a locality that was learnt: what its last object is, and what is done to such. */
   sortOfLast: () => Sort;
+  level: () => number;
+  /** By level and sort: how values change their size when they are stored again. */
+  resizes: readonly (readonly (Resize | undefined)[])[] | undefined;
   mixes: (() => MixOperation)[] | undefined;
   choose: Random;
   multiget: { share: number; keys: Quantile } | undefined;
@@ -242,10 +254,14 @@ export class ModelGenerator {
       valueSize,
       maxValue,
       ttlOf: ttlOf(ttl),
+      ttlOfKey: tenant.ttlBy === 'key' && Array.isArray(ttl) ? ttlOfKey(ttl) : undefined,
       permutation: new Permutation(keys.space, seed),
       pool,
       events,
-      isWarm: this.model.start === 'warm',
+      present: tenant.present ?? (this.model.start === 'warm' ? 1 : 0),
+      initial: tenant.counters?.initial ?? 0,
+      delta: tenant.counters === undefined ? undefined : quantileOf(tenant.counters.delta),
+      piece: tenant.pieces === undefined ? undefined : quantileOf(tenant.pieces),
       once: 0,
     };
     const { streams = [] } = tenant;
@@ -277,11 +293,12 @@ export class ModelGenerator {
     const ranks = ranksOf(popularity, keys.space);
     const rankRandom = random('popularity');
     const local = localityOf(locality, hash(this.seed, named(`${space.name}/${name}`), 1));
+    const together = togetherOf(perArrival(shares, multiget), multiget, pipeline);
     const stream: Stream = {
       space,
       model,
       arrivals,
-      nextNs: arrivals.next(),
+      nextNs: arrivals.next(model.arrivals!.counts === undefined ? 1 : together),
       toNs: (model.to ?? Infinity) * 1e6,
       rank: local === undefined ? (inserts) => ranks(rankRandom, inserts) : () => local.next(),
       popularity: () => local?.popularity(),
@@ -289,6 +306,8 @@ export class ModelGenerator {
       operation: () => pickOperation(pick.float()),
       sortOfRead: sortsOf(shares),
       sortOfLast: () => (local?.sortOfLast() ?? Sort.value) as Sort,
+      level: () => local?.level() ?? 0,
+      resizes: local?.resizes,
       mixes:
         local?.mixes === undefined
           ? undefined
@@ -301,7 +320,7 @@ export class ModelGenerator {
       multiget:
         multiget === undefined ? undefined : { share: multiget.share, keys: quantileOf(multiget.keys) },
       pipeline: pipeline === undefined ? undefined : quantileOf(pipeline),
-      together: togetherOf(perArrival(shares, multiget), multiget, pipeline),
+      together,
     };
     this.#streams.push(stream);
   }
@@ -385,6 +404,7 @@ export class ModelGenerator {
     let rank = stream.rank(operation === 'add');
     this.#popularity = stream.popularity();
     this.#sizes = stream.sizes();
+    this.#level = stream.level();
     const { space: size } = space.tenant.keys;
     for (const event of space.events)
       if (event.kind === 'shift' && ns >= event.at * 1e6) rank = (((rank + event.by) % size) + size) % size;
@@ -394,6 +414,7 @@ export class ModelGenerator {
   /** Of the key that was drawn last. */
   #popularity: number | undefined;
   #sizes: readonly [number, number] | undefined;
+  #level = 0;
 
   /** Added to the keys that a connection asks for: it may be of a newer version of the application. */
   #version = 0;
@@ -522,7 +543,11 @@ export class ModelGenerator {
       table.base[at] = Math.min(space.maxValue, this.#sizes[1]);
     }
     table.bytes[at] = table.base[at];
-    if (space.isWarm && isRead && id >= 0 && sort !== Sort.counter) {
+    table.level[at] = this.#level;
+    if (!isRead || id < 0 || space.present === 0) return at;
+    const isThere = space.present === 1 || unit(space.seed, id, Field.present) < space.present;
+    if (isThere && (sort !== Sort.counter || space.delta !== undefined)) {
+      if (sort === Sort.counter) table.count[at] = space.initial;
       table.expiresNs[at] = Infinity;
       table.cas[at] = ++this.#cas;
     }
@@ -594,8 +619,9 @@ export class ModelGenerator {
 
   /** After a read: what a client does that missed. */
   #fill(stream: Stream, ns: number, connection: number, sort: Sort, id: number, missed: boolean): void {
-    const { onMiss = 'set', refillDelay = 0 } = stream.model;
+    const { onMiss = 'set', refills = 1, refillDelay = 0 } = stream.model;
     if (onMiss === 'none' || sort === Sort.counter) return;
+    if (refills < 1 && stream.choose.float() >= refills) return;
     this.#batch.flags[this.#row - 1]! |= RowFlag.refilled;
     const delayNs = refillDelay === 0 ? 0 : exponential(stream.choose) * refillDelay * 1e6;
     this.#later(
@@ -634,14 +660,17 @@ export class ModelGenerator {
     const bytes = table.bytes[at]!;
     const after = sort === Sort.list ? table.count[at]! % PREPENDED : 0;
     const before = sort === Sort.list ? Math.floor(table.count[at]! / PREPENDED) : 0;
-    const length = bytes + (after + before) * PIECE_BYTES;
-    let to = batch.allocate(length);
-    this.#valueAt = to;
     const key = Math.abs(id) * SORTS + sort;
     const version = table.version[at]!;
+    let length = bytes;
+    for (let n = 1; n <= before; n++) length += pieceBytes(space, key, version * 64 + MAX_PIECES + n);
+    for (let n = 1; n <= after; n++) length += pieceBytes(space, key, version * 64 + n);
+    let to = batch.allocate(length);
+    this.#valueAt = to;
     const piece = (n: number): void => {
-      content.write(batch.heap, to, PIECE_BYTES, key, version * 64 + n);
-      to += PIECE_BYTES;
+      const own = pieceBytes(space, key, version * 64 + n);
+      content.write(batch.heap, to, own, key, version * 64 + n);
+      to += own;
     };
     for (let n = before; n > 0; n--) piece(MAX_PIECES + n);
     content.write(batch.heap, to, bytes, key, version);
@@ -676,7 +705,7 @@ export class ModelGenerator {
           : opcode === Opcode.replace && !isThere
             ? Status.notFound
             : Status.ok;
-    const ttl = this.#ttl(stream, ns);
+    const ttl = this.#ttl(stream, ns, id);
     this.#request(ns, connection, opcode, joins);
     if (token !== 0) {
       this.#batch.casLow[this.#row] = token;
@@ -686,7 +715,7 @@ export class ModelGenerator {
     this.#key(space, sort, id, at);
     // What a failing store carried is a version of its own.
     const kept = { version: table.version[at]!, bytes: table.bytes[at]!, count: table.count[at]! };
-    this.#renew(space, at, ns);
+    this.#renew(stream, at, sort, id, ns);
     this.#batch.valueLength[this.#row] = this.#value(space, at, sort, id);
     this.#batch.valueAt[this.#row] = this.#valueAt;
     if (status === Status.ok) {
@@ -702,9 +731,16 @@ export class ModelGenerator {
   }
 
   /** The value is another one from now on. */
-  #renew({ table, maxValue, events }: Space, at: number, ns: number): void {
-    table.version[at]!++;
-    table.bytes[at] = Math.min(maxValue, Math.round(table.base[at]! * factorAt(events, ns)));
+  #renew({ space, resizes }: Stream, at: number, sort: Sort, id: number, ns: number): void {
+    const { table, maxValue, events } = space;
+    const version = table.version[at]!++;
+    const resize = resizes?.[table.level[at]!]?.[sort];
+    // Another size is the key's own from then on; a part of its own is not.
+    const bytes =
+      resize === undefined || version === 0
+        ? Math.round(table.base[at]! * factorAt(events, ns))
+        : resize(table.bytes[at]!, table.base[at]!, space.seed, id, version, factorAt(events, ns));
+    table.bytes[at] = Math.min(maxValue, bytes);
     table.count[at] = 0;
   }
 
@@ -715,14 +751,14 @@ export class ModelGenerator {
     const at = this.#entry(stream, sort, id, false);
     const isThere = table.expiresNs[at]! > ns;
     const isAdd = model.onMiss === 'add';
-    const ttl = this.#ttl(stream, ns);
+    const ttl = this.#ttl(stream, ns, id);
     const batch = this.#batch;
     this.#request(ns, connection, isAdd ? Opcode.add : Opcode.set, false);
     const row = this.#row;
     batch.flags[row]! |= RowFlag.refill;
     this.#storeExtras(space, ttl, ns);
     this.#key(space, sort, id, at);
-    if (missed && !isThere) this.#renew(space, at, ns);
+    if (missed && !isThere) this.#renew(stream, at, sort, id, ns);
     batch.valueLength[row] = this.#value(space, at, sort, id);
     batch.valueAt[row] = this.#valueAt;
     const stores = missed && !(isAdd && isThere);
@@ -754,7 +790,7 @@ export class ModelGenerator {
     const isThere = table.expiresNs[at]! > ns;
     this.#request(ns, connection, Opcode[operation], joins);
     if (operation === 'touch') {
-      const ttl = this.#ttl(stream, ns);
+      const ttl = this.#ttl(stream, ns, id);
       putUint32(this.#extras(4), this.#extrasAt, this.#expiryOf(ttl, ns));
       if (isThere) table.expiresNs[at] = expires(ns, ttl);
     } else table.expiresNs[at] = 0;
@@ -785,11 +821,13 @@ export class ModelGenerator {
     }
     this.#request(ns, connection, Opcode[operation], joins);
     this.#key(space, Sort.list, id, at);
-    const to = this.#batch.allocate(PIECE_BYTES);
     const piece = table.version[at]! * 64 + (operation === 'append' ? after + 1 : MAX_PIECES + before + 1);
-    space.content.write(this.#batch.heap, to, PIECE_BYTES, Math.abs(id) * SORTS + Sort.list, piece);
+    const key = Math.abs(id) * SORTS + Sort.list;
+    const bytes = pieceBytes(space, key, piece);
+    const to = this.#batch.allocate(bytes);
+    space.content.write(this.#batch.heap, to, bytes, key, piece);
     this.#batch.valueAt[this.#row] = to;
-    this.#batch.valueLength[this.#row] = PIECE_BYTES;
+    this.#batch.valueLength[this.#row] = bytes;
     if (!isThere) {
       this.#answer(ns, Status.notStored, Buffer.from('Not stored.'));
       return;
@@ -810,17 +848,19 @@ export class ModelGenerator {
     const { space } = stream;
     const { table } = space;
     const at = this.#entry(stream, Sort.counter, id, false);
-    const ttl = this.#ttl(stream, ns);
+    const ttl = this.#ttl(stream, ns, id);
     this.#request(ns, connection, Opcode[operation], joins);
     const extras = this.#extras(20);
     extras.fill(0, this.#extrasAt, this.#extrasAt + 20);
-    extras[this.#extrasAt + 7] = 1;
+    const delta = space.delta === undefined ? 1 : Math.max(0, Math.round(space.delta(stream.choose.float())));
+    putUint64(extras, this.#extrasAt, delta);
+    putUint64(extras, this.#extrasAt + 8, space.initial);
     putUint32(extras, this.#extrasAt + 16, this.#expiryOf(ttl, ns));
     this.#key(space, Sort.counter, id, at);
     if (table.expiresNs[at]! > ns)
-      table.count[at] = operation === 'incr' ? table.count[at]! + 1 : Math.max(0, table.count[at]! - 1);
+      table.count[at] = Math.max(0, table.count[at]! + (operation === 'incr' ? delta : -delta));
     else {
-      table.count[at] = 0;
+      table.count[at] = space.initial;
       table.expiresNs[at] = expires(ns, ttl);
     }
     table.cas[at] = ++this.#cas;
@@ -870,11 +910,11 @@ export class ModelGenerator {
       : Number(START_NS / 1_000_000_000n) + Math.floor(ns / 1e9) + seconds;
   }
 
-  #ttl({ space, choose }: Stream, ns: number): number {
+  #ttl({ space, choose }: Stream, ns: number, id: number): number {
     for (const event of space.events)
       if (event.kind === 'ttl' && ns >= event.at * 1e6 && ns < (event.at + event.for) * 1e6)
         return event.ttl ?? Math.max(1000, event.at + event.for - ns / 1e6);
-    return space.ttlOf(choose);
+    return space.ttlOfKey?.(unit(space.seed, Math.abs(id), Field.ttl)) ?? space.ttlOf(choose);
   }
 
   #key(space: Space, sort: Sort, id: number, at: number): void {
@@ -932,6 +972,12 @@ export class ModelGenerator {
   }
 }
 
+function putUint64(to: Buffer, at: number, value: number): void {
+  const low = value % 0x1_0000_0000;
+  putUint32(to, at, (value - low) / 0x1_0000_0000);
+  putUint32(to, at + 4, low);
+}
+
 function lengthsOf(quantile: Quantile): Uint8Array {
   const count = 2 ** (32 - LENGTH_SHIFT);
   return Uint8Array.from({ length: count }, (_, n) =>
@@ -941,6 +987,12 @@ function lengthsOf(quantile: Quantile): Uint8Array {
 
 function expires(ns: number, ttlMs: number): number {
   return ttlMs === 0 ? Infinity : ns + Math.max(1, Math.round(ttlMs / 1000)) * 1e9;
+}
+
+/** Of one of the pieces of a list. */
+function pieceBytes({ piece, seed }: Space, key: number, number: number): number {
+  if (piece === undefined) return PIECE_BYTES;
+  return Math.max(0, Math.min(MAX_PIECE, Math.round(piece(unit(seed ^ number, key, Field.piece)))));
 }
 
 function versionOf({ seed, events }: Space, ns: number, connection: number): number {
@@ -1018,6 +1070,11 @@ function ttlOf(ttl: Tenant['ttl']): (random: Random) => number {
   return (random) => ttl[pick(random.float())]!.ttl;
 }
 
+function ttlOfKey(ttl: readonly { ttl: number; share: number }[]): (u: number) => number {
+  const pick = alias(ttl.map((one) => one.share));
+  return (u) => ttl[pick(u)]!.ttl;
+}
+
 /** What a tenant's further streams have of it, where they do not say otherwise. */
 function inherited({
   mix,
@@ -1025,6 +1082,7 @@ function inherited({
   locality,
   oneHit,
   onMiss,
+  refills,
   refillDelay,
   multiget,
   pipeline,
@@ -1035,6 +1093,7 @@ function inherited({
     ...(locality === undefined ? {} : { locality }),
     ...(oneHit === undefined ? {} : { oneHit }),
     ...(onMiss === undefined ? {} : { onMiss }),
+    ...(refills === undefined ? {} : { refills }),
     ...(refillDelay === undefined ? {} : { refillDelay }),
     ...(multiget === undefined ? {} : { multiget }),
     ...(pipeline === undefined ? {} : { pipeline }),

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { mixSchema, type Mix } from './mix.ts';
 import { RenewalStream, type RenewalModel } from './renewal.ts';
 import { StackStream, type StackModel } from './stack.ts';
+import { resizeOf, storesSchema, type Resize } from './stores.ts';
 
 /** Pairs of sizes that are kept of each level. */
 export const MAX_SIZES = 64;
@@ -51,6 +52,11 @@ export const localitySchema = z
         .describe(
           'bytes of key and value, and sort (0 a value, 1 a counter, 2 a list), of the objects of each level',
         ),
+      stores: z
+        .array(z.array(storesSchema.nullable()).length(3))
+        .max(200)
+        .optional()
+        .describe('of each level, and of objects of each sort; null: they keep their sizes'),
       mixes: z.array(mixSchema).length(3).optional().describe('what is done to objects of each sort'),
     }),
     z.strictObject({ kind: z.literal('stack'), model: stackSchema }),
@@ -65,6 +71,10 @@ export interface LocalStream {
   popularity(): number | undefined;
   /** Bytes of the last one's key and value, at its birth; undefined: as the model says of all. */
   sizes(): readonly [key: number, value: number] | undefined;
+  /** The last one's level among those of `resizes`; 0 where there are none. */
+  level(): number;
+  /** By level and sort, how objects that are stored again change their size; undefined: not at all. */
+  resizes: readonly (readonly (Resize | undefined)[])[] | undefined;
   /** What the last one is: 0 a value, 1 a counter, 2 a list. */
   sortOfLast(): number;
   /** What is done to each sort; undefined: the model's own mix. */
@@ -83,13 +93,16 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
       next: () => stack.next() % locality.model.objects,
       popularity: () => undefined,
       sizes: () => undefined,
+      level: () => 0,
+      resizes: undefined,
       sortOfLast: () => 0,
       mixes: undefined,
     };
   }
   const stream = new RenewalStream(locality.model, { seed, length: Infinity });
   const shares = popularityOfLevels(locality.model);
-  const { objects, mixes } = locality;
+  const { objects, mixes, stores } = locality;
+  const resizes = stores?.map((sorts) => sorts.map((law) => (law === null ? undefined : resizeOf(law))));
   const born = new Uint32Array(locality.model.levels.length);
   let sorts = new Uint8Array(1024);
   let at = 0;
@@ -111,6 +124,8 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
     },
     popularity: () => shares[stream.level],
     sizes: () => (last === undefined ? undefined : [last[0], last[1]]),
+    level: () => stream.level,
+    resizes,
     sortOfLast: () => sorts[at] ?? 0,
     mixes,
   };

@@ -40,6 +40,7 @@ const streamFields = {
     .optional()
     .describe('this share of the requests is for keys that nobody asks for again'),
   onMiss: z.enum(['none', 'set', 'add']).optional().describe('what follows a read that misses; default: set'),
+  refills: share.optional().describe('of the misses, those that it follows; default 1'),
   refillDelay: duration.optional().describe('how long until then, on average; default: at once'),
   multiget: batchSchema.optional().describe('reads of several keys at once'),
   pipeline: numbersSchema.optional().describe('requests that leave together; default 1'),
@@ -90,7 +91,8 @@ export const eventSchema = z.discriminatedUnion('kind', [
       at: duration,
       key: z.number().int().min(0).optional(),
       clients: z.number().int().positive().max(100_000),
-      refillDelay: duration.optional(),
+      refills: share.optional().describe('of the misses, those that it follows; default 1'),
+  refillDelay: duration.optional(),
       delete: z.boolean().optional(),
     })
     .describe('a key is deleted, and all these clients ask for it at once'),
@@ -126,6 +128,21 @@ const tenantSchema = z.strictObject({
     .optional(),
   maxValue: size.optional().describe('values are not larger; default 1MB less the item header'),
   ttl: ttlSchema.optional(),
+  ttlBy: z
+    .enum(['store', 'key'])
+    .optional()
+    .describe('whether each store draws its own, or each key has one; default: store'),
+  present: share
+    .optional()
+    .describe('of the keys that are read first, those that are there; default: 1 of a warm start, 0 of a cold'),
+  counters: z
+    .strictObject({
+      initial: z.number().int().min(0).max(1e15).describe('where there was none'),
+      delta: numbersSchema.describe('by which they are counted'),
+    })
+    .optional()
+    .describe('default: from 0, by 1'),
+  pieces: numbersSchema.optional().describe('bytes of what is appended and prepended; default 16'),
   flags: z.number().int().min(0).max(0xffffffff).optional(),
   connections: z
     .strictObject({
@@ -227,6 +244,9 @@ function mistakesOf(model: Model): Mistake[] {
     names.add(name);
     if (keys.length !== undefined) tried([...at, 'keys', 'length'], () => quantileOf(keys.length!));
     if (values !== undefined) tried([...at, 'values', 'size'], () => quantileOf(values.size));
+    const { counters, pieces } = tenant;
+    if (counters !== undefined) tried([...at, 'counters', 'delta'], () => quantileOf(counters.delta));
+    if (pieces !== undefined) tried([...at, 'pieces'], () => quantileOf(pieces));
     if (Array.isArray(ttl))
       sumOne(
         [...at, 'ttl'],

@@ -1,0 +1,409 @@
+// What one tenant does, request by request, and the tenant of a model that does the like.
+
+import { isQuiet, isRead, opcodeInfo } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
+import { Outcome, RowFlag, type Batch } from '../trace/batch.ts';
+import { Reservoir } from './gather.ts';
+import { Keys, NONE } from './keys.ts';
+import { fitSample, levelOf, type Sample } from './learn.ts';
+import { MAX_SIZES } from './locality.ts';
+import { mixOperations, type Mix, type MixOperation } from './mix.ts';
+import type { ModelInput } from './model.ts';
+import { Pace } from './pace.ts';
+import { Refills } from './refills.ts';
+import { Stores, type StoreLaw } from './stores.ts';
+import { rankCorrelation, round, tableOf, wholeNumbers } from './table.ts';
+import { Lifetimes, secondsOf } from './ttl.ts';
+
+const SAMPLES = 50_000;
+/** Coprime to MAX_SIZES. */
+const SCATTER = 37;
+const SORTS = 3;
+/** What was done, beside the operation: how soon after a miss it stored. */
+const DELAYS = 4;
+
+/** By opcode; operations are called as the families of opcodes are. */
+const operationOf = Array.from({ length: 256 }, (_, opcode) =>
+  mixOperations.find((name) => name === opcodeInfo(opcode)?.family),
+);
+const codes = new Map(mixOperations.map((name, code) => [name, code]));
+
+export type TenantInput = ModelInput['tenants'][number];
+
+export class TenantFit {
+  readonly name: string;
+  readonly keys = new Keys();
+  readonly #refills = new Refills();
+  readonly #operations = new Float64Array(mixOperations.length);
+  readonly #stores = new Stores();
+  readonly #lifetimes = new Lifetimes();
+  readonly #flags = new Map<number, number>();
+  readonly #groups = new Reservoir<number>(SAMPLES);
+  readonly #multigets = new Reservoir<number>(SAMPLES);
+  readonly #pieces = new Reservoir<number>(SAMPLES);
+  readonly #initials = new Reservoir<number>(SAMPLES);
+  readonly #deltas = new Reservoir<number>(SAMPLES);
+  #multigetKeys = 0;
+  /** Of all requests, and of those that no miss seems to have caused. */
+  readonly #pace = new Pace();
+  readonly #own = new Pace();
+  #ownSeen = 0;
+  #lastNs = -1;
+  #group = 0;
+  #groupConnection = -1;
+  #isQuietGroup = false;
+  #firstReads = 0;
+  #firstHits = 0;
+  requestsSeen = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** @param ns since the first request of all @param unixNs of the same moment, where that is known */
+  add(batch: Batch, row: number, ns: number, unixNs: number | undefined): void {
+    const opcode = batch.opcode[row]!;
+    const operation = operationOf[opcode];
+    if (operation === undefined) return;
+    this.requestsSeen++;
+    const begins = this.#begins(batch, row, ns);
+    if (operation === 'noop') return;
+    const id = this.keys.idOf(batch.key(row).toString('latin1'));
+    const delay = id < 0 ? 0 : this.#serve(batch, row, operation, id, ns, unixNs);
+    this.#operations[codes.get(operation)!]!++;
+    this.keys.refer(id, codes.get(operation)! * DELAYS + delay);
+    this.#pace.count(ns);
+    if (begins) this.#pace.arrive(ns);
+    if (delay > 0) return;
+    this.#own.count(ns);
+    this.#ownSeen++;
+    if (begins) this.#own.arrive(ns);
+  }
+
+  /** Half of the keys are forgotten, from some size on. */
+  halve(): void {
+    this.#stores.renumber(this.keys.halve());
+  }
+
+  /** What a request does to its key. Returns how soon after a miss it stores: 0, it does not. */
+  #serve(
+    batch: Batch,
+    row: number,
+    operation: MixOperation,
+    id: number,
+    ns: number,
+    unixNs: number | undefined,
+  ): number {
+    const { data } = this.keys;
+    const isDone = hasSucceeded(batch, row);
+    let delay = 0;
+    if (isRead[batch.opcode[row]!] === 1) {
+      if (data.count[id] === 0) {
+        this.#firstReads += this.keys.weight(id);
+        if (isDone) this.#firstHits += this.keys.weight(id);
+      }
+      this.#refills.read(data, id, ns, isDone);
+      if (isDone) {
+        if (data.untilNs[id]! <= ns) data.untilNs[id] = Infinity;
+        if (data.bytes[id] === NONE) this.#first(id, batch.answerValueLength[row]!);
+      }
+    }
+    const bytes = batch.valueLength[row]!;
+    switch (operation) {
+      case 'set':
+      case 'add':
+      case 'replace':
+      case 'cas':
+        delay = this.#refills.store(data, id, ns, operation);
+        if (data.bytes[id] === NONE) this.#first(id, bytes);
+        else this.#stores.add(id, bytes, data.bytes[id]!, data.firstBytes[id]!);
+        if (isDone) data.bytes[id] = bytes;
+        if (batch.extrasLength[row] !== 8) break;
+        this.#flag(batch.extras(row).readUInt32BE(0));
+        this.#store(id, secondsOf(batch.extras(row).readUInt32BE(4), unixNs), ns, isDone);
+        break;
+      case 'delete':
+        data.untilNs[id] = 0;
+        break;
+      case 'touch':
+      case 'gat':
+        if (batch.extrasLength[row] === 4)
+          this.#expire(id, secondsOf(batch.extras(row).readUInt32BE(0), unixNs), ns, isDone);
+        break;
+      case 'append':
+      case 'prepend':
+        data.sort[id] = 2;
+        this.#pieces.add(bytes);
+        break;
+      case 'incr':
+      case 'decr':
+        data.sort[id] = 1;
+        if (batch.extrasLength[row] === 20) {
+          const extras = batch.extras(row);
+          this.#deltas.add(Number(extras.readBigUInt64BE(0)));
+          this.#initials.add(Number(extras.readBigUInt64BE(8)));
+        }
+        if (isDone && data.untilNs[id] === 0) data.untilNs[id] = Infinity;
+        break;
+      default:
+    }
+    return delay;
+  }
+
+  #first(id: number, bytes: number): void {
+    this.keys.data.bytes[id] = bytes;
+    this.keys.data.firstBytes[id] = bytes;
+  }
+
+  #store(id: number, seconds: number, ns: number, isDone: boolean): void {
+    const { data } = this.keys;
+    this.#lifetimes.add(seconds, data.ttl[id] === NONE ? undefined : data.ttl[id]!);
+    data.ttl[id] = seconds;
+    this.#expire(id, seconds, ns, isDone);
+  }
+
+  #expire(id: number, seconds: number, ns: number, isDone: boolean): void {
+    if (isDone) this.keys.data.untilNs[id] = seconds === 0 ? Infinity : ns + seconds * 1e9;
+  }
+
+  #flag(flags: number): void {
+    if (this.#flags.size < 1000 || this.#flags.has(flags))
+      this.#flags.set(flags, (this.#flags.get(flags) ?? 0) + 1);
+  }
+
+  /** Whether it leaves by itself, or as the first of several. */
+  #begins(batch: Batch, row: number, ns: number): boolean {
+    const opcode = batch.opcode[row]!;
+    const connection = batch.connection[row]!;
+    const joins = (batch.flags[row]! & RowFlag.sharesSegment) !== 0;
+    const quiet = isQuiet[opcode] === 1 && isRead[opcode] === 1;
+    if (connection === this.#groupConnection && (joins || (this.#isQuietGroup && ns === this.#lastNs))) {
+      this.#group++;
+      this.#isQuietGroup ||= quiet;
+      return false;
+    }
+    this.#endGroup();
+    this.#lastNs = ns;
+    this.#group = 1;
+    this.#isQuietGroup = quiet;
+    this.#groupConnection = connection;
+    return true;
+  }
+
+  #endGroup(): void {
+    if (this.#group === 0) return;
+    if (this.#isQuietGroup && this.#group > 1) {
+      // The NOOP at its end is no key.
+      this.#multigets.add(this.#group - 1);
+      this.#multigetKeys += this.#group - 1;
+      this.#groups.add(1);
+    } else this.#groups.add(this.#group);
+  }
+
+  /** @param connections of the tenant, at once @param lifetimeMs on average; undefined: as long as the trace */
+  model(connections: number, lifetimeMs: number | undefined, latencyNs: number): TenantInput {
+    this.#endGroup();
+    const law = this.#refills.law(latencyNs);
+    const sieve = (): ((delay: number) => boolean) =>
+      law === undefined ? () => false : this.#refills.sieve(law);
+    const done = this.#done(sieve());
+    const operations = mixOperations.map((name, code): [MixOperation, number] => [
+      name,
+      Math.max(0, this.#operations[code]! - done.caused[code]!),
+    ]);
+    const total = operations.reduce((sum, [, n]) => sum + n, 0);
+    const renewal = fitSample(this.#sample(sieve));
+    const multigets = this.#multigets.items;
+    const groups = this.#groups.items;
+    const reads = this.#operations[codes.get('get')!]!;
+    const isPipelined = groups.length > 0 && mean(groups) > 1.05;
+    const pace = law === undefined ? this.#pace : this.#own;
+    return {
+      ...(this.name === '' ? {} : { name: this.name }),
+      keys: { space: renewal.objects, length: wholeNumbers(this.#known('keyBytes').items) },
+      values: this.#values(),
+      ...this.#lifetimes.model(),
+      ...this.#flagOf(),
+      ...(this.#firstReads === 0 ? {} : { present: round(this.#firstHits / this.#firstReads, 4) }),
+      ...this.#sorts(),
+      mix: Object.fromEntries(
+        operations.filter(([, n]) => n > 0).map(([name, n]) => [name, round(n / Math.max(1, total), 6)]),
+      ),
+      ...(law === undefined ? { onMiss: 'none' as const } : law.model),
+      locality: { kind: 'renewal', model: renewal, ...this.#objects(done.counts), mixes: done.mixes },
+      ...(multigets.length > 0 && reads > 0
+        ? {
+            multiget: {
+              // A share of the arrivals of reads: those that stand for several keys.
+              share: round(multigetShare(this.#multigetKeys, mean(multigets), reads), 4),
+              keys: wholeNumbers(multigets),
+            },
+          }
+        : {}),
+      ...(isPipelined ? { pipeline: wholeNumbers(groups) } : {}),
+      arrivals: pace.arrivals(law === undefined ? 1 : total / Math.max(1, this.#ownSeen)),
+      connections: {
+        count: Math.max(1, connections),
+        ...(lifetimeMs === undefined ? {} : { lifetime: `${Math.max(1, Math.round(lifetimeMs))}ms` }),
+      },
+    };
+  }
+
+  /** References without those that a miss caused: a model makes them anew. */
+  #sample(sieve: () => (delay: number) => boolean): Sample {
+    let total = 0;
+    const own = sieve();
+    this.keys.each((_id, code) => {
+      if (!own(code % DELAYS)) total++;
+    });
+    // Of a sample, places are among all; what a miss caused cannot be taken out of those that were forgotten.
+    const isWhole = this.keys.share === 1;
+    return {
+      each: (visit) => {
+        const isCaused = sieve();
+        let at = 0;
+        this.keys.each((id, code, place) => {
+          if (!isCaused(code % DELAYS)) visit(id, isWhole ? at++ : place);
+        });
+      },
+      total: isWhole ? total : this.keys.seen,
+      weight: (id) => this.keys.weight(id),
+    };
+  }
+
+  /** By key: its own references. By sort: what is done to it. By operation: those that a miss caused. */
+  #done(isCaused: (delay: number) => boolean): { counts: Uint32Array; mixes: Mix[]; caused: Float64Array } {
+    const counts = new Uint32Array(this.keys.size);
+    const caused = new Float64Array(mixOperations.length);
+    const bySort = Array.from({ length: SORTS }, () => new Float64Array(mixOperations.length));
+    this.keys.each((id, code) => {
+      const operation = Math.floor(code / DELAYS);
+      if (isCaused(code % DELAYS)) caused[operation]! += this.keys.weight(id);
+      else {
+        counts[id]!++;
+        bySort[this.keys.data.sort[id]!]![operation]! += this.keys.weight(id);
+      }
+    });
+    const mixes = bySort.map((own): Mix => {
+      const total = own.reduce((sum, count) => sum + count, 0);
+      if (total === 0) return { get: 1 };
+      return Object.fromEntries(
+        mixOperations
+          .map((name, n) => [name, round(own[n]! / total, 6)] as const)
+          .filter(([, part]) => part > 0),
+      );
+    });
+    return { counts, mixes, caused };
+  }
+
+  /** Most of what is read first was there. */
+  get isWarm(): boolean {
+    return this.#firstHits > this.#firstReads / 2;
+  }
+
+  /** An even sample of a column, of keys of which it is known. */
+  #known(name: 'keyBytes' | 'bytes'): { items: number[]; ids: number[] } {
+    const ids: number[] = [];
+    const { data, size } = this.keys;
+    const step = Math.max(1, Math.floor(size / SAMPLES));
+    for (let id = 0; id < size; id += step) if (data[name][id] !== NONE) ids.push(id);
+    return { items: ids.map((id) => data[name][id]!), ids };
+  }
+
+  #values(): NonNullable<TenantInput['values']> {
+    const { items, ids } = this.#known('bytes');
+    if (items.length === 0) return { size: 0 };
+    const correlation = round(
+      rankCorrelation(
+        ids.map((id) => this.keys.data.count[id]!),
+        items,
+      ),
+      3,
+    );
+    return { size: tableOf(items), ...(Math.abs(correlation) < 0.02 ? {} : { correlation }) };
+  }
+
+  /** By level, as the locality has them: which sizes its objects have, and what they are, so that the few that are popular keep theirs. */
+  #objects(counts: Uint32Array): {
+    objects: [number, number, number][][];
+    stores?: (StoreLaw | null)[][];
+  } {
+    const { data } = this.keys;
+    const levels = new Map<number, number[]>();
+    for (const [id, count] of counts.entries()) {
+      if (count === 0) continue;
+      const level = levelOf(count);
+      const of = levels.get(level);
+      if (of === undefined) levels.set(level, [id]);
+      else of.push(id);
+    }
+    const steps = [...levels.keys()].toSorted((a, b) => a - b);
+    const place = new Map(steps.map((step, at) => [step, at]));
+    const stores = this.#stores.laws(
+      steps.length,
+      (id) => (counts[id] === 0 ? -1 : place.get(levelOf(counts[id]!))!),
+      (id) => data.sort[id]!,
+    );
+    return {
+      objects: steps.map((step) => objectsOf(levels.get(step)!, data)),
+      ...(stores.flat().every((law) => law === null) ? {} : { stores }),
+    };
+  }
+
+  /** What is known of counters and lists. */
+  #sorts(): Pick<TenantInput, 'counters' | 'pieces'> {
+    const initials = this.#initials.items.toSorted((a, b) => a - b);
+    const pieces = this.#pieces.items;
+    return {
+      ...(initials.length === 0
+        ? {}
+        : {
+            counters: {
+              initial: initials[initials.length >> 1]!,
+              delta: wholeNumbers(this.#deltas.items, 50),
+            },
+          }),
+      ...(pieces.length === 0 ? {} : { pieces: wholeNumbers(pieces, 50) }),
+    };
+  }
+
+  #flagOf(): Pick<TenantInput, 'flags'> {
+    const [most] = [...this.#flags].toSorted((a, b) => b[1] - a[1]);
+    return most === undefined || most[0] === 0 ? {} : { flags: most[0] };
+  }
+}
+
+/** Bytes of key and value, and sort; of many, an even choice. */
+function objectsOf(ids: readonly number[], data: Keys['data']): [number, number, number][] {
+  const known = ids.filter((id) => data.bytes[id] !== NONE).toSorted((a, b) => data.bytes[a]! - data.bytes[b]!);
+  // What was never seen with a value is as large as others.
+  const bytesOf = (id: number): number =>
+    data.bytes[id] === NONE ? (known.length === 0 ? 0 : data.bytes[known[id % known.length]!]!) : data.bytes[id]!;
+  const values = ids.toSorted((a, b) => bytesOf(a) - bytesOf(b));
+  if (ids.length < MAX_SIZES) return values.map((id) => [data.keyBytes[id]!, bytesOf(id), data.sort[id]!]);
+  // Of many, each size at evenly spaced places of its order, and keys beside values at random.
+  const keys = ids.toSorted((a, b) => data.keyBytes[a]! - data.keyBytes[b]!);
+  const at = (n: number): number => Math.floor(((n + 0.5) / MAX_SIZES) * ids.length);
+  return Array.from({ length: MAX_SIZES }, (_, n) => {
+    const id = values[at(n)]!;
+    return [data.keyBytes[keys[at((n * SCATTER) % MAX_SIZES)]!]!, bytesOf(id), data.sort[id]!];
+  });
+}
+
+/** Of the arrivals that begin with a read, those that are a group. */
+function multigetShare(keys: number, meanKeys: number, reads: number): number {
+  const groups = keys / meanKeys;
+  const singles = Math.max(0, reads - keys);
+  return groups / Math.max(1e-9, groups + singles);
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Answered as asked for; a quiet store that was silent did, too. */
+function hasSucceeded(batch: Batch, row: number): boolean {
+  if (batch.outcome[row] === Outcome.silent)
+    return isQuiet[batch.opcode[row]!] === 1 && isRead[batch.opcode[row]!] === 0;
+  return batch.outcome[row] === Outcome.answered && batch.status[row] === Status.ok;
+}
