@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { duration, rate } from '../config/yaml.ts';
-import { Halving, halvingSchema } from './halving.ts';
+import { Halving, halvingSchema, type Arrival } from './halving.ts';
 import { quantileOf } from './numbers.ts';
 import { Random } from './random.ts';
 
@@ -79,6 +79,9 @@ export class ArrivalStream {
   /** Requests that were counted, and did not come yet. */
   #owed = 0;
   readonly #within: Halving | undefined;
+  #some: Arrival[] = [];
+  /** Of the last arrival, where that was learnt: how many requests it is. */
+  group: Arrival | undefined;
 
   constructor(arrivals: Arrivals, random: Random, fromNs = 0) {
     this.#random = random;
@@ -95,6 +98,7 @@ export class ArrivalStream {
   /** Time of the next request, ns; Infinity: there is none.
    * @param together how many requests leave at once, on average @param count how many did last */
   next(together = 1, count = together): number {
+    if (this.#within !== undefined) return this.#learnt(this.#within, this.#counts!, count);
     if (this.#counts !== undefined) return this.#counted(this.#counts, together, count);
     // A gap of the clock that runs at the rate; where the rate changes, it is walked in steps.
     let left = this.#gap() * together;
@@ -115,20 +119,11 @@ export class ArrivalStream {
   #counted(counts: readonly number[], together: number, count: number): number {
     if (this.#stretch > 0) this.#owed -= count;
     for (let empty = 0; this.#times.length === 0; empty++) {
-      const some = this.#within?.next();
-      if (some !== undefined) {
-        this.#times = some;
-        break;
-      }
-      if (empty > 2 * counts.length) return Infinity;
+      if (empty > counts.length) return Infinity;
       const fromNs = this.#stretch * this.#everyNs;
       this.#owed += counts[this.#stretch++ % counts.length]!;
       const wanted = Math.round(this.#owed / together);
       if (wanted <= 0) continue;
-      if (this.#within !== undefined) {
-        this.#within.begin(wanted, fromNs, this.#everyNs);
-        continue;
-      }
       // The gap that leads to the next stretch is half before it, half in it.
       let at = this.#gap() / 2;
       const times = [at];
@@ -137,6 +132,27 @@ export class ArrivalStream {
       this.#times = times.map((time) => fromNs + (time / total) * this.#everyNs).toReversed();
     }
     this.#ns = Math.max(this.#ns + 1, Math.round(this.#times.pop()!));
+    return this.#ns;
+  }
+
+  /** As many requests as were counted, in arrivals as they were. */
+  #learnt(within: Halving, counts: readonly number[], count: number): number {
+    if (this.#stretch > 0) this.#owed -= count;
+    for (let empty = 0; this.#some.length === 0; empty++) {
+      if (empty > counts.length) return Infinity;
+      const some = within.next();
+      if (some !== undefined) {
+        this.#some = some;
+        break;
+      }
+      const fromNs = this.#stretch * this.#everyNs;
+      this.#owed += counts[this.#stretch++ % counts.length]!;
+      within.begin(this.#owed, fromNs, this.#everyNs);
+      if (within.isEmpty) continue;
+      empty = -1;
+    }
+    this.group = this.#some.pop()!;
+    this.#ns = Math.max(this.#ns + 1, Math.round(this.group.ns));
     return this.#ns;
   }
 

@@ -20,6 +20,8 @@ export class KeyTable {
   keyBytes = new Uint8Array(1024);
   /** Of a locality that was learnt: its level. */
   level = new Uint8Array(1024);
+  /** Seconds that it lives when it is stored, and one more; 0: as the model says of all. */
+  ttl = new Uint32Array(1024);
   #used = 0;
   /** The last `at` made a new entry. */
   isNew = false;
@@ -69,6 +71,7 @@ export class KeyTable {
       base: this.base,
       keyBytes: this.keyBytes,
       level: this.level,
+      ttl: this.ttl,
     };
     const capacity = old.keys.length * 2;
     this.#keys = new Float64Array(capacity).fill(EMPTY);
@@ -80,6 +83,7 @@ export class KeyTable {
     this.base = new Uint32Array(capacity);
     this.keyBytes = new Uint8Array(capacity);
     this.level = new Uint8Array(capacity);
+    this.ttl = new Uint32Array(capacity);
     const mask = capacity - 1;
     for (const [from, key] of old.keys.entries()) {
       if (key === EMPTY) continue;
@@ -94,6 +98,7 @@ export class KeyTable {
       this.base[to] = old.base[from]!;
       this.keyBytes[to] = old.keyBytes[from]!;
       this.level[to] = old.level[from]!;
+      this.ttl[to] = old.ttl[from]!;
     }
   }
 }

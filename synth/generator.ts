@@ -22,14 +22,14 @@ import { ArrivalStream } from './arrivals.ts';
 import { KeyTable } from './cache.ts';
 import { Content, widthOf, writeKey } from './content.ts';
 import { Permutation, hash, unit } from './hash.ts';
-import { localityOf } from './locality.ts';
+import { localityOf, type LocalObject, type LocalStream } from './locality.ts';
 import { normalized, type MixOperation } from './mix.ts';
 import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quantile } from './numbers.ts';
 import { ConnectionPool, ORDER } from './pool.ts';
 import { ranksOf } from './popularity.ts';
 import { Random, Stratified, exponential } from './random.ts';
-import type { Resize } from './stores.ts';
+import { storing } from './stores.ts';
 import { meanRate } from './transform.ts';
 
 export interface GeneratorOptions {
@@ -55,10 +55,14 @@ const Sort = { value: 0, counter: 1, list: 2, once: 3 } as const;
 type Sort = (typeof Sort)[keyof typeof Sort];
 const SORTS = 4;
 const sortLetters = Buffer.from('kclo');
+/** Opcodes, as localities number those that store. */
+const storingCodes: readonly number[] = storing.map((name) => Opcode[name]);
 /** Pieces that a list has at either end before it is stored anew, and their bytes. */
 const MAX_PIECES = 30;
 /** In the count of a list: this much for each that was prepended. */
 const PREPENDED = 64;
+/** Keys drawn for a place in a multi-get, until one is to be read. */
+const MAX_TRIES = 100;
 const PIECE_BYTES = 16;
 /** Of the largest piece. */
 const MAX_PIECE = 65_536;
@@ -68,7 +72,7 @@ const notFound = Buffer.from('Not found');
 const exists = Buffer.from('Data exists for key.');
 
 /** What is drawn from the seed for a key. */
-const Field = { size: 1, length: 2, present: 4, ttl: 5, piece: 6 } as const;
+const Field = { size: 1, length: 2, present: 4, piece: 5 } as const;
 
 /** What follows from a request later. */
 interface Task {
@@ -98,8 +102,6 @@ interface Space {
   valueSize: Quantile;
   maxValue: number;
   ttlOf: (random: Random) => number;
-  /** The same of a uniform number; undefined: not by key. */
-  ttlOfKey: ((u: number) => number) | undefined;
   permutation: Permutation;
   pool: ConnectionPool;
   events: readonly ModelEvent[];
@@ -123,15 +125,17 @@ interface Stream {
   /** Of the last rank, where that is not what the rank says. */
   popularity: () => number | undefined;
   /** Of its key and value, bytes, where the locality knows them. */
-  sizes: () => readonly [number, number] | undefined;
+  sizes: () => LocalObject | undefined;
   operation: () => MixOperation;
   sortOfRead: (u: number) => Sort;
   /** Of a locality that was learnt: what its last object is, and what is done to such. */
   sortOfLast: () => Sort;
   level: () => number;
   /** By level and sort: how values change their size when they are stored again. */
-  resizes: readonly (readonly (Resize | undefined)[])[] | undefined;
-  mixes: (() => MixOperation)[] | undefined;
+  resizes: LocalStream['resizes'];
+  mixes: (() => MixOperation)[][] | undefined;
+  /** Drawn for a multi-get, and not to be read: what is done, id, what it is, level, sort. */
+  waiting: [MixOperation, number, LocalObject | undefined, number, Sort][];
   choose: Random;
   multiget: { share: number; keys: Quantile } | undefined;
   pipeline: Quantile | undefined;
@@ -152,7 +156,7 @@ export class ModelGenerator {
   #row = 0;
   #opaque = 0;
   #cas = 0;
-  /** Requests generated, without conditional ones; and rows. */
+  /** Requests generated, without conditional ones and the NOOPs of multi-gets; and rows. */
   requests = 0;
   rows = 0;
   casRequests = 0;
@@ -254,7 +258,6 @@ export class ModelGenerator {
       valueSize,
       maxValue,
       ttlOf: ttlOf(ttl),
-      ttlOfKey: tenant.ttlBy === 'key' && Array.isArray(ttl) ? ttlOfKey(ttl) : undefined,
       permutation: new Permutation(keys.space, seed),
       pool,
       events,
@@ -293,12 +296,11 @@ export class ModelGenerator {
     const ranks = ranksOf(popularity, keys.space);
     const rankRandom = random('popularity');
     const local = localityOf(locality, hash(this.seed, named(`${space.name}/${name}`), 1));
-    const together = togetherOf(perArrival(shares, multiget), multiget, pipeline);
     const stream: Stream = {
       space,
       model,
       arrivals,
-      nextNs: arrivals.next(model.arrivals!.counts === undefined ? 1 : together),
+      nextNs: arrivals.next(),
       toNs: (model.to ?? Infinity) * 1e6,
       rank: local === undefined ? (inserts) => ranks(rankRandom, inserts) : () => local.next(),
       popularity: () => local?.popularity(),
@@ -311,16 +313,19 @@ export class ModelGenerator {
       mixes:
         local?.mixes === undefined
           ? undefined
-          : local.mixes.map((own, sort) => {
-              const choice = pickerOf(perArrival(normalized(own), multiget));
-              const draws = new Stratified(random(`operations of sort ${sort}`));
-              return () => choice(draws.float());
-            }),
+          : local.mixes.map((sorts, level) =>
+              sorts.map((own, sort) => {
+                const choice = pickerOf(normalized(own));
+                const draws = new Stratified(random(`operations of level ${level}, sort ${sort}`));
+                return () => choice(draws.float());
+              }),
+            ),
+      waiting: [],
       choose,
       multiget:
         multiget === undefined ? undefined : { share: multiget.share, keys: quantileOf(multiget.keys) },
       pipeline: pipeline === undefined ? undefined : quantileOf(pipeline),
-      together,
+      together: togetherOf(perArrival(shares, multiget), multiget, pipeline),
     };
     this.#streams.push(stream);
   }
@@ -364,11 +369,15 @@ export class ModelGenerator {
 
   #arrive(stream: Stream, ns: number): void {
     const { space, multiget, pipeline, choose } = stream;
-    const [first, id] = this.#draw(stream, ns);
+    const { group } = stream.arrivals;
+    const [first, id]: [MixOperation, number] =
+      group?.isMany === true ? ['get', this.#drawRead(stream, ns)] : this.#draw(stream, ns);
     let count = 1;
     const isMany =
-      multiget !== undefined && (first === 'get' || first === 'gets') && choose.float() < multiget.share;
-    if (isMany) count = clampCount(multiget.keys(choose.float()), space.tenant.keys.space);
+      group?.isMany ??
+      (multiget !== undefined && (first === 'get' || first === 'gets') && choose.float() < multiget.share);
+    if (group !== undefined) count = group.keys;
+    else if (isMany && multiget !== undefined) count = clampCount(multiget.keys(choose.float()), space.tenant.keys.space);
     else if (pipeline !== undefined) count = clampCount(pipeline(choose.float()), 10_000);
     const connection = space.pool.at(ns, choose, id);
     if (connection >= 0) {
@@ -392,9 +401,27 @@ export class ModelGenerator {
       const operation = stream.operation();
       return [operation, this.#idOf(stream, ns, operation)];
     }
+    const waiting = stream.waiting.shift();
+    if (waiting !== undefined) {
+      [, , this.#sizes, this.#level, this.#sort] = waiting;
+      return [waiting[0], waiting[1]];
+    }
     // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
     const id = this.#idOf(stream, ns, 'get');
-    return [stream.mixes[stream.sortOfLast()]!(), id];
+    this.#sort = stream.sortOfLast();
+    return [stream.mixes[this.#level]![this.#sort]!(), id];
+  }
+
+  /** Another key to read at once; what is drawn meanwhile and is not read has its turn after. */
+  #drawRead(stream: Stream, ns: number): number {
+    if (stream.mixes === undefined) return this.#idOf(stream, ns, 'get');
+    for (let tries = 0; ; tries++) {
+      const id = this.#idOf(stream, ns, 'get');
+      this.#sort = stream.sortOfLast();
+      const operation = stream.mixes[this.#level]![this.#sort]!();
+      if (operation === 'get' || operation === 'gets' || tries === MAX_TRIES) return id;
+      stream.waiting.push([operation, id, this.#sizes, this.#level, this.#sort]);
+    }
   }
 
   #idOf(stream: Stream, ns: number, operation: MixOperation): number {
@@ -413,8 +440,9 @@ export class ModelGenerator {
 
   /** Of the key that was drawn last. */
   #popularity: number | undefined;
-  #sizes: readonly [number, number] | undefined;
+  #sizes: LocalObject | undefined;
   #level = 0;
+  #sort: Sort = Sort.value;
 
   /** Added to the keys that a connection asks for: it may be of a newer version of the application. */
   #version = 0;
@@ -522,7 +550,7 @@ export class ModelGenerator {
     if (id < 0) return Sort.once;
     if (operation === 'incr' || operation === 'decr') return Sort.counter;
     if (operation === 'append' || operation === 'prepend') return Sort.list;
-    if (stream.mixes !== undefined) return stream.sortOfLast();
+    if (stream.mixes !== undefined) return this.#sort;
     return operation === 'get' || operation === 'gets'
       ? stream.sortOfRead(stream.choose.float())
       : Sort.value;
@@ -541,6 +569,8 @@ export class ModelGenerator {
     else {
       table.keyBytes[at] = Math.min(250, this.#sizes[0]);
       table.base[at] = Math.min(space.maxValue, this.#sizes[1]);
+      const own = this.#sizes[3];
+      if (own !== undefined) table.ttl[at] = own + 1;
     }
     table.bytes[at] = table.base[at];
     table.level[at] = this.#level;
@@ -599,7 +629,7 @@ export class ModelGenerator {
     const { space } = stream;
     const { table } = space;
     for (let n = 0; n < count; n++) {
-      const id = this.#versioned(n === 0 ? first : this.#idOf(stream, ns, 'get'));
+      const id = this.#versioned(n === 0 ? first : this.#drawRead(stream, ns));
       const sort = this.#sortOf(stream, 'get', id);
       const at = this.#entry(stream, sort, id, true);
       const isHit = table.expiresNs[at]! > ns;
@@ -615,6 +645,8 @@ export class ModelGenerator {
     }
     this.#request(ns, connection, Opcode.noop, true);
     this.#answer(ns, Status.ok);
+    // It asks for nothing.
+    this.requests--;
   }
 
   /** After a read: what a client does that missed. */
@@ -705,7 +737,7 @@ export class ModelGenerator {
           : opcode === Opcode.replace && !isThere
             ? Status.notFound
             : Status.ok;
-    const ttl = this.#ttl(stream, ns, id);
+    const ttl = this.#ttl(stream, ns, at);
     this.#request(ns, connection, opcode, joins);
     if (token !== 0) {
       this.#batch.casLow[this.#row] = token;
@@ -715,7 +747,7 @@ export class ModelGenerator {
     this.#key(space, sort, id, at);
     // What a failing store carried is a version of its own.
     const kept = { version: table.version[at]!, bytes: table.bytes[at]!, count: table.count[at]! };
-    this.#renew(stream, at, sort, id, ns);
+    this.#renew(stream, opcode, at, sort, id, ns);
     this.#batch.valueLength[this.#row] = this.#value(space, at, sort, id);
     this.#batch.valueAt[this.#row] = this.#valueAt;
     if (status === Status.ok) {
@@ -731,10 +763,10 @@ export class ModelGenerator {
   }
 
   /** The value is another one from now on. */
-  #renew({ space, resizes }: Stream, at: number, sort: Sort, id: number, ns: number): void {
+  #renew({ space, resizes }: Stream, opcode: number, at: number, sort: Sort, id: number, ns: number): void {
     const { table, maxValue, events } = space;
     const version = table.version[at]!++;
-    const resize = resizes?.[table.level[at]!]?.[sort];
+    const resize = resizes?.[table.level[at]!]?.[sort]?.[storingCodes.indexOf(opcode)];
     // Another size is the key's own from then on; a part of its own is not.
     const bytes =
       resize === undefined || version === 0
@@ -751,14 +783,14 @@ export class ModelGenerator {
     const at = this.#entry(stream, sort, id, false);
     const isThere = table.expiresNs[at]! > ns;
     const isAdd = model.onMiss === 'add';
-    const ttl = this.#ttl(stream, ns, id);
+    const ttl = this.#ttl(stream, ns, at);
     const batch = this.#batch;
     this.#request(ns, connection, isAdd ? Opcode.add : Opcode.set, false);
     const row = this.#row;
     batch.flags[row]! |= RowFlag.refill;
     this.#storeExtras(space, ttl, ns);
     this.#key(space, sort, id, at);
-    if (missed && !isThere) this.#renew(stream, at, sort, id, ns);
+    if (missed && !isThere) this.#renew(stream, isAdd ? Opcode.add : Opcode.set, at, sort, id, ns);
     batch.valueLength[row] = this.#value(space, at, sort, id);
     batch.valueAt[row] = this.#valueAt;
     const stores = missed && !(isAdd && isThere);
@@ -790,7 +822,7 @@ export class ModelGenerator {
     const isThere = table.expiresNs[at]! > ns;
     this.#request(ns, connection, Opcode[operation], joins);
     if (operation === 'touch') {
-      const ttl = this.#ttl(stream, ns, id);
+      const ttl = this.#ttl(stream, ns, at);
       putUint32(this.#extras(4), this.#extrasAt, this.#expiryOf(ttl, ns));
       if (isThere) table.expiresNs[at] = expires(ns, ttl);
     } else table.expiresNs[at] = 0;
@@ -848,7 +880,7 @@ export class ModelGenerator {
     const { space } = stream;
     const { table } = space;
     const at = this.#entry(stream, Sort.counter, id, false);
-    const ttl = this.#ttl(stream, ns, id);
+    const ttl = this.#ttl(stream, ns, at);
     this.#request(ns, connection, Opcode[operation], joins);
     const extras = this.#extras(20);
     extras.fill(0, this.#extrasAt, this.#extrasAt + 20);
@@ -910,11 +942,12 @@ export class ModelGenerator {
       : Number(START_NS / 1_000_000_000n) + Math.floor(ns / 1e9) + seconds;
   }
 
-  #ttl({ space, choose }: Stream, ns: number, id: number): number {
+  #ttl({ space, choose }: Stream, ns: number, at: number): number {
     for (const event of space.events)
       if (event.kind === 'ttl' && ns >= event.at * 1e6 && ns < (event.at + event.for) * 1e6)
         return event.ttl ?? Math.max(1000, event.at + event.for - ns / 1e6);
-    return space.ttlOfKey?.(unit(space.seed, Math.abs(id), Field.ttl)) ?? space.ttlOf(choose);
+    const own = space.table.ttl[at]!;
+    return own > 0 ? (own - 1) * 1000 : space.ttlOf(choose);
   }
 
   #key(space: Space, sort: Sort, id: number, at: number): void {
@@ -1068,11 +1101,6 @@ function ttlOf(ttl: Tenant['ttl']): (random: Random) => number {
   if (typeof ttl === 'number') return () => ttl;
   const pick = alias(ttl.map((one) => one.share));
   return (random) => ttl[pick(random.float())]!.ttl;
-}
-
-function ttlOfKey(ttl: readonly { ttl: number; share: number }[]): (u: number) => number {
-  const pick = alias(ttl.map((one) => one.share));
-  return (u) => ttl[pick(u)]!.ttl;
 }
 
 /** What a tenant's further streams have of it, where they do not say otherwise. */

@@ -8,13 +8,16 @@ import type { Random } from './random.ts';
 
 /** Lengths of gaps are kept in so many steps of a doubling. */
 export const STEPS = 16;
+/** To a gap's steps, for an arrival of several requests: this, times twice those that follow it, and once for a multi-get. */
+export const GROUP = 1024;
+export const MOST_TOGETHER = 10_000;
 const DEEPEST = 40;
 
 const whole = z.number().int().min(0);
 
 export const halvingSchema = z
   .strictObject({
-    leaf: z.number().int().positive().max(1000).describe('arrivals at most that are placed as they were'),
+    leaf: z.number().int().positive().max(1000).describe('requests at most that are placed as they were'),
     halves: z
       .array(
         z
@@ -28,7 +31,7 @@ export const halvingSchema = z
       .array(z.array(whole).min(2).max(1001))
       .min(1)
       .max(20_000)
-      .describe('how often the stretch was halved, then the gaps: 1/16 of a doubling that each is below it'),
+      .describe('how often the stretch was halved, then the gaps: 1/16 of a doubling that each is below it, and 1024 times twice the requests that leave with one, or once more for a multi-get'),
   })
   .describe('how arrivals lie within a stretch, as `synth fit` learns it');
 export type HalvingModel = z.output<typeof halvingSchema>;
@@ -43,11 +46,26 @@ export function classOf(all: number): number {
   return Math.floor(Math.log2(all));
 }
 
+/** Requests that leave at once. */
+export interface Arrival {
+  ns: number;
+  keys: number;
+  /** They are a multi-get. */
+  isMany: boolean;
+}
+
+function requestsOf(leaf: readonly number[]): number {
+  let requests = 0;
+  for (let n = 1; n < leaf.length; n++) requests += 1 + (Math.floor(leaf[n]! / GROUP) >> 1);
+  return requests;
+}
+
 export class Halving {
   readonly #model: HalvingModel;
   readonly #random: Random;
-  /** Leaves by how many arrivals they have. */
+  /** Leaves by how many requests they have; the large ones, of one group, together. */
   readonly #leaves: number[][][];
+  readonly #large: number[][];
   /** What is still to be placed, the earliest last: arrivals, from, length, depth. */
   readonly #stack: [count: number, fromNs: number, ns: number, depth: number][] = [];
 
@@ -55,16 +73,22 @@ export class Halving {
     this.#model = model;
     this.#random = random;
     this.#leaves = Array.from({ length: model.leaf + 1 }, () => []);
-    for (const leaf of model.leaves) this.#leaves[Math.min(leaf.length - 1, model.leaf)]!.push(leaf);
+    this.#large = model.leaves.filter((leaf) => requestsOf(leaf) > model.leaf);
+    for (const leaf of model.leaves) this.#leaves[requestsOf(leaf)]?.push(leaf);
   }
 
-  /** So many arrivals are to be placed in a stretch. */
+  /** Nothing is to be placed. */
+  get isEmpty(): boolean {
+    return this.#stack.length === 0;
+  }
+
+  /** So many requests are to be placed in a stretch. */
   begin(count: number, fromNs: number, ns: number): void {
     if (count > 0) this.#stack.push([count, fromNs, ns, 0]);
   }
 
-  /** The next times, the last one first; undefined: the stretch is over. */
-  next(): number[] | undefined {
+  /** The next arrivals, the last one first; undefined: the stretch is over. */
+  next(): Arrival[] | undefined {
     for (;;) {
       const part = this.#stack.pop();
       if (part === undefined) return undefined;
@@ -106,23 +130,33 @@ export class Halving {
     return u * 1.6;
   }
 
-  #place(count: number, fromNs: number, ns: number, depth: number): number[] {
+  #place(count: number, fromNs: number, ns: number, depth: number): Arrival[] {
     const random = this.#random;
-    const times: number[] = [];
+    const arrivals: Arrival[] = [];
+    if (count > this.#model.leaf) {
+      const large = this.#large.length === 0 ? undefined : random.pick(this.#large);
+      const isMany = Math.floor((large?.[1] ?? 0) / GROUP) % 2 === 1;
+      return [{ ns: fromNs + random.float() * ns, keys: Math.min(count, MOST_TOGETHER), isMany }];
+    }
     const leaf = this.#leafOf(count, depth);
     let at = 0;
-    for (let n = 1; n < (leaf?.length ?? 0); n++) {
-      at += 2 ** ((0.5 - random.float() - leaf![n]!) / STEPS);
-      times.push(at);
+    let left = count;
+    for (let n = 1; n < (leaf?.length ?? 0) && left > 0; n++) {
+      at += 2 ** ((0.5 - random.float() - (leaf![n]! % GROUP)) / STEPS);
+      const group = Math.floor(leaf![n]! / GROUP);
+      const keys = Math.min(left, 1 + (group >> 1));
+      left -= keys;
+      arrivals.push({ ns: at, keys, isMany: group % 2 === 1 });
     }
     // What was rounded may be too long.
-    if (at >= 1) for (let n = 0; n < times.length; n++) times[n]! *= 0.999 / at;
-    while (times.length > count) times.splice(random.int(times.length), 1);
-    while (times.length < count) times.push(random.float());
-    return times.toSorted((a, b) => b - a).map((time) => fromNs + time * ns);
+    if (at >= 1) for (const arrival of arrivals) arrival.ns *= 0.999 / at;
+    while (left-- > 0) arrivals.push({ ns: random.float(), keys: 1, isMany: false });
+    arrivals.sort((a, b) => b.ns - a.ns);
+    for (const arrival of arrivals) arrival.ns = fromNs + arrival.ns * ns;
+    return arrivals;
   }
 
-  /** One of as many arrivals, of about the same length; else of more, or of less. */
+  /** One of as many requests, of about the same length; else of more, or of less. */
   #leafOf(count: number, depth: number): readonly number[] | undefined {
     const own = Math.min(count, this.#model.leaf);
     for (let off = 0; off < this.#leaves.length; off++)

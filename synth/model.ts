@@ -128,10 +128,6 @@ const tenantSchema = z.strictObject({
     .optional(),
   maxValue: size.optional().describe('values are not larger; default 1MB less the item header'),
   ttl: ttlSchema.optional(),
-  ttlBy: z
-    .enum(['store', 'key'])
-    .optional()
-    .describe('whether each store draws its own, or each key has one; default: store'),
   present: share
     .optional()
     .describe('of the keys that are read first, those that are there; default: 1 of a warm start, 0 of a cold'),

@@ -4,7 +4,7 @@
 
 import type { ArrivalsInput } from './arrivals.ts';
 import { Reservoir } from './gather.ts';
-import { STEPS, classOf, inequality } from './halving.ts';
+import { GROUP, MOST_TOGETHER, STEPS, classOf, inequality } from './halving.ts';
 import { round } from './table.ts';
 
 /** Stretches at most. */
@@ -13,34 +13,46 @@ const MOST = 4000;
 const FIRST_NS = 10e6;
 const LOWEST = -24;
 const HIGHEST = 30;
-/** Arrivals at most that are kept as they lie. */
+/** Requests at most that are kept as they lie. */
 const LEAF = 24;
 /** Numbers of a model that say so, at most; and examples that they are chosen from, for each level. */
 const NUMBERS = 8000;
 const EXAMPLES = 1500;
 const SPLITS = 1000;
 const QUANTILES = 24;
+/** Groups larger than a leaf that a model has room for. */
+const LARGE = 200;
 /** Fewer say nothing of a distribution. */
 const FEW = 8;
-const LONGEST_STEPS = 60 * STEPS;
 
-/** Arrivals between two multiples of the level's length. Their times where they are few. */
+/** A request, or several that leave together; more may join it after it was told of. */
+export interface Group {
+  ns: number;
+  /** Requests with keys. */
+  keys: number;
+  /** Quiet reads: a multi-get. */
+  isQuiet: boolean;
+}
+
+/** Arrivals between two multiples of the level's length; who they are, where they are few. */
 interface Part {
   index: number;
   count: number;
-  times: readonly number[] | undefined;
+  groups: readonly Group[] | undefined;
 }
 
 export class Pace {
   #binNs = FIRST_NS;
   #level = 0;
   #counts: number[] = [];
-  #times: number[] = [];
+  #groups: Group[] = [];
   #cell = 0;
   /** By level, from LOWEST: how unequal halves are, by class; parts that have few; those whose whole has more. */
   readonly #halves = new Map<number, Map<number, Reservoir<number>>>();
   readonly #all = new Map<number, Reservoir<readonly number[]>>();
   readonly #maximal = new Map<number, Reservoir<readonly number[]>>();
+  /** Groups of more than LEAF. */
+  readonly #large = new Map<number, Reservoir<readonly number[]>>();
   readonly #pending: (Part | undefined)[] = [];
 
   /** A request; times do not fall. */
@@ -55,19 +67,17 @@ export class Pace {
     this.#counts[at]!++;
   }
 
-  /** An arrival: a request, or the first of some that leave together. */
-  arrive(ns: number): void {
-    const cell = Math.floor(ns / FIRST_NS);
+  arrive(group: Group): void {
+    const cell = Math.floor(group.ns / FIRST_NS);
     if (cell > this.#cell) this.#endCell();
     this.#cell = Math.max(cell, this.#cell);
-    this.#times.push(ns);
+    this.#groups.push(group);
   }
 
   /** @param factor of the requests of each stretch, those that are arrivals of their own */
   arrivals(factor: number): ArrivalsInput {
-    const last = this.#times.length;
-    if (last > 0) this.#below(this.#times, 0, last, this.#cell * FIRST_NS, FIRST_NS, 0);
-    this.#times = [];
+    this.#fall();
+    this.#groups = [];
     let owed = 0;
     const counts = this.#counts.map((count) => {
       const wanted = count * factor + owed;
@@ -78,36 +88,56 @@ export class Pace {
     return {
       counts,
       every: `${this.#binNs / 1e6}ms`,
-      ...(leaves.length === 0 ? {} : { within: { leaf: LEAF, halves: this.#halvesByDepth(), leaves } }),
+      ...(leaves.length === 0 ? {} : {
+            within: {
+              leaf: LEAF,
+              halves: this.#halvesByDepth(),
+              leaves,
+            },
+          }),
     };
   }
 
   #endCell(): void {
-    const { length } = this.#times;
-    if (length === 0) return;
-    const from = this.#cell * FIRST_NS;
-    this.#below(this.#times, 0, length, from, FIRST_NS, 0);
-    this.#rise(0, { index: this.#cell, count: length, times: length <= LEAF ? this.#times : undefined });
-    this.#times = [];
+    const groups = this.#groups;
+    if (groups.length === 0) return;
+    const count = this.#fall();
+    this.#rise(0, { index: this.#cell, count, groups: count <= LEAF ? groups : undefined });
+    this.#groups = [];
   }
 
-  /** A part of the lowest level that counts, and its halves. */
-  #below(times: readonly number[], a: number, b: number, from: number, ns: number, level: number): void {
-    if (b - a <= LEAF) {
-      if (level === 0) this.#example(this.#all, 0, times.slice(a, b), from, ns);
+  /** Into the halves of a cell of the first length. Returns its requests. */
+  #fall(): number {
+    const groups = this.#groups;
+    if (groups.length === 0) return 0;
+    const sums = new Float64Array(groups.length + 1);
+    for (const [n, { keys }] of groups.entries()) sums[n + 1] = sums[n]! + keys;
+    const from = this.#cell * FIRST_NS;
+    if (sums[groups.length]! <= LEAF) this.#example(this.#all, 0, groups, from, FIRST_NS);
+    else this.#below(sums, 0, groups.length, from, FIRST_NS, 0);
+    return sums[groups.length]!;
+  }
+
+  /** @param sums of the requests before each group of the cell; groups a to b have more than LEAF */
+  #below(sums: Float64Array, a: number, b: number, from: number, ns: number, level: number): void {
+    if (b - a === 1) {
+      this.#example(this.#large, 0, this.#groups.slice(a, b), from, ns);
+      // One that is large is on one side, however often its time is halved.
+      for (let below = level; below > LOWEST; below--) this.#split(below, sums[b]! - sums[a]!, 0);
       return;
     }
     if (level <= LOWEST) return;
+    const groups = this.#groups;
     const middle = from + ns / 2;
     let cut = a;
-    while (cut < b && times[cut]! < middle) cut++;
-    this.#split(level, b - a, cut - a);
+    while (cut < b && groups[cut]!.ns < middle) cut++;
+    this.#split(level, sums[b]! - sums[a]!, sums[cut]! - sums[a]!);
     for (const [lo, hi, start] of [
       [a, cut, from],
       [cut, b, middle],
     ] as const) {
-      if (hi - lo > LEAF) this.#below(times, lo, hi, start, ns / 2, level - 1);
-      else if (hi > lo) this.#example(this.#maximal, level - 1, times.slice(lo, hi), start, ns / 2);
+      if (sums[hi]! - sums[lo]! > LEAF) this.#below(sums, lo, hi, start, ns / 2, level - 1);
+      else if (hi > lo) this.#example(this.#maximal, level - 1, groups.slice(lo, hi), start, ns / 2);
     }
   }
 
@@ -131,19 +161,19 @@ export class Pace {
     const lefts = left?.count ?? 0;
     const count = lefts + (right?.count ?? 0);
     const ns = FIRST_NS * 2 ** level;
-    let times: readonly number[] | undefined;
+    let groups: readonly Group[] | undefined;
     if (count <= LEAF) {
-      times = [...(left?.times ?? []), ...(right?.times ?? [])];
-      this.#example(this.#all, level + 1, times, index * ns * 2, ns * 2);
+      groups = [...(left?.groups ?? []), ...(right?.groups ?? [])];
+      this.#example(this.#all, level + 1, groups, index * ns * 2, ns * 2);
     } else {
       this.#split(level + 1, count, lefts);
       for (const [part, from] of [
         [left, index * ns * 2],
         [right, index * ns * 2 + ns],
       ] as const)
-        if (part?.times !== undefined) this.#example(this.#maximal, level, part.times, from, ns);
+        if (part?.groups !== undefined) this.#example(this.#maximal, level, part.groups, from, ns);
     }
-    this.#rise(level + 1, { index, count, times });
+    this.#rise(level + 1, { index, count, groups });
   }
 
   #split(level: number, count: number, left: number): void {
@@ -158,16 +188,17 @@ export class Pace {
   #example(
     into: Map<number, Reservoir<readonly number[]>>,
     level: number,
-    times: readonly number[],
+    groups: readonly Group[],
     from: number,
     ns: number,
   ): void {
     let seen = into.get(level);
     if (seen === undefined) into.set(level, (seen = new Reservoir(EXAMPLES)));
     seen.add(
-      times.map((time, n) => {
-        const gap = n === 0 ? time - from : time - times[n - 1]!;
-        return Math.min(LONGEST_STEPS, Math.max(0, Math.round(STEPS * Math.log2(ns / Math.max(gap, 1)))));
+      groups.map((group, n) => {
+        const gap = n === 0 ? group.ns - from : group.ns - groups[n - 1]!.ns;
+        const steps = Math.round(STEPS * Math.log2(ns / Math.max(gap, 1)));
+        return Math.min(GROUP - 1, Math.max(0, steps)) + GROUP * sizeOf(group);
       }),
     );
   }
@@ -187,6 +218,7 @@ export class Pace {
         room -= gaps.length + 1;
       }
     }
+    for (const gaps of this.#large.get(0)?.items.slice(0, LARGE) ?? []) leaves.push([0, ...gaps]);
     return leaves;
   }
 
@@ -202,6 +234,11 @@ export class Pace {
     while (halves.at(-1)?.length === 0) halves.pop();
     return halves;
   }
+}
+
+/** 0 for a request by itself. */
+function sizeOf({ keys, isQuiet }: Group): number {
+  return 2 * (Math.min(keys, MOST_TOGETHER) - 1) + (isQuiet ? 1 : 0);
 }
 
 function quantiles(values: readonly number[]): number[] {

@@ -3,29 +3,33 @@
 
 import { z } from 'zod';
 import { unit } from './hash.ts';
-import { numbersSchema, quantileOf, type Numbers } from './numbers.ts';
+import { numbersSchema, quantileOf } from './numbers.ts';
 import { Reservoir } from './gather.ts';
-import { rankCorrelation, round, wholeNumbers } from './table.ts';
+import { rankCorrelation, round, tableOf, wholeNumbers } from './table.ts';
 
 /** Fewer stores of a level say nothing of it: it has what all levels have. */
-const FEW = 30;
+const FEW = 60;
 const SAMPLES = 50_000;
 /** Parts of a table of sizes; there is one for each level and sort. */
-const PARTS = 48;
+const PARTS = 96;
 const FACTOR_PARTS = 32;
 /** From this rank correlation on, a key's new size depends on its own. */
 const RELATED = 0.5;
 /** Of what is drawn for a key, that of its n-th version; the others are small. */
 const VERSIONS = 16;
 
-export const storesSchema = z
+const lawSchema = z
   .strictObject({
     kept: z.number().min(0).max(1).describe('share of the stores that keep the size of the one before'),
     sizes: numbersSchema.optional().describe('bytes, of the others'),
     factors: numbersSchema.optional().describe('or times the size that the key had first'),
   })
-  .describe('how a key that is stored again changes its size');
-export type StoreLaw = z.output<typeof storesSchema>;
+  .describe('how a key that is stored again changes its size')
+  .nullable();
+export type StoreLaw = NonNullable<z.output<typeof lawSchema>>;
+/** Of SETs, ADDs and REPLACEs. */
+export const storesSchema = z.array(lawSchema).length(3).nullable();
+export type StoreLaws = z.output<typeof storesSchema>;
 
 /** The size of a store: what the key has, had first, and which of its stores it is. @param times as large as all others */
 export type Resize = (
@@ -50,8 +54,13 @@ export function resizeOf({ kept, sizes, factors }: StoreLaw): Resize {
   };
 }
 
+/** Stores are told apart by what they are: an ADD may carry what a SET does not. */
+export const storing = ['set', 'add', 'replace'] as const;
+
 interface Store {
   id: number;
+  /** As an index of `storing`. */
+  kind: number;
   bytes: number;
   /** Of the store before, and of the first that was seen. */
   before: number;
@@ -62,8 +71,9 @@ interface Store {
 export class Stores {
   readonly #seen = new Reservoir<Store>(SAMPLES);
 
-  add(id: number, bytes: number, before: number, first: number): void {
-    this.#seen.add({ id, bytes, before, first });
+  add(id: number, operation: string, bytes: number, before: number, first: number): void {
+    const kind = Math.max(0, storing.indexOf(operation as 'set'));
+    this.#seen.add({ id, kind, bytes, before, first });
   }
 
   /** Keys are numbered anew; those without a number are left out. */
@@ -74,41 +84,55 @@ export class Stores {
   }
 
   /**
-   * By level, and by sort; null where nothing is known, or all keep their sizes.
+   * By level, by sort and by kind; null where nothing is known, or all keep their sizes.
    * @param levelOf of an id; -1: none
    */
-  laws(levels: number, levelOf: (id: number) => number, sortOf: (id: number) => number): (StoreLaw | null)[][] {
-    const of = Array.from({ length: levels }, () => [0, 1, 2].map((): Store[] => []));
-    const all = [0, 1, 2].map((): Store[] => []);
+  laws(levels: number, levelOf: (id: number) => number, sortOf: (id: number) => number): StoreLaws[][] {
+    const none = (): Store[][][] => [0, 1, 2].map(() => storing.map((): Store[] => []));
+    const of = Array.from({ length: levels }, none);
+    const all = none();
     for (const store of this.#seen.items) {
       const sort = sortOf(store.id);
-      all[sort]!.push(store);
-      of[levelOf(store.id)]?.[sort]!.push(store);
+      all[sort]![store.kind]!.push(store);
+      of[levelOf(store.id)]?.[sort]![store.kind]!.push(store);
     }
-    const common = all.map((stores) => lawOf(stores));
+    const common = all.map((kinds) => kinds.map(lawOf));
     return of.map((sorts) =>
-      sorts.map((stores, sort) => (stores.length < FEW ? common[sort]! : lawOf(stores))),
+      sorts.map((kinds, sort) => {
+        const laws = kinds.map((stores, kind) =>
+          stores.length === 0 ? null : stores.length < FEW ? common[sort]![kind]! : lawOf(stores),
+        );
+        return laws.every((law) => law === null) ? null : laws;
+      }),
     );
   }
 }
 
 function lawOf(stores: readonly Store[]): StoreLaw | null {
+  if (stores.length === 0) return null;
+  const sizes = stores.map(({ bytes }) => bytes);
+  const same = stores.filter(({ bytes, before }) => bytes === before).length / stores.length;
+  if (same > 0.995) return null;
+  // Sizes drawn anew are the same by chance, too.
+  const chance = matching(sizes);
+  const kept = round(Math.max(0, same < chance * 1.1 + 0.01 ? 0 : (same - chance) / (1 - chance)), 4);
   const changed = stores.filter(({ bytes, before }) => bytes !== before);
-  const kept = 1 - changed.length / Math.max(1, stores.length);
-  if (stores.length < 5 || changed.length === 0 || kept > 0.995) return null;
-  const sizes = changed.map(({ bytes }) => bytes);
-  const firsts = changed.map(({ first }) => first);
-  if (rankCorrelation(firsts, sizes) < RELATED) return { kept: round(kept, 4), sizes: wholeNumbers(sizes, PARTS) };
+  const isRelated =
+    changed.length > 5 &&
+    rankCorrelation(
+      changed.map(({ first }) => first),
+      changed.map(({ bytes }) => bytes),
+    ) > RELATED;
+  if (!isRelated) return { kept, sizes: wholeNumbers(sizes, PARTS) };
   const ratios = changed.map(({ bytes, first }) => bytes / Math.max(1, first));
-  return { kept: round(kept, 4), factors: tableOfRatios(ratios) };
+  return { kept: round(same, 4), factors: tableOf(ratios, 4, FACTOR_PARTS) };
 }
 
-function tableOfRatios(ratios: readonly number[]): Numbers {
-  const sorted = ratios.toSorted((a, b) => a - b);
-  return {
-    kind: 'quantiles',
-    values: Array.from({ length: FACTOR_PARTS + 1 }, (_, n) =>
-      round(sorted[Math.round((n / FACTOR_PARTS) * (sorted.length - 1))]!, 4),
-    ),
-  };
+/** How likely two of them are the same. */
+function matching(sizes: readonly number[]): number {
+  const counts = new Map<number, number>();
+  for (const size of sizes) counts.set(size, (counts.get(size) ?? 0) + 1);
+  let pairs = 0;
+  for (const count of counts.values()) pairs += (count / sizes.length) ** 2;
+  return pairs;
 }

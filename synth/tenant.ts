@@ -6,12 +6,12 @@ import { Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import { Reservoir } from './gather.ts';
 import { Keys, NONE } from './keys.ts';
 import { fitSample, levelOf, type Sample } from './learn.ts';
-import { MAX_SIZES } from './locality.ts';
+import { MAX_SIZES, type LocalObject } from './locality.ts';
 import { mixOperations, type Mix, type MixOperation } from './mix.ts';
 import type { ModelInput } from './model.ts';
-import { Pace } from './pace.ts';
+import { Pace, type Group } from './pace.ts';
 import { Refills } from './refills.ts';
-import { Stores, type StoreLaw } from './stores.ts';
+import { Stores, type StoreLaws } from './stores.ts';
 import { rankCorrelation, round, tableOf, wholeNumbers } from './table.ts';
 import { Lifetimes, secondsOf } from './ttl.ts';
 
@@ -19,6 +19,8 @@ const SAMPLES = 50_000;
 /** Coprime to MAX_SIZES. */
 const SCATTER = 37;
 const SORTS = 3;
+/** Fewer requests say nothing of what is done to a level. */
+const FEW = 50;
 /** What was done, beside the operation: how soon after a miss it stored. */
 const DELAYS = 4;
 
@@ -27,6 +29,12 @@ const operationOf = Array.from({ length: 256 }, (_, opcode) =>
   mixOperations.find((name) => name === opcodeInfo(opcode)?.family),
 );
 const codes = new Map(mixOperations.map((name, code) => [name, code]));
+
+/** Requests that leave together: all, and those that no miss seems to have caused. */
+interface Together {
+  all: Group;
+  own: Group | undefined;
+}
 
 export type TenantInput = ModelInput['tenants'][number];
 
@@ -48,12 +56,11 @@ export class TenantFit {
   readonly #pace = new Pace();
   readonly #own = new Pace();
   #ownSeen = 0;
-  #lastNs = -1;
-  #group = 0;
-  #groupConnection = -1;
-  #isQuietGroup = false;
+  /** By connection: what left together, so far. */
+  readonly #open = new Map<number, Together>();
   #firstReads = 0;
   #firstHits = 0;
+  /** With keys. */
   requestsSeen = 0;
 
   constructor(name: string) {
@@ -65,19 +72,20 @@ export class TenantFit {
     const opcode = batch.opcode[row]!;
     const operation = operationOf[opcode];
     if (operation === undefined) return;
-    this.requestsSeen++;
-    const begins = this.#begins(batch, row, ns);
+    const open = this.#together(batch, row, ns);
     if (operation === 'noop') return;
+    this.requestsSeen++;
     const id = this.keys.idOf(batch.key(row).toString('latin1'));
     const delay = id < 0 ? 0 : this.#serve(batch, row, operation, id, ns, unixNs);
     this.#operations[codes.get(operation)!]!++;
     this.keys.refer(id, codes.get(operation)! * DELAYS + delay);
     this.#pace.count(ns);
-    if (begins) this.#pace.arrive(ns);
+    if (open.all.keys++ === 0) this.#pace.arrive(open.all);
     if (delay > 0) return;
     this.#own.count(ns);
     this.#ownSeen++;
-    if (begins) this.#own.arrive(ns);
+    open.own ??= { ...open.all, ns, keys: 0 };
+    if (open.own.keys++ === 0) this.#own.arrive(open.own);
   }
 
   /** Half of the keys are forgotten, from some size on. */
@@ -116,7 +124,7 @@ export class TenantFit {
       case 'cas':
         delay = this.#refills.store(data, id, ns, operation);
         if (data.bytes[id] === NONE) this.#first(id, bytes);
-        else this.#stores.add(id, bytes, data.bytes[id]!, data.firstBytes[id]!);
+        else this.#stores.add(id, operation, bytes, data.bytes[id]!, data.firstBytes[id]!);
         if (isDone) data.bytes[id] = bytes;
         if (batch.extrasLength[row] !== 8) break;
         this.#flag(batch.extras(row).readUInt32BE(0));
@@ -171,38 +179,41 @@ export class TenantFit {
       this.#flags.set(flags, (this.#flags.get(flags) ?? 0) + 1);
   }
 
-  /** Whether it leaves by itself, or as the first of several. */
-  #begins(batch: Batch, row: number, ns: number): boolean {
+  /** Those that it leaves with. */
+  #together(batch: Batch, row: number, ns: number): Together {
     const opcode = batch.opcode[row]!;
     const connection = batch.connection[row]!;
     const joins = (batch.flags[row]! & RowFlag.sharesSegment) !== 0;
-    const quiet = isQuiet[opcode] === 1 && isRead[opcode] === 1;
-    if (connection === this.#groupConnection && (joins || (this.#isQuietGroup && ns === this.#lastNs))) {
-      this.#group++;
-      this.#isQuietGroup ||= quiet;
-      return false;
+    const isQuietRead = isQuiet[opcode] === 1 && isRead[opcode] === 1;
+    const isKeyless = batch.keyLength[row] === 0;
+    const open = this.#open.get(connection);
+    if (open !== undefined) {
+      // Quiet reads end with a NOOP, which may leave after them.
+      const ends = open.all.isQuiet && isKeyless;
+      if (joins || ends || (open.all.isQuiet && isQuietRead && ns === open.all.ns)) {
+        open.all.isQuiet ||= isQuietRead;
+        if (ends) this.#endGroup(connection);
+        return open;
+      }
+      this.#endGroup(connection);
     }
-    this.#endGroup();
-    this.#lastNs = ns;
-    this.#group = 1;
-    this.#isQuietGroup = quiet;
-    this.#groupConnection = connection;
-    return true;
+    const begun = { all: { ns, keys: 0, isQuiet: isQuietRead }, own: undefined };
+    if (!isKeyless) this.#open.set(connection, begun);
+    return begun;
   }
 
-  #endGroup(): void {
-    if (this.#group === 0) return;
-    if (this.#isQuietGroup && this.#group > 1) {
-      // The NOOP at its end is no key.
-      this.#multigets.add(this.#group - 1);
-      this.#multigetKeys += this.#group - 1;
-      this.#groups.add(1);
-    } else this.#groups.add(this.#group);
+  #endGroup(connection: number): void {
+    const { keys, isQuiet: isMany } = this.#open.get(connection)!.all;
+    this.#open.delete(connection);
+    this.#groups.add(isMany ? 1 : keys);
+    if (!isMany) return;
+    this.#multigets.add(keys);
+    this.#multigetKeys += keys;
   }
 
   /** @param connections of the tenant, at once @param lifetimeMs on average; undefined: as long as the trace */
   model(connections: number, lifetimeMs: number | undefined, latencyNs: number): TenantInput {
-    this.#endGroup();
+    for (const connection of this.#open.keys()) this.#endGroup(connection);
     const law = this.#refills.law(latencyNs);
     const sieve = (): ((delay: number) => boolean) =>
       law === undefined ? () => false : this.#refills.sieve(law);
@@ -230,7 +241,7 @@ export class TenantFit {
         operations.filter(([, n]) => n > 0).map(([name, n]) => [name, round(n / Math.max(1, total), 6)]),
       ),
       ...(law === undefined ? { onMiss: 'none' as const } : law.model),
-      locality: { kind: 'renewal', model: renewal, ...this.#objects(done.counts), mixes: done.mixes },
+      locality: { kind: 'renewal', model: renewal, ...this.#levels(sieve(), done.counts) },
       ...(multigets.length > 0 && reads > 0
         ? {
             multiget: {
@@ -271,29 +282,15 @@ export class TenantFit {
     };
   }
 
-  /** By key: its own references. By sort: what is done to it. By operation: those that a miss caused. */
-  #done(isCaused: (delay: number) => boolean): { counts: Uint32Array; mixes: Mix[]; caused: Float64Array } {
+  /** By key: its own references. By operation: those that a miss caused. */
+  #done(isCaused: (delay: number) => boolean): { counts: Uint32Array; caused: Float64Array } {
     const counts = new Uint32Array(this.keys.size);
     const caused = new Float64Array(mixOperations.length);
-    const bySort = Array.from({ length: SORTS }, () => new Float64Array(mixOperations.length));
     this.keys.each((id, code) => {
-      const operation = Math.floor(code / DELAYS);
-      if (isCaused(code % DELAYS)) caused[operation]! += this.keys.weight(id);
-      else {
-        counts[id]!++;
-        bySort[this.keys.data.sort[id]!]![operation]! += this.keys.weight(id);
-      }
+      if (isCaused(code % DELAYS)) caused[Math.floor(code / DELAYS)]! += this.keys.weight(id);
+      else counts[id]!++;
     });
-    const mixes = bySort.map((own): Mix => {
-      const total = own.reduce((sum, count) => sum + count, 0);
-      if (total === 0) return { get: 1 };
-      return Object.fromEntries(
-        mixOperations
-          .map((name, n) => [name, round(own[n]! / total, 6)] as const)
-          .filter(([, part]) => part > 0),
-      );
-    });
-    return { counts, mixes, caused };
+    return { counts, caused };
   }
 
   /** Most of what is read first was there. */
@@ -323,30 +320,32 @@ export class TenantFit {
     return { size: tableOf(items), ...(Math.abs(correlation) < 0.02 ? {} : { correlation }) };
   }
 
-  /** By level, as the locality has them: which sizes its objects have, and what they are, so that the few that are popular keep theirs. */
-  #objects(counts: Uint32Array): {
-    objects: [number, number, number][][];
-    stores?: (StoreLaw | null)[][];
-  } {
-    const { data } = this.keys;
-    const levels = new Map<number, number[]>();
-    for (const [id, count] of counts.entries()) {
-      if (count === 0) continue;
-      const level = levelOf(count);
-      const of = levels.get(level);
-      if (of === undefined) levels.set(level, [id]);
-      else of.push(id);
-    }
-    const steps = [...levels.keys()].toSorted((a, b) => a - b);
-    const place = new Map(steps.map((step, at) => [step, at]));
+  /** By level, as the locality has them: which sizes its objects have, and what they are, how they are stored, and what is done to them. */
+  #levels(
+    isCaused: (delay: number) => boolean,
+    counts: Uint32Array,
+  ): { objects: LocalObject[][]; mixes: Mix[][]; stores?: StoreLaws[][] } {
+    const { data, size } = this.keys;
+    const steps = [...new Set(counts)].filter((count) => count > 0).map(levelOf);
+    const used = [...new Set(steps)].toSorted((a, b) => a - b);
+    const place = new Map(used.map((step, at) => [step, at]));
+    const levelBy = Int16Array.from(counts, (count) => (count === 0 ? -1 : place.get(levelOf(count))!));
+    const ids = used.map((): number[] => []);
+    for (let id = 0; id < size; id++) ids[levelBy[id]!]?.push(id);
     const stores = this.#stores.laws(
-      steps.length,
-      (id) => (counts[id] === 0 ? -1 : place.get(levelOf(counts[id]!))!),
+      used.length,
+      (id) => levelBy[id]!,
       (id) => data.sort[id]!,
     );
+    const done = used.map(() => Array.from({ length: SORTS }, () => new Float64Array(mixOperations.length)));
+    this.keys.each((id, code) => {
+      if (!isCaused(code % DELAYS))
+        done[levelBy[id]!]![data.sort[id]!]![Math.floor(code / DELAYS)]! += this.keys.weight(id);
+    });
     return {
-      objects: steps.map((step) => objectsOf(levels.get(step)!, data)),
-      ...(stores.flat().every((law) => law === null) ? {} : { stores }),
+      objects: ids.map((own) => objectsOf(own, data, this.#lifetimes.isOwn)),
+      mixes: mixesOf(done),
+      ...(stores.flat().every((laws) => laws === null) ? {} : { stores }),
     };
   }
 
@@ -373,21 +372,49 @@ export class TenantFit {
   }
 }
 
-/** Bytes of key and value, and sort; of many, an even choice. */
-function objectsOf(ids: readonly number[], data: Keys['data']): [number, number, number][] {
+/** What is done to each sort of each level; levels of which little is known have what is known of all such. */
+function mixesOf(done: readonly (readonly Float64Array[])[]): Mix[][] {
+  const sums = done.map((sorts) => sorts.map((own) => own.reduce((sum, count) => sum + count, 0)));
+  const pooled = Array.from({ length: SORTS }, (_, sort) => {
+    const few = new Float64Array(mixOperations.length);
+    for (const [level, sorts] of done.entries())
+      if (sums[level]![sort]! < FEW) for (const [n, count] of sorts[sort]!.entries()) few[n]! += count;
+    return few;
+  });
+  return done.map((sorts, level) =>
+    sorts.map((own, sort): Mix => {
+      const of = sums[level]![sort]! < FEW ? pooled[sort]! : own;
+      const total = of.reduce((sum, count) => sum + count, 0);
+      if (total === 0) return { get: 1 };
+      return Object.fromEntries(
+        mixOperations
+          .map((name, n) => [name, round(of[n]! / total, 6)] as const)
+          .filter(([, part]) => part > 0),
+      );
+    }),
+  );
+}
+
+/** Bytes of key and value, sort, and expiry where it is the key's own; of many, an even choice. */
+function objectsOf(ids: readonly number[], data: Keys['data'], withTtl: boolean): LocalObject[] {
   const known = ids.filter((id) => data.bytes[id] !== NONE).toSorted((a, b) => data.bytes[a]! - data.bytes[b]!);
   // What was never seen with a value is as large as others.
   const bytesOf = (id: number): number =>
     data.bytes[id] === NONE ? (known.length === 0 ? 0 : data.bytes[known[id % known.length]!]!) : data.bytes[id]!;
+  const object = (key: number, id: number): LocalObject => [
+    data.keyBytes[key]!,
+    bytesOf(id),
+    data.sort[id]!,
+    ...((withTtl && data.ttl[id] !== NONE ? [data.ttl[id]!] : []) as [number]),
+  ];
   const values = ids.toSorted((a, b) => bytesOf(a) - bytesOf(b));
-  if (ids.length < MAX_SIZES) return values.map((id) => [data.keyBytes[id]!, bytesOf(id), data.sort[id]!]);
+  if (ids.length < MAX_SIZES) return values.map((id) => object(id, id));
   // Of many, each size at evenly spaced places of its order, and keys beside values at random.
   const keys = ids.toSorted((a, b) => data.keyBytes[a]! - data.keyBytes[b]!);
   const at = (n: number): number => Math.floor(((n + 0.5) / MAX_SIZES) * ids.length);
-  return Array.from({ length: MAX_SIZES }, (_, n) => {
-    const id = values[at(n)]!;
-    return [data.keyBytes[keys[at((n * SCATTER) % MAX_SIZES)]!]!, bytesOf(id), data.sort[id]!];
-  });
+  return Array.from({ length: MAX_SIZES }, (_, n) =>
+    object(keys[at((n * SCATTER) % MAX_SIZES)]!, values[at(n)]!),
+  );
 }
 
 /** Of the arrivals that begin with a read, those that are a group. */

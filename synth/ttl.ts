@@ -30,15 +30,21 @@ export class Lifetimes {
     if (before === seconds) this.#same++;
   }
 
-  model(): Pick<ModelInput['tenants'][number], 'ttl' | 'ttlBy'> {
+  /** Whether an expiry belongs to its key. */
+  get isOwn(): boolean {
+    return this.#seconds.size > 1 && this.#again > 0 && this.#same > OWN * this.#again;
+  }
+
+  model(): Pick<ModelInput['tenants'][number], 'ttl'> {
     const all = [...this.#seconds].toSorted((a, b) => b[1] - a[1]);
     const total = all.reduce((sum, [, n]) => sum + n, 0);
     if (total === 0 || (all.length === 1 && all[0]![0] === 0)) return {};
-    const listed =
-      all.length <= LISTED
-        ? all.map(([seconds, n]) => ({ ttl: `${seconds}s`, share: round(n / total, 6) }))
-        : quantiles(all);
-    return { ttl: listed, ...(this.#same > OWN * this.#again && all.length > 1 ? { ttlBy: 'key' } : {}) };
+    return {
+      ttl:
+        all.length <= LISTED
+          ? all.map(([seconds, n]) => ({ ttl: `${seconds}s`, share: round(n / total, 6) }))
+          : quantiles(all),
+    };
   }
 }
 
