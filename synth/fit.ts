@@ -1,13 +1,17 @@
 // A model out of a trace: what of its requests, keys and times a generator needs to make traffic like it. One pass over the
 // trace; past a bound memory stays, and keys are sampled.
 
-import { NEVER, Outcome, type Batch, type Connection } from '../trace/batch.ts';
+import { NEVER, Outcome, RowFlag, type Batch, type Connection } from '../trace/batch.ts';
 import { Reservoir } from './gather.ts';
-import type { ModelInput } from './model.ts';
+import { ModelGenerator } from './generator.ts';
+import { checkModel, type ModelInput } from './model.ts';
 import { TenantFit } from './tenant.ts';
 
 const MAX_TENANTS = 200;
 const SAMPLES = 10_000;
+/** Models of more requests are not made to be corrected: it would take minutes. */
+const CORRECTED = 2_000_000;
+const ROUNDS = 3;
 
 export interface FitOptions {
   onProgress?: (exchanges: number) => void;
@@ -56,7 +60,7 @@ export async function fitTrace(
   if (fits.length === 0) throw new RangeError('expected requests to fit a model to, got none');
   const requests = fits.reduce((sum, fit) => sum + fit.requestsSeen, 0);
   const latencyNs = Math.max(1000, median(latencies.items));
-  return {
+  const model: ModelInput = {
     format: 'memtape-model/1',
     name,
     about: `fitted to ${requests} requests of ${name}`,
@@ -70,6 +74,32 @@ export async function fitTrace(
       return fit.model(...connectionsOf(own, endNs), latencyNs);
     }),
   };
+  return requests > CORRECTED ? model : corrected(model, fits);
+}
+
+/** With as many refills as there were: a model has other misses, by chance and because it knows no evictions. */
+function corrected(model: ModelInput, fits: readonly TenantFit[]): ModelInput {
+  const tenants = model.tenants.map((tenant, n) => {
+    let current = tenant;
+    for (let round = 0; round < ROUNDS && current.onMiss !== 'none'; round++) {
+      const alone = { ...model, requests: fits[n]!.requestsSeen, tenants: [current] };
+      const made = refillsOf(new ModelGenerator(checkModel(alone)));
+      const wanted = fits[n]!.refills;
+      if (made === 0 || Math.abs(made - wanted) < 0.002 * wanted) break;
+      const refills = Math.min(1, Math.max(0.01, ((current.refills ?? 1) * wanted) / made));
+      current = { ...current, refills: Number(refills.toFixed(4)) };
+    }
+    return current;
+  });
+  return { ...model, tenants };
+}
+
+function refillsOf(generator: ModelGenerator): number {
+  let refills = 0;
+  for (const batch of generator.batches())
+    for (let row = 0; row < batch.count; row++)
+      if ((batch.flags[row]! & RowFlag.refill) !== 0 && batch.outcome[row] !== Outcome.conditional) refills++;
+  return refills;
 }
 
 /** Keys are forgotten where there are too many, by the tenant that has most of them. */

@@ -23,7 +23,7 @@ import { KeyTable } from './cache.ts';
 import { Content, widthOf, writeKey } from './content.ts';
 import { Permutation, hash, unit } from './hash.ts';
 import { localityOf, type LocalObject, type LocalStream } from './locality.ts';
-import { normalized, type MixOperation } from './mix.ts';
+import { normalized, type Mix, type MixOperation } from './mix.ts';
 import { type Model, type ModelEvent, type StreamModel, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Numbers, type Quantile } from './numbers.ts';
 import { ConnectionPool, ORDER } from './pool.ts';
@@ -61,6 +61,10 @@ const storingCodes: readonly number[] = storing.map((name) => Opcode[name]);
 const MAX_PIECES = 30;
 /** In the count of a list: this much for each that was prepended. */
 const PREPENDED = 64;
+/** What is read less is no part of multi-gets. */
+const RARELY = 0.02;
+/** Nor what was read so often more than its share. */
+const MOST_SURPLUS = 50;
 /** Keys drawn for a place in a multi-get, until one is to be read. */
 const MAX_TRIES = 100;
 const PIECE_BYTES = 16;
@@ -131,12 +135,15 @@ interface Stream {
   /** Of a locality that was learnt: what its last object is, and what is done to such. */
   sortOfLast: () => Sort;
   level: () => number;
+  /** As an index of `mixes`. */
+  epoch: () => number;
   /** By level and sort: how values change their size when they are stored again. */
   resizes: LocalStream['resizes'];
-  mixes: (() => MixOperation)[][] | undefined;
+  mixes: Draws[][][] | undefined;
   /** Drawn for a multi-get, and not to be read: what is done, id, what it is, level, sort. */
   waiting: [MixOperation, number, LocalObject | undefined, number, Sort][];
   choose: Random;
+  refillDelay: Quantile | undefined;
   multiget: { share: number; keys: Quantile } | undefined;
   pipeline: Quantile | undefined;
   /** Requests that leave together, on average: so much rarer are arrivals than requests. */
@@ -309,18 +316,20 @@ export class ModelGenerator {
       sortOfRead: sortsOf(shares),
       sortOfLast: () => (local?.sortOfLast() ?? Sort.value) as Sort,
       level: () => local?.level() ?? 0,
+      epoch: () => local?.epoch() ?? 0,
       resizes: local?.resizes,
       mixes:
         local?.mixes === undefined
           ? undefined
-          : local.mixes.map((sorts, level) =>
-              sorts.map((own, sort) => {
-                const choice = pickerOf(normalized(own));
-                const draws = new Stratified(random(`operations of level ${level}, sort ${sort}`));
-                return () => choice(draws.float());
-              }),
+          : local.mixes.map((levels, epoch) =>
+              levels.map((sorts, level) =>
+                sorts.map(
+                  (own, sort) => new Draws(own, random(`operations ${epoch} of level ${level}, sort ${sort}`)),
+                ),
+              ),
             ),
       waiting: [],
+      refillDelay: model.refillDelays === undefined ? undefined : quantileOf(model.refillDelays),
       choose,
       multiget:
         multiget === undefined ? undefined : { share: multiget.share, keys: quantileOf(multiget.keys) },
@@ -409,18 +418,18 @@ export class ModelGenerator {
     // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
     const id = this.#idOf(stream, ns, 'get');
     this.#sort = stream.sortOfLast();
-    return [stream.mixes[this.#level]![this.#sort]!(), id];
+    return [stream.mixes[stream.epoch()]![this.#level]![this.#sort]!.draw(), id];
   }
 
-  /** Another key to read at once; what is drawn meanwhile and is not read has its turn after. */
+  /** A key to read in a multi-get; what is never read has its turn after. */
   #drawRead(stream: Stream, ns: number): number {
     if (stream.mixes === undefined) return this.#idOf(stream, ns, 'get');
     for (let tries = 0; ; tries++) {
       const id = this.#idOf(stream, ns, 'get');
       this.#sort = stream.sortOfLast();
-      const operation = stream.mixes[this.#level]![this.#sort]!();
-      if (operation === 'get' || operation === 'gets' || tries === MAX_TRIES) return id;
-      stream.waiting.push([operation, id, this.#sizes, this.#level, this.#sort]);
+      const mix = stream.mixes[stream.epoch()]![this.#level]![this.#sort]!;
+      if (mix.read() || tries === MAX_TRIES) return id;
+      stream.waiting.push([mix.draw(), id, this.#sizes, this.#level, this.#sort]);
     }
   }
 
@@ -655,7 +664,12 @@ export class ModelGenerator {
     if (onMiss === 'none' || sort === Sort.counter) return;
     if (refills < 1 && stream.choose.float() >= refills) return;
     this.#batch.flags[this.#row - 1]! |= RowFlag.refilled;
-    const delayNs = refillDelay === 0 ? 0 : exponential(stream.choose) * refillDelay * 1e6;
+    const delayNs =
+      stream.refillDelay !== undefined
+        ? stream.refillDelay(stream.choose.float()) * 1e6
+        : refillDelay === 0
+          ? 0
+          : exponential(stream.choose) * refillDelay * 1e6;
     this.#later(
       ns,
       { kind: 'refill', stream, connection, sort, id, missed, token: 0, operation: onMiss },
@@ -1046,6 +1060,40 @@ function pickerOf(shares: readonly (readonly [MixOperation, number])[]): (u: num
   return (u) => shares[pick(u)]![0];
 }
 
+/** What is done to objects of a level and sort: in all as the mix has it, although multi-gets only read. */
+class Draws {
+  readonly #any: (u: number) => MixOperation;
+  readonly #unread: ((u: number) => MixOperation) | undefined;
+  readonly #random: Stratified;
+  readonly #reads: number;
+  /** Reads beyond their share. */
+  #surplus = 0;
+
+  constructor(mix: Mix, random: Random) {
+    const shares = normalized(mix);
+    const others = shares.filter(([name]) => name !== 'get' && name !== 'gets');
+    this.#any = pickerOf(shares);
+    this.#reads = 1 - others.reduce((sum, [, part]) => sum + part, 0);
+    this.#unread = this.#reads < 1 - 1e-9 ? pickerOf(others) : undefined;
+    this.#random = new Stratified(random);
+  }
+
+  draw(): MixOperation {
+    const operation = this.#any(this.#random.float());
+    if (this.#surplus < 1 || this.#unread === undefined || (operation !== 'get' && operation !== 'gets'))
+      return operation;
+    this.#surplus--;
+    return this.#unread(this.#random.float());
+  }
+
+  /** Whether it can be read now. */
+  read(): boolean {
+    if (this.#reads < RARELY || this.#surplus > MOST_SURPLUS) return false;
+    this.#surplus += 1 - this.#reads;
+    return true;
+  }
+}
+
 /** Where some reads stand for several keys, fewer arrivals are reads. */
 function perArrival(
   shares: readonly (readonly [MixOperation, number])[],
@@ -1112,6 +1160,7 @@ function inherited({
   onMiss,
   refills,
   refillDelay,
+  refillDelays,
   multiget,
   pipeline,
 }: Tenant): StreamModel {
@@ -1123,6 +1172,7 @@ function inherited({
     ...(onMiss === undefined ? {} : { onMiss }),
     ...(refills === undefined ? {} : { refills }),
     ...(refillDelay === undefined ? {} : { refillDelay }),
+    ...(refillDelays === undefined ? {} : { refillDelays }),
     ...(multiget === undefined ? {} : { multiget }),
     ...(pipeline === undefined ? {} : { pipeline }),
   };

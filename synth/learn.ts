@@ -30,8 +30,8 @@ const STRENGTH = 0.5;
 export interface Sample {
   /** Goes through them, in order: ids are dense from 0, places are among all references. */
   each(visit: (id: number, place: number) => void): void;
-  /** All references there were. */
-  total: number;
+  /** All references there were. Default: those that are gone through. */
+  total?: number;
   /** How many keys a key stands for, a whole number. */
   weight(id: number): number;
 }
@@ -50,20 +50,19 @@ interface Census {
  * @throws RangeError where there are no references, an id is left out, or the second time brings other references.
  */
 export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOptions = {}): RenewalModel {
-  let total = 0;
-  for (const chunk of references) total += chunk.length;
   const each = (visit: (id: number, place: number) => void): void => {
     let at = 0;
     for (const chunk of references) for (const id of chunk) visit(id, at++);
   };
-  return fitSample({ each, total, weight: () => 1 }, options);
+  return fitSample({ each, weight: () => 1 }, options);
 }
 
 /** The same of a sample: each key counts as those that it stands for. @throws RangeError as fitRenewal does */
 export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalModel {
   const { phases = 20, bins = 48, rounds = 12 } = options;
-  const { total, weight } = sample;
+  const { weight } = sample;
   const census = count(sample);
+  const { total = census.references } = sample;
   const { counts, firstAt, lastAt } = census;
   const edges = logEdges(total, bins);
   const steps = Array.from(counts, levelOf);

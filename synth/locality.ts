@@ -65,10 +65,11 @@ export const localitySchema = z
         .optional()
         .describe('of each level, and of objects of each sort; null: they keep their sizes'),
       mixes: z
-        .array(z.array(mixSchema).length(3))
-        .max(200)
+        .array(z.array(z.array(mixSchema).length(3)).max(200))
+        .min(1)
+        .max(100)
         .optional()
-        .describe('of each level: what is done to objects of each sort'),
+        .describe('of each even part of the stream, and of each level: what is done to objects of each sort'),
     }),
     z.strictObject({ kind: z.literal('stack'), model: stackSchema }),
   ])
@@ -88,8 +89,10 @@ export interface LocalStream {
   resizes: readonly (readonly (readonly (Resize | undefined)[] | undefined)[])[] | undefined;
   /** What the last one is: 0 a value, 1 a counter, 2 a list. */
   sortOfLast(): number;
-  /** What is done to each sort of a level; undefined: the model's own mix. */
-  mixes: readonly (readonly Mix[])[] | undefined;
+  /** What is done to each sort of a level, in each part of the stream; undefined: the model's own mix. */
+  mixes: readonly (readonly (readonly Mix[])[])[] | undefined;
+  /** The part that the stream is in. */
+  epoch(): number;
 }
 
 /**
@@ -108,6 +111,7 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
       resizes: undefined,
       sortOfLast: () => 0,
       mixes: undefined,
+      epoch: () => 0,
     };
   }
   const stream = new RenewalStream(locality.model, { seed, length: Infinity });
@@ -116,6 +120,9 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
   const resizes = stores?.map((sorts) =>
     sorts.map((laws) => laws?.map((law) => (law === null ? undefined : resizeOf(law)))),
   );
+  const { references } = locality.model;
+  const epochs = mixes?.length ?? 1;
+  let place = -1;
   const born = new Uint32Array(locality.model.levels.length);
   let sorts = new Uint8Array(1024);
   let at = 0;
@@ -123,6 +130,7 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
   return {
     next: () => {
       // After the stream that was learnt the same objects come again, each as popular as it was.
+      place++;
       at = stream.next() % locality.model.objects;
       if (objects !== undefined && stream.gap === 0) {
         last = spread(objects[stream.level] ?? [], born[stream.level]!++);
@@ -141,6 +149,7 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
     resizes,
     sortOfLast: () => sorts[at] ?? 0,
     mixes,
+    epoch: () => Math.floor(((place % references) * epochs) / references),
   };
 }
 

@@ -42,6 +42,7 @@ const streamFields = {
   onMiss: z.enum(['none', 'set', 'add']).optional().describe('what follows a read that misses; default: set'),
   refills: share.optional().describe('of the misses, those that it follows; default 1'),
   refillDelay: duration.optional().describe('how long until then, on average; default: at once'),
+  refillDelays: numbersSchema.optional().describe('instead: ms, as a distribution'),
   multiget: batchSchema.optional().describe('reads of several keys at once'),
   pipeline: numbersSchema.optional().describe('requests that leave together; default 1'),
 };
@@ -265,6 +266,8 @@ function mistakesOf(model: Model): Mistake[] {
       const { mix, popularity, locality, arrivals, from = 0, to = Infinity, multiget } = stream;
       if (mix !== undefined) sumOne([...path, 'mix'], Object.values(mix));
       if (locality !== undefined) tried([...path, 'locality'], () => localityOf(locality, 1));
+      if (stream.refillDelays !== undefined)
+        tried([...path, 'refillDelays'], () => quantileOf(stream.refillDelays!));
       if (popularity !== undefined) tried([...path, 'popularity'], () => ranksOf(popularity, keys.space));
       if (from >= to) complain([...path, 'to'], 'expected an end after the beginning');
       if (multiget !== undefined) {

@@ -6,29 +6,30 @@
 import { Reservoir } from './gather.ts';
 import type { Keys } from './keys.ts';
 import type { ModelInput } from './model.ts';
-import { round } from './table.ts';
+import { round, tableOf } from './table.ts';
 
 /** Stores this soon after a miss may be caused by it. */
-const WITHIN_NS = [10e6, 100e6, 1e9] as const;
+const WITHIN_NS = [1e6, 10e6, 100e6, 1e9] as const;
 /** Below, it may be chance. */
-const LEAST = { share: 0.05, misses: 20 };
+const LEAST = { share: 0.05, excess: 0.1, deviations: 4, misses: 20 };
 const SAMPLES = 10_000;
+const PARTS = 50;
 
 export interface RefillLaw {
   /** Of the misses, those that a store followed. */
   share: number;
   /** As an index of WITHIN_NS: how late it may be. */
   within: number;
-  model: Pick<ModelInput['tenants'][number], 'onMiss' | 'refills' | 'refillDelay'>;
+  model: Pick<ModelInput['tenants'][number], 'onMiss' | 'refills' | 'refillDelays'>;
 }
 
 export class Refills {
   #misses = 0;
   #hits = 0;
-  readonly #afterMiss = [0, 0, 0];
-  readonly #afterHit = [0, 0, 0];
-  readonly #soon = [0, 0, 0];
-  readonly #adds = [0, 0, 0];
+  readonly #afterMiss = WITHIN_NS.map(() => 0);
+  readonly #afterHit = WITHIN_NS.map(() => 0);
+  readonly #soon = WITHIN_NS.map(() => 0);
+  readonly #adds = WITHIN_NS.map(() => 0);
   readonly #delays = WITHIN_NS.map(() => new Reservoir<number>(SAMPLES));
 
   read(data: Keys['data'], id: number, ns: number, isHit: boolean): void {
@@ -77,6 +78,9 @@ export class Refills {
       const after = Math.min(1, this.#afterMiss[within]! / this.#misses);
       const chance = this.#hits === 0 ? 0 : Math.min(1, this.#afterHit[within]! / this.#hits);
       const share = (after - chance) / Math.max(1e-9, 1 - chance);
+      // On keys that are stored all the time, a store soon after says little.
+      const noise = LEAST.deviations * Math.sqrt((chance * (1 - chance)) / this.#misses);
+      if (after - chance < Math.max(LEAST.excess, noise)) continue;
       if (share > LEAST.share && share > (best?.share ?? 0) + 0.02) best = { share, within };
     }
     if (best === undefined) return undefined;
@@ -84,14 +88,14 @@ export class Refills {
     const adds = this.#adds.slice(0, best.within + 1).reduce((sum, n) => sum + n, 0);
     const share = Math.min(best.share, soon / this.#misses);
     const delays = this.#delays.slice(0, best.within + 1).flatMap(({ items }) => items);
-    const delayNs = delays.reduce((sum, ns) => sum + ns, 0) / delays.length - latencyNs;
+    const waited = delays.map((ns) => Math.max(0, ns - latencyNs) / 1e6);
     return {
       share,
       within: best.within,
       model: {
         onMiss: adds > soon / 2 ? 'add' : 'set',
         ...(share > 0.99 ? {} : { refills: round(share, 4) }),
-        ...(delayNs < 5000 ? {} : { refillDelay: `${Math.round(delayNs / 1000)}us` }),
+        refillDelays: tableOf(waited, 4, PARTS),
       },
     };
   }

@@ -21,8 +21,11 @@ const SCATTER = 37;
 const SORTS = 3;
 /** Fewer requests say nothing of what is done to a level. */
 const FEW = 50;
+/** Parts of the trace of which it is looked whether other things are done, and by how much of the requests. */
+const EPOCHS = 6;
+const CHANGED = 0.1;
 /** What was done, beside the operation: how soon after a miss it stored. */
-const DELAYS = 4;
+const DELAYS = 5;
 
 /** By opcode; operations are called as the families of opcodes are. */
 const operationOf = Array.from({ length: 256 }, (_, opcode) =>
@@ -62,6 +65,8 @@ export class TenantFit {
   #firstHits = 0;
   /** With keys. */
   requestsSeen = 0;
+  /** Of them, those laid to a miss, once the model was made. */
+  refills = 0;
 
   constructor(name: string) {
     this.name = name;
@@ -218,11 +223,12 @@ export class TenantFit {
     const sieve = (): ((delay: number) => boolean) =>
       law === undefined ? () => false : this.#refills.sieve(law);
     const done = this.#done(sieve());
+    this.refills = total(done.caused);
     const operations = mixOperations.map((name, code): [MixOperation, number] => [
       name,
       Math.max(0, this.#operations[code]! - done.caused[code]!),
     ]);
-    const total = operations.reduce((sum, [, n]) => sum + n, 0);
+    const all = operations.reduce((sum, [, n]) => sum + n, 0);
     const renewal = fitSample(this.#sample(sieve));
     const multigets = this.#multigets.items;
     const groups = this.#groups.items;
@@ -238,7 +244,7 @@ export class TenantFit {
       ...(this.#firstReads === 0 ? {} : { present: round(this.#firstHits / this.#firstReads, 4) }),
       ...this.#sorts(),
       mix: Object.fromEntries(
-        operations.filter(([, n]) => n > 0).map(([name, n]) => [name, round(n / Math.max(1, total), 6)]),
+        operations.filter(([, n]) => n > 0).map(([name, n]) => [name, round(n / Math.max(1, all), 6)]),
       ),
       ...(law === undefined ? { onMiss: 'none' as const } : law.model),
       locality: { kind: 'renewal', model: renewal, ...this.#levels(sieve(), done.counts) },
@@ -252,7 +258,7 @@ export class TenantFit {
           }
         : {}),
       ...(isPipelined ? { pipeline: wholeNumbers(groups) } : {}),
-      arrivals: pace.arrivals(law === undefined ? 1 : total / Math.max(1, this.#ownSeen)),
+      arrivals: pace.arrivals(law === undefined ? 1 : all / Math.max(1, this.#ownSeen)),
       connections: {
         count: Math.max(1, connections),
         ...(lifetimeMs === undefined ? {} : { lifetime: `${Math.max(1, Math.round(lifetimeMs))}ms` }),
@@ -324,7 +330,7 @@ export class TenantFit {
   #levels(
     isCaused: (delay: number) => boolean,
     counts: Uint32Array,
-  ): { objects: LocalObject[][]; mixes: Mix[][]; stores?: StoreLaws[][] } {
+  ): { objects: LocalObject[][]; mixes: Mix[][][]; stores?: StoreLaws[][] } {
     const { data, size } = this.keys;
     const steps = [...new Set(counts)].filter((count) => count > 0).map(levelOf);
     const used = [...new Set(steps)].toSorted((a, b) => a - b);
@@ -337,14 +343,17 @@ export class TenantFit {
       (id) => levelBy[id]!,
       (id) => data.sort[id]!,
     );
-    const done = used.map(() => Array.from({ length: SORTS }, () => new Float64Array(mixOperations.length)));
-    this.keys.each((id, code) => {
-      if (!isCaused(code % DELAYS))
-        done[levelBy[id]!]![data.sort[id]!]![Math.floor(code / DELAYS)]! += this.keys.weight(id);
+    const done = Array.from({ length: EPOCHS }, () =>
+      used.map(() => Array.from({ length: SORTS }, () => new Float64Array(mixOperations.length))),
+    );
+    this.keys.each((id, code, place) => {
+      if (isCaused(code % DELAYS)) return;
+      const epoch = Math.floor((place * EPOCHS) / this.keys.seen);
+      done[epoch]![levelBy[id]!]![data.sort[id]!]![Math.floor(code / DELAYS)]! += this.keys.weight(id);
     });
     return {
       objects: ids.map((own) => objectsOf(own, data, this.#lifetimes.isOwn)),
-      mixes: mixesOf(done),
+      mixes: mixesByEpoch(done),
       ...(stores.flat().every((laws) => laws === null) ? {} : { stores }),
     };
   }
@@ -372,9 +381,35 @@ export class TenantFit {
   }
 }
 
+/** Of each epoch, where they differ; else of all. */
+function mixesByEpoch(done: readonly Done[]): Mix[][][] {
+  const all = done[0]!.map((sorts, level) =>
+    sorts.map((own, sort) => own.map((_, n) => done.reduce((sum, of) => sum + of[level]![sort]![n]!, 0))),
+  );
+  const differ = done.some((of) =>
+    of.some((sorts, level) =>
+      sorts.some((own, sort) => {
+        const [mine, whole] = [total(own), total(all[level]![sort]!)];
+        return (
+          mine > 4 * FEW &&
+          own.some((count, n) => Math.abs(count / mine - all[level]![sort]![n]! / whole) > CHANGED)
+        );
+      }),
+    ),
+  );
+  return (differ ? done : [all]).map(mixesOf);
+}
+
+function total(counts: Float64Array): number {
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+/** Requests by level, sort and operation. */
+type Done = readonly (readonly Float64Array[])[];
+
 /** What is done to each sort of each level; levels of which little is known have what is known of all such. */
-function mixesOf(done: readonly (readonly Float64Array[])[]): Mix[][] {
-  const sums = done.map((sorts) => sorts.map((own) => own.reduce((sum, count) => sum + count, 0)));
+function mixesOf(done: Done): Mix[][] {
+  const sums = done.map((sorts) => sorts.map(total));
   const pooled = Array.from({ length: SORTS }, (_, sort) => {
     const few = new Float64Array(mixOperations.length);
     for (const [level, sorts] of done.entries())
@@ -384,11 +419,11 @@ function mixesOf(done: readonly (readonly Float64Array[])[]): Mix[][] {
   return done.map((sorts, level) =>
     sorts.map((own, sort): Mix => {
       const of = sums[level]![sort]! < FEW ? pooled[sort]! : own;
-      const total = of.reduce((sum, count) => sum + count, 0);
-      if (total === 0) return { get: 1 };
+      const sum = total(of);
+      if (sum === 0) return { get: 1 };
       return Object.fromEntries(
         mixOperations
-          .map((name, n) => [name, round(of[n]! / total, 6)] as const)
+          .map((name, n) => [name, round(of[n]! / sum, 6)] as const)
           .filter(([, part]) => part > 0),
       );
     }),
