@@ -4,10 +4,10 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { stringify } from 'yaml';
 import { mergeTraces } from '../convert/merge.ts';
 import { scaleTrace } from '../convert/scale.ts';
 import { parseCount, parseRate } from '../config/units.ts';
+import { writeYaml } from '../config/yaml.ts';
 import { builtinModels } from '../synth/builtin.ts';
 import {
   baseline,
@@ -122,7 +122,7 @@ export function synthCommand(): Command {
       .description('A model as YAML.')
       .argument('<model>', 'a model file, or one of `synth list`')
       .action((name: string) => {
-        process.stdout.write(stringify(builtinModels.get(name) ?? readModel(name)));
+        process.stdout.write(writeYaml(builtinModels.get(name) ?? readModel(name)));
       }),
   );
   command.addCommand(
@@ -200,7 +200,7 @@ async function fit(path: string, { output, quiet }: { output: string; quiet?: tr
     });
     // What is written can be read again.
     checkModel(model);
-    writeText(output, stringify(model, { flowCollectionPadding: false, lineWidth: 120 }), 'the model');
+    writeText(output, writeYaml(model), 'the model');
   } catch (error) {
     if (error instanceof RangeError) throw new CliError(`${path}: ${error.message}`, 2, { cause: error });
     throw error;

@@ -13,7 +13,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { stringify } from 'yaml';
+import { writeYaml } from '../config/yaml.ts';
 import { mergeTraces } from '../convert/merge.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
@@ -94,7 +94,7 @@ async function summaryOf(path: string): Promise<Summary> {
 async function modelOf(path: string): Promise<{ model: Model; bytes: number; ms: number }> {
   const began = performance.now();
   const text = await withTrace(path, async (trace) =>
-    stringify(await fitTrace(trace.batches(), basename(path), { startNs: Number(trace.meta.startNs) })),
+    writeYaml(await fitTrace(trace.batches(), basename(path), { startNs: Number(trace.meta.startNs) })),
   );
   const ms = performance.now() - began;
   return { model: parseModel(text, path), bytes: text.length, ms };

@@ -5,8 +5,13 @@
 import { Sequence } from './gather.ts';
 import { mix } from './hash.ts';
 
-/** Keys that are never forgotten. */
+/** Keys that are never forgotten; of each, past the bound, how often which distance was is kept, and not each reference. */
 const PINNED = 1000;
+/** Bins of a doubling of distances, and doublings. */
+export const FINE = 4;
+const BINS = 40 * FINE;
+/** Above what is done to a key, in a number below 256. */
+const DONE = 128;
 
 const columns = {
   count: Uint32Array,
@@ -52,6 +57,7 @@ export class Keys {
   #places: Sequence<Float64Array> | undefined;
   /** References, those that were forgotten among them. */
   seen = 0;
+  #pins: Pins | undefined;
 
   get size(): number {
     return this.#ids.size;
@@ -81,6 +87,10 @@ export class Keys {
     const place = this.seen++;
     if (id < 0) return;
     this.data.count[id]!++;
+    if (this.#pins !== undefined && id < this.#pinned) {
+      this.#pins.add(id, done, place);
+      return;
+    }
     this.#references.push(id);
     this.#done.push(done);
     this.#places?.push(place);
@@ -89,6 +99,11 @@ export class Keys {
   /** How many keys one stands for. */
   weight(id: number): number {
     return id < this.#pinned ? 1 : this.share;
+  }
+
+  /** What is known of the references of the most popular, where they are not kept themselves. */
+  get pins(): Pins | undefined {
+    return this.#pins;
   }
 
   /** Goes through the references that are kept. */
@@ -123,17 +138,23 @@ export class Keys {
       const to = renumbered[id]!;
       if (to >= 0) for (const name of names) this.data[name][to] = old[name][id]!;
     }
-    this.#rewrite(renumbered);
+    const pins = this.#pins ?? new Pins(this.#pinned);
+    this.#rewrite(renumbered, this.#pins === undefined ? pins : undefined);
+    this.#pins = pins;
     return renumbered;
   }
 
-  #rewrite(renumbered: Int32Array): void {
+  #rewrite(renumbered: Int32Array, pins: Pins | undefined): void {
     const references = new Sequence((length) => new Uint32Array(length));
     const done = new Sequence((length) => new Uint8Array(length));
     const places = new Sequence((length) => new Float64Array(length));
     this.each((id, what, place) => {
       const to = renumbered[id]!;
       if (to < 0) return;
+      if (pins !== undefined && to < this.#pinned) {
+        pins.add(to, what, place);
+        return;
+      }
       references.push(to);
       done.push(what);
       places.push(place);
@@ -147,6 +168,48 @@ export class Keys {
     const old = this.data;
     this.data = made(old.count.length * 2);
     for (const name of names) this.data[name].set(old[name]);
+  }
+}
+
+/** Of each of some keys: where it was referenced first and last, at which distances, and what was done. */
+export class Pins {
+  readonly size: number;
+  readonly firstAt: Float64Array;
+  readonly lastAt: Float64Array;
+  readonly #gaps: Uint32Array;
+  readonly #done: Uint32Array;
+
+  constructor(size: number) {
+    this.size = size;
+    this.firstAt = new Float64Array(size).fill(-1);
+    this.lastAt = new Float64Array(size);
+    this.#gaps = new Uint32Array(size * BINS);
+    this.#done = new Uint32Array(size * DONE);
+  }
+
+  add(id: number, done: number, place: number): void {
+    this.#done[id * DONE + done]!++;
+    if (this.firstAt[id] === -1) this.firstAt[id] = place;
+    else {
+      const bin = Math.floor(FINE * Math.log2(place - this.lastAt[id]!));
+      this.#gaps[id * BINS + Math.min(BINS - 1, bin)]!++;
+    }
+    this.lastAt[id] = place;
+  }
+
+  /** Distances, each about the middle of a bin, and how often they were. */
+  eachGap(id: number, visit: (gap: number, times: number) => void): void {
+    for (let bin = 0; bin < BINS; bin++) {
+      const times = this.#gaps[id * BINS + bin]!;
+      if (times > 0) visit(Math.max(1, Math.floor(2 ** ((bin + 0.5) / FINE))), times);
+    }
+  }
+
+  eachDone(id: number, visit: (done: number, times: number) => void): void {
+    for (let done = 0; done < DONE; done++) {
+      const times = this.#done[id * DONE + done]!;
+      if (times > 0) visit(done, times);
+    }
   }
 }
 

@@ -34,6 +34,14 @@ export interface Sample {
   total?: number;
   /** How many keys a key stands for, a whole number. */
   weight(id: number): number;
+  /** Of the keys of the first numbers, what is known instead of their references, which are not gone through. */
+  known?: {
+    size: number;
+    counts: ArrayLike<number>;
+    firstAt: Float64Array;
+    lastAt: Float64Array;
+    eachGap(id: number, visit: (gap: number, times: number) => void): void;
+  };
 }
 
 /** What a stream's objects are, by id. */
@@ -78,6 +86,11 @@ export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalMo
     previous[id] = place;
     seen++;
   });
+  const { known } = sample;
+  for (let id = 0; id < (known?.size ?? 0); id++) {
+    known!.eachGap(id, (gap, times) => (observed[levels[id]!]![binOf(edges, gap)]! += times));
+    seen += counts[id]!;
+  }
   if (seen !== census.references)
     throw new RangeError(`expected the same ${census.references} references again, got ${seen}`);
 
@@ -136,6 +149,19 @@ function count(sample: Sample): Census {
     lastAt[id] = place;
     references++;
   });
+  const { known } = sample;
+  for (let id = 0; id < (known?.size ?? 0); id++) {
+    if (counts.length <= id) {
+      counts = grown(counts, id + 1);
+      firstAt = widened(firstAt, counts.length);
+      lastAt = widened(lastAt, counts.length);
+    }
+    counts[id] = known!.counts[id]!;
+    firstAt[id] = known!.firstAt[id]!;
+    lastAt[id] = known!.lastAt[id]!;
+    references += counts[id]!;
+    objects = Math.max(objects, id + 1);
+  }
   counts = counts.slice(0, objects);
   if (references === 0) throw new RangeError('expected references, got none');
   if (counts.includes(0)) throw new RangeError(`expected dense ids, got none of ${counts.indexOf(0)}`);

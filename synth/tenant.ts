@@ -229,7 +229,7 @@ export class TenantFit {
       Math.max(0, this.#operations[code]! - done.caused[code]!),
     ]);
     const all = operations.reduce((sum, [, n]) => sum + n, 0);
-    const renewal = fitSample(this.#sample(sieve));
+    const renewal = fitSample(this.#sample(sieve, done.counts));
     const multigets = this.#multigets.items;
     const groups = this.#groups.items;
     const reads = this.#operations[codes.get('get')!]!;
@@ -267,12 +267,8 @@ export class TenantFit {
   }
 
   /** References without those that a miss caused: a model makes them anew. */
-  #sample(sieve: () => (delay: number) => boolean): Sample {
-    let total = 0;
-    const own = sieve();
-    this.keys.each((_id, code) => {
-      if (!own(code % DELAYS)) total++;
-    });
+  #sample(sieve: () => (delay: number) => boolean, counts: Uint32Array): Sample {
+    const { pins } = this.keys;
     // Of a sample, places are among all; what a miss caused cannot be taken out of those that were forgotten.
     const isWhole = this.keys.share === 1;
     return {
@@ -283,8 +279,19 @@ export class TenantFit {
           if (!isCaused(code % DELAYS)) visit(id, isWhole ? at++ : place);
         });
       },
-      total: isWhole ? total : this.keys.seen,
+      ...(isWhole ? {} : { total: this.keys.seen }),
       weight: (id) => this.keys.weight(id),
+      ...(pins === undefined
+        ? {}
+        : {
+            known: {
+              size: pins.size,
+              counts,
+              firstAt: pins.firstAt,
+              lastAt: pins.lastAt,
+              eachGap: (id, visit) => pins.eachGap(id, visit),
+            },
+          }),
     };
   }
 
@@ -296,7 +303,19 @@ export class TenantFit {
       if (isCaused(code % DELAYS)) caused[Math.floor(code / DELAYS)]! += this.keys.weight(id);
       else counts[id]!++;
     });
+    this.#pinned((id, code, times) => {
+      for (let n = 0; n < times; n++)
+        if (isCaused(code % DELAYS)) caused[Math.floor(code / DELAYS)]!++;
+        else counts[id]!++;
+    });
     return { counts, caused };
+  }
+
+  /** What was done to keys whose references are not kept one by one. */
+  #pinned(visit: (id: number, code: number, times: number) => void): void {
+    const { pins } = this.keys;
+    for (let id = 0; id < (pins?.size ?? 0); id++)
+      pins!.eachDone(id, (code, times) => visit(id, code, times));
   }
 
   /** Most of what is read first was there. */
@@ -350,6 +369,12 @@ export class TenantFit {
       if (isCaused(code % DELAYS)) return;
       const epoch = Math.floor((place * EPOCHS) / this.keys.seen);
       done[epoch]![levelBy[id]!]![data.sort[id]!]![Math.floor(code / DELAYS)]! += this.keys.weight(id);
+    });
+    this.#pinned((id, code, times) => {
+      for (let n = 0; n < times; n++)
+        if (!isCaused(code % DELAYS))
+          for (const of of done)
+            of[levelBy[id]!]![data.sort[id]!]![Math.floor(code / DELAYS)]! += 1 / EPOCHS;
     });
     return {
       objects: ids.map((own) => objectsOf(own, data, this.#lifetimes.isOwn)),
