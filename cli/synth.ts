@@ -9,16 +9,11 @@ import { scaleTrace } from '../convert/scale.ts';
 import { parseCount, parseRate } from '../config/units.ts';
 import { writeYaml } from '../config/yaml.ts';
 import { builtinModels } from '../synth/builtin.ts';
-import {
-  baseline,
-  compare,
-  curves,
-  drawCurves,
-  renderFidelity,
-  type Summary as FidelitySummary,
-} from '../synth/fidelity.ts';
+import { drawFidelity, legend, renderFidelity } from '../synth/drawing.ts';
+import { compare, curves } from '../synth/fidelity.ts';
+import { baseline, type Summary as FidelitySummary } from '../synth/summary.ts';
 import { fitTrace } from '../synth/fit.ts';
-import { ModelGenerator } from '../synth/generator.ts';
+import { ModelGenerator, START_NS } from '../synth/generator.ts';
 import { checkModel, modelJsonSchema, type Model } from '../synth/model.ts';
 import { applyScenario, listScenarios, onlyAdded } from '../synth/scenario.ts';
 import { summarizeBatches } from '../synth/summarize.ts';
@@ -158,11 +153,13 @@ export function synthCommand(): Command {
   );
   command.addCommand(
     new Command('check')
-      .description('How near two traces are, or a model to a trace: miss ratios, popularity, sizes, times.')
+      .description(
+        'How near two traces are, or a model to a trace: miss ratios, popularity, sizes, expiries, times.',
+      )
       .argument('<trace>', 'a trace, or a model')
       .argument('<other>', 'a model, or a trace')
       .option('--seed <n>', 'draws of the models', (text) => parseCount(text, 0), 1)
-      .option('--svg <file>', 'draw the miss-ratio curves')
+      .option('--svg <file>', 'draw all that is compared')
       .option('--json', 'print JSON')
       .addHelpText('after', checkExamples)
       .action(async (a: string, b: string, options: CheckOptions) => check(a, b, options)),
@@ -223,15 +220,16 @@ async function check(a: string, b: string, { seed, svg, json }: CheckOptions): P
   const beside = compare(first, independent);
   if (json === true)
     process.stdout.write(`${JSON.stringify({ metrics: rows, independent: beside }, null, 2)}\n`);
-  else process.stdout.write(`${renderFidelity(rows, beside)}\n`);
-  if (svg !== undefined) writeText(svg, drawCurves(curves(first, second, independent)), 'the drawing');
+  else process.stdout.write(`${renderFidelity(rows, beside)}\n${legend}`);
+  if (svg !== undefined)
+    writeText(svg, drawFidelity(first, second, curves(first, second, independent), rows), 'the drawing');
 }
 
 async function summaryOf(name: string, seed: number, requests?: number): Promise<FidelitySummary> {
   if (!isModel(name)) {
     const trace = await TraceReader.open(name);
     try {
-      return await summarizeBatches(trace.batches());
+      return await summarizeBatches(trace.batches(), Number(trace.meta.startNs));
     } finally {
       await trace.close();
     }
@@ -242,6 +240,7 @@ async function summaryOf(name: string, seed: number, requests?: number): Promise
       seed,
       ...(model.requests === undefined && requests !== undefined ? { requests } : {}),
     }).batches(),
+    Number(START_NS),
   );
 }
 
@@ -292,7 +291,9 @@ async function overlay(path: string, options: WriteOptions): Promise<void> {
   const trace = await TraceReader.open(path);
   const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
   try {
-    const fitted = checkModel(await fitTrace(trace.batches(), basename(path), { startNs: Number(trace.meta.startNs) }));
+    const fitted = checkModel(
+      await fitTrace(trace.batches(), basename(path), { startNs: Number(trace.meta.startNs) }),
+    );
     const totalMs = options.duration ?? fitted.duration!;
     const { requests: _requests, ...endless } = fitted;
     const changed = options.scenario.reduce(

@@ -270,7 +270,7 @@ export function writeYaml(value: object): string {
       return visit.SKIP;
     },
   });
-  return document.toString({ flowCollectionPadding: false, lineWidth: 120 });
+  return document.toString({ flowCollectionPadding: false, lineWidth: 0 });
 }
 
 function isTable(node: YAMLSeq): boolean {

@@ -8,16 +8,9 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import {
-  baseline,
-  compare,
-  curves,
-  drawCurves,
-  renderFidelity,
-  summarizeReferences,
-  type FidelityRow,
-  type Summary,
-} from '../synth/fidelity.ts';
+import { drawCurves, renderFidelity } from '../synth/drawing.ts';
+import { compare, curves, type FidelityRow } from '../synth/fidelity.ts';
+import { baseline, summarizeReferences, type Summary } from '../synth/summary.ts';
 import { fitRenewal } from '../synth/learn.ts';
 import { dense } from '../synth/mrc.ts';
 import { Random, Zipf } from '../synth/random.ts';

@@ -4,7 +4,9 @@
 import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { baseline, compare, renderFidelity } from '../synth/fidelity.ts';
+import { renderFidelity } from '../synth/drawing.ts';
+import { compare } from '../synth/fidelity.ts';
+import { baseline } from '../synth/summary.ts';
 import { fitTrace } from '../synth/fit.ts';
 import { ModelGenerator } from '../synth/generator.ts';
 import { checkModel } from '../synth/model.ts';

@@ -8,6 +8,7 @@
 //     --seconds N    of each recording (120)      --exchanges N   of the first (120000)
 //     --seeds N      streams made of each (4)     --keep FOLDER   where the traces stay
 //     --only NAMES   closed,open,pylibmc          --brief         without the halves
+//     --times N      goals so many times as wide, for recordings that are short
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,9 +21,11 @@ import { startMemcached } from '../fixtures/memcached.ts';
 import { runOpen } from '../fixtures/open.ts';
 import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { baseline, compare, renderFidelity, type FidelityRow, type Summary } from '../synth/fidelity.ts';
+import { renderFidelity } from '../synth/drawing.ts';
+import { compare, type FidelityRow } from '../synth/fidelity.ts';
+import { baseline, type Summary } from '../synth/summary.ts';
 import { fitTrace } from '../synth/fit.ts';
-import { ModelGenerator } from '../synth/generator.ts';
+import { ModelGenerator, START_NS } from '../synth/generator.ts';
 import { parseModel, type Model } from '../synth/model.ts';
 import { summarizeBatches } from '../synth/summarize.ts';
 import { TraceReader } from '../trace/file.ts';
@@ -37,12 +40,16 @@ const { values, positionals } = parseArgs({
     keep: { type: 'string' },
     only: { type: 'string' },
     brief: { type: 'boolean', default: false },
+    times: { type: 'string', default: '1' },
   },
 });
 const seconds = Number(values.seconds);
 const seeds = Array.from({ length: Number(values.seeds) }, (_, n) => n + 1);
 const scratch = mkdtempSync(join(tmpdir(), 'memtape-recordings-'));
 const folder = values.keep ?? scratch;
+
+/** What docs/fidelity.md says is missed. */
+const unclaimed: Record<string, readonly string[]> = { open: ['gaps'], pylibmc: ['value bytes'] };
 
 /** Clients by the name of the recording that they make. */
 const traffic: Record<string, (addresses: readonly string[]) => Promise<unknown>> = {
@@ -87,7 +94,7 @@ async function withTrace<T>(path: string, use: (trace: TraceReader) => Promise<T
 }
 
 async function summaryOf(path: string): Promise<Summary> {
-  return withTrace(path, async (trace) => summarizeBatches(trace.batches()));
+  return withTrace(path, async (trace) => summarizeBatches(trace.batches(), Number(trace.meta.startNs)));
 }
 
 /** By way of its text, as users have it. */
@@ -103,7 +110,12 @@ async function modelOf(path: string): Promise<{ model: Model; bytes: number; ms:
 async function compared(original: Summary, model: Model): Promise<FidelityRow[]> {
   const runs: FidelityRow[][] = [];
   for (const seed of seeds)
-    runs.push(compare(original, await summarizeBatches(new ModelGenerator(model, { seed }).batches())));
+    runs.push(
+      compare(
+        original,
+        await summarizeBatches(new ModelGenerator(model, { seed }).batches(), Number(START_NS)),
+      ),
+    );
   return meanRows(runs);
 }
 
@@ -123,7 +135,9 @@ async function report(path: string): Promise<boolean> {
   const { model, bytes, ms } = await modelOf(path);
   const rows = await compared(original, model);
   const independent = meanRows(seeds.map((seed) => compare(original, baseline(original, seed))));
-  say(`\n## ${name}: ${original.references.length} requests, ${original.footprint} keys, ${seeds.length} seeds\n`);
+  say(
+    `\n## ${name}: ${original.references.length} requests, ${original.footprint} keys, ${seeds.length} seeds\n`,
+  );
   say(renderFidelity(rows, independent).trimEnd());
   say(`\na model of ${Math.round(bytes / 1000)} kB, fitted in ${(ms / 1000).toFixed(1)} s`);
   if (!values.brief) {
@@ -134,9 +148,13 @@ async function report(path: string): Promise<boolean> {
     const held = await compared(other, (await modelOf(first)).model);
     const halves = compare(other, await summaryOf(first));
     say('\nheld out: the second half, the model of the first; in the last column, the first half itself\n');
-    say(renderFidelity(held, halves).trimEnd().replace('IRM', '1st'));
+    say(renderFidelity(held, halves, '1st half').trimEnd());
   }
-  return rows.every(({ ok }) => ok);
+  return rows.every(
+    ({ metric, difference, goal }) =>
+      difference <= Number(values.times) * goal ||
+      (unclaimed[name] ?? []).some((known) => metric.startsWith(known)),
+  );
 }
 
 try {

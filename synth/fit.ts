@@ -66,7 +66,7 @@ export async function fitTrace(
     about: `fitted to ${requests} requests of ${name}`,
     start: fits.some((fit) => fit.isWarm) ? 'warm' : 'cold',
     // The number of requests ends it.
-    duration: `${Math.ceil(endNs / 1e6) * 1.1 + 100}ms`,
+    duration: `${Math.ceil((endNs / 1e6) * 1.1) + 100}ms`,
     requests,
     latency: `${Math.round(latencyNs / 1000)}us`,
     tenants: fits.map((fit) => {
@@ -80,16 +80,16 @@ export async function fitTrace(
 /** With as many refills as there were: a model has other misses, by chance and because it knows no evictions. */
 function corrected(model: ModelInput, fits: readonly TenantFit[]): ModelInput {
   const tenants = model.tenants.map((tenant, n) => {
-    let current = tenant;
-    for (let round = 0; round < ROUNDS && current.onMiss !== 'none'; round++) {
-      const alone = { ...model, requests: fits[n]!.requestsSeen, tenants: [current] };
+    const { requestsSeen, refills: wanted } = fits[n]!;
+    let share = tenant.refills ?? 1;
+    const withShare = (): typeof tenant => Object.assign({}, tenant, { refills: Number(share.toFixed(4)) });
+    for (let round = 0; round < ROUNDS && tenant.onMiss !== 'none'; round++) {
+      const alone = Object.assign({}, model, { requests: requestsSeen, tenants: [withShare()] });
       const made = refillsOf(new ModelGenerator(checkModel(alone)));
-      const wanted = fits[n]!.refills;
       if (made === 0 || Math.abs(made - wanted) < 0.002 * wanted) break;
-      const refills = Math.min(1, Math.max(0.01, ((current.refills ?? 1) * wanted) / made));
-      current = { ...current, refills: Number(refills.toFixed(4)) };
+      share = Math.min(1, Math.max(0.01, (share * wanted) / made));
     }
-    return current;
+    return tenant.onMiss === 'none' ? tenant : withShare();
   });
   return { ...model, tenants };
 }

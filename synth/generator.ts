@@ -324,7 +324,8 @@ export class ModelGenerator {
           : local.mixes.map((levels, epoch) =>
               levels.map((sorts, level) =>
                 sorts.map(
-                  (own, sort) => new Draws(own, random(`operations ${epoch} of level ${level}, sort ${sort}`)),
+                  (own, sort) =>
+                    new Draws(own, random(`operations ${epoch} of level ${level}, sort ${sort}`)),
                 ),
               ),
             ),
@@ -386,7 +387,8 @@ export class ModelGenerator {
       group?.isMany ??
       (multiget !== undefined && (first === 'get' || first === 'gets') && choose.float() < multiget.share);
     if (group !== undefined) count = group.keys;
-    else if (isMany && multiget !== undefined) count = clampCount(multiget.keys(choose.float()), space.tenant.keys.space);
+    else if (isMany && multiget !== undefined)
+      count = clampCount(multiget.keys(choose.float()), space.tenant.keys.space);
     else if (pipeline !== undefined) count = clampCount(pipeline(choose.float()), 10_000);
     const connection = space.pool.at(ns, choose, id);
     if (connection >= 0) {
@@ -1075,7 +1077,8 @@ class Draws {
     this.#any = pickerOf(shares);
     this.#reads = 1 - others.reduce((sum, [, part]) => sum + part, 0);
     this.#unread = this.#reads < 1 - 1e-9 ? pickerOf(others) : undefined;
-    this.#random = new Stratified(random);
+    // There are many, and some draw seldom.
+    this.#random = new Stratified(random, 32);
   }
 
   draw(): MixOperation {

@@ -31,7 +31,9 @@ export const halvingSchema = z
       .array(z.array(whole).min(2).max(1001))
       .min(1)
       .max(20_000)
-      .describe('how often the stretch was halved, then the gaps: 1/16 of a doubling that each is below it, and 1024 times twice the requests that leave with one, or once more for a multi-get'),
+      .describe(
+        'how often the stretch was halved, then the gaps: 1/16 of a doubling that each is below it, and 1024 times twice the requests that leave with one, or once more for a multi-get',
+      ),
   })
   .describe('how arrivals lie within a stretch, as `synth fit` learns it');
 export type HalvingModel = z.output<typeof halvingSchema>;

@@ -68,7 +68,6 @@ export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOpti
 /** The same of a sample: each key counts as those that it stands for. @throws RangeError as fitRenewal does */
 export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalModel {
   const { phases = 20, bins = 48, rounds = 12 } = options;
-  const { weight } = sample;
   const census = count(sample);
   const { total = census.references } = sample;
   const { counts, firstAt, lastAt } = census;
@@ -82,7 +81,7 @@ export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalMo
   let seen = 0;
   sample.each((id, place) => {
     const before = previous[id] ?? -1;
-    if (before !== -1) observed[levels[id]!]![binOf(edges, place - before)]! += weight(id);
+    if (before !== -1) observed[levels[id]!]![binOf(edges, place - before)]! += sample.weight(id);
     previous[id] = place;
     seen++;
   });
@@ -103,7 +102,7 @@ export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalMo
   let [objects, references] = [0, 0];
   for (let id = 0; id < counts.length; id++) {
     const level = levels[id]!;
-    const own = weight(id);
+    const own = sample.weight(id);
     births[partOf(firstAt[id]!)]! += own;
     lives[level]![phaseOf(firstAt[id]!) * phases + phaseOf(lastAt[id]!)]! += own;
     tallies[level]!.set(counts[id]!, (tallies[level]!.get(counts[id]!) ?? 0) + own);

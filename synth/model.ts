@@ -93,7 +93,7 @@ export const eventSchema = z.discriminatedUnion('kind', [
       key: z.number().int().min(0).optional(),
       clients: z.number().int().positive().max(100_000),
       refills: share.optional().describe('of the misses, those that it follows; default 1'),
-  refillDelay: duration.optional(),
+      refillDelay: duration.optional(),
       delete: z.boolean().optional(),
     })
     .describe('a key is deleted, and all these clients ask for it at once'),
@@ -131,7 +131,9 @@ const tenantSchema = z.strictObject({
   ttl: ttlSchema.optional(),
   present: share
     .optional()
-    .describe('of the keys that are read first, those that are there; default: 1 of a warm start, 0 of a cold'),
+    .describe(
+      'of the keys that are read first, those that are there; default: 1 of a warm start, 0 of a cold',
+    ),
   counters: z
     .strictObject({
       initial: z.number().int().min(0).max(1e15).describe('where there was none'),

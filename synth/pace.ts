@@ -88,7 +88,9 @@ export class Pace {
     return {
       counts,
       every: `${this.#binNs / 1e6}ms`,
-      ...(leaves.length === 0 ? {} : {
+      ...(leaves.length === 0
+        ? {}
+        : {
             within: {
               leaf: LEAF,
               halves: this.#halvesByDepth(),

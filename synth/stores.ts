@@ -88,9 +88,8 @@ export class Stores {
    * @param levelOf of an id; -1: none
    */
   laws(levels: number, levelOf: (id: number) => number, sortOf: (id: number) => number): StoreLaws[][] {
-    const none = (): Store[][][] => [0, 1, 2].map(() => storing.map((): Store[] => []));
-    const of = Array.from({ length: levels }, none);
-    const all = none();
+    const of = Array.from({ length: levels }, noStores);
+    const all = noStores();
     for (const store of this.#seen.items) {
       const sort = sortOf(store.id);
       all[sort]![store.kind]!.push(store);
@@ -106,6 +105,11 @@ export class Stores {
       }),
     );
   }
+}
+
+/** By sort, and by kind. */
+function noStores(): Store[][][] {
+  return [0, 1, 2].map(() => storing.map((): Store[] => []));
 }
 
 function lawOf(stores: readonly Store[]): StoreLaw | null {

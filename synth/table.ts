@@ -27,8 +27,7 @@ export function wholeNumbers(values: readonly number[], parts = QUANTILES): Numb
   const counts = new Map<number, number>();
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
   if (counts.size === 1) return values[0]!;
-  if (counts.size <= parts / 2)
-    return { kind: 'weights', values: [...counts].toSorted(([a], [b]) => a - b) };
+  if (counts.size <= parts / 2) return { kind: 'weights', values: [...counts].toSorted(([a], [b]) => a - b) };
   return tableOf(values, 0, parts);
 }
 

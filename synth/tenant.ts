@@ -6,7 +6,8 @@ import { Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import { Reservoir } from './gather.ts';
 import { Keys, NONE } from './keys.ts';
 import { fitSample, levelOf, type Sample } from './learn.ts';
-import { MAX_SIZES, type LocalObject } from './locality.ts';
+import { EPOCHS, SORTS, mixesByEpoch, objectsOf, total } from './levels.ts';
+import type { LocalObject } from './locality.ts';
 import { mixOperations, type Mix, type MixOperation } from './mix.ts';
 import type { ModelInput } from './model.ts';
 import { Pace, type Group } from './pace.ts';
@@ -16,14 +17,6 @@ import { rankCorrelation, round, tableOf, wholeNumbers } from './table.ts';
 import { Lifetimes, secondsOf } from './ttl.ts';
 
 const SAMPLES = 50_000;
-/** Coprime to MAX_SIZES. */
-const SCATTER = 37;
-const SORTS = 3;
-/** Fewer requests say nothing of what is done to a level. */
-const FEW = 50;
-/** Parts of the trace of which it is looked whether other things are done, and by how much of the requests. */
-const EPOCHS = 6;
-const CHANGED = 0.1;
 /** What was done, beside the operation: how soon after a miss it stored. */
 const DELAYS = 5;
 
@@ -373,8 +366,7 @@ export class TenantFit {
     this.#pinned((id, code, times) => {
       for (let n = 0; n < times; n++)
         if (!isCaused(code % DELAYS))
-          for (const of of done)
-            of[levelBy[id]!]![data.sort[id]!]![Math.floor(code / DELAYS)]! += 1 / EPOCHS;
+          for (const of of done) of[levelBy[id]!]![data.sort[id]!]![Math.floor(code / DELAYS)]! += 1 / EPOCHS;
     });
     return {
       objects: ids.map((own) => objectsOf(own, data, this.#lifetimes.isOwn)),
@@ -404,77 +396,6 @@ export class TenantFit {
     const [most] = [...this.#flags].toSorted((a, b) => b[1] - a[1]);
     return most === undefined || most[0] === 0 ? {} : { flags: most[0] };
   }
-}
-
-/** Of each epoch, where they differ; else of all. */
-function mixesByEpoch(done: readonly Done[]): Mix[][][] {
-  const all = done[0]!.map((sorts, level) =>
-    sorts.map((own, sort) => own.map((_, n) => done.reduce((sum, of) => sum + of[level]![sort]![n]!, 0))),
-  );
-  const differ = done.some((of) =>
-    of.some((sorts, level) =>
-      sorts.some((own, sort) => {
-        const [mine, whole] = [total(own), total(all[level]![sort]!)];
-        return (
-          mine > 4 * FEW &&
-          own.some((count, n) => Math.abs(count / mine - all[level]![sort]![n]! / whole) > CHANGED)
-        );
-      }),
-    ),
-  );
-  return (differ ? done : [all]).map(mixesOf);
-}
-
-function total(counts: Float64Array): number {
-  return counts.reduce((sum, count) => sum + count, 0);
-}
-
-/** Requests by level, sort and operation. */
-type Done = readonly (readonly Float64Array[])[];
-
-/** What is done to each sort of each level; levels of which little is known have what is known of all such. */
-function mixesOf(done: Done): Mix[][] {
-  const sums = done.map((sorts) => sorts.map(total));
-  const pooled = Array.from({ length: SORTS }, (_, sort) => {
-    const few = new Float64Array(mixOperations.length);
-    for (const [level, sorts] of done.entries())
-      if (sums[level]![sort]! < FEW) for (const [n, count] of sorts[sort]!.entries()) few[n]! += count;
-    return few;
-  });
-  return done.map((sorts, level) =>
-    sorts.map((own, sort): Mix => {
-      const of = sums[level]![sort]! < FEW ? pooled[sort]! : own;
-      const sum = total(of);
-      if (sum === 0) return { get: 1 };
-      return Object.fromEntries(
-        mixOperations
-          .map((name, n) => [name, round(of[n]! / sum, 6)] as const)
-          .filter(([, part]) => part > 0),
-      );
-    }),
-  );
-}
-
-/** Bytes of key and value, sort, and expiry where it is the key's own; of many, an even choice. */
-function objectsOf(ids: readonly number[], data: Keys['data'], withTtl: boolean): LocalObject[] {
-  const known = ids.filter((id) => data.bytes[id] !== NONE).toSorted((a, b) => data.bytes[a]! - data.bytes[b]!);
-  // What was never seen with a value is as large as others.
-  const bytesOf = (id: number): number =>
-    data.bytes[id] === NONE ? (known.length === 0 ? 0 : data.bytes[known[id % known.length]!]!) : data.bytes[id]!;
-  const object = (key: number, id: number): LocalObject => [
-    data.keyBytes[key]!,
-    bytesOf(id),
-    data.sort[id]!,
-    ...((withTtl && data.ttl[id] !== NONE ? [data.ttl[id]!] : []) as [number]),
-  ];
-  const values = ids.toSorted((a, b) => bytesOf(a) - bytesOf(b));
-  if (ids.length < MAX_SIZES) return values.map((id) => object(id, id));
-  // Of many, each size at evenly spaced places of its order, and keys beside values at random.
-  const keys = ids.toSorted((a, b) => data.keyBytes[a]! - data.keyBytes[b]!);
-  const at = (n: number): number => Math.floor(((n + 0.5) / MAX_SIZES) * ids.length);
-  return Array.from({ length: MAX_SIZES }, (_, n) =>
-    object(keys[at((n * SCATTER) % MAX_SIZES)]!, values[at(n)]!),
-  );
 }
 
 /** Of the arrivals that begin with a read, those that are a group. */
