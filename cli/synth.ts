@@ -4,23 +4,19 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { stringify } from 'yaml';
 import { mergeTraces } from '../convert/merge.ts';
 import { scaleTrace } from '../convert/scale.ts';
 import { parseCount, parseRate } from '../config/units.ts';
+import { writeYaml } from '../config/yaml.ts';
 import { builtinModels } from '../synth/builtin.ts';
-import {
-  baseline,
-  compare,
-  curves,
-  drawCurves,
-  renderFidelity,
-  type Summary as FidelitySummary,
-} from '../synth/fidelity.ts';
+import { drawFidelity, legend, renderFidelity } from '../synth/drawing.ts';
+import { compare, curves } from '../synth/fidelity.ts';
+import { baseline, type Summary as FidelitySummary } from '../synth/summary.ts';
 import { fitTrace } from '../synth/fit.ts';
 import { ModelGenerator } from '../synth/generator.ts';
 import { checkModel, modelJsonSchema, type Model } from '../synth/model.ts';
 import { applyScenario, listScenarios, onlyAdded } from '../synth/scenario.ts';
+import { START_NS } from '../synth/space.ts';
 import { summarizeBatches } from '../synth/summarize.ts';
 import { TraceReader } from '../trace/file.ts';
 import { writeTrace } from '../synth/write.ts';
@@ -123,7 +119,7 @@ export function synthCommand(): Command {
       .description('A model as YAML.')
       .argument('<model>', 'a model file, or one of `synth list`')
       .action((name: string) => {
-        process.stdout.write(stringify(builtinModels.get(name) ?? readModel(name)));
+        process.stdout.write(writeYaml(builtinModels.get(name) ?? readModel(name)));
       }),
   );
   command.addCommand(
@@ -159,11 +155,13 @@ export function synthCommand(): Command {
   );
   command.addCommand(
     new Command('check')
-      .description('How near two traces are, or a model to a trace: miss ratios, popularity, sizes, times.')
+      .description(
+        'How near two traces are, or a model to a trace: miss ratios, popularity, sizes, expiries, times.',
+      )
       .argument('<trace>', 'a trace, or a model')
       .argument('<other>', 'a model, or a trace')
       .option('--seed <n>', 'draws of the models', (text) => parseCount(text, 0), 1)
-      .option('--svg <file>', 'draw the miss-ratio curves')
+      .option('--svg <file>', 'draw all that is compared')
       .option('--json', 'print JSON')
       .addHelpText('after', checkExamples)
       .action(async (a: string, b: string, options: CheckOptions) => check(a, b, options)),
@@ -197,10 +195,13 @@ async function fit(path: string, { output, quiet }: { output: string; quiet?: tr
     quiet: quiet === true,
   });
   try {
-    const model = await fitTrace(trace.batches(), basename(path), (done) => progress.update(done, done));
+    const model = await fitTrace(trace.batches(), basename(path), {
+      onProgress: (done) => progress.update(done, done),
+      startNs: Number(trace.meta.startNs),
+    });
     // What is written can be read again.
     checkModel(model);
-    writeText(output, stringify(model, { flowCollectionPadding: false, lineWidth: 120 }), 'the model');
+    writeText(output, writeYaml(model), 'the model');
   } catch (error) {
     if (error instanceof RangeError) throw new CliError(`${path}: ${error.message}`, 2, { cause: error });
     throw error;
@@ -223,15 +224,16 @@ async function check(a: string, b: string, { seed, svg, json }: CheckOptions): P
   const beside = compare(first, independent);
   if (json === true)
     process.stdout.write(`${JSON.stringify({ metrics: rows, independent: beside }, null, 2)}\n`);
-  else process.stdout.write(`${renderFidelity(rows, beside)}\n`);
-  if (svg !== undefined) writeText(svg, drawCurves(curves(first, second, independent)), 'the drawing');
+  else process.stdout.write(`${renderFidelity(rows, beside)}\n${legend}`);
+  if (svg !== undefined)
+    writeText(svg, drawFidelity(first, second, curves(first, second, independent), rows), 'the drawing');
 }
 
 async function summaryOf(name: string, seed: number, requests?: number): Promise<FidelitySummary> {
   if (!isModel(name)) {
     const trace = await TraceReader.open(name);
     try {
-      return await summarizeBatches(trace.batches());
+      return await summarizeBatches(trace.batches(), Number(trace.meta.startNs));
     } finally {
       await trace.close();
     }
@@ -242,6 +244,7 @@ async function summaryOf(name: string, seed: number, requests?: number): Promise
       seed,
       ...(model.requests === undefined && requests !== undefined ? { requests } : {}),
     }).batches(),
+    Number(START_NS),
   );
 }
 
@@ -297,7 +300,10 @@ async function overlay(path: string, options: WriteOptions, check: () => void): 
   const trace = await TraceReader.open(path);
   const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
   try {
-    const fitted = checkModel(await fitTrace(trace.batches(), basename(path), check));
+    const startNs = Number(trace.meta.startNs);
+    const fitted = checkModel(
+      await fitTrace(trace.batches(), basename(path), { startNs, onProgress: check }),
+    );
     const totalMs = options.duration ?? fitted.duration!;
     const { requests: _requests, ...endless } = fitted;
     const changed = options.scenario.reduce(

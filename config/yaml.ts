@@ -1,7 +1,18 @@
 // YAML documents that people write: checked against a schema, with the line and column of each mistake, and with
 // ${VARIABLES} where the reader allows them.
 
-import { LineCounter, Scalar, isNode, isPair, isScalar, parseDocument, visit, type Document } from 'yaml';
+import {
+  Document,
+  LineCounter,
+  Scalar,
+  YAMLSeq,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  parseDocument,
+  visit,
+} from 'yaml';
 import { z } from 'zod';
 import { ConfigError } from './error.ts';
 import { nearest } from './nearest.ts';
@@ -309,3 +320,20 @@ export const duration = united(parseDuration, 'a time with its unit: 250ms, 30s,
 export const rate = united(parseRate, 'a number a second: 500, 50k, 1.5M');
 /** Bytes, written `64MB`. */
 export const size = united(parseSize, 'a size: 512, 64kB, 1MB');
+
+/** As YAML: tables of numbers in rows, all else in lines. */
+export function writeYaml(value: object): string {
+  const document = new Document(value, { aliasDuplicateObjects: false });
+  visit(document, {
+    Seq: (_key, node) => {
+      if (!isTable(node)) return undefined;
+      node.flow = true;
+      return visit.SKIP;
+    },
+  });
+  return document.toString({ flowCollectionPadding: false, lineWidth: 0 });
+}
+
+function isTable(node: YAMLSeq): boolean {
+  return node.items.every((item) => isScalar(item) || (isSeq(item) && isTable(item)));
+}

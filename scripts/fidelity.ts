@@ -8,21 +8,15 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import {
-  baseline,
-  compare,
-  curves,
-  drawCurves,
-  renderFidelity,
-  summarizeReferences,
-  type FidelityRow,
-  type Summary,
-} from '../synth/fidelity.ts';
+import { drawCurves, renderFidelity } from '../synth/drawing.ts';
+import { compare, curves, type FidelityRow } from '../synth/fidelity.ts';
+import { baseline, summarizeReferences, type Summary } from '../synth/summary.ts';
 import { fitRenewal } from '../synth/learn.ts';
 import { dense } from '../synth/mrc.ts';
 import { Random, Zipf } from '../synth/random.ts';
 import { RenewalStream } from '../synth/renewal.ts';
 import { StackStream, fitStack } from '../synth/stack.ts';
+import { differenceOf, meanRows } from './rows.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -67,20 +61,6 @@ function made(length: number): Uint32Array {
 
 function taken(stream: { next(): number }, length: number): Summary {
   return summarizeReferences(Uint32Array.from({ length }, () => stream.next()));
-}
-
-/** Rows of several streams as one: the mean of each number, ok by the mean difference. */
-function meanRows(runs: readonly FidelityRow[][]): FidelityRow[] {
-  return runs[0]!.map((row, at) => {
-    const mean = (field: 'a' | 'b' | 'difference'): number =>
-      runs.reduce((sum, rows) => sum + rows[at]![field], 0) / runs.length;
-    const difference = mean('difference');
-    return Object.assign({}, row, { a: mean('a'), b: mean('b'), difference, ok: difference <= row.goal });
-  });
-}
-
-function differenceOf(rows: readonly FidelityRow[], metric: string): number {
-  return rows.find((row) => row.metric.startsWith(metric))!.difference;
 }
 
 function worst(runs: readonly FidelityRow[][], metric: string): string {

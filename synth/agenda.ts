@@ -20,7 +20,7 @@ export class Agenda {
   id = new Float64Array(0);
   /** refill, refillAgain, cas: number of the key in its table. */
   entry = new Uint32Array(0);
-  /** cas: the version that was read. */
+  /** cas: the version that was read. read: how long after a miss the key is stored again, µs + 1; 0: as the stream does. */
   token = new Uint32Array(0);
   /** again: number of the operation. */
   operation = new Uint8Array(0);

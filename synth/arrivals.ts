@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { duration, rate } from '../config/yaml.ts';
+import { Halving, halvingSchema, type Arrival } from './halving.ts';
 import { quantileOf } from './numbers.ts';
 import { Random } from './random.ts';
 
@@ -47,10 +48,12 @@ export const arrivalsSchema = z.strictObject({
     .optional()
     .describe('instead of either: how many requests each stretch of time has; over and over'),
   every: duration.optional().describe('the length of such a stretch'),
+  within: halvingSchema.optional(),
   repeats: duration.optional().describe('the curve begins anew after this'),
   gaps: gapsSchema.optional().describe('default: exponential'),
 });
 export type Arrivals = z.output<typeof arrivalsSchema>;
+export type ArrivalsInput = z.input<typeof arrivalsSchema>;
 
 /** How often a rate that changes is looked at. */
 const STEP_NS = 10e6;
@@ -75,11 +78,16 @@ export class ArrivalStream {
   #stretch = 0;
   /** Requests that were counted, and did not come yet. */
   #owed = 0;
+  readonly #within: Halving | undefined;
+  #some: Arrival[] = [];
+  /** Of the last arrival, where that was learnt: how many requests it is. */
+  group: Arrival | undefined;
 
   constructor(arrivals: Arrivals, random: Random, fromNs = 0) {
     this.#random = random;
     this.#counts = arrivals.counts;
     this.#everyNs = (arrivals.every ?? 1000) * 1e6;
+    this.#within = arrivals.within === undefined ? undefined : new Halving(arrivals.within, random);
     this.#rate = rateOf(arrivals);
     this.#ns = fromNs;
     const { gaps = { kind: 'exponential' } } = arrivals;
@@ -90,6 +98,7 @@ export class ArrivalStream {
   /** Time of the next request, ns; Infinity: there is none.
    * @param together how many requests leave at once, on average @param count how many did last */
   next(together = 1, count = together): number {
+    if (this.#within !== undefined) return this.#learnt(this.#within, this.#counts!, count);
     if (this.#counts !== undefined) return this.#counted(this.#counts, together, count);
     // A gap of the clock that runs at the rate; where the rate changes, it is walked in steps.
     let left = this.#gap() * together;
@@ -123,6 +132,27 @@ export class ArrivalStream {
       this.#times = times.map((time) => fromNs + (time / total) * this.#everyNs).toReversed();
     }
     this.#ns = Math.max(this.#ns + 1, Math.round(this.#times.pop()!));
+    return this.#ns;
+  }
+
+  /** As many requests as were counted, in arrivals as they were. */
+  #learnt(within: Halving, counts: readonly number[], count: number): number {
+    if (this.#stretch > 0) this.#owed -= count;
+    for (let empty = 0; this.#some.length === 0; empty++) {
+      if (empty > counts.length) return Infinity;
+      const some = within.next();
+      if (some !== undefined) {
+        this.#some = some;
+        break;
+      }
+      const fromNs = this.#stretch * this.#everyNs;
+      this.#owed += counts[this.#stretch++ % counts.length]!;
+      within.begin(this.#owed, fromNs, this.#everyNs);
+      if (within.isEmpty) continue;
+      empty = -1;
+    }
+    this.group = this.#some.pop()!;
+    this.#ns = Math.max(this.#ns + 1, Math.round(this.group.ns));
     return this.#ns;
   }
 

@@ -29,6 +29,10 @@ export class KeyTable {
   keyBytes = new Uint8Array(1024);
   /** Number of the key in the batch that mentioned it last. */
   local = new Uint32Array(1024);
+  /** Of a locality that was learnt: its level. */
+  level = new Uint8Array(1024);
+  /** Seconds that it lives when it is stored, and one more; 0: as the model says of all. */
+  ttl = new Uint32Array(1024);
   #used = 0;
   /** Of them, those that are found by hash. */
   #hashed = 0;
@@ -96,6 +100,8 @@ export class KeyTable {
     this.bytes = grown(this.bytes, new Uint32Array(capacity));
     this.base = grown(this.base, new Uint32Array(capacity));
     this.keyBytes = grown(this.keyBytes, new Uint8Array(capacity));
+    this.level = grown(this.level, new Uint8Array(capacity));
+    this.ttl = grown(this.ttl, new Uint32Array(capacity));
     this.local = grown(this.local, new Uint32Array(capacity));
   }
 

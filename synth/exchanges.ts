@@ -6,7 +6,6 @@ import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag } from '../trace/batch.ts';
 import { Agenda, TaskKind } from './agenda.ts';
 import type { MixOperation } from './mix.ts';
-import { exponential } from './random.ts';
 import { Rows } from './rows.ts';
 import {
   MAX_PIECES,
@@ -15,6 +14,7 @@ import {
   appendedPiece,
   expires,
   expiryOf,
+  piecesOf,
   prependedPiece,
   type Space,
 } from './space.ts';
@@ -29,7 +29,7 @@ export class Exchanges {
   readonly agenda = new Agenda();
   readonly #latencyNs: number;
   #cas = 0;
-  /** Requests made, without conditional ones; and those that name a CAS id. */
+  /** Requests made, without conditional ones and the NOOPs of multi-gets; and those that name a CAS id. */
   requests = 0;
   casRequests = 0;
 
@@ -55,8 +55,8 @@ export class Exchanges {
     this.#joins = joins;
   }
 
-  operate(operation: MixOperation, id: number): void {
-    const sort = this.#stream.sortOf(operation, id);
+  /** @param sort of the key, as the stream has it for the operation */
+  operate(operation: MixOperation, sort: Sort, id: number): void {
     switch (operation) {
       case 'get':
       case 'gets':
@@ -97,8 +97,11 @@ export class Exchanges {
 
   // ---- Reads.
 
-  /** Returns the key's number in its table. */
-  read(opcode: number, sort: Sort, id: number): number {
+  /**
+   * Returns the key's number in its table.
+   * @param refillNs how long after a miss it is stored again; undefined: as the stream does
+   */
+  read(opcode: number, sort: Sort, id: number, refillNs?: number): number {
     const { rows } = this;
     const space = this.#space;
     const ns = this.#ns;
@@ -115,20 +118,20 @@ export class Exchanges {
     rows.key(space, sort, id, entry);
     if (isHit) this.#hit(sort, id, entry, false);
     else this.#fail(Status.notFound, notFound);
-    this.#fill(sort, id, entry, isHit);
+    this.#fill(sort, id, entry, isHit, refillNs);
     return entry;
   }
 
-  /** One read after the other, quiet, and a NOOP; the first is of the key that the stream drew last. */
-  readMany(count: number, version: number): void {
+  /** One read after the other, quiet, and a NOOP. @param first sort of the first key, which the stream drew last */
+  readMany(count: number, version: number, first: Sort): void {
     const { rows } = this;
     const stream = this.#stream;
     const space = this.#space;
     const ns = this.#ns;
     for (let n = 0; n < count; n++) {
-      if (n > 0) stream.drawKey(ns, 'get');
+      if (n > 0) stream.drawRead(ns);
       const id = space.versioned(stream.id, version);
-      const sort = stream.sortOf('get', id);
+      const sort = n === 0 ? first : stream.sortOf('get', id);
       const entry = this.#readEntry(sort, id);
       const isHit = space.table.expiresNs[entry]! > ns;
       this.#joins = n > 0;
@@ -141,9 +144,10 @@ export class Exchanges {
       }
       this.#fill(sort, id, entry, isHit);
     }
+    // The NOOP asks for nothing, and is no request of the model.
     this.#joins = true;
     this.#request(Opcode.noop);
-    this.#answer(Status.ok);
+    rows.answer(ns, Status.ok);
   }
 
   /** The number of a key; in a cache that is warm, what is asked for first is there. */
@@ -162,12 +166,10 @@ export class Exchanges {
   }
 
   /** After a read: what a client does that missed. */
-  #fill(sort: Sort, id: number, entry: number, isHit: boolean): void {
-    const { model, choose } = this.#stream;
-    const { onMiss = 'set', refillDelay = 0 } = model;
-    if (onMiss === 'none' || sort === Sort.counter || sort === Sort.absent) return;
+  #fill(sort: Sort, id: number, entry: number, isHit: boolean, refillNs?: number): void {
+    if (sort === Sort.counter || sort === Sort.absent || !this.#stream.refills()) return;
     this.rows.batch.flags[this.rows.row - 1]! |= RowFlag.refilled;
-    const delayNs = refillDelay === 0 ? 0 : Math.round(exponential(choose) * refillDelay * 1e6);
+    const delayNs = refillNs ?? this.#stream.refillDelayNs();
     this.#follow(delayNs, isHit ? TaskKind.refillAgain : TaskKind.refill, sort, id, entry, 0);
   }
 
@@ -200,14 +202,14 @@ export class Exchanges {
       this.casRequests++;
     }
     if (status === Status.ok) {
-      this.#renew(entry);
+      this.#renew(opcode, sort, id, entry);
       rows.value(space, sort, id, entry);
       this.#stored(entry, ttl);
       return;
     }
     // What a failing store carries is a version of its own.
     const [version, bytes, count] = [table.version[entry]!, table.bytes[entry]!, table.count[entry]!];
-    this.#renew(entry);
+    this.#renew(opcode, sort, id, entry);
     rows.value(space, sort, id, entry);
     table.version[entry] = version;
     table.bytes[entry] = bytes;
@@ -225,10 +227,11 @@ export class Exchanges {
     const space = this.#space;
     const isThere = space.table.expiresNs[entry]! > this.#ns;
     const isAdd = this.#stream.model.onMiss === 'add';
-    const ttl = this.#requestStore(isAdd ? Opcode.add : Opcode.set, sort, id, entry);
+    const opcode = isAdd ? Opcode.add : Opcode.set;
+    const ttl = this.#requestStore(opcode, sort, id, entry);
     const { batch, row } = rows;
     batch.flags[row]! |= RowFlag.refill;
-    if (missed && !isThere) this.#renew(entry);
+    if (missed && !isThere) this.#renew(opcode, sort, id, entry);
     rows.value(space, sort, id, entry);
     if (!missed) {
       rows.answer(this.#ns, Status.ok);
@@ -241,16 +244,18 @@ export class Exchanges {
   /** A store as far as its value. Returns how long the item lives, ms. */
   #requestStore(opcode: number, sort: Sort, id: number, entry: number): number {
     const space = this.#space;
-    const ttl = space.ttlAt(this.#ns, this.#stream.choose);
+    const ttl = space.ttlAt(this.#ns, entry, this.#stream.choose);
     this.#request(opcode);
     this.rows.storeExtras(space.flags, expiryOf(ttl, this.#ns));
     this.rows.key(space, sort, id, entry);
     return ttl;
   }
 
-  #renew(entry: number): void {
-    this.#space.renew(entry, this.#ns);
-    this.rows.changed(this.#space, entry);
+  #renew(opcode: number, sort: Sort, id: number, entry: number): void {
+    const space = this.#space;
+    const resize = this.#stream.resizeOf(space.table.level[entry]!, sort, opcode);
+    space.renew(entry, id, this.#ns, resize);
+    this.rows.changed(space, entry);
   }
 
   #stored(entry: number, ttl: number): void {
@@ -272,7 +277,7 @@ export class Exchanges {
     const isTouch = operation === 'touch';
     this.#request(Opcode[operation]);
     if (isTouch) {
-      const ttl = space.ttlAt(ns, this.#stream.choose);
+      const ttl = space.ttlAt(ns, entry, this.#stream.choose);
       rows.expiryExtras(expiryOf(ttl, ns));
       if (isThere) table.expiresNs[entry] = expires(ns, ttl);
     } else table.expiresNs[entry] = 0;
@@ -293,7 +298,7 @@ export class Exchanges {
     const isThere = table.expiresNs[entry]! > this.#ns;
     const isAppend = operation === 'append';
     const count = table.count[entry]!;
-    const pieces = isAppend ? count % PREPENDED : Math.floor(count / PREPENDED);
+    const pieces = piecesOf(count)[isAppend ? 1 : 0];
     // One that is long is begun anew; so is one that is not there, unless others of a recording do that.
     if (pieces >= MAX_PIECES || (!isThere && !this.#stream.isLearnt)) {
       this.store(Opcode.set, Sort.list, id, entry, 0);
@@ -318,12 +323,13 @@ export class Exchanges {
     const { table } = space;
     const ns = this.#ns;
     const entry = this.#entryOf(Sort.counter, id);
-    const ttl = space.ttlAt(ns, this.#stream.choose);
+    const ttl = space.ttlAt(ns, entry, this.#stream.choose);
+    const delta = space.delta(this.#stream.choose);
     this.#request(Opcode[operation]);
-    rows.countExtras(space.counter ?? 0, expiryOf(ttl, ns));
+    rows.countExtras(delta, space.counter ?? 0, expiryOf(ttl, ns));
     rows.key(space, Sort.counter, id, entry);
     if (table.expiresNs[entry]! > ns)
-      table.count[entry] = Math.max(0, table.count[entry]! + (operation === 'incr' ? 1 : -1));
+      table.count[entry] = Math.max(0, table.count[entry]! + (operation === 'incr' ? delta : -delta));
     else {
       table.count[entry] = space.counter ?? 0;
       table.expiresNs[entry] = expires(ns, ttl);

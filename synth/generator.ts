@@ -9,7 +9,7 @@ import { Exchanges } from './exchanges.ts';
 import { mixOperations, type MixOperation } from './mix.ts';
 import type { Model, StreamModel, Tenant } from './model.ts';
 import { ConnectionPool, type Opened } from './pool.ts';
-import { Random, named } from './random.ts';
+import { Random, exponential, named } from './random.ts';
 import type { Rows } from './rows.ts';
 import { Sort, Space } from './space.ts';
 import { Stream, inherited } from './stream.ts';
@@ -54,7 +54,7 @@ export class ModelGenerator {
     for (const tenant of model.tenants) this.#add(tenant);
   }
 
-  /** Requests so far, without conditional ones; and those that name a CAS id. */
+  /** Requests so far, without conditional ones and the NOOPs of multi-gets; and those that name a CAS id. */
   get requests(): number {
     return this.#exchanges.requests;
   }
@@ -144,24 +144,31 @@ export class ModelGenerator {
     if (stream === undefined) return;
     for (const event of space.events) {
       const ns = event.at * 1e6;
-      if (event.kind === 'flush') this.#put(ns, TaskKind.flush, stream, 0, 'noop');
+      if (event.kind === 'flush') this.#put(ns, TaskKind.flush, stream, Sort.value, 0, 'noop');
       if (event.kind !== 'herd') continue;
       const id = event.key ?? 0;
-      if (event.delete !== false) this.#put(ns, TaskKind.again, stream, id, 'delete');
-      for (let client = 0; client < event.clients; client++)
-        this.#put(ns + this.#latencyNs + client, TaskKind.read, stream, id, 'get');
+      if (event.delete !== false) this.#put(ns, TaskKind.again, stream, Sort.value, id, 'delete');
+      for (let client = 0; client < event.clients; client++) {
+        const task = this.#put(ns + this.#latencyNs + client, TaskKind.read, stream, Sort.value, id, 'get');
+        const { refillDelay } = event;
+        if (refillDelay === undefined) continue;
+        const micros = Math.round(exponential(stream.choose) * refillDelay * 1000);
+        this.#exchanges.agenda.token[task] = Math.min(0xffffffff, micros + 1);
+      }
     }
   }
 
-  #put(ns: number, kind: TaskKind, stream: Stream, id: number, operation: MixOperation): void {
+  #put(ns: number, kind: TaskKind, stream: Stream, sort: Sort, id: number, operation: MixOperation): number {
     const { agenda } = this.#exchanges;
     const task = agenda.put(ns);
     agenda.kind[task] = kind;
     agenda.stream[task] = stream.number;
     agenda.connection[task] = -1;
-    agenda.sort[task] = Sort.value;
+    agenda.sort[task] = sort;
     agenda.id[task] = id;
+    agenda.token[task] = 0;
     agenda.operation[task] = mixOperations.indexOf(operation);
+    return task;
   }
 
   #open({ tenant, openNs, closeNs }: Opened): number {
@@ -184,34 +191,37 @@ export class ModelGenerator {
   #arrive(stream: Stream, ns: number): void {
     const { space, choose } = stream;
     const exchanges = this.#exchanges;
-    stream.draw(ns);
-    const { operation, id } = stream;
-    const keys = stream.drawMultiget();
-    const count = keys > 0 ? keys : stream.drawPipeline();
+    stream.drawArrival(ns);
+    const { operation, id, count, isMany } = stream;
     const connection = space.pool.at(ns, choose, id);
     if (connection >= 0) {
       const version = space.versionAt(ns, connection);
       exchanges.at(stream, ns, connection);
-      if (keys > 0) exchanges.readMany(keys, version);
-      else {
-        exchanges.operate(operation, space.versioned(id, version));
-        for (let n = 1; n < count; n++) {
-          stream.draw(ns);
-          exchanges.at(stream, ns, connection, true);
-          exchanges.operate(stream.operation, space.versioned(stream.id, version));
+      let sort: Sort = Sort.value;
+      if (isMany) {
+        sort = stream.sortOf('get', id);
+        exchanges.readMany(count, version, sort);
+      } else
+        for (let n = 0; n < count; n++) {
+          if (n > 0) {
+            stream.draw(ns);
+            exchanges.at(stream, ns, connection, true);
+          }
+          const of = stream.sortOf(stream.operation, stream.id);
+          if (n === 0) sort = of;
+          exchanges.operate(stream.operation, of, space.versioned(stream.id, version));
         }
-      }
-      this.#retry(stream, ns, operation, id);
+      this.#retry(stream, ns, operation, sort, id);
     }
     stream.advance(count);
   }
 
-  #retry(stream: Stream, ns: number, operation: MixOperation, id: number): void {
+  #retry(stream: Stream, ns: number, operation: MixOperation, sort: Sort, id: number): void {
     for (const event of stream.space.events) {
       if (event.kind !== 'retries' || ns < event.at * 1e6 || ns >= (event.at + event.for) * 1e6) continue;
       if (stream.choose.float() >= event.share) continue;
       for (let turn = 1; turn <= event.times; turn++)
-        this.#put(ns + turn * event.after * 1e6, TaskKind.again, stream, id, operation);
+        this.#put(ns + turn * event.after * 1e6, TaskKind.again, stream, sort, id, operation);
     }
   }
 
@@ -231,10 +241,10 @@ export class ModelGenerator {
     exchanges.at(stream, ns, connection);
     switch (kind) {
       case TaskKind.again:
-        exchanges.operate(mixOperations[agenda.operation[task]!]!, id);
+        exchanges.operate(mixOperations[agenda.operation[task]!]!, sort, id);
         return;
       case TaskKind.read:
-        exchanges.read(Opcode.get, Sort.value, id);
+        exchanges.read(Opcode.get, sort, id, refillNsOf(agenda.token[task]!));
         return;
       case TaskKind.refill:
       case TaskKind.refillAgain:
@@ -247,4 +257,9 @@ export class ModelGenerator {
         exchanges.flush();
     }
   }
+}
+
+/** @param token of a planned read */
+function refillNsOf(token: number): number | undefined {
+  return token === 0 ? undefined : (token - 1) * 1000;
 }

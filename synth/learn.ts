@@ -19,10 +19,30 @@ export interface LearnOptions {
 const PARTS = 10;
 /** Entries of `counts` in a level; beyond them, neighbours are merged. */
 const ENTRIES = 64;
+/** Streams that the weights are corrected by have so many references together, or a little more. */
+const CORRECTED = 30_000_000;
 /** Observations that are neither missed nor too many, in a bin: noise is not corrected. */
 const NOISE = 3;
 /** Part of the correction that a round makes, as an exponent. */
 const STRENGTH = 0.5;
+
+/** References of which some keys were kept, each for several. */
+export interface Sample {
+  /** Goes through them, in order: ids are dense from 0, places are among all references. */
+  each(visit: (id: number, place: number) => void): void;
+  /** All references there were. Default: those that are gone through. */
+  total?: number;
+  /** How many keys a key stands for, a whole number. */
+  weight(id: number): number;
+  /** Of the keys of the first numbers, what is known instead of their references, which are not gone through. */
+  known?: {
+    size: number;
+    counts: ArrayLike<number>;
+    firstAt: Float64Array;
+    lastAt: Float64Array;
+    eachGap(id: number, visit: (gap: number, times: number) => void): void;
+  };
+}
 
 /** What a stream's objects are, by id. */
 interface Census {
@@ -38,42 +58,61 @@ interface Census {
  * @throws RangeError where there are no references, an id is left out, or the second time brings other references.
  */
 export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOptions = {}): RenewalModel {
+  const each = (visit: (id: number, place: number) => void): void => {
+    let at = 0;
+    for (const chunk of references) for (const id of chunk) visit(id, at++);
+  };
+  return fitSample({ each, weight: () => 1 }, options);
+}
+
+/** The same of a sample: each key counts as those that it stands for. @throws RangeError as fitRenewal does */
+export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalModel {
   const { phases = 20, bins = 48, rounds = 12 } = options;
-  const census = count(references);
+  const census = count(sample);
+  const { total = census.references } = sample;
   const { counts, firstAt, lastAt } = census;
-  const edges = logEdges(census.references, bins);
+  const edges = logEdges(total, bins);
   const steps = Array.from(counts, levelOf);
   const used = [...new Set(steps)].toSorted((a, b) => a - b);
   const levels = Uint8Array.from(steps, (step) => used.indexOf(step));
 
   const observed = used.map(() => new Float64Array(bins));
   const previous = new Float64Array(counts.length).fill(-1);
-  let at = 0;
-  for (const chunk of references)
-    for (const id of chunk) {
-      const gap = at - (previous[id] ?? at);
-      if (previous[id] !== -1) observed[levels[id]!]![binOf(edges, gap)]!++;
-      previous[id] = at++;
-    }
-  if (at !== census.references)
-    throw new RangeError(`expected the same ${census.references} references again, got ${at}`);
+  let seen = 0;
+  sample.each((id, place) => {
+    const before = previous[id] ?? -1;
+    if (before !== -1) observed[levels[id]!]![binOf(edges, place - before)]! += sample.weight(id);
+    previous[id] = place;
+    seen++;
+  });
+  const { known } = sample;
+  for (let id = 0; id < (known?.size ?? 0); id++) {
+    known!.eachGap(id, (gap, times) => (observed[levels[id]!]![binOf(edges, gap)]! += times));
+    seen += counts[id]!;
+  }
+  if (seen !== census.references)
+    throw new RangeError(`expected the same ${census.references} references again, got ${seen}`);
 
-  const partOf = (position: number): number => Math.floor((position * phases * PARTS) / census.references);
+  const partOf = (place: number): number => Math.floor((place * phases * PARTS) / total);
   // By way of the part, so that rounding cannot tell them apart.
-  const phaseOf = (position: number): number => Math.floor(partOf(position) / PARTS);
+  const phaseOf = (place: number): number => Math.floor(partOf(place) / PARTS);
   const births = Array<number>(phases * PARTS).fill(0);
   const lives = used.map(() => new Uint32Array(phases * phases));
   const tallies = used.map(() => new Map<number, number>());
+  let [objects, references] = [0, 0];
   for (let id = 0; id < counts.length; id++) {
     const level = levels[id]!;
-    births[partOf(firstAt[id]!)]!++;
-    lives[level]![phaseOf(firstAt[id]!) * phases + phaseOf(lastAt[id]!)]!++;
-    tallies[level]!.set(counts[id]!, (tallies[level]!.get(counts[id]!) ?? 0) + 1);
+    const own = sample.weight(id);
+    births[partOf(firstAt[id]!)]! += own;
+    lives[level]![phaseOf(firstAt[id]!) * phases + phaseOf(lastAt[id]!)]! += own;
+    tallies[level]!.set(counts[id]!, (tallies[level]!.get(counts[id]!) ?? 0) + own);
+    objects += own;
+    references += own * counts[id]!;
   }
   const model: RenewalModel = {
     kind: 'renewal',
-    references: census.references,
-    objects: counts.length,
+    references,
+    objects,
     phases,
     births,
     edges,
@@ -83,7 +122,7 @@ export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOpti
       gaps: step === 0 ? [] : rounded(observed[level]!),
     })),
   };
-  return calibrated(model, observed, rounds);
+  return calibrated(model, observed, Math.min(rounds, Math.floor(CORRECTED / references)));
 }
 
 /** Objects of a level are referenced up to 1.41 times as often as others of it. */
@@ -91,29 +130,41 @@ export function levelOf(count: number): number {
   return Math.floor(2 * Math.log2(count));
 }
 
-function count(references: Iterable<Uint32Array>): Census {
+function count(sample: Sample): Census {
   let counts = new Uint32Array(1 << 10);
   let firstAt = new Float64Array(1 << 10);
   let lastAt = new Float64Array(1 << 10);
-  let objects = 0;
-  let at = 0;
-  for (const chunk of references)
-    for (const id of chunk) {
-      if (id >= counts.length) {
-        counts = grown(counts, id + 1);
-        firstAt = widened(firstAt, counts.length);
-        lastAt = widened(lastAt, counts.length);
-      }
-      if (counts[id]!++ === 0) {
-        firstAt[id] = at;
-        objects = Math.max(objects, id + 1);
-      }
-      lastAt[id] = at++;
+  let [objects, references] = [0, 0];
+  sample.each((id, place) => {
+    if (id >= counts.length) {
+      counts = grown(counts, id + 1);
+      firstAt = widened(firstAt, counts.length);
+      lastAt = widened(lastAt, counts.length);
     }
+    if (counts[id]!++ === 0) {
+      firstAt[id] = place;
+      objects = Math.max(objects, id + 1);
+    }
+    lastAt[id] = place;
+    references++;
+  });
+  const { known } = sample;
+  for (let id = 0; id < (known?.size ?? 0); id++) {
+    if (counts.length <= id) {
+      counts = grown(counts, id + 1);
+      firstAt = widened(firstAt, counts.length);
+      lastAt = widened(lastAt, counts.length);
+    }
+    counts[id] = known!.counts[id]!;
+    firstAt[id] = known!.firstAt[id]!;
+    lastAt[id] = known!.lastAt[id]!;
+    references += counts[id]!;
+    objects = Math.max(objects, id + 1);
+  }
   counts = counts.slice(0, objects);
-  if (at === 0) throw new RangeError('expected references, got none');
+  if (references === 0) throw new RangeError('expected references, got none');
   if (counts.includes(0)) throw new RangeError(`expected dense ids, got none of ${counts.indexOf(0)}`);
-  return { references: at, counts, firstAt, lastAt };
+  return { references, counts, firstAt, lastAt };
 }
 
 function widened(array: Float64Array, length: number): Float64Array<ArrayBuffer> {

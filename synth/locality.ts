@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { mixSchema, type Mix } from './mix.ts';
 import { RenewalStream, type RenewalModel } from './renewal.ts';
 import { StackStream, type StackModel } from './stack.ts';
+import { resizeOf, storesSchema, type Resize } from './stores.ts';
 
 /** Pairs of sizes that are kept of each level. */
 export const MAX_SIZES = 64;
@@ -39,6 +40,13 @@ const stackSchema: z.ZodType<StackModel> = z.strictObject({
   phases: z.array(z.strictObject({ births: amount, depths: z.array(amount).max(1000) })).max(1000),
 });
 
+const sort = z.number().int().min(0).max(2);
+const objectSchema = z.union([
+  z.tuple([amount, amount, sort]),
+  z.tuple([amount, amount, sort, z.number().int().min(0)]),
+]);
+export type LocalObject = z.output<typeof objectSchema>;
+
 export const localitySchema = z
   .discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('independent') }),
@@ -46,12 +54,22 @@ export const localitySchema = z
       kind: z.literal('renewal'),
       model: renewalSchema.describe('as `synth fit` writes it'),
       objects: z
-        .array(z.array(z.tuple([amount, amount, z.number().int().min(0).max(2)])).max(MAX_SIZES))
+        .array(z.array(objectSchema).max(MAX_SIZES))
         .optional()
         .describe(
-          'bytes of key and value, and sort (0 a value, 1 a counter, 2 a list), of the objects of each level',
+          'bytes of key and value, sort (0 a value, 1 a counter, 2 a list), and, where it is their own, expiry in seconds, of the objects of each level',
         ),
-      mixes: z.array(mixSchema).length(3).optional().describe('what is done to objects of each sort'),
+      stores: z
+        .array(z.array(storesSchema).length(3))
+        .max(200)
+        .optional()
+        .describe('of each level, and of objects of each sort; null: they keep their sizes'),
+      mixes: z
+        .array(z.array(z.array(mixSchema).length(3)).max(200))
+        .min(1)
+        .max(100)
+        .optional()
+        .describe('of each even part of the stream, and of each level: what is done to objects of each sort'),
     }),
     z.strictObject({ kind: z.literal('stack'), model: stackSchema }),
   ])
@@ -63,12 +81,18 @@ export interface LocalStream {
   next(): number;
   /** How popular the last one is among all, 0 to 1; undefined: not known. */
   popularity(): number | undefined;
-  /** Bytes of the last one's key and value, at its birth; undefined: as the model says of all. */
-  sizes(): readonly [key: number, value: number] | undefined;
+  /** What the last one is, at its birth; undefined: as the model says of all. */
+  sizes(): LocalObject | undefined;
+  /** The last one's level, as `resizes` and `mixes` count them. */
+  level(): number;
+  /** By level and sort, how objects that are stored again change their size; undefined: not at all. */
+  resizes: readonly (readonly (readonly (Resize | undefined)[] | undefined)[])[] | undefined;
   /** What the last one is: 0 a value, 1 a counter, 2 a list. */
   sortOfLast(): number;
-  /** What is done to each sort; undefined: the model's own mix. */
-  mixes: readonly Mix[] | undefined;
+  /** What is done to each sort of a level, in each part of the stream; undefined: the model's own mix. */
+  mixes: readonly (readonly (readonly Mix[])[])[] | undefined;
+  /** The part that the stream is in. */
+  epoch(): number;
 }
 
 /**
@@ -83,20 +107,30 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
       next: () => stack.next() % locality.model.objects,
       popularity: () => undefined,
       sizes: () => undefined,
+      level: () => 0,
+      resizes: undefined,
       sortOfLast: () => 0,
       mixes: undefined,
+      epoch: () => 0,
     };
   }
   const stream = new RenewalStream(locality.model, { seed, length: Infinity });
   const shares = popularityOfLevels(locality.model);
-  const { objects, mixes } = locality;
+  const { objects, mixes, stores } = locality;
+  const resizes = stores?.map((sorts) =>
+    sorts.map((laws) => laws?.map((law) => (law === null ? undefined : resizeOf(law)))),
+  );
+  const { references } = locality.model;
+  const epochs = mixes?.length ?? 1;
+  let place = -1;
   const born = new Uint32Array(locality.model.levels.length);
   let sorts = new Uint8Array(1024);
   let at = 0;
-  let last: readonly [number, number, number] | undefined;
+  let last: LocalObject | undefined;
   return {
     next: () => {
       // After the stream that was learnt the same objects come again, each as popular as it was.
+      place++;
       at = stream.next() % locality.model.objects;
       if (objects !== undefined && stream.gap === 0) {
         last = spread(objects[stream.level] ?? [], born[stream.level]!++);
@@ -110,9 +144,12 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
       return at;
     },
     popularity: () => shares[stream.level],
-    sizes: () => (last === undefined ? undefined : [last[0], last[1]]),
+    sizes: () => last,
+    level: () => stream.level,
+    resizes,
     sortOfLast: () => sorts[at] ?? 0,
     mixes,
+    epoch: () => Math.floor(((place % references) * epochs) / references),
   };
 }
 

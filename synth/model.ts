@@ -46,7 +46,9 @@ const streamFields = {
     .optional()
     .describe('this share of the reads is for keys that nobody stores: they miss, and nothing follows'),
   onMiss: z.enum(['none', 'set', 'add']).optional().describe('what follows a read that misses; default: set'),
+  refills: share.optional().describe('of the misses, those that it follows; default 1'),
   refillDelay: duration.optional().describe('how long until then, on average; default: at once'),
+  refillDelays: numbersSchema.optional().describe('instead: ms, as a distribution'),
   multiget: batchSchema.optional().describe('reads of several keys at once'),
   pipeline: numbersSchema.optional().describe('requests that leave together; default 1'),
 };
@@ -96,7 +98,9 @@ export const eventSchema = z.discriminatedUnion('kind', [
       at: duration,
       key: z.number().int().min(0).optional(),
       clients: z.number().int().positive().max(100_000),
-      refillDelay: duration.optional(),
+      refillDelay: duration
+        .optional()
+        .describe('how long after their misses they store it again, on average; default: as the stream does'),
       delete: z.boolean().optional(),
     })
     .describe('a key is deleted, and all these clients ask for it at once'),
@@ -134,19 +138,30 @@ const tenantSchema = z.strictObject({
         .max(1)
         .optional()
         .describe('of size and popularity: 1: the popular are large'),
-      counter: z
-        .number()
-        .int()
-        .min(0)
-        .max(Number.MAX_SAFE_INTEGER)
-        .optional()
-        .describe('counters begin at it, and are there in a warm start; default: at 0, when first counted'),
       bytes: z.enum(['random', 'text']).optional(),
       compressible: share.optional().describe('this share of each value repeats itself'),
     })
     .optional(),
   maxValue: size.optional().describe('values are not larger; default 1MB less the item header'),
   ttl: ttlSchema.optional(),
+  present: share
+    .optional()
+    .describe(
+      'of the keys that are read first, those that are there; default: 1 of a warm start, 0 of a cold',
+    ),
+  counters: z
+    .strictObject({
+      initial: z
+        .number()
+        .int()
+        .min(0)
+        .max(Number.MAX_SAFE_INTEGER)
+        .describe('where there was none; in a warm start they are there with it'),
+      delta: numbersSchema.optional().describe('by which they are counted; default 1'),
+    })
+    .optional()
+    .describe('default: from 0, by 1, and none is there before it is counted'),
+  pieces: numbersSchema.optional().describe('bytes of what is appended and prepended; default 16'),
   flags: z.number().int().min(0).max(0xffffffff).optional(),
   connections: z
     .strictObject({
@@ -256,6 +271,9 @@ function mistakesOf(model: Model): Mistake[] {
     if (values !== undefined) usual([...at, 'values', 'size'], values.size, 0, MAX_VALUE, 'bytes of a value');
     if (tenant.maxValue !== undefined && tenant.maxValue > MAX_VALUE)
       complain([...at, 'maxValue'], `expected at most ${MAX_VALUE} bytes, got ${tenant.maxValue}`);
+    const { counters, pieces } = tenant;
+    if (counters?.delta !== undefined) tried([...at, 'counters', 'delta'], () => quantileOf(counters.delta!));
+    if (pieces !== undefined) tried([...at, 'pieces'], () => quantileOf(pieces));
     if (Array.isArray(ttl))
       sumOne(
         [...at, 'ttl'],
@@ -281,6 +299,8 @@ function mistakesOf(model: Model): Mistake[] {
       const { mix, popularity, locality, arrivals, from = 0, to = Infinity, multiget } = stream;
       if (mix !== undefined) sumOne([...path, 'mix'], Object.values(mix));
       if (locality !== undefined) tried([...path, 'locality'], () => localityOf(locality, 1));
+      if (stream.refillDelays !== undefined)
+        tried([...path, 'refillDelays'], () => quantileOf(stream.refillDelays!));
       if (popularity !== undefined) tried([...path, 'popularity'], () => ranksOf(popularity, keys.space));
       if (from >= to) complain([...path, 'to'], 'expected an end after the beginning');
       if (multiget !== undefined)

@@ -99,26 +99,27 @@ export function named(name: string): number {
   return h >>> 0;
 }
 
-const STRATA = 256;
-
-/** Uniform numbers of which each 256 are spread evenly, in random order: shares come out as they were asked for. */
+/** Uniform numbers of which each 256, or so many, are spread evenly, in random order: shares come out as they were asked for. */
 export class Stratified {
   readonly #random: Random;
-  readonly #order = Uint8Array.from({ length: STRATA }, (_, n) => n);
-  #at = STRATA;
+  readonly #order: Uint8Array;
+  #at: number;
 
-  constructor(random: Random) {
+  /** @param strata up to 256 */
+  constructor(random: Random, strata = 256) {
     this.#random = random;
+    this.#order = Uint8Array.from({ length: strata }, (_, n) => n);
+    this.#at = strata;
   }
 
   /** In [0, 1). */
   float(): number {
-    if (this.#at === STRATA) this.#shuffle();
-    return (this.#order[this.#at++]! + this.#random.float()) / STRATA;
+    if (this.#at === this.#order.length) this.#shuffle();
+    return (this.#order[this.#at++]! + this.#random.float()) / this.#order.length;
   }
 
   #shuffle(): void {
-    for (let i = STRATA - 1; i > 0; i--) {
+    for (let i = this.#order.length - 1; i > 0; i--) {
       const j = Math.floor(this.#random.float() * (i + 1));
       const other = this.#order[i]!;
       this.#order[i] = this.#order[j]!;

@@ -14,7 +14,7 @@ import {
   type Connection,
 } from '../trace/batch.ts';
 import { MAX_VALUE } from './model.ts';
-import { PIECE_BYTES, Sort, type Space } from './space.ts';
+import { Sort, type Space } from './space.ts';
 
 const BATCH_ROWS = 4096;
 const BATCH_BYTES = 4 * 1024 * 1024;
@@ -124,14 +124,12 @@ export class Rows {
     putUint32(this.batch.heap, at, expiry);
   }
 
-  /** Of a counter: by one. @param initial what it begins at where there is none */
-  countExtras(initial: number, expiry: number): void {
+  /** Of a counter. @param initial what it begins at where there is none */
+  countExtras(delta: number, initial: number, expiry: number): void {
     const at = this.#extras(20);
     const { heap } = this.batch;
-    heap.fill(0, at, at + 20);
-    heap[at + 7] = 1;
-    putUint32(heap, at + 8, Math.floor(initial / 0x1_0000_0000));
-    putUint32(heap, at + 12, initial);
+    putUint64(heap, at, delta);
+    putUint64(heap, at + 8, initial);
     putUint32(heap, at + 16, expiry);
   }
 
@@ -156,16 +154,15 @@ export class Rows {
     const { batch, row } = this;
     const at = this.#valueOf(space, sort, id, entry);
     batch.valueAt[row] = at;
-    batch.valueLength[row] = space.lengthOf(entry, sort);
+    batch.valueLength[row] = space.lengthOf(entry, sort, id);
   }
 
   /** What is appended or prepended. @param version of the piece */
   piece(space: Space, id: number, version: number): void {
     const { batch, row } = this;
-    const at = batch.allocate(PIECE_BYTES);
-    space.writePiece(batch.heap, at, id, version);
+    const at = batch.allocate(space.pieceLength(id, version));
     batch.valueAt[row] = at;
-    batch.valueLength[row] = PIECE_BYTES;
+    batch.valueLength[row] = space.writePiece(batch.heap, at, id, version);
   }
 
   /** The key's value is another one than the batch has. */
@@ -199,7 +196,7 @@ export class Rows {
     const known = this.#valueAt[local]!;
     if (known !== NOWHERE) return known;
     const { batch } = this;
-    const at = batch.allocate(space.lengthOf(entry, sort));
+    const at = batch.allocate(space.lengthOf(entry, sort, id));
     space.writeValue(batch.heap, at, entry, sort, id);
     this.#valueAt[local] = at;
     return at;
@@ -242,8 +239,7 @@ export class Rows {
   number(ns: number, value: number, cas: number): void {
     const { batch, row } = this;
     const at = batch.allocate(8);
-    putUint32(batch.heap, at, Math.floor(value / 0x1_0000_0000));
-    putUint32(batch.heap, at + 4, value);
+    putUint64(batch.heap, at, value);
     batch.answerValueAt[row] = at;
     batch.answerValueLength[row] = 8;
     this.answer(ns, Status.ok, cas);
@@ -259,7 +255,7 @@ export class Rows {
     }
     const at = this.#valueOf(space, sort, id, entry);
     batch.answerValueAt[row] = at;
-    batch.answerValueLength[row] = space.lengthOf(entry, sort);
+    batch.answerValueLength[row] = space.lengthOf(entry, sort, id);
     this.answer(ns, Status.ok, space.table.cas[entry]);
   }
 
@@ -281,6 +277,12 @@ export class Rows {
     batch.answerExtrasAt[row] = this.#flagsAt;
     batch.answerExtrasLength[row] = 4;
   }
+}
+
+/** @param value a whole number of up to 53 bits */
+function putUint64(to: Buffer, at: number, value: number): void {
+  putUint32(to, at, Math.floor(value / 0x1_0000_0000));
+  putUint32(to, at + 4, value);
 }
 
 function newBatch(): Batch {

@@ -5,10 +5,12 @@ import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { KeyTable } from './cache.ts';
 import { Content, keyLength, widthOf, writeKey } from './content.ts';
 import { Permutation, hash, unit } from './hash.ts';
+import type { LocalObject } from './locality.ts';
 import { MAX_VALUE, type ModelEvent, type Tenant } from './model.ts';
 import { alias, normalQuantile, normalShare, quantileOf, type Quantile } from './numbers.ts';
 import { ORDER, type ConnectionPool } from './pool.ts';
 import { named, type Random } from './random.ts';
+import type { Resize } from './stores.ts';
 
 /** Of every generated trace: 2026-01-01T00:00:00Z, ns. */
 export const START_NS = 1_767_225_600n * 1_000_000_000n;
@@ -28,24 +30,29 @@ export type Sort = (typeof Sort)[keyof typeof Sort];
 const SORTS = 4;
 /** In keys: of the first version of the application, and of the next. */
 const sortLetters = [Buffer.from('kclox'), Buffer.from('KCLOX')] as const;
-/** Pieces that a list has at either end before it is stored anew, and their bytes. */
+/** Pieces that a list has at either end before it is stored anew, and their bytes where the model says nothing. */
 export const MAX_PIECES = 30;
-export const PIECE_BYTES = 16;
+const PIECE_BYTES = 16;
 /** In the count of a list: this much for each that was prepended. */
 export const PREPENDED = 64;
 /** Lengths of keys are drawn from a table of 2^14 quantiles. */
 const LENGTH_SHIFT = 18;
 const LENGTHS = 2 ** (32 - LENGTH_SHIFT);
 
-/** What is drawn from the seed for a key. */
-const Field = { size: 1, length: 2 } as const;
+/** Of the largest piece, bytes. */
+const MAX_PIECE = 65_536;
+
+/** What is drawn from the seed for a key; pool.ts draws 3. */
+const Field = { size: 1, length: 2, present: 4, piece: 5 } as const;
 
 /** What else is known of a key when it is first asked for, where the locality tells. */
 export interface KeyTraits {
   /** How popular it is among all, 0 to 1. */
   readonly popularity: number | undefined;
-  /** Bytes of key and value. */
-  readonly sizes: readonly [number, number] | undefined;
+  /** Its level of popularity. */
+  readonly level: number;
+  /** Bytes of key and value, and what else it is. */
+  readonly object: LocalObject | undefined;
 }
 
 export class Space {
@@ -62,6 +69,8 @@ export class Space {
   readonly flags: number;
   /** What counters begin at; undefined: at 0, and none is there from the beginning. */
   readonly counter: number | undefined;
+  readonly #delta: Quantile | undefined;
+  readonly #piece: Quantile | undefined;
   readonly #prefix: Buffer;
   readonly #width: number;
   readonly #content: Content;
@@ -76,7 +85,7 @@ export class Space {
 
   /** @param seed of the model */
   constructor(number: number, tenant: Tenant, seed: number, pool: ConnectionPool) {
-    const { name = '', keys, values, ttl, events = [] } = tenant;
+    const { name = '', keys, values, counters, pieces, ttl, events = [] } = tenant;
     this.number = number;
     this.tenant = tenant;
     this.name = name;
@@ -86,7 +95,9 @@ export class Space {
     this.size = keys.space;
     this.table = new KeyTable(keys.space * SORTS);
     this.flags = tenant.flags ?? 0;
-    this.counter = values?.counter;
+    this.counter = counters?.initial;
+    this.#delta = counters?.delta === undefined ? undefined : quantileOf(counters.delta);
+    this.#piece = pieces === undefined ? undefined : quantileOf(pieces);
     this.#prefix = Buffer.from(keys.prefix ?? (name === '' ? '' : `${name}:`));
     this.#width = widthOf(keys.space);
     this.#maxValue = Math.min(MAX_VALUE, tenant.maxValue ?? MAX_VALUE);
@@ -137,13 +148,22 @@ export class Space {
     const entry = table.at(number * SORTS + (isAbsent ? 0 : sort));
     if (!table.isNew) return entry;
     if (sort === Sort.counter) table.count[entry] = this.counter ?? 0;
-    if (traits.sizes === undefined || id < 0) table.base[entry] = this.#sizeOf(id, traits.popularity);
+    const { object } = traits;
+    if (object === undefined || id < 0) table.base[entry] = this.#sizeOf(id, traits.popularity);
     else {
-      table.keyBytes[entry] = Math.min(250, traits.sizes[0]);
-      table.base[entry] = Math.min(this.#maxValue, traits.sizes[1]);
+      const [key, value, , seconds] = object;
+      table.keyBytes[entry] = Math.min(250, key);
+      table.base[entry] = Math.min(this.#maxValue, value);
+      if (seconds !== undefined) table.ttl[entry] = seconds + 1;
     }
     table.bytes[entry] = table.base[entry]!;
+    table.level[entry] = traits.level;
     return entry;
+  }
+
+  /** One of so many keys. @param share of all */
+  isAmong(share: number, id: number): boolean {
+    return share >= 1 || unit(this.seed, Math.abs(id), Field.present) < share;
   }
 
   #sizeOf(id: number, popularity: number | undefined): number {
@@ -159,12 +179,23 @@ export class Space {
     return Math.min(this.#maxValue, Math.max(0, Math.round(this.#valueSize(u))));
   }
 
-  /** The value is another one from now on. */
-  renew(entry: number, ns: number): void {
+  /** The value is another one from now on. @param resize how its size changes; undefined: not at all */
+  renew(entry: number, id: number, ns: number, resize: Resize | undefined): void {
     const { table } = this;
-    table.version[entry]!++;
-    table.bytes[entry] = Math.min(this.#maxValue, Math.round(table.base[entry]! * this.#factorAt(ns)));
+    const version = table.version[entry]!++;
+    const base = table.base[entry]!;
+    const factor = this.#factorAt(ns);
+    const bytes =
+      resize === undefined || version === 0
+        ? Math.round(base * factor)
+        : resize(table.bytes[entry]!, base, this.seed, id, version, factor);
+    table.bytes[entry] = Math.min(this.#maxValue, bytes);
     table.count[entry] = 0;
+  }
+
+  /** By how much a counter is counted. */
+  delta(random: Random): number {
+    return this.#delta === undefined ? 1 : Math.max(0, Math.round(this.#delta(random.float())));
   }
 
   #factorAt(ns: number): number {
@@ -176,11 +207,13 @@ export class Space {
 
   // ---- Expiries, ms; 0: none.
 
-  ttlAt(ns: number, random: Random): number {
+  /** Of an item that is stored. */
+  ttlAt(ns: number, entry: number, random: Random): number {
     for (const event of this.events)
       if (event.kind === 'ttl' && ns >= event.at * 1e6 && ns < (event.at + event.for) * 1e6)
         return event.ttl ?? Math.max(1000, event.at + event.for - ns / 1e6);
-    return this.#ttlOf(random);
+    const own = this.table.ttl[entry]!;
+    return own > 0 ? (own - 1) * 1000 : this.#ttlOf(random);
   }
 
   /** As the model says of all, whatever happens. */
@@ -221,12 +254,17 @@ export class Space {
   }
 
   /** Bytes of the value. */
-  lengthOf(entry: number, sort: Sort): number {
+  lengthOf(entry: number, sort: Sort, id: number): number {
     const { table } = this;
     if (sort === Sort.value || sort === Sort.once) return table.bytes[entry]!;
     const count = table.count[entry]!;
     if (sort === Sort.counter) return String(count).length;
-    return table.bytes[entry]! + ((count % PREPENDED) + Math.floor(count / PREPENDED)) * PIECE_BYTES;
+    const version = table.version[entry]!;
+    const [before, after] = piecesOf(count);
+    let length = table.bytes[entry]!;
+    for (let n = 1; n <= before; n++) length += this.pieceLength(id, prependedPiece(version, n));
+    for (let n = 1; n <= after; n++) length += this.pieceLength(id, appendedPiece(version, n));
+    return length;
   }
 
   writeValue(to: Buffer, at: number, entry: number, sort: Sort, id: number): void {
@@ -237,30 +275,37 @@ export class Space {
       return;
     }
     const version = table.version[entry]!;
+    const [before, after] = sort === Sort.list ? piecesOf(count) : [0, 0];
     let next = at;
-    if (sort === Sort.list)
-      for (let n = Math.floor(count / PREPENDED); n > 0; n--) {
-        this.writePiece(to, next, id, prependedPiece(version, n));
-        next += PIECE_BYTES;
-      }
+    for (let n = before; n > 0; n--) next += this.writePiece(to, next, id, prependedPiece(version, n));
     const bytes = table.bytes[entry]!;
     this.#content.write(to, next, bytes, Math.abs(id) * SORTS + sort, version);
     next += bytes;
-    if (sort === Sort.list)
-      for (let n = 1; n <= count % PREPENDED; n++) {
-        this.writePiece(to, next, id, appendedPiece(version, n));
-        next += PIECE_BYTES;
-      }
+    for (let n = 1; n <= after; n++) next += this.writePiece(to, next, id, appendedPiece(version, n));
   }
 
-  writePiece(to: Buffer, at: number, id: number, version: number): void {
-    this.#content.write(to, at, PIECE_BYTES, Math.abs(id) * SORTS + Sort.list, version);
+  pieceLength(id: number, version: number): number {
+    if (this.#piece === undefined) return PIECE_BYTES;
+    const u = unit(this.seed ^ version, Math.abs(id) * SORTS + Sort.list, Field.piece);
+    return Math.max(0, Math.min(MAX_PIECE, Math.round(this.#piece(u))));
+  }
+
+  /** Returns how many bytes it is. */
+  writePiece(to: Buffer, at: number, id: number, version: number): number {
+    const bytes = this.pieceLength(id, version);
+    this.#content.write(to, at, bytes, Math.abs(id) * SORTS + Sort.list, version);
+    return bytes;
   }
 }
 
 /** What a tenant's keys are numbered and sized by. */
 export function spaceSeed(seed: number, tenant: string): number {
   return hash(seed, named(tenant), 0);
+}
+
+/** Pieces at a list's beginning, and at its end. */
+export function piecesOf(count: number): [before: number, after: number] {
+  return [Math.floor(count / PREPENDED), count % PREPENDED];
 }
 
 /** The version that the nth piece at a list's end has, and at its beginning. */

@@ -1,18 +1,33 @@
 // A stream of requests of a tenant: when they come, and what is drawn for each.
 
+import { Opcode } from '../protocol/opcode.ts';
 import { ArrivalStream } from './arrivals.ts';
 import { hash } from './hash.ts';
-import { localityOf } from './locality.ts';
+import { Draws, drawnFrom, isRead, type Shares } from './draws.ts';
+import { localityOf, type LocalObject } from './locality.ts';
 import { normalized, type Mix, type MixOperation } from './mix.ts';
 import type { StreamModel, Tenant } from './model.ts';
-import { alias, quantileOf, type Numbers, type Quantile } from './numbers.ts';
+import { quantileOf, type Numbers, type Quantile } from './numbers.ts';
 import { ranksOf, type Popularity } from './popularity.ts';
-import { Random, Stratified, named } from './random.ts';
+import { Random, exponential, named } from './random.ts';
 import { Sort, type KeyTraits, type Space } from './space.ts';
+import { storing, type Resize } from './stores.ts';
 
-const isRead: ReadonlySet<MixOperation> = new Set(['get', 'gets', 'gat', 'cas']);
+/** Opcodes, as localities number those that store. */
+const storingCodes: readonly number[] = storing.map((name) => Opcode[name]);
+/** Keys drawn for a place in a multi-get, until one is to be read. */
+const MAX_TRIES = 100;
+/** Drawn for multi-gets, and not to be read, at most. */
+const MAX_WAITING = 10_000;
 
-type Shares = readonly (readonly [MixOperation, number])[];
+/** What was drawn. */
+interface Drawn {
+  operation: MixOperation;
+  id: number;
+  object: LocalObject | undefined;
+  level: number;
+  sort: Sort;
+}
 
 export class Stream implements KeyTraits {
   /** Among the streams of the model. */
@@ -24,11 +39,17 @@ export class Stream implements KeyTraits {
   /** Time of the next request, ns; Infinity: there is none. */
   nextNs: number;
 
-  /** What was drawn last: an operation, and the key that it is for. */
+  // What was drawn last.
   operation: MixOperation = 'get';
   id = 0;
   popularity: number | undefined;
-  sizes: readonly [number, number] | undefined;
+  object: LocalObject | undefined;
+  level = 0;
+  /** Of a locality that was learnt: what the key is. */
+  #sort: Sort = Sort.value;
+  /** Requests that leave together; where it is one multi-get, its keys. */
+  count = 1;
+  isMany = false;
 
   readonly #toNs: number;
   readonly #arrivals: ArrivalStream;
@@ -36,8 +57,10 @@ export class Stream implements KeyTraits {
   readonly #rank: (inserts: boolean) => number;
   readonly #local: ReturnType<typeof localityOf>;
   readonly #operation: () => MixOperation;
-  /** Of a locality that was learnt: what is done to each sort of key. */
-  readonly #mixes: readonly (() => MixOperation)[] | undefined;
+  /** Of a locality that was learnt: what is done, by part of the stream, level, and sort of key. */
+  readonly #mixes: readonly (readonly (readonly Draws[])[])[] | undefined;
+  /** Drawn for a multi-get, and not to be read. */
+  readonly #waiting: Drawn[] = [];
   /** Undefined: of values. */
   readonly #sortOfRead: ((u: number) => Sort) | undefined;
   readonly #multiget: { share: number; keys: Quantile } | undefined;
@@ -51,6 +74,9 @@ export class Stream implements KeyTraits {
   readonly #inserts: Mix;
   /** Numbers of the keys that are there from the beginning: from, to. */
   readonly #there: readonly [number, number];
+  /** And of them, this share. */
+  readonly #present: number;
+  readonly #refillDelay: ((random: Random) => number) | undefined;
   readonly #shifts: boolean;
 
   /** @throws RangeError where the model cannot be */
@@ -85,8 +111,12 @@ export class Stream implements KeyTraits {
     const local = localityOf(locality, hash(seed, named(own), 1));
     this.#local = local;
     this.#rank = local === undefined ? (inserts) => ranks(rankRandom, inserts) : () => local.next();
-    this.#mixes = local?.mixes?.map((of, sort) =>
-      drawnFrom(perArrival(normalized(of), multiget), random(`operations of sort ${sort}`)),
+    this.#mixes = local?.mixes?.map((levels, epoch) =>
+      levels.map((sorts, level) =>
+        sorts.map(
+          (own, sort) => new Draws(own, random(`operations ${epoch} of level ${level}, sort ${sort}`)),
+        ),
+      ),
     );
     this.#sortOfRead = sortsOf(shares);
     this.#multiget =
@@ -96,7 +126,10 @@ export class Stream implements KeyTraits {
     this.#oneHit = model.oneHit ?? 0;
     this.#absent = model.absent ?? 0;
     this.#inserts = popularity.kind === 'latest' ? (popularity.new ?? { add: 1 }) : {};
-    this.#there = isWarm ? residents(popularity, space.tenant.keys) : [0, 0];
+    const { present, keys } = space.tenant;
+    this.#there = isWarm || present !== undefined ? residents(popularity, keys) : [0, 0];
+    this.#present = present ?? 1;
+    this.#refillDelay = delayOf(model);
     this.#shifts = space.events.some(({ kind }) => kind === 'shift');
   }
 
@@ -109,56 +142,94 @@ export class Stream implements KeyTraits {
     return ns > this.#toNs ? Infinity : ns;
   }
 
+  /** What comes at a time: an operation with its key, and how many requests leave together with it. */
+  drawArrival(ns: number): void {
+    const { group } = this.#arrivals;
+    if (group?.isMany === true) this.drawRead(ns);
+    else this.draw(ns);
+    const multiget = this.#multiget;
+    this.isMany =
+      group?.isMany ??
+      (multiget !== undefined && isRead(this.operation) && this.choose.float() < multiget.share);
+    if (group !== undefined) this.count = group.keys;
+    else if (this.isMany && multiget !== undefined)
+      this.count = clampCount(multiget.keys(this.choose.float()), this.space.size);
+    else
+      this.count = this.#pipeline === undefined ? 1 : clampCount(this.#pipeline(this.choose.float()), 10_000);
+  }
+
   /** An operation and its key. */
   draw(ns: number): void {
     if (this.#mixes === undefined) {
       this.operation = this.#operation();
-      this.drawKey(ns, this.operation);
-    } else {
-      // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
-      this.drawKey(ns, 'get');
-      this.operation = this.#mixes[this.#local!.sortOfLast()]!();
+      this.#drawKey(ns, this.operation);
+      return;
+    }
+    const waiting = this.#waiting.shift();
+    if (waiting !== undefined) {
+      this.#take(waiting);
+      return;
+    }
+    // Of a locality that was learnt, the object comes first: what is done to it depends on what it is.
+    this.operation = this.#drawObject(ns).draw();
+  }
+
+  /** A key to read, in a multi-get; what is not read has its turn after. */
+  drawRead(ns: number): void {
+    this.operation = 'get';
+    if (this.#mixes === undefined) {
+      this.#drawKey(ns, 'get');
+      return;
+    }
+    for (let tries = 0; ; tries++) {
+      const draws = this.#drawObject(ns);
+      if (draws.read() || tries === MAX_TRIES || this.#waiting.length === MAX_WAITING) return;
+      const { id, object, level } = this;
+      this.#waiting.push({ operation: draws.draw(), id, object, level, sort: this.#sort });
     }
   }
 
-  /** A key alone. */
-  drawKey(ns: number, operation: MixOperation): void {
+  /** Returns what is done to it. */
+  #drawObject(ns: number): Draws {
+    const local = this.#local!;
+    this.#drawKey(ns, 'get');
+    this.#sort = local.sortOfLast() as Sort;
+    return this.#mixes![local.epoch()]![this.level]![this.#sort]!;
+  }
+
+  #take({ operation, id, object, level, sort }: Drawn): void {
+    this.operation = operation;
+    this.id = id;
+    this.object = object;
+    this.level = level;
+    this.#sort = sort;
+  }
+
+  #drawKey(ns: number, operation: MixOperation): void {
     if (this.#oneHit > 0 && this.choose.float() < this.#oneHit) {
       this.id = this.space.onceOnly();
       return;
     }
     const share = this.#inserts[operation] ?? 0;
     const rank = this.#rank(share >= 1 || (share > 0 && this.choose.float() < share));
-    if (this.#local !== undefined) {
-      this.popularity = this.#local.popularity();
-      this.sizes = this.#local.sizes();
+    const local = this.#local;
+    if (local !== undefined) {
+      this.popularity = local.popularity();
+      this.object = local.sizes();
+      this.level = local.level();
     }
     this.id = this.#shifts ? this.space.shifted(rank, ns) : rank;
   }
 
-  /** Keys of a multi-get that begins with the read that was drawn; 0: it is a single one. */
-  drawMultiget(): number {
-    const { operation } = this;
-    const multiget = this.#multiget;
-    if (multiget === undefined || (operation !== 'get' && operation !== 'gets')) return 0;
-    if (this.choose.float() >= multiget.share) return 0;
-    return clampCount(multiget.keys(this.choose.float()), this.space.size);
-  }
-
-  /** Requests that leave together. */
-  drawPipeline(): number {
-    return this.#pipeline === undefined ? 1 : clampCount(this.#pipeline(this.choose.float()), 10_000);
-  }
-
   /** What an operation finds under a key. */
   sortOf(operation: MixOperation, id: number): Sort {
-    const isRead = operation === 'get' || operation === 'gets' || operation === 'gat';
-    if (isRead && this.#absent > 0 && this.choose.float() < this.#absent) return Sort.absent;
+    if (this.#absent > 0 && (isRead(operation) || operation === 'gat') && this.choose.float() < this.#absent)
+      return Sort.absent;
     if (id < 0) return Sort.once;
     if (operation === 'incr' || operation === 'decr') return Sort.counter;
     if (operation === 'append' || operation === 'prepend') return Sort.list;
-    if (this.#mixes !== undefined) return this.#local!.sortOfLast() as Sort;
-    if (this.#sortOfRead === undefined || (operation !== 'get' && operation !== 'gets')) return Sort.value;
+    if (this.#mixes !== undefined) return this.#sort;
+    if (this.#sortOfRead === undefined || !isRead(operation)) return Sort.value;
     return this.#sortOfRead(this.choose.float());
   }
 
@@ -166,14 +237,34 @@ export class Stream implements KeyTraits {
   isThere(sort: Sort, id: number): boolean {
     const [from, to] = this.#there;
     if (sort === Sort.absent || id < from || id >= to) return false;
-    return sort !== Sort.counter || this.space.counter !== undefined;
+    if (sort === Sort.counter && this.space.counter === undefined) return false;
+    return this.space.isAmong(this.#present, id);
   }
 
   /** Of its requests, those that are reads which a refill may follow. */
   get refilledShare(): number {
     const { mix = { get: 1 }, onMiss = 'set' } = this.model;
     if (onMiss === 'none') return 0;
-    return normalized(mix).reduce((sum, [name, part]) => sum + (isRead.has(name) ? part : 0), 0);
+    return normalized(mix).reduce(
+      (sum, [name, part]) => sum + (isRead(name) || name === 'gat' || name === 'cas' ? part : 0),
+      0,
+    );
+  }
+
+  /** Whether a miss is followed by a refill. */
+  refills(): boolean {
+    const { onMiss = 'set', refills = 1 } = this.model;
+    return onMiss !== 'none' && (refills >= 1 || this.choose.float() < refills);
+  }
+
+  /** How long until then, ns. */
+  refillDelayNs(): number {
+    return this.#refillDelay === undefined ? 0 : Math.round(this.#refillDelay(this.choose) * 1e6);
+  }
+
+  /** How the size of a key changes when it is stored. */
+  resizeOf(level: number, sort: Sort, opcode: number): Resize | undefined {
+    return this.#local?.resizes?.[level]?.[sort]?.[storingCodes.indexOf(opcode)];
   }
 
   /** Lists are begun by others, as in the recording that its locality was learnt from. */
@@ -190,7 +281,9 @@ export function inherited({
   oneHit,
   absent,
   onMiss,
+  refills,
   refillDelay,
+  refillDelays,
   multiget,
   pipeline,
 }: Tenant): StreamModel {
@@ -201,7 +294,9 @@ export function inherited({
     ...(oneHit === undefined ? {} : { oneHit }),
     ...(absent === undefined ? {} : { absent }),
     ...(onMiss === undefined ? {} : { onMiss }),
+    ...(refills === undefined ? {} : { refills }),
     ...(refillDelay === undefined ? {} : { refillDelay }),
+    ...(refillDelays === undefined ? {} : { refillDelays }),
     ...(multiget === undefined ? {} : { multiget }),
     ...(pipeline === undefined ? {} : { pipeline }),
   };
@@ -213,10 +308,13 @@ function residents(popularity: Popularity, { space, resident }: Tenant['keys']):
   return [0, resident ?? Infinity];
 }
 
-function drawnFrom(shares: Shares, random: Random): () => MixOperation {
-  const pick = alias(shares.map(([, part]) => part));
-  const draws = new Stratified(random);
-  return () => shares[pick(draws.float())]![0];
+/** How long a refill waits, ms; undefined: not at all. */
+function delayOf({ refillDelay = 0, refillDelays }: StreamModel): ((random: Random) => number) | undefined {
+  if (refillDelays !== undefined) {
+    const quantile = quantileOf(refillDelays);
+    return (random) => quantile(random.float());
+  }
+  return refillDelay === 0 ? undefined : (random) => exponential(random) * refillDelay;
 }
 
 /** Where some reads stand for several keys, fewer arrivals are reads. */
@@ -224,7 +322,7 @@ function perArrival(shares: Shares, multiget: StreamModel['multiget']): Shares {
   if (multiget === undefined) return shares;
   const mean = meanCount(multiget.keys);
   const each = 1 + multiget.share * (mean - 1);
-  return shares.map(([name, part]) => [name, name === 'get' || name === 'gets' ? part / each : part]);
+  return shares.map(([name, part]) => [name, isRead(name) ? part / each : part]);
 }
 
 /** Requests of an arrival, on average. */
@@ -234,8 +332,7 @@ function togetherOf(
   pipeline: StreamModel['pipeline'],
 ): number {
   const all = arrivals.reduce((sum, [, part]) => sum + part, 0);
-  const reads =
-    arrivals.reduce((sum, [name, part]) => sum + (name === 'get' || name === 'gets' ? part : 0), 0) / all;
+  const reads = arrivals.reduce((sum, [name, part]) => sum + (isRead(name) ? part : 0), 0) / all;
   const many = multiget === undefined ? 0 : reads * multiget.share;
   return (
     many * (multiget === undefined ? 0 : meanCount(multiget.keys)) +

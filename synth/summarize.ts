@@ -3,10 +3,14 @@
 import { isRead, opcodeInfo } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
-import { Summarizer, type Summary } from './fidelity.ts';
+import { Summarizer, type Summary } from './summary.ts';
+import { secondsOf } from './ttl.ts';
 
-/** Of all that was sent and names a key. */
-export async function summarizeBatches(batches: AsyncIterable<Batch> | Iterable<Batch>): Promise<Summary> {
+/** Of all that was sent and names a key. @param startNs of the batches, ns since 1970, for expiries that are absolute */
+export async function summarizeBatches(
+  batches: AsyncIterable<Batch> | Iterable<Batch>,
+  startNs?: number,
+): Promise<Summary> {
   const summarizer = new Summarizer();
   const ids = new Map<string, number>();
   for await (const batch of batches)
@@ -23,7 +27,20 @@ export async function summarizeBatches(batches: AsyncIterable<Batch> | Iterable<
         : batch.valueLength[row]! > 0
           ? batch.valueLength[row]!
           : undefined;
-      summarizer.add(id, opcodeInfo(opcode)?.family ?? 'unknown', key.length, bytes, batch.requestNs[row]!);
+      const isStore = batch.extrasLength[row] === 8 && batch.outcome[row] !== Outcome.gap;
+      summarizer.add(
+        id,
+        opcodeInfo(opcode)?.family ?? 'unknown',
+        key.length,
+        bytes,
+        batch.requestNs[row]!,
+        isStore
+          ? secondsOf(
+              batch.extras(row).readUInt32BE(4),
+              startNs === undefined ? undefined : startNs + batch.requestNs[row]!,
+            )
+          : undefined,
+      );
     }
   return summarizer.finish();
 }

@@ -250,7 +250,8 @@ export const twitterModels: readonly BuiltIn[] = [
     },
     {
       keys: { space: 32_800_000 },
-      values: { size: 4, counter: 1000 },
+      values: { size: 4 },
+      counters: { initial: 1000 },
       ...arriving(3240, { get: 0.72, incr: 0.18, set: 0.1 }),
       popularity: { kind: 'zipf', alpha: 0.7624 },
       absent: 0.875,

@@ -1,17 +1,9 @@
 // Measures of fidelity on streams whose differences are known.
 
 import { expect, test } from 'vitest';
-import {
-  Summarizer,
-  baseline,
-  compare,
-  curves,
-  drawCurves,
-  renderFidelity,
-  summarizeReferences,
-  type FidelityRow,
-  type Summary,
-} from '../../synth/fidelity.ts';
+import { drawCurves, renderFidelity } from '../../synth/drawing.ts';
+import { compare, curves, type FidelityRow } from '../../synth/fidelity.ts';
+import { Summarizer, baseline, summarizeReferences, type Summary } from '../../synth/summary.ts';
 import { Random, Zipf } from '../../synth/random.ts';
 
 interface Traffic {

@@ -1,16 +1,25 @@
 // Models fitted to traces: what they keep of them, and that they can be written, read and made into traffic.
 
 import { afterEach, expect, test } from 'vitest';
-import { stringify } from 'yaml';
+import { runClients, settled } from '../../fixtures/clients.ts';
+import { startMemcached } from '../../fixtures/memcached.ts';
+import { Opcode } from '../../protocol/opcode.ts';
+import { Status } from '../../protocol/status.ts';
+import { startProxy } from '../../recorder/proxy.ts';
+import type { RecordingOptions } from '../../recorder/recording.ts';
+import { atRate } from '../../synth/transform.ts';
+import { Outcome } from '../../trace/batch.ts';
+import { writeYaml } from '../../config/yaml.ts';
 import { mergeTraces } from '../../convert/merge.ts';
 import { scaleTrace } from '../../convert/scale.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { compare } from '../../synth/fidelity.ts';
-import { fitTrace } from '../../synth/fit.ts';
+import { fitTrace, type FitOptions } from '../../synth/fit.ts';
 import { ModelGenerator } from '../../synth/generator.ts';
 import { checkModel, parseModel, type ModelInput } from '../../synth/model.ts';
 import { applyScenario, onlyAdded } from '../../synth/scenario.ts';
 import { summarizeBatches } from '../../synth/summarize.ts';
+import type { Summary } from '../../synth/summary.ts';
 import { writeTrace } from '../../synth/write.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
@@ -49,11 +58,30 @@ async function tapeOf(model: ModelInput): Promise<string> {
   return tape;
 }
 
-async function fitted(tape: string): Promise<string> {
+async function fitted(tape: string, bounds: FitOptions = {}): Promise<string> {
   const trace = await TraceReader.open(tape);
-  const model = await fitTrace(trace.batches(), 'source.tape');
+  const model = await fitTrace(trace.batches(), 'source.tape', bounds);
   await trace.close();
-  return stringify(model);
+  return writeYaml(model);
+}
+
+async function summaryOf(tape: string): Promise<Summary> {
+  const trace = await TraceReader.open(tape);
+  try {
+    return await summarizeBatches(trace.batches());
+  } finally {
+    await trace.close();
+  }
+}
+
+/** What of a model, made with a seed, misses a goal, or so many times as much, beside the trace. */
+async function missed(tape: string, text: string, times = 1): Promise<string[]> {
+  const made = await summarizeBatches(
+    new ModelGenerator(parseModel(text, 'fitted.yaml'), { seed: 5 }).batches(),
+  );
+  return compare(await summaryOf(tape), made)
+    .filter((row) => row.difference > times * row.goal)
+    .map(({ metric, difference }) => `${metric} ${difference}`);
 }
 
 test('a fitted model is near the trace it was fitted to, and comes back from YAML', async () => {
@@ -66,19 +94,8 @@ test('a fitted model is near the trace it was fitted to, and comes back from YAM
   const b = await summarizeBatches(new ModelGenerator(model, { seed: 5 }).batches());
   const rows = compare(a, b);
   const of = (metric: string) => rows.find((row) => row.metric.startsWith(metric))!;
-  for (const metric of [
-    'LRU',
-    'mean of the five',
-    'references',
-    'one-hit',
-    'footprint',
-    'requests',
-    'operations',
-    'key bytes',
-  ])
-    expect(of(metric), metric).toMatchObject({ ok: true });
-  expect(of('value bytes').difference).toBeLessThan(0.06);
-  expect(of('gaps').difference).toBeLessThan(0.15);
+  expect(rows.filter((row) => !row.ok)).toEqual([]);
+  expect(of('requests').difference).toBe(0);
   const [tenant] = model.tenants;
   expect(tenant).toMatchObject({ name: 'shop', connections: { count: 12 } });
   expect(
@@ -135,4 +152,110 @@ test('a scenario adds to a trace what it adds to a model', async () => {
   expect(merged.exchanges).toBe(before.exchangeCount + generator.rows);
   await before.close();
   expect(onlyAdded(applyScenario(model, 'sizeShift', 10_000), model)).toBe(undefined);
+});
+
+/** Real clients, recorded through the proxy. */
+async function recorded(recording: RecordingOptions = {}): Promise<string> {
+  const server = await startMemcached();
+  running.push(server);
+  const output = temporary('recorded.tape');
+  const proxy = await startProxy({
+    listen: ['127.0.0.1:0'],
+    upstream: [server.address],
+    output,
+    recording,
+  });
+  await runClients({
+    address: proxy.addresses[0]!,
+    seed: 3,
+    clients: 6,
+    exchanges: 9000,
+    seconds: 3,
+    keys: 200,
+    calls: {},
+  });
+  await settled(() => proxy.open === 0);
+  await proxy.stop();
+  return output;
+}
+
+test('sizes that change with each store, counters and lists: a recording of real clients, clear and masked', async () => {
+  const clear = await recorded();
+  // It is short: chance has a part in it.
+  expect(await missed(clear, await fitted(clear), 2)).toEqual([]);
+  const masked = await recorded({ privacy: { values: 'hash', maskKey: Buffer.alloc(32, 7) } });
+  expect(await missed(masked, await fitted(masked), 2)).toEqual([]);
+}, 60_000);
+
+test('a read gives the size that was stored last, also where sizes change', async () => {
+  const tape = await recorded();
+  const sizes = new Map<string, number>();
+  let reads = 0;
+  for (const batch of new ModelGenerator(parseModel(await fitted(tape), 'fitted.yaml')).batches())
+    for (let row = 0; row < batch.count; row++) {
+      const key = batch.key(row).toString();
+      const isOk = batch.status[row] === Status.ok && batch.outcome[row] === Outcome.answered;
+      if (!isOk || !key.startsWith('k')) continue;
+      if (batch.opcode[row] === Opcode.get && sizes.has(key)) {
+        reads++;
+        expect(batch.answerValueLength[row], key).toBe(sizes.get(key));
+      } else if (batch.valueLength[row]! > 0) sizes.set(key, batch.valueLength[row]!);
+    }
+  expect(reads).toBeGreaterThan(1000);
+}, 60_000);
+
+test('of more keys than fit, a sample stands for all', async () => {
+  const many: ModelInput = {
+    ...source,
+    duration: '10s',
+    tenants: [{ ...source.tenants[0]!, keys: { space: 50_000 }, popularity: { kind: 'zipf', alpha: 0.8 } }],
+  };
+  const tape = await tapeOf(many);
+  const text = await fitted(tape, { mostKeys: 3000 });
+  // What is done to two thousand keys is about what is done to all.
+  expect((await missed(tape, text, 1.5)).filter((row) => !row.startsWith('operations'))).toEqual([]);
+  const all = parseModel(await fitted(tape), 'fitted.yaml');
+  const few = parseModel(text, 'fitted.yaml');
+  expect(few.tenants[0]!.keys.space / all.tenants[0]!.keys.space).toBeCloseTo(1, 1);
+}, 60_000);
+
+test('what follows only some misses is caused by them, after deletes and expiries too; what is stored anyway is not', async () => {
+  const aside: ModelInput = {
+    ...source,
+    duration: '20s',
+    tenants: [
+      {
+        ...source.tenants[0]!,
+        mix: { get: 0.9, delete: 0.07, set: 0.03 },
+        ttl: '2s',
+        onMiss: 'set',
+        refills: 0.6,
+        refillDelay: '2ms',
+      },
+    ],
+  };
+  const tape = await tapeOf(aside);
+  const text = await fitted(tape);
+  const [tenant] = parseModel(text, 'fitted.yaml').tenants;
+  expect(tenant).toMatchObject({ onMiss: 'set' });
+  expect(tenant!.refills).toBeGreaterThan(0.54);
+  expect(tenant!.refills).toBeLessThan(0.66);
+  expect((await missed(tape, text)).filter((row) => row.startsWith('operations'))).toEqual([]);
+  // Of keys that are stored all the time, chance stores one soon after a miss.
+  const busy: ModelInput = {
+    ...source,
+    tenants: [{ ...source.tenants[0]!, mix: { get: 0.4, set: 0.4, delete: 0.2 }, onMiss: 'none' }],
+  };
+  expect(parseModel(await fitted(await tapeOf(busy)), 'fitted.yaml').tenants[0]!.onMiss).toBe('none');
+}, 60_000);
+
+test('a fitted model at another rate has the same counts in less time, and at another length goes on', async () => {
+  const model = parseModel(await fitted(await tapeOf(source)), 'fitted.yaml');
+  const { requests, ...endless } = model;
+  const fast = atRate(model, 30_000);
+  const long = await summarizeBatches(new ModelGenerator(endless, { durationMs: 20_000 }).batches());
+  expect(long.references.length / requests!).toBeCloseTo(2, 1);
+  let lastNs = 0;
+  for (const batch of new ModelGenerator(fast).batches()) lastNs = batch.requestNs[batch.count - 1]!;
+  expect(lastNs / 1e9).toBeCloseTo(1, 1);
 });

@@ -200,7 +200,8 @@ test('the newest are made by the operations that say so, and read soon', () => {
 test('counters begin where they are told to', () => {
   const tenant: TenantInput = {
     keys: { space: 50 },
-    values: { size: 4, counter: 1000 },
+    values: { size: 4 },
+    counters: { initial: 1000 },
     mix: { get: 0.5, incr: 0.5 },
     arrivals: { rate: 300 },
   };
