@@ -231,7 +231,7 @@ export class Pace {
         [...(this.#halves.get(level) ?? [])]
           .filter(([, { items }]) => items.length >= FEW)
           .toSorted(([a], [b]) => a - b)
-          .map(([own, { items }]) => [own, ...quantiles(items)]),
+          .map(([own, { items }]) => [own].concat(quantiles(items))),
       );
     while (halves.at(-1)?.length === 0) halves.pop();
     return halves;
