@@ -1,4 +1,5 @@
-// A replay from plain options to its report, as `replay` and `gate` run it: a trace, or one made out of a model; targets,
+// A replay from plain options to its report, as `replay` and `gate` run it: a trace, or one made out of a model, or of what
+// happens to it; targets,
 // or an embedded server; a baseline beside; and the judgement.
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -19,7 +20,7 @@ import type { Survey } from '../trace/survey.ts';
 import { CliError } from './error.ts';
 import { startMetrics, type MetricsServer } from './metrics.ts';
 import { Progress } from './progress.ts';
-import { generate, isModel, type SynthOptions } from './model.ts';
+import { generate, isModel, rewrite, type SynthOptions } from './model.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 
@@ -87,11 +88,21 @@ export async function runReplay(
   let cluster: Cluster | undefined;
   let metrics: MetricsServer | undefined;
   try {
-    // A model is made into a trace beforehand, so that making it takes no part in the timing.
-    const trace = isModel(source) ? join(folder, 'model.tape') : source;
+    // What is replayed is made beforehand, so that making it takes no part in the timing.
+    const made = join(folder, 'made.tape');
     const rate = fixedRateOf(options);
-    const generated = trace === source ? undefined : await generate(source, trace, generating(options, rate));
-    const drills = [...(options.drills ?? []), ...drillsOf(generated?.model)];
+    const generated = isModel(source) ? await generate(source, made, generating(options, rate)) : undefined;
+    const rewritten =
+      generated === undefined && options.scenario.length > 0
+        ? await rewrite(source, made, generating(options, undefined))
+        : undefined;
+    const trace = generated === undefined && rewritten === undefined ? source : made;
+    if (options.quiet !== true) for (const note of rewritten?.notes ?? []) process.stderr.write(`${note}\n`);
+    const drills = [
+      ...(options.drills ?? []),
+      ...drillsOf(generated?.model.drills),
+      ...drillsOf(rewritten?.drills),
+    ];
     let { target } = options;
     if (target === undefined) {
       const servers = await serverCount(trace);
@@ -131,9 +142,9 @@ export async function runReplay(
   }
 }
 
-/** What a model has done to its servers meanwhile. */
-function drillsOf(model: Model | undefined): Drill[] {
-  return Array.from(model?.drills ?? [], ({ at, run, name, server }) => ({
+/** What a model, or a scenario, has done to the servers meanwhile. */
+function drillsOf(drills: Model['drills'] = []): Drill[] {
+  return drills.map(({ at, run, name, server }) => ({
     at,
     run,
     ...(name === undefined ? {} : { name }),

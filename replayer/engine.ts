@@ -5,6 +5,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ProtocolError } from '../protocol/error.ts';
+import { expiryOffset } from '../protocol/expiry.ts';
 import {
   HEADER_BYTES,
   Magic,
@@ -25,7 +26,7 @@ import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import { keepAnswer, keepFrames } from './answer.ts';
 import { systemClock, type Clock } from './clock.ts';
-import { expiryOffset, replayedExpiry } from './expiry.ts';
+import { replayedExpiry } from './expiry.ts';
 import { Refused } from './dial.ts';
 import type { Gate } from './gate.ts';
 import { KeyOrder, type KeyQueue } from './order.ts';

@@ -2,14 +2,12 @@
 
 import { afterEach, expect, test } from 'vitest';
 import { stringify } from 'yaml';
-import { mergeTraces } from '../../convert/merge.ts';
 import { scaleTrace } from '../../convert/scale.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { compare } from '../../synth/fidelity.ts';
 import { fitTrace } from '../../synth/fit.ts';
 import { ModelGenerator } from '../../synth/generator.ts';
 import { checkModel, parseModel, type ModelInput } from '../../synth/model.ts';
-import { applyScenario, onlyAdded } from '../../synth/scenario.ts';
 import { summarizeBatches } from '../../synth/summarize.ts';
 import { writeTrace } from '../../synth/write.ts';
 import { TraceReader } from '../../trace/file.ts';
@@ -119,20 +117,4 @@ test('a trace thrice, in half the time, is still answered as expected', async ()
   const report = await replayedTape(scaled, { targets: [target.address], speed: 'max', timeoutMs: 10_000 });
   expect(report.violations).toEqual({});
   expect(report.exchanges.matched).toBeGreaterThan(0.98 * exchanges);
-});
-
-test('a scenario adds to a trace what it adds to a model', async () => {
-  const tape = await tapeOf(source);
-  const { requests: _requests, ...model } = parseModel(await fitted(tape), 'fitted.yaml');
-  const added = onlyAdded(applyScenario(model, 'hotKey:share=0.5', 10_000), model)!;
-  const part = temporary('added.tape');
-  const generator = new ModelGenerator(added, { durationMs: 10_000 });
-  await writeTrace(generator, part, 'hotKey');
-  expect(generator.requests).toBeGreaterThan(2000);
-  const both = temporary('both.tape');
-  const before = await TraceReader.open(tape);
-  const merged = await mergeTraces([tape, part], both);
-  expect(merged.exchanges).toBe(before.exchangeCount + generator.rows);
-  await before.close();
-  expect(onlyAdded(applyScenario(model, 'sizeShift', 10_000), model)).toBe(undefined);
 });
