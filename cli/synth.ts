@@ -288,8 +288,8 @@ async function overlay(path: string, options: WriteOptions): Promise<void> {
   for (const note of notes) process.stderr.write(`${note}\n`);
   if (drills.length === 0) return;
   const file = output.replace(/(\.tape)?$/, '.drills.yaml');
-  const times = drills.map(({ at, ...drill }) => ({ at: `${Math.round(at)}ms`, ...drill }));
-  writeText(file, stringify(times), 'the drills');
+  const listed = Array.from(drills, ({ at, ...drill }) => ({ at: `${Math.round(at)}ms`, ...drill }));
+  writeText(file, stringify(listed), 'the drills');
   process.stderr.write(
     `what is done to servers is in ${file}: memtape replay ${output} --drill ${file} --target …\n`,
   );

@@ -47,8 +47,10 @@ export interface Facts {
   keys: KeyFact[];
   /** By how often they are asked for, the most popular first. */
   ranked: KeyFact[];
-  /** What clients do that miss; undefined: they go on. */
-  refill: Refill | undefined;
+  /** What clients do that miss, as far as they do something. */
+  refill: Refill;
+  /** Whether they do, by connection. */
+  refills: boolean[];
   /** It was generated: what follows from misses has rows of its own, those that were not needed too. */
   hasRefillRows: boolean;
   /** No CAS id of the trace is as large. */
@@ -90,8 +92,9 @@ class Gatherer {
   readonly #latencies: number[] = [];
   readonly #delays: number[] = [];
   #requests = 0;
-  #misses = 0;
-  #refills = 0;
+  readonly #all = { misses: 0, refills: 0 };
+  /** By connection. */
+  readonly #misses = new Map<number, { misses: number; refills: number }>();
   #adds = 0;
   #firstToken = 1;
   #largest = 0;
@@ -140,6 +143,7 @@ class Gatherer {
       keys,
       ranked: keys.toSorted((a, b) => b.requests - a.requests),
       refill: this.#refill(),
+      refills: this.#survey.connections.map(({ id }) => this.#refillsOf(id)),
       hasRefillRows: this.#hasRefills,
       firstToken: this.#firstToken,
       largest: this.#largest,
@@ -147,13 +151,21 @@ class Gatherer {
     };
   }
 
-  #refill(): Facts['refill'] {
-    const refills = this.#refills;
-    if (!this.#hasRefills && this.#misses >= FEW_MISSES && refills * 2 < this.#misses) return undefined;
+  #refill(): Refill {
+    const { refills } = this.#all;
     return {
       opcode: this.#adds * 2 > refills ? Opcode.add : Opcode.set,
       delayNs: median(this.#delays) ?? 0,
     };
+  }
+
+  /** By what it did itself; where that says little, by what all did. */
+  #refillsOf(connection: number): boolean {
+    if (this.#hasRefills) return true;
+    const own = this.#misses.get(connection);
+    if (own !== undefined && own.misses >= FEW_MISSES) return own.refills * 2 >= own.misses;
+    const { misses, refills } = this.#all;
+    return misses < FEW_MISSES || refills * 2 >= misses;
   }
 
   #fact(place: number, name: string): KeyFact {
@@ -191,16 +203,21 @@ class Gatherer {
     this.#missed.delete(id);
     const delayNs = batch.requestNs[row]! - missedNs;
     if (delayNs > REFILL_NS) return;
-    this.#refills++;
+    this.#all.refills++;
+    this.#misses.get(batch.connection[row]!)!.refills++;
     if (this.#delays.length < MAX_MEASURED) this.#delays.push(Math.max(0, delayNs));
     if (family === 'add') this.#adds++;
   }
 
   #miss(fact: KeyFact, batch: Batch, row: number): void {
-    this.#misses++;
+    const connection = batch.connection[row]!;
+    let own = this.#misses.get(connection);
+    if (own === undefined) this.#misses.set(connection, (own = { misses: 0, refills: 0 }));
+    own.misses++;
+    this.#all.misses++;
     if (this.#missed.size >= MAX_MISSED) this.#missed.clear();
     const ns = batch.answerNs[row]!;
-    this.#missed.set(`${batch.connection[row]} ${fact.name}`, ns === NEVER ? batch.requestNs[row]! : ns);
+    this.#missed.set(`${connection} ${fact.name}`, ns === NEVER ? batch.requestNs[row]! : ns);
   }
 }
 

@@ -86,7 +86,10 @@ export class Item {
     const tokens = (this.#tokens ??= new Map());
     tokens.delete(recorded);
     tokens.set(recorded, now);
-    if (tokens.size > TOKENS_KEPT) tokens.delete(tokens.keys().next().value!);
+    for (const oldest of tokens.keys()) {
+      if (tokens.size <= TOKENS_KEPT) return;
+      tokens.delete(oldest);
+    }
   }
 
   tokenNow(recorded: number): number {

@@ -17,6 +17,8 @@ export class Line {
   /** Whose keys it uses, on which server: keys of two places are different items. */
   readonly place: number;
   readonly end: ConnectionEnd;
+  /** Its client stores again what it misses. */
+  readonly refills: boolean;
   /** Of generated traces: keys that reads missed, which a refill follows, latin1. */
   readonly missed = new Set<string>();
   /** Number in the output; -1: not told yet. */
@@ -33,8 +35,7 @@ export class Line {
   #isCut = false;
 
   constructor(
-    number: number,
-    place: number,
+    { number, place, refills }: Pick<Line, 'number' | 'place' | 'refills'>,
     connection: Omit<SurveyedConnection, 'id' | 'space' | 'exchanges'>,
   ) {
     const { client, server, serverIndex, tenant, openNs, closeNs, end } = connection;
@@ -44,6 +45,7 @@ export class Line {
     this.serverIndex = serverIndex;
     this.tenant = tenant;
     this.place = place;
+    this.refills = refills;
     this.end = end;
     this.#open = { ns: openNs, depth: 0 };
     this.#close = { ns: closeNs, depth: 0 };
@@ -112,11 +114,16 @@ export class Lines {
   #made: number;
   #places: number;
 
-  constructor({ connections, servers, tenants }: Pick<Survey, 'connections' | 'servers' | 'tenants'>) {
+  /** @param refills by connection: whether its client stores again what it misses */
+  constructor(
+    { connections, servers, tenants }: Pick<Survey, 'connections' | 'servers' | 'tenants'>,
+    refills: readonly boolean[],
+  ) {
     this.#servers = servers;
-    this.recorded = connections.map(
-      (connection, n) => new Line(n, connection.space * servers.length + connection.serverIndex, connection),
-    );
+    this.recorded = connections.map((connection, number) => {
+      const place = connection.space * servers.length + connection.serverIndex;
+      return new Line({ number, place, refills: refills[number] === true }, connection);
+    });
     this.#made = connections.length;
     this.#places = Math.max(1, tenants.length) * Math.max(1, servers.length);
   }
@@ -124,16 +131,19 @@ export class Lines {
   /** A further one, as of the same client; of a tenant of its own where one is named. */
   open(like: Line, openNs: number, { tenant = like.tenant, place = like.place, closeNs = NEVER } = {}): Line {
     const number = this.#made++;
-    const { host, server, serverIndex } = like;
-    return new Line(number, place, {
-      client: `${host === '' ? '10.0.0.1' : host}:${1024 + ((number * 7919) % 64_000)}`,
-      server,
-      serverIndex,
-      tenant,
-      openNs,
-      closeNs,
-      end: closeNs === NEVER ? ConnectionEnd.open : ConnectionEnd.client,
-    });
+    const { host, server, serverIndex, refills } = like;
+    return new Line(
+      { number, place, refills },
+      {
+        client: `${host === '' ? '10.0.0.1' : host}:${1024 + ((number * 7919) % 64_000)}`,
+        server,
+        serverIndex,
+        tenant,
+        openNs,
+        closeNs,
+        end: closeNs === NEVER ? ConnectionEnd.open : ConnectionEnd.client,
+      },
+    );
   }
 
   /** Places of a tenant that nobody saw: one for each server, in a row. */
@@ -159,8 +169,8 @@ export class Roster {
 
   /** Any one that is open; undefined where none is. */
   pick(place: number, ns: number, random: Random): Line | undefined {
-    const all = this.#byPlace.get(place);
-    while (all !== undefined && all.length > 0) {
+    const all = this.#byPlace.get(place) ?? [];
+    for (let left = all.length; left > 0; left--) {
       const n = random.int(all.length);
       const line = all[n]!;
       if (line.takes(ns)) return line;

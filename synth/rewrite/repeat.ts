@@ -151,7 +151,7 @@ export class SurgeStage extends Stage {
     if (!this.random.chance(this.#options.cold)) return key;
     if ((other.flags & RowFlag.refilled) !== 0) {
       other.flags &= ~RowFlag.refilled;
-      other.follow = this.context.onMiss;
+      other.follow = this.context.onMiss(other.line);
     }
     return renamedKey(row.key, `${name}:${(this.#cold++).toString(36)}`);
   }

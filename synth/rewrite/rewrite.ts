@@ -60,7 +60,7 @@ export async function rewriteTrace(
     if (trace.exchangeCount === 0) throw new ConfigError(`${input}: expected exchanges, got none`);
     const payloads = new Payloads(trace.meta.privacy);
     const facts = await factsOf(trace, payloads, onProgress);
-    const lines = new Lines(facts.survey);
+    const lines = new Lines(facts.survey, facts.refills);
     const context = new Context(facts, lines, payloads, seed);
     const stages = stagesOf(context);
     const writer = await TraceWriter.create(output, {
@@ -132,7 +132,8 @@ function worldOptions(
       place: survey.tenants.indexOf(key.tenant) * survey.servers.length + key.server,
       key,
     })),
-    refill: hasRefillRows ? undefined : refill,
+    refill,
+    hasRefillRows,
     usesCas: facts.usesCas || stages.some((stage) => stage.usesCas),
     firstToken: facts.firstToken,
     isRetimed: stages.some((stage) => stage instanceof ClockStage),

@@ -27,18 +27,16 @@ export interface Simulated {
 const ITEM_BYTES = 48 + 8 + 3;
 const FLAGS_BYTES = 4;
 
+function answer(status: number | undefined, state: State, value?: Buffer, flags = 0): Simulated {
+  return { status, value, flags, state };
+}
+
 /** @param cas the version that the request names, as tokenOf(); 0: none */
 export function simulate(before: State, row: Row, cas: number, options: SimulateOptions): Simulated {
   const { family, ns, extras } = row;
   const { payloads, startSeconds, keep } = options;
   const isThere = before !== undefined && before.expiresNs > ns;
   const there = isThere ? before : undefined;
-  const answer = (status: number | undefined, state: State, value?: Buffer, flags = 0): Simulated => ({
-    status,
-    value,
-    flags,
-    state,
-  });
   const until = expiresAt(expiryOf(row), ns, startSeconds);
   const isUnknown = before === unknown;
   switch (family) {
@@ -104,16 +102,17 @@ function count(
   { payloads }: SimulateOptions,
 ): Simulated {
   const { extras, ns, family } = row;
-  const answer = (status: number | undefined, state: State, result?: bigint): Simulated => {
-    const value = result === undefined || payloads.hidesCounters ? undefined : Buffer.alloc(8);
-    value?.writeBigUInt64BE(result!);
-    return { status, value, flags: 0, state };
+  const counted = (state: State, result: bigint): Simulated => {
+    if (payloads.hidesCounters) return answer(Status.ok, state);
+    const value = Buffer.alloc(8);
+    value.writeBigUInt64BE(result);
+    return answer(Status.ok, state, value);
   };
   if (isUnknown || extras.length < 20) return answer(undefined, unknown);
   const initial = extras.readBigUInt64BE(8);
   if (there === undefined) {
     if (uint32(extras, 16) === DO_NOT_CREATE) return answer(Status.notFound, undefined);
-    return answer(Status.ok, new Version(payloads.counter(initial), 0, until, ns), initial);
+    return counted(new Version(payloads.counter(initial), 0, until, ns), initial);
   }
   if (there.value === undefined) return answer(undefined, unknown);
   const number = payloads.number(there.value);
@@ -121,5 +120,5 @@ function count(
   if (cas !== 0 && !there.goesBy(cas)) return answer(Status.exists, there);
   const result = applyDelta(number, extras.readBigUInt64BE(0), family === 'incr');
   const next = new Version(payloads.counter(result), there.flags, there.expiresNs, ns);
-  return answer(Status.ok, next, result);
+  return counted(next, result);
 }

@@ -89,12 +89,6 @@ export class Context {
     return names;
   }
 
-  /** What a reader does that misses, as the recording's clients do. */
-  get onMiss(): Follow | undefined {
-    const { refill } = this.facts;
-    return refill === undefined ? undefined : { kind: 'refill', delayNs: refill.delayNs };
-  }
-
   /** A value that no other exchange stores. */
   fresh(bytes: number): Buffer {
     return this.payloads.fresh(bytes, this.#fresh++);
@@ -110,6 +104,18 @@ export class Context {
     row.isAdded = true;
     if (key !== undefined) row.key = Buffer.from(key, 'latin1');
     return row;
+  }
+
+  /** A read, whose client does on a miss what it did in the recording. */
+  read(line: Line, ns: number, opcode: Opcode, key: string): Row {
+    const row = this.request(line, ns, opcode, key);
+    row.follow = this.onMiss(line);
+    return row;
+  }
+
+  /** What a client does that missed. */
+  onMiss({ refills }: Line): Follow | undefined {
+    return refills ? { kind: 'refill', delayNs: this.facts.refill.delayNs } : undefined;
   }
 
   /** A store of another value, of the size, flags and expiry that the key's had. */

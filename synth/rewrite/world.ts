@@ -21,8 +21,10 @@ const MAX_VALUE_BYTES = 512 * 1024 * 1024;
 export interface WorldOptions extends Omit<SimulateOptions, 'keep'> {
   servers: number;
   present: readonly { place: number; key: PresentKey }[];
-  /** What the recording's clients do that miss; undefined: nothing, or the trace has rows for it. */
-  refill: Refill | undefined;
+  /** What clients do that miss, where they do something. */
+  refill: Refill;
+  /** The trace has rows for that, as generated ones do. */
+  hasRefillRows: boolean;
   /** Some requests name versions: answers tell them. */
   usesCas: boolean;
   /** CAS ids from here on are not those of the recording. */
@@ -231,21 +233,20 @@ export class World {
     seen: { isHit: boolean; value: Buffer; flags: number },
     version: State,
   ): void {
-    const { refill } = this.#options;
+    const { refill, hasRefillRows } = this.#options;
     if (!row.isRead || row.answerNs === NEVER) return;
     if (row.follow?.kind === 'cas') {
       if (row.isHit && version?.value !== undefined) this.#change(row, item, version);
       return;
     }
-    const isClient =
-      refill !== undefined && seen.isHit && !row.isRepeated && (row.flags & RowFlag.refilled) === 0;
+    const isClient = !hasRefillRows && row.line.refills && seen.isHit && !row.isRepeated;
     if (!isMiss(row) || (row.follow === undefined && !isClient)) return;
     const value = seen.isHit ? seen.value : item.last?.value;
     if (value === undefined) return;
     const flags = seen.isHit ? seen.flags : item.last!.flags;
-    const delayNs = row.follow?.delayNs ?? refill!.delayNs;
+    const delayNs = row.follow?.delayNs ?? refill.delayNs;
     row.flags |= RowFlag.refilled;
-    const store = this.#after(row, delayNs, refill?.opcode ?? Opcode.set, value, flags, item);
+    const store = this.#after(row, delayNs, refill.opcode, value, flags, item);
     store.flags = RowFlag.refill;
     this.following.push(store);
     this.counts.refills++;

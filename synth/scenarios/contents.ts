@@ -91,10 +91,10 @@ export const deployColdCache = scenario(
     model: (model, { at: given, waves = 3, every }, total) =>
       withEvents(
         model,
-        ...wavesOf(begin(given, total), waves, every ?? total / (2 * waves)).map((wave): ModelEvent => ({
-          kind: 'version',
-          ...wave,
-        })),
+        ...Array.from(
+          wavesOf(begin(given, total), waves, every ?? total / (2 * waves)),
+          (wave): ModelEvent => ({ kind: 'version', ...wave }),
+        ),
       ),
     trace: (context, { at: given, waves = 3, every }, total) => [
       new VersionStage(context, wavesOf(begin(given, total), waves, every ?? total / (2 * waves))),
@@ -263,7 +263,7 @@ export const poisonSizes = scenario(
           const name = `poison:${key}`.padEnd(240 + (key % 11), '.');
           const isRead = random.chance(0.5);
           const row = context.request(lines[n], ns, isRead ? Opcode.get : Opcode.set, name);
-          if (isRead) row.follow = context.onMiss;
+          if (isRead) row.follow = context.onMiss(lines[n]);
           else {
             row.extras = storeExtras(0, 0);
             row.value = context.fresh(Math.round(value / 2 + (random.float() * value) / 2));

@@ -31,7 +31,7 @@ export function scenario<Shape extends z.ZodRawShape>(
   },
 ): Scenario {
   const { model: onModel, trace: onTrace } = on;
-  return { name, about, parameters: z.strictObject(shape), onModel, onTrace } as unknown as Scenario;
+  return { name, about, parameters: z.strictObject(shape), onModel, onTrace };
 }
 
 /** The time that a scenario begins at where nobody said: a third into the run. */

@@ -111,10 +111,7 @@ export const hotKey = scenario(
         new AddingStage(context, { arrivals: { curve }, from, to: total }, (ns, stage) => {
           const key = stage.random.pick(hot);
           const line = stage.lineOf(key.place, ns);
-          if (line === undefined) return;
-          const row = context.request(line, ns, Opcode.get, key.name);
-          row.follow = context.onMiss;
-          stage.later(row);
+          if (line !== undefined) stage.later(context.read(line, ns, Opcode.get, key.name));
         }),
       ];
     },
@@ -279,8 +276,7 @@ export const multigetIncast = scenario(
           const names = context.several(place, keys, stage.random);
           let n = 0;
           for (const name of names) {
-            const row = context.request(line, ns, Opcode.getkq, name);
-            row.follow = context.onMiss;
+            const row = context.read(line, ns, Opcode.getkq, name);
             stage.later(n++ > 0 ? joined(row) : row);
           }
           stage.later(joined(context.request(line, ns, Opcode.noop)));
