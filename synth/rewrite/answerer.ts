@@ -45,7 +45,7 @@ export class Answerer {
       if (Math.min(executionNs, followingNs) >= ns || Math.min(executionNs, followingNs) === Infinity) break;
       if (followingNs <= executionNs) {
         const row = this.#following.take()!;
-        if (row.line.takes(row.ns)) this.#hold(row);
+        if (row.line.takes(row.ns, Infinity)) this.#hold(row);
       } else this.#execute(this.#executions.take()!, executionNs);
     }
     while (this.#head < this.#held.length && this.#held[this.#head]!.isDone) {

@@ -149,6 +149,7 @@ export class RankStage extends KeyStage {
 
 /** Times by another clock, on which all stay in their order. */
 export class ClockStage extends Stage {
+  protected override readonly takesDropped = true;
   readonly #retime: (ns: number) => number;
   readonly #seen = new Set<Line>();
 

@@ -60,7 +60,7 @@ export interface Facts {
   usesCas: boolean;
 }
 
-/** A store of a key so soon after a miss of it, on the same connection, is because of the miss. */
+/** A store that its connection sends next on a key that it missed, and so soon, is because of the miss. */
 const REFILL_NS = 1e9;
 const MAX_MISSED = 65_536;
 /** With fewer misses than this nothing is known of what follows one, and clients are taken to store again. */
@@ -193,20 +193,29 @@ class Gatherer {
         this.#miss(fact, batch, row);
       return;
     }
-    if (family !== 'set' && family !== 'add' && family !== 'replace') return;
+    const isStore = family === 'set' || family === 'add' || family === 'replace';
+    if (isStore) this.#stored(fact, batch, row, isHit || outcome === Outcome.silent);
+    this.#answered(fact, batch, row, isStore, family === 'add');
+  }
+
+  #stored(fact: KeyFact, batch: Batch, row: number, isDone: boolean): void {
     fact.bytes = this.#payloads.length(batch.value(row));
     fact.expiry = expiryOf({ opcode: batch.opcode[row]!, extras: batch.extras(row) });
-    if (isHit || outcome === Outcome.silent) this.#largest = Math.max(this.#largest, fact.bytes);
+    if (isDone) this.#largest = Math.max(this.#largest, fact.bytes);
+  }
+
+  /** What its client does next with a key that it missed: a refill, or something else. */
+  #answered(fact: KeyFact, batch: Batch, row: number, isStore: boolean, isAdd: boolean): void {
     const id = `${batch.connection[row]} ${fact.name}`;
     const missedNs = this.#missed.get(id);
     if (missedNs === undefined) return;
     this.#missed.delete(id);
     const delayNs = batch.requestNs[row]! - missedNs;
-    if (delayNs > REFILL_NS) return;
+    if (!isStore || delayNs > REFILL_NS) return;
     this.#all.refills++;
     this.#misses.get(batch.connection[row]!)!.refills++;
     if (this.#delays.length < MAX_MEASURED) this.#delays.push(Math.max(0, delayNs));
-    if (family === 'add') this.#adds++;
+    if (isAdd) this.#adds++;
   }
 
   #miss(fact: KeyFact, batch: Batch, row: number): void {

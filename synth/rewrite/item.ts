@@ -9,8 +9,8 @@ export class Version {
   readonly flags: number;
   /** When it is gone, ns since the trace's start. */
   readonly expiresNs: number;
-  /** When it was stored. */
-  readonly sinceNs: number;
+  /** When it was stored, last of all. */
+  sinceNs: number;
   /** Its CAS id, as tokenOf(), where an exchange told it; else 0. And another that it goes by. */
   cas: number;
   alias = 0;

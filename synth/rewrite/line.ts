@@ -31,8 +31,9 @@ export class Line {
   isMixed = false;
   readonly #retimes: Retime[] = [];
   readonly #open: { ns: number; depth: number };
-  #close: { ns: number; depth: number };
-  #isCut = false;
+  readonly #close: { ns: number; depth: number };
+  /** A stage ended it; those before that one do not know. */
+  #cut: { ns: number; depth: number; stage: number } | undefined;
 
   constructor(
     { number, place, refills }: Pick<Line, 'number' | 'place' | 'refills'>,
@@ -56,7 +57,7 @@ export class Line {
     return this.#timed(this.#open);
   }
 
-  /** ns; NEVER: not in the recording. */
+  /** As it was made, ns; NEVER: not in the recording. */
   get closeNs(): number {
     return this.#timed(this.#close);
   }
@@ -66,16 +67,16 @@ export class Line {
     return this.client.slice(0, Math.max(0, this.client.lastIndexOf(':')));
   }
 
-  /** Whether a further request can be sent on it, which is open by then. */
-  takes(ns: number): boolean {
-    const { closeNs } = this;
-    return !this.hasQuit && (closeNs === NEVER || closeNs > ns);
+  /** Whether a further request can be sent on it, as far as a stage knows. */
+  takes(ns: number, stage: number): boolean {
+    const cut = this.#cut;
+    const endNs = cut !== undefined && stage > cut.stage ? this.#timed(cut) : this.closeNs;
+    return !this.hasQuit && (endNs === NEVER || endNs > ns);
   }
 
-  /** It ends then, or once its last answer is there. */
-  endAt(ns: number): void {
-    this.#close = { ns, depth: this.#retimes.length };
-    this.#isCut = true;
+  /** It ends then, or once its last answer is there. @param stage whose doing it is */
+  endAt(ns: number, stage: number): void {
+    this.#cut = { ns, depth: this.#retimes.length, stage };
   }
 
   /** From here on its times are those of another clock. */
@@ -85,7 +86,8 @@ export class Line {
 
   /** As a trace tells of it. */
   told(): Connection {
-    const { id, client, server, tenant, openNs, closeNs, end } = this;
+    const { id, client, server, tenant, openNs, end } = this;
+    const closeNs = this.#cut === undefined ? this.closeNs : this.#timed(this.#cut);
     const isClosed = closeNs !== NEVER;
     return {
       id,
@@ -94,7 +96,7 @@ export class Line {
       tenant,
       openNs,
       closeNs: isClosed ? Math.max(closeNs, this.finishNs, openNs) : NEVER,
-      end: !isClosed ? ConnectionEnd.open : this.#isCut ? ConnectionEnd.client : end,
+      end: !isClosed ? ConnectionEnd.open : this.#cut !== undefined ? ConnectionEnd.client : end,
     };
   }
 
@@ -168,12 +170,12 @@ export class Roster {
   }
 
   /** Any one that is open; undefined where none is. */
-  pick(place: number, ns: number, random: Random): Line | undefined {
+  pick(place: number, ns: number, stage: number, random: Random): Line | undefined {
     const all = this.#byPlace.get(place) ?? [];
     for (let left = all.length; left > 0; left--) {
       const n = random.int(all.length);
       const line = all[n]!;
-      if (line.takes(ns)) return line;
+      if (line.takes(ns, stage)) return line;
       // What has ended does not come back.
       all[n] = all.at(-1)!;
       all.pop();

@@ -40,7 +40,12 @@ export class RepeatStage extends Stage {
   }
 
   protected override take(row: Row): void {
+    // Copied before other stages change it.
+    this.#repeat(row);
     this.next(row);
+  }
+
+  #repeat(row: Row): void {
     const { at, length, share, times, after } = this.#options;
     const { line } = row;
     if (row.ns < at * 1e6 || row.ns >= (at + length) * 1e6) return;
@@ -114,7 +119,12 @@ export class SurgeStage extends Stage {
   }
 
   protected override take(row: Row): void {
+    // Copied before other stages change it.
+    this.#multiply(row);
     this.next(row);
+  }
+
+  #multiply(row: Row): void {
     const { at, ramp, weight } = this.#options;
     if (row.ns < at * 1e6 || !isRepeatable(row)) return;
     const demand = weight * Math.min(1, ramp === 0 ? 1 : (row.ns / 1e6 - at) / ramp);

@@ -108,7 +108,7 @@ export class RestartStage extends SplitStage {
 
   #end(line: Line): void {
     if (line.closeNs === NEVER || line.closeNs > this.#fromNs)
-      line.endAt(Math.max(this.#fromNs, line.openNs));
+      line.endAt(Math.max(this.#fromNs, line.openNs), this.number);
   }
 }
 
@@ -141,7 +141,7 @@ export class ChurnStage extends SplitStage {
       this.#current.set(source, current);
     }
     if (ns < current.endNs) return current.line;
-    current.line.endAt(current.endNs);
+    current.line.endAt(current.endNs, this.number);
     current.line = this.context.lines.open(source, ns, { closeNs: current.closeNs });
     current.endNs = ns < this.#toNs ? ns + this.#lifetime() : Infinity;
     return current.line;
@@ -150,7 +150,7 @@ export class ChurnStage extends SplitStage {
   /** What nobody asked after ends with its life too. */
   protected override finish(): void {
     for (const { line, endNs, closeNs } of this.#current.values())
-      if (endNs < Infinity && (closeNs === NEVER || endNs < closeNs)) line.endAt(endNs);
+      if (endNs < Infinity && (closeNs === NEVER || endNs < closeNs)) line.endAt(endNs, this.number);
   }
 
   #lifetime(): number {

@@ -33,6 +33,8 @@ export class Context {
   /** What stages count, in words: `12 requests fell into …`. */
   readonly notes: (() => string | undefined)[] = [];
   #concerns = 0;
+  #tenants = 0;
+  #stages = 0;
   #opaque = 0;
   #fresh = 0;
   readonly #draws = new Map<number | undefined, { of: (random: Random) => KeyFact; keys: KeyFact[] }>();
@@ -89,6 +91,15 @@ export class Context {
     return names;
   }
 
+  newStage(): number {
+    return this.#stages++;
+  }
+
+  /** The name of a tenant that no other scenario adds. */
+  newTenant(): string {
+    return `surge-${++this.#tenants}`;
+  }
+
   /** A value that no other exchange stores. */
   fresh(bytes: number): Buffer {
     return this.payloads.fresh(bytes, this.#fresh++);
@@ -139,19 +150,26 @@ export class Stage {
   readonly roster = new Roster();
   /** Its requests name versions that were read. */
   usesCas = false;
+  /** What an earlier stage dropped is its matter too. */
+  protected readonly takesDropped: boolean = false;
   /** Takes what leaves. */
   next: (row: Row) => void = () => undefined;
+  /** Its place among the stages. */
+  readonly number: number;
   readonly #later = new Agenda<Row>();
+  /** Who asks in the place of a client that has gone, in the segment of this time. */
+  readonly #instead = new Map<Line, { ns: number; line: Line }>();
 
   constructor(context: Context) {
     this.context = context;
     this.random = context.random();
+    this.number = context.newStage();
   }
 
   push(row: Row): void {
     // Nothing comes between those of one segment.
     if (!row.joins) this.#advance(row.ns);
-    if (row.isDropped) this.next(row);
+    if (row.isDropped && !this.takesDropped) this.next(row);
     else {
       if (row.family === 'quit') row.line.hasQuit = true;
       this.roster.see(row.line);
@@ -189,7 +207,7 @@ export class Stage {
 
   /** A connection for a request on a place's keys. */
   lineOf(place: number, ns: number): Line | undefined {
-    const line = this.roster.pick(place, ns, this.random);
+    const line = this.roster.pick(place, ns, this.number, this.random);
     if (line !== undefined) return line;
     const like = this.context.lines.recorded.find((one) => one.place === place);
     if (like === undefined) return undefined;
@@ -211,9 +229,11 @@ export class Stage {
 
   #release(row: Row): void {
     // Its client may have gone meanwhile: another asks.
-    if (!row.line.takes(row.ns)) {
-      const line = this.lineOf(row.line.place, row.ns);
+    if (!row.line.takes(row.ns, this.number)) {
+      const known = this.#instead.get(row.line);
+      const line = known?.ns === row.ns ? known.line : this.lineOf(row.line.place, row.ns);
       if (line === undefined) return;
+      this.#instead.set(row.line, { ns: row.ns, line });
       row.line = line;
     }
     this.roster.see(row.line);

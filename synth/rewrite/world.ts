@@ -184,6 +184,8 @@ export class World {
     if (recorded === unknown || rewritten === unknown || !recorded.equals(rewritten)) return;
     if (rewritten.cas !== 0 && rewritten.cas !== recorded.cas) recorded.alias = rewritten.cas;
     else if (rewritten.alias !== 0) recorded.alias = rewritten.alias;
+    // A flush in between is over.
+    recorded.sinceNs = Math.max(recorded.sinceNs, rewritten.sinceNs);
     item.rewritten = recorded;
   }
 

@@ -60,7 +60,7 @@ export const tenantSurge = scenario(
     },
     trace: (context, { at: given, count: tenants = 2, ramp, weight = 1, cold = 0.1 }, total) => [
       new SurgeStage(context, {
-        names: Array.from({ length: tenants }, (_, n) => `surge-${n + 1}`),
+        names: Array.from({ length: tenants }, () => context.newTenant()),
         at: begin(given, total),
         ramp: ramp ?? total / 6,
         weight,
