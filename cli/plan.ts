@@ -209,7 +209,9 @@ class Planner {
     };
   }
 
+  /** How long and how many is said of models; defaults may say it where a run has a trace. */
   #modelling({
+    trace,
     seed,
     duration,
     requests,
@@ -218,8 +220,8 @@ class Planner {
     return {
       scenario: scenarios,
       ...(seed === undefined ? {} : { seed }),
-      ...(duration === undefined ? {} : { duration }),
-      ...(requests === undefined ? {} : { requests }),
+      ...(duration === undefined || trace !== undefined ? {} : { duration }),
+      ...(requests === undefined || trace !== undefined ? {} : { requests }),
     };
   }
 

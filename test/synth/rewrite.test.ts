@@ -79,7 +79,41 @@ describe('every scenario', () => {
   }, 120_000);
 });
 
-/** Of each of several exchanges what was recorded, by its opaque and time. */
+function misses(all: readonly Told[]): number {
+  return all.filter(
+    ({ op, ns, status }) => op === 'get' && status === Status.notFound && ns > 3.5e9 && ns < 4.5e9,
+  ).length;
+}
+
+function reads(all: readonly Told[]): number {
+  return all.filter(({ op, ns }) => op === 'get' && ns >= 1e9).length;
+}
+
+function conditional(all: readonly Told[]): number {
+  return all.filter(({ outcome }) => outcome === Outcome.conditional).length;
+}
+
+function isNew({ key }: Told): boolean {
+  return key.startsWith('v2:');
+}
+
+function withoutLine({ line: _line, ...rest }: Told): object {
+  return rest;
+}
+
+function withoutTime({ ns: _ns, answerNs: _answerNs, line, ...rest }: Told): object {
+  return { ...rest, client: line.client };
+}
+
+function reading(refills: boolean): ExchangeInit[] {
+  return Array.from({ length: 40 }, (_, n): ExchangeInit[] => [
+    { op: 'get', key: `k${n}`, status: Status.notFound, answer: 'Not found', at: n * 1000 },
+    ...(refills ? [{ op: 'set', key: `k${n}`, value: `v${n}`, at: n * 1000 + 200 }] : []),
+    { op: 'set', key: 'kept', value: 'kept', at: n * 1000 + 300 },
+    { op: 'get', key: 'kept', answer: 'kept', at: n * 1000 + 400 },
+  ]).flat();
+}
+
 function named({ op, key, ns }: Told): string {
   return `${op} ${key} ${ns}`;
 }
@@ -145,10 +179,6 @@ describe('what each does', () => {
       const endNs = ns + uint32(extras, 4) * 1e9;
       expect(Math.abs(endNs - 4e9)).toBeLessThanOrEqual(1e9);
     }
-    const misses = (all: readonly Told[]): number =>
-      all.filter(
-        ({ op, ns, status }) => op === 'get' && status === Status.notFound && ns > 3.5e9 && ns < 4.5e9,
-      ).length;
     expect(misses(after)).toBeGreaterThan(misses(before));
     // The others keep their expiry.
     expect(after.filter(({ op, ns, extras }) => op === 'set' && ns < 2e9 && uint32(extras, 4) !== 0)).toEqual(
@@ -175,8 +205,7 @@ describe('what each does', () => {
 
   test('connectionChurn changes connections, and nothing else', async () => {
     const { before, after } = await beforeAndAfter('connectionChurn:at=1s,for=1s,lifetime=50ms');
-    const plain = ({ line: _line, ...rest }: Told): object => rest;
-    expect(after.map(plain)).toEqual(before.map(plain));
+    expect(after.map(withoutLine)).toEqual(before.map(withoutLine));
     const opened = new Set(after.filter(({ ns }) => ns >= 1e9 && ns < 2e9).map(({ line }) => line.id));
     expect(opened.size).toBeGreaterThan(40);
     expect(after.every(({ line }, n) => host(line.client) === host(before[n]!.line.client))).toBe(true);
@@ -199,7 +228,6 @@ describe('what each does', () => {
 
   test('deployColdCache: a growing share of the clients asks for keys of its own', async () => {
     const { before, after } = await beforeAndAfter('deployColdCache:at=1s,waves=2,every=1s');
-    const isNew = ({ key }: Told): boolean => key.startsWith('v2:');
     expect(after.filter((one) => one.ns < 1e9 && isNew(one))).toEqual([]);
     expect(after.filter((one) => one.ns >= 2e9 && !isNew(one))).toEqual([]);
     const hosts = (from: number, to: number): number =>
@@ -252,7 +280,7 @@ describe('what each does', () => {
       if (ns < 1e9) expect(now).toBe(key);
       else pairs.set(key, (pairs.get(key) ?? new Set()).add(now));
     }
-    const targets = [...pairs.values()].map((now) => [...now]);
+    const targets = Array.from(pairs.values(), (now) => [...now]);
     expect(targets.every(({ length }) => length === 1)).toBe(true);
     expect(new Set(targets.flat()).size).toBe(targets.length);
     for (const [key, now] of pairs) expect([[...now][0]![0], [...now][0] === key]).toEqual([key[0], false]);
@@ -260,11 +288,7 @@ describe('what each does', () => {
 
   test('diurnal retimes, and nothing else', async () => {
     const { before, after } = await beforeAndAfter('diurnal:amplitude=4', 6);
-    const plain = ({ ns: _ns, answerNs: _answerNs, line, ...rest }: Told): object => ({
-      ...rest,
-      client: line.client,
-    });
-    expect(after.map(plain)).toEqual(before.map(plain));
+    expect(after.map(withoutTime)).toEqual(before.map(withoutTime));
     const inThird = (third: number): number =>
       after.filter(({ ns }) => Math.floor(ns / 2e9) === third).length;
     expect(inThird(1)).toBeGreaterThan(1.5 * inThird(0));
@@ -304,8 +328,6 @@ describe('what each does', () => {
     expect(new Set(added.map(({ line }) => line.tenant))).toEqual(new Set(['surge-1', 'surge-2', 'surge-3']));
     expect(added.every(({ key, line }) => key.startsWith(line.tenant))).toBe(true);
     const late = before.filter(({ ns }) => ns >= 1e9).length;
-    const reads = (all: readonly Told[]): number =>
-      all.filter(({ op, ns }) => op === 'get' && ns >= 1e9).length;
     expect([reads(added), late > 1900]).toEqual([6 * reads(before), true]);
   });
 });
@@ -315,14 +337,6 @@ function host(client: string): string {
 }
 
 describe('clients that miss', () => {
-  const reading = (refills: boolean): ExchangeInit[] =>
-    Array.from({ length: 40 }, (_, n): ExchangeInit[] => [
-      { op: 'get', key: `k${n}`, status: Status.notFound, answer: 'Not found', at: n * 1000 },
-      ...(refills ? [{ op: 'set', key: `k${n}`, value: `v${n}`, at: n * 1000 + 200 }] : []),
-      { op: 'set', key: 'kept', value: 'kept', at: n * 1000 + 300 },
-      { op: 'get', key: 'kept', answer: 'kept', at: n * 1000 + 400 },
-    ]).flat();
-
   test('store again where the recording shows that they do, with what they had read', async () => {
     const tape = await tapeOf([batchOf(reading(true))]);
     const after = await toldOf(await applied(tape, 'deployColdCache:at=20ms,waves=1'));
@@ -362,8 +376,6 @@ describe('clients that miss', () => {
     ]) {
       const output = await applied(tape, scenario);
       const after = await toldOf(output);
-      const conditional = (all: readonly Told[]): number =>
-        all.filter(({ outcome }) => outcome === Outcome.conditional).length;
       expect(conditional(after), scenario).toBeLessThanOrEqual(conditional(before));
       expect(await wronglyExpected(output), scenario).toEqual([]);
     }
@@ -401,7 +413,7 @@ describe('what is not in the trace stays out of it', () => {
           scenario,
         ).toEqual([]);
         for (const { op, value } of told)
-          if (/^set/.test(op) && value.length > 0)
+          if (op.startsWith('set') && value.length > 0)
             expect([value.length === 13, value[0]! <= 2]).toEqual([true, true]);
       }
     },
