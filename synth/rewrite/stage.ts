@@ -216,6 +216,12 @@ export class Stage {
     return opened;
   }
 
+  /** A request for one of a place's keys, on any connection; none where there is none. */
+  ask(place: number, ns: number, make: (line: Line) => Row): void {
+    const line = this.lineOf(place, ns);
+    if (line !== undefined) this.later(make(line));
+  }
+
   #advance(ns: number): void {
     for (;;) {
       const arrivalNs = this.nextNs();

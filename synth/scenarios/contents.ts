@@ -12,7 +12,7 @@ import { Sort } from '../rewrite/facts.ts';
 import type { Line } from '../rewrite/line.ts';
 import { AddingStage, EventStage } from '../rewrite/stage.ts';
 import { meanRate } from '../transform.ts';
-import { at, begin, count, during, scenario, some, span, withEvents, withStream } from './define.ts';
+import { at, begin, count, during, scenario, some, span, steady, withEvents, withStream } from './define.ts';
 
 export const thunderingHerd = scenario(
   'thunderingHerd',
@@ -46,8 +46,7 @@ export const thunderingHerd = scenario(
       const times0 = Array.from({ length: times }, (_, n) => begin(given, total) + (n * total) / (3 * times));
       return [
         new EventStage(context, times0, (ns, stage) => {
-          const line = stage.lineOf(key.place, ns);
-          if (line !== undefined) stage.later(context.request(line, ns, Opcode.delete, key.name));
+          stage.ask(key.place, ns, (line) => context.request(line, ns, Opcode.delete, key.name));
           for (let client = 0; client < clients; client++) {
             const own = stage.lineOf(key.place, ns);
             if (own === undefined) return;
@@ -131,17 +130,11 @@ export const invalidationStorm = scenario(
         mix: { delete: 1 },
       }),
     trace: (context, { at: given, for: length, factor = 0.5 }, total) => {
-      const from = begin(given, total);
-      const rates = {
-        arrivals: { rate: context.facts.rate * factor },
-        from,
-        to: from + span(length, total) / 2,
-      };
+      const rates = steady(context.facts.rate * factor, begin(given, total), span(length, total) / 2);
       return [
         new AddingStage(context, rates, (ns, stage) => {
           const key = context.draw(stage.random);
-          const line = stage.lineOf(key.place, ns);
-          if (line !== undefined) stage.later(context.request(line, ns, Opcode.delete, key.name));
+          stage.ask(key.place, ns, (line) => context.request(line, ns, Opcode.delete, key.name));
         }),
       ];
     },

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { duration } from '../../config/yaml.ts';
 import type { Model, ModelEvent, StreamModel } from '../model.ts';
-import type { Context, Stage } from '../rewrite/stage.ts';
+import type { Addition, Context, Stage } from '../rewrite/stage.ts';
 
 export const share = z.coerce.number().min(0).max(1);
 export const count = z.coerce.number().int().positive();
@@ -66,6 +66,11 @@ export function during(
   perSecond: number,
 ): Pick<StreamModel, 'from' | 'to' | 'arrivals'> {
   return { from, to: from + length, arrivals: { rate: perSecond } };
+}
+
+/** Requests that are added to a trace for a time. @param together how many leave at once */
+export function steady(perSecond: number, from: number, length: number, together = 1): Addition {
+  return { arrivals: { rate: perSecond }, from, to: from + length, together };
 }
 
 /** Of hot keys: requests rise to a peak, and halve again and again. Times in ms. */

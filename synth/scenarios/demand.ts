@@ -20,6 +20,7 @@ import {
   share,
   some,
   span,
+  steady,
   withEvents,
   withStream,
 } from './define.ts';
@@ -110,8 +111,7 @@ export const hotKey = scenario(
       return [
         new AddingStage(context, { arrivals: { curve }, from, to: total }, (ns, stage) => {
           const key = stage.random.pick(hot);
-          const line = stage.lineOf(key.place, ns);
-          if (line !== undefined) stage.later(context.read(line, ns, Opcode.get, key.name));
+          stage.ask(key.place, ns, (line) => context.read(line, ns, Opcode.get, key.name));
         }),
       ];
     },
@@ -232,17 +232,11 @@ export const writeBurst = scenario(
         mix: { set: 1 },
       }),
     trace: (context, { at: given, for: length, factor = 1 }, total) => {
-      const from = begin(given, total);
-      const rates = {
-        arrivals: { rate: context.facts.rate * factor },
-        from,
-        to: from + span(length, total) / 2,
-      };
+      const rates = steady(context.facts.rate * factor, begin(given, total), span(length, total) / 2);
       return [
         new AddingStage(context, rates, (ns, stage) => {
           const key = context.draw(stage.random);
-          const line = stage.lineOf(key.place, ns);
-          if (line !== undefined) stage.later(context.store(line, ns, key));
+          stage.ask(key.place, ns, (line) => context.store(line, ns, key));
         }),
       ];
     },
@@ -261,13 +255,7 @@ export const multigetIncast = scenario(
         multiget: { share: 1, keys: Math.min(keys, model.tenants[0]!.keys.space) },
       }),
     trace: (context, { at: given, for: length, keys = 100, rate: perSecond }, total) => {
-      const from = begin(given, total);
-      const rates = {
-        arrivals: { rate: perSecond ?? context.facts.rate },
-        from,
-        to: from + span(length, total),
-        together: keys,
-      };
+      const rates = steady(perSecond ?? context.facts.rate, begin(given, total), span(length, total), keys);
       return [
         new AddingStage(context, rates, (ns, stage) => {
           const { place } = context.draw(stage.random);
@@ -299,13 +287,7 @@ export const pipelineFlood = scenario(
         pipeline: depth,
       }),
     trace: (context, { at: given, for: length, depth = 200, rate: perSecond }, total) => {
-      const from = begin(given, total);
-      const rates = {
-        arrivals: { rate: perSecond ?? context.facts.rate },
-        from,
-        to: from + span(length, total),
-        together: depth,
-      };
+      const rates = steady(perSecond ?? context.facts.rate, begin(given, total), span(length, total), depth);
       return [
         new AddingStage(context, rates, (ns, stage) => {
           const { place } = context.draw(stage.random);

@@ -90,11 +90,7 @@ test('what is refused, and how', async () => {
 }, 30_000);
 
 test('a scenario happens to a trace: as a file, in a replay, and what is done to servers', async () => {
-  const [tape, made, again] = ['a.tape', 'with.tape', 'again.tape'].map(temporary) as [
-    string,
-    string,
-    string,
-  ];
+  const [tape, made] = ['a.tape', 'with.tape'].map(temporary) as [string, string];
   await memtape('synth', 'sys', '--requests', '6000', '-o', tape, '--quiet');
   const options = ['--scenario', 'backendRestart:down=20ms,jitter=20ms,run=echo restarted', '--seed', '5'];
   const one = await memtape('synth', tape, '-o', made, ...options, '--scenario', 'sizeShift');
