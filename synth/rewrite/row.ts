@@ -75,7 +75,7 @@ export class Row {
 
   /** The recording, or the rewrite, says that it brought a value. */
   get isHit(): boolean {
-    return this.isRead && this.outcome === Outcome.answered && this.status === Status.ok;
+    return this.isRead && this.frames > 0 && this.outcome === Outcome.answered && this.status === Status.ok;
   }
 
   /** Remembers the request as it was recorded, before the first change of it. */

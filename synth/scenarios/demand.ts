@@ -255,7 +255,13 @@ export const multigetIncast = scenario(
         multiget: { share: 1, keys: Math.min(keys, model.tenants[0]!.keys.space) },
       }),
     trace: (context, { at: given, for: length, keys = 100, rate: perSecond }, total) => {
-      const rates = steady(perSecond ?? context.facts.rate, begin(given, total), span(length, total), keys);
+      const together = Math.max(1, Math.min(keys, context.values().length));
+      const rates = steady(
+        perSecond ?? context.facts.rate,
+        begin(given, total),
+        span(length, total),
+        together,
+      );
       return [
         new AddingStage(context, rates, (ns, stage) => {
           const { place } = context.draw(stage.random);

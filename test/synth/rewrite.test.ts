@@ -351,6 +351,18 @@ describe('clients that miss', () => {
     expect([next[1]!.op, next[1]!.value.toString(), next[1]!.flags]).toEqual(['set', 'kept', RowFlag.refill]);
   });
 
+  test('with what was there, and never where the scenario says that they do not', async () => {
+    const tape = await randomTape({ seed: 9, exchanges: 3000, refills: true });
+    const known = new Set((await toldOf(tape)).map(({ ns }) => ns));
+    for (const scenario of ['scan', 'pipelineFlood', 'hotKey:keys=12,share=0.8', 'multigetIncast']) {
+      const added = (await toldOf(await applied(tape, scenario))).filter(({ ns }) => !known.has(ns));
+      const stores = added.filter(({ op }) => op === 'set');
+      expect(added.length, scenario).toBeGreaterThan(100);
+      expect(stores.every(({ value }) => value.length > 0)).toBe(true);
+      if (scenario === 'scan' || scenario === 'pipelineFlood') expect(stores).toEqual([]);
+    }
+  });
+
   test('and not where it shows that they do not', async () => {
     const tape = await tapeOf([batchOf(reading(false))]);
     const flushed = await toldOf(await applied(tape, 'flushAll:at=20.35ms'));
