@@ -120,10 +120,10 @@ const thresholdSchema = z
 const runFields = {
   trace: path.optional().describe('file: the trace to replay'),
   model: z.string().min(1).optional().describe('instead of a trace: a model file, or one of synth list'),
-  seed: z.int().min(0).optional().describe('of a model: other draws'),
+  seed: z.int().min(0).optional().describe('of a model, or of scenarios: other draws'),
   duration: duration.optional().describe('of a model: how long; default: what it says, else 10s'),
   requests: count.optional().describe('of a model: how many at most'),
-  scenarios: z.array(z.string()).optional().describe('of a model: what happens meanwhile'),
+  scenarios: z.array(z.string()).optional().describe('what happens meanwhile'),
   target: z
     .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
     .optional()
@@ -205,7 +205,7 @@ const exclusive = [
   ['speed', 'rate'],
   ['baseline', 'expect'],
 ] as const;
-const ofModels = ['seed', 'duration', 'requests', 'scenarios'] as const;
+const ofModels = ['duration', 'requests'] as const;
 
 /** A run with the defaults where it is silent: what excludes something that it says is no default for it. */
 export function withDefaults(defaults: Gate['defaults'], run: GateRun): GateRun {

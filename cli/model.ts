@@ -1,4 +1,5 @@
-// Models on the command line: which one is meant, what it is changed into, and the trace that it is made into.
+// Models and scenarios on the command line: which model is meant, what it is changed into, and the trace that it, or a
+// recorded one with what happens to it, is made into.
 
 import { existsSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
@@ -8,13 +9,15 @@ import { parseCount, parseDuration } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
 import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
 import { checkModel, parseModel, type Model } from '../synth/model.ts';
-import { applyScenario } from '../synth/scenario.ts';
+import { applyScenario, applyToTrace } from '../synth/scenario.ts';
+import type { Rewritten } from '../synth/rewrite/rewrite.ts';
 import { modelSource } from '../synth/source.ts';
 import { atRate } from '../synth/transform.ts';
 import { writeTrace } from '../synth/write.ts';
 import type { ResultsMeta } from '../trace/meta.ts';
 import type { Recipe } from '../trace/source.ts';
 import { CliError } from './error.ts';
+import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
 
 export interface SynthOptions {
@@ -28,12 +31,12 @@ export interface SynthOptions {
 /** The options that say how a model is made into traffic; `replay` has them too. */
 export function synthOptions(command: Command): Command {
   return command
-    .option('--seed <n>', 'other draws of the same model', (text) => parseCount(text, 0))
+    .option('--seed <n>', 'other draws of the same model, or scenario', (text) => parseCount(text, 0))
     .option('--duration <time>', 'how long (of a model; default: what it says, else 10s)', parseDuration)
     .option('--requests <n>', 'how many at most (of a model)', (text) => parseCount(text))
     .option(
       '--scenario <name...>',
-      'what happens meanwhile, see docs/scenarios.md (of a model; repeatable)',
+      'what happens meanwhile, see docs/scenarios.md (repeatable)',
       (text: string, before: string[]) => [...before, text],
       [],
     );
@@ -141,4 +144,34 @@ export async function generate(
     progress.stop();
   }
   return generator;
+}
+
+/**
+ * Writes a recorded trace as it would be with what happens to it.
+ * @param check ends the work, where it throws
+ * @throws CliError, ConfigError, TraceError
+ */
+export async function rewrite(
+  source: string,
+  path: string,
+  { scenario, seed, duration, requests, quiet }: SynthOptions & { quiet?: true },
+  check?: () => void,
+): Promise<Rewritten> {
+  for (const [option, value] of Object.entries({ duration, requests }))
+    if (value !== undefined)
+      throw new CliError(`${source} is a trace, and --${option} is of a model: expected one or the other`, 2);
+  if (isSameFile(source, path))
+    throw new CliError(`${source}: the output would overwrite it; choose another --output`, 2);
+  const progress = new Progress(0, { label: 'rewriting', unit: 'exchanges', quiet: quiet === true });
+  try {
+    return await applyToTrace(source, path, scenario, {
+      ...(seed === undefined ? {} : { seed }),
+      onProgress: (read) => {
+        check?.();
+        progress.update(read, read);
+      },
+    });
+  } finally {
+    progress.stop();
+  }
 }

@@ -12,6 +12,7 @@ import { createSchedule } from '../replayer/schedule.ts';
 import { createRoute, parseTarget } from '../replayer/target.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { DEFAULT_MS } from '../synth/generator.ts';
+import { checkScenario } from '../synth/scenario.ts';
 import { meanRate } from '../synth/transform.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { EmbeddedOptions } from './embedded.ts';
@@ -208,7 +209,9 @@ class Planner {
     };
   }
 
+  /** How long and how many is said of models; defaults may say it where a run has a trace. */
   #modelling({
+    trace,
     seed,
     duration,
     requests,
@@ -217,8 +220,8 @@ class Planner {
     return {
       scenario: scenarios,
       ...(seed === undefined ? {} : { seed }),
-      ...(duration === undefined ? {} : { duration }),
-      ...(requests === undefined ? {} : { requests }),
+      ...(duration === undefined || trace !== undefined ? {} : { duration }),
+      ...(requests === undefined || trace !== undefined ? {} : { requests }),
     };
   }
 
@@ -259,7 +262,11 @@ class Planner {
     }
     const source = this.#path(trace);
     const size = await this.#check(this.#placeOf('trace'), async () => ofTrace(source, options));
-    if (expect !== undefined)
+    const isRewritten = options.scenario.length > 0;
+    if (isRewritten)
+      await this.#check(this.#placeOf('scenarios'), () => options.scenario.forEach(checkScenario));
+    // What results of a trace with scenarios are of is known when it is made.
+    if (expect !== undefined && !isRewritten)
       await this.#check(this.#placeOf('expect'), async () => assertResultsOf(this.#path(expect), source));
     return { source, ...size };
   }

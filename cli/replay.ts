@@ -37,6 +37,7 @@ Examples:
   memtape replay capture.tape --target staging:11211 --rate "10k..100k over 60s" --loop 10
   memtape replay capture.tape --target new:11211 --baseline old:11211 --from 30s --to 90s
   memtape replay capture.tape --target proxy:11211 --backends mc1:11211,mc2:11211 --drill restart.yaml
+  memtape replay capture.tape --target staging:11211 --scenario hotKey --scenario retryStorm:share=0.2
   memtape replay capture.tape --target staging:11211 --auth-file users.txt --tls-ca ca.pem
   memtape replay capture.tape --target staging:11211 --threshold 'violations == 0' --threshold 'drift.lost < 0.5%' --json report.json
   memtape replay capture.tape --target staging:11211 --html report.html --junit report.xml --markdown auto`;

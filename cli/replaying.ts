@@ -1,4 +1,5 @@
-// A replay from plain options to its report, as `replay` and `gate` run it: a trace, or one made out of a model; targets,
+// A replay from plain options to its report, as `replay` and `gate` run it: a trace, or one made out of a model, or of what
+// happens to it; targets,
 // or an embedded server; a baseline beside; and the judgement.
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -20,7 +21,7 @@ import type { Survey } from '../trace/survey.ts';
 import { CliError } from './error.ts';
 import { startMetrics, type MetricsServer } from './metrics.ts';
 import { Progress } from './progress.ts';
-import { isModel, sourceAgain, sourceOf, type SynthOptions } from './model.ts';
+import { isModel, rewrite, sourceAgain, sourceOf, type SynthOptions } from './model.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 
@@ -90,8 +91,19 @@ export async function runReplay(
   try {
     const rate = fixedRateOf(options);
     const made = isModel(source) ? sourceOf(source, generating(options, rate)) : undefined;
-    const trace = made?.source ?? source;
-    const drills = [...(options.drills ?? []), ...drillsOf(made?.model)];
+    // What happens to a trace is worked out beforehand, so that it takes no part in the timing.
+    const changed = join(folder, 'changed.tape');
+    const rewritten =
+      made === undefined && options.scenario.length > 0
+        ? await rewrite(source, changed, generating(options, undefined))
+        : undefined;
+    const trace = made?.source ?? (rewritten === undefined ? source : changed);
+    if (options.quiet !== true) for (const note of rewritten?.notes ?? []) process.stderr.write(`${note}\n`);
+    const drills = [
+      ...(options.drills ?? []),
+      ...drillsOf(made?.model.drills),
+      ...drillsOf(rewritten?.drills),
+    ];
     let { target } = options;
     if (target === undefined) {
       const servers = made === undefined ? await serverCount(source) : 1;
@@ -131,9 +143,9 @@ export async function runReplay(
   }
 }
 
-/** What a model has done to its servers meanwhile. */
-function drillsOf(model: Model | undefined): Drill[] {
-  return Array.from(model?.drills ?? [], ({ at, run, name, server }) => ({
+/** What a model, or a scenario, has done to the servers meanwhile. */
+function drillsOf(drills: Model['drills'] = []): Drill[] {
+  return drills.map(({ at, run, name, server }) => ({
     at,
     run,
     ...(name === undefined ? {} : { name }),

@@ -1,10 +1,8 @@
 // `memtape synth`: traffic out of models, models out of traffic, and how near the two are.
 
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { existsSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { mergeTraces } from '../convert/merge.ts';
 import { scaleTrace } from '../convert/scale.ts';
 import { parseCount, parseRate } from '../config/units.ts';
 import { writeYaml } from '../config/yaml.ts';
@@ -14,15 +12,14 @@ import { compare, curves } from '../synth/fidelity.ts';
 import { baseline, type Summary as FidelitySummary } from '../synth/summary.ts';
 import { fitTrace } from '../synth/fit.ts';
 import { ModelGenerator } from '../synth/generator.ts';
-import { checkModel, modelJsonSchema, type Model } from '../synth/model.ts';
-import { applyScenario, listScenarios, onlyAdded } from '../synth/scenario.ts';
+import { checkModel, modelJsonSchema } from '../synth/model.ts';
+import { listScenarios } from '../synth/scenario.ts';
 import { START_NS } from '../synth/space.ts';
 import { summarizeBatches } from '../synth/summarize.ts';
 import { TraceReader } from '../trace/file.ts';
-import { writeTrace } from '../synth/write.ts';
 import { CliError } from './error.ts';
 import { incidentCommand } from './incident.ts';
-import { generate, isModel, readModel, synthOptions, type SynthOptions } from './model.ts';
+import { generate, isModel, readModel, rewrite, synthOptions, type SynthOptions } from './model.ts';
 import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
 import { formatCount, plural } from './text.ts';
@@ -40,7 +37,7 @@ Examples:
   memtape synth etc -o surge.tape --scenario tenantSurge:count=3 --scenario hotKey
   memtape synth etc -o etc.tape --duration 10s
   memtape synth model.yaml -o big.tape --rate 50k --seed 7
-  memtape synth capture.tape -o surge.tape --scenario tenantSurge
+  memtape synth capture.tape -o surge.tape --scenario tenantSurge --scenario backendRestart:down=2s
   memtape synth fit capture.tape -o like-capture.yaml       a model of traffic that was recorded
   memtape synth show etc > mine.yaml                        a model to begin with
   memtape synth schema > model.schema.json                  for an editor
@@ -77,16 +74,16 @@ interface CheckOptions {
 
 export function synthCommand(): Command {
   const command = new Command('synth')
-    .description('Make a trace out of a model of a workload.')
+    .description('Make a trace out of a model of a workload, or of a trace and what happens to it.')
     // Its subcommands have options of the same names.
     .enablePositionalOptions()
-    .argument('[model]', 'a model file, one of `synth list`; or a trace, to add a scenario to')
+    .argument('[model]', 'a model file, one of `synth list`; or a trace that a --scenario happens to')
     .option('-o, --output <file>', 'the trace to write')
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
     .action(async (name: string | undefined, options: WriteOptions) => {
       if (name === undefined)
-        throw new CliError('expected a model: a file, or one of `memtape synth list`', 2);
+        throw new CliError('expected a model (a file, or one of `memtape synth list`), or a trace', 2);
       if (options.output === undefined) throw new CliError('expected -o FILE, where the trace is written', 2);
       // What is no file can only be the name of a model.
       if (isModel(name) || !existsSync(name)) await write(name, options);
@@ -288,49 +285,23 @@ function parseFactor(text: string): number {
   throw new InvalidArgumentError('expected a number above 0');
 }
 
-/**
- * A recorded trace, and what a scenario adds to it: requests of its own, at the rate and of the sizes of the trace.
- * @throws CliError for scenarios that change what a model does: those need one
- */
+/** A recorded trace as it would be with what happens to it; what is done to servers goes into a file beside it. */
 async function overlay(path: string, options: WriteOptions, check: () => void): Promise<void> {
-  if (options.scenario.length === 0)
-    throw new CliError(`${path} is a trace: expected a --scenario to add to it, or a model`, 2);
-  if (isSameFile(path, options.output))
-    throw new CliError(`${path}: the output would overwrite it; choose another --output`, 2);
-  const trace = await TraceReader.open(path);
-  const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
-  try {
-    const startNs = Number(trace.meta.startNs);
-    const fitted = checkModel(
-      await fitTrace(trace.batches(), basename(path), { startNs, onProgress: check }),
-    );
-    const totalMs = options.duration ?? fitted.duration!;
-    const { requests: _requests, ...endless } = fitted;
-    const changed = options.scenario.reduce(
-      (model, scenario) => applyScenario(model, scenario, totalMs),
-      endless as Model,
-    );
-    const added = onlyAdded(changed, fitted);
-    if (added === undefined)
-      throw new CliError(
-        `${options.scenario.join(', ')} changes requests, and adds none to those of a trace; make a model of it first: memtape synth fit ${path} -o model.yaml`,
-        2,
-      );
-    const part = join(folder, 'added.tape');
-    const generator = new ModelGenerator(added, {
-      durationMs: totalMs,
-      ...(options.seed === undefined ? {} : { seed: options.seed }),
-    });
-    await writeTrace(generator, part, options.scenario.join(', '), {
-      startNs: BigInt(trace.meta.startNs),
-      onProgress: check,
-    });
-    const { exchanges } = await mergeTraces([path, part], options.output, { onProgress: check });
-    process.stderr.write(
-      `${plural(exchanges, 'exchange')} in ${options.output}, ${formatCount(generator.requests)} of them added\n`,
-    );
-  } finally {
-    await trace.close();
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const { scenario, output } = options;
+  if (scenario.length === 0)
+    throw new CliError(`${path} is a trace: expected a --scenario that happens to it, or a model`, 2);
+  if (options.rate !== undefined)
+    throw new CliError(`${path} is a trace, and --rate is of a model: expected one or the other`, 2);
+  const { exchanges, recorded, reanswered, notes, drills } = await rewrite(path, output, options, check);
+  process.stderr.write(
+    `${plural(exchanges, 'exchange')} in ${output}, of ${formatCount(recorded)} recorded; ${plural(reanswered, 'recorded answer')} expected otherwise\n`,
+  );
+  for (const note of notes) process.stderr.write(`${note}\n`);
+  if (drills.length === 0) return;
+  const file = output.replace(/(\.tape)?$/, '.drills.yaml');
+  const listed = Array.from(drills, ({ at, ...drill }) => ({ at: `${Math.round(at)}ms`, ...drill }));
+  writeText(file, writeYaml(listed), 'the drills');
+  process.stderr.write(
+    `what is done to servers is in ${file}: memtape replay ${output} --drill ${file} --target …\n`,
+  );
 }

@@ -1,12 +1,12 @@
 // A trace made larger: copies of it with keys of their own, as of further tenants, and its time stretched.
 
-import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NEVER, type Batch } from '../trace/batch.ts';
 import { TraceReader, TraceWriter } from '../trace/file.ts';
 import { emptyCapture } from '../trace/meta.ts';
+import { renamedKey } from '../trace/rename.ts';
 import { mergeTraces, type Merged } from './merge.ts';
 
 export interface ScaleOptions {
@@ -17,7 +17,6 @@ export interface ScaleOptions {
   onProgress?: (read: number) => void;
 }
 
-const MAX_KEY_BYTES = 250;
 /** Copies begin so much after one another, so that their requests are not at the same moments. */
 const APART_NS = 1_370_000;
 
@@ -115,12 +114,4 @@ function rename(batch: Batch, name: string): void {
       batch.answerKeyLength[row] = length;
     }
   }
-}
-
-/** Of a key that is too long for a name in front, the end becomes a hash. */
-function renamedKey(key: Buffer, name: string): Buffer {
-  const long = Buffer.concat([Buffer.from(`${name}:`), key]);
-  if (long.length <= MAX_KEY_BYTES) return long;
-  const tail = createHash('sha256').update(key).digest('hex').slice(0, 16);
-  return Buffer.concat([long.subarray(0, MAX_KEY_BYTES - tail.length), Buffer.from(tail)]);
 }

@@ -2,25 +2,6 @@
 // absolute time moves from the recording's clock to the replay's.
 
 import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
-import { opcodeInfo } from '../protocol/opcode.ts';
-
-/** Where in the request's extras the expiry stands, by opcode; -1 where there is none. */
-export const expiryOffset = Int8Array.from({ length: 256 }, (_, opcode) => {
-  switch (opcodeInfo(opcode)?.family) {
-    case 'set':
-    case 'add':
-    case 'replace':
-      return 4;
-    case 'incr':
-    case 'decr':
-      return 16;
-    case 'touch':
-    case 'gat':
-      return 0;
-    default:
-      return -1;
-  }
-});
 
 /**
  * The expiry to send in place of the recorded one. All times in seconds.

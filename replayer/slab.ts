@@ -3,7 +3,8 @@
 import { HEADER_BYTES, Magic, putHeader, putUint32, uint32 } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import type { Course } from './course.ts';
-import { expiryOffset, replayedExpiry } from './expiry.ts';
+import { expiryOffset } from '../protocol/expiry.ts';
+import { replayedExpiry } from './expiry.ts';
 import type { Page } from './page.ts';
 import type { Session } from './session.ts';
 

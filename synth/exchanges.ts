@@ -4,7 +4,6 @@
 import { Opcode } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag } from '../trace/batch.ts';
-import { Agenda, TaskKind } from './agenda.ts';
 import type { MixOperation } from './mix.ts';
 import { Rows } from './rows.ts';
 import {
@@ -19,6 +18,7 @@ import {
   type Space,
 } from './space.ts';
 import type { Stream } from './stream.ts';
+import { TaskKind, Tasks } from './tasks.ts';
 
 const notFound = Buffer.from('Not found');
 const exists = Buffer.from('Data exists for key.');
@@ -26,7 +26,7 @@ const notStored = Buffer.from('Not stored.');
 
 export class Exchanges {
   readonly rows: Rows;
-  readonly agenda = new Agenda();
+  readonly tasks = new Tasks();
   readonly #latencyNs: number;
   #cas = 0;
   /** Requests made, without conditional ones and the NOOPs of multi-gets; and those that name a CAS id. */
@@ -175,16 +175,16 @@ export class Exchanges {
 
   /** What a client does once it has the answer. */
   #follow(delayNs: number, kind: TaskKind, sort: Sort, id: number, entry: number, token: number): void {
-    const { agenda } = this;
+    const { tasks } = this;
     const ns = this.#ns + this.#latencyNs + 1 + delayNs;
-    const task = delayNs === 0 ? agenda.soon(ns) : agenda.put(ns);
-    agenda.kind[task] = kind;
-    agenda.stream[task] = this.#stream.number;
-    agenda.connection[task] = this.#connection;
-    agenda.sort[task] = sort;
-    agenda.id[task] = id;
-    agenda.entry[task] = entry;
-    agenda.token[task] = token;
+    const task = delayNs === 0 ? tasks.soon(ns) : tasks.put(ns);
+    tasks.kind[task] = kind;
+    tasks.stream[task] = this.#stream.number;
+    tasks.connection[task] = this.#connection;
+    tasks.sort[task] = sort;
+    tasks.id[task] = id;
+    tasks.entry[task] = entry;
+    tasks.token[task] = token;
   }
 
   // ---- Stores.

@@ -4,7 +4,6 @@
 
 import { Opcode } from '../protocol/opcode.ts';
 import { ConnectionEnd, NEVER, type Batch } from '../trace/batch.ts';
-import { TaskKind } from './agenda.ts';
 import { Exchanges } from './exchanges.ts';
 import { mixOperations, type MixOperation } from './mix.ts';
 import type { Model, StreamModel, Tenant } from './model.ts';
@@ -13,6 +12,7 @@ import { Random, exponential, named } from './random.ts';
 import type { Rows } from './rows.ts';
 import { Sort, Space } from './space.ts';
 import { Stream, inherited } from './stream.ts';
+import { TaskKind } from './tasks.ts';
 import { meanRate } from './transform.ts';
 
 export interface GeneratorOptions {
@@ -105,7 +105,7 @@ export class ModelGenerator {
       first = stream;
       arrivalNs = stream.nextNs;
     }
-    const taskNs = this.#exchanges.agenda.nextNs;
+    const taskNs = this.#exchanges.tasks.nextNs;
     const ns = Math.min(arrivalNs, taskNs);
     if (ns > this.durationNs || ns === Infinity || this.requests >= this.#maxRequests) return false;
     if (taskNs <= arrivalNs) this.#do(taskNs);
@@ -153,21 +153,21 @@ export class ModelGenerator {
         const { refillDelay } = event;
         if (refillDelay === undefined) continue;
         const micros = Math.round(exponential(stream.choose) * refillDelay * 1000);
-        this.#exchanges.agenda.token[task] = Math.min(0xffffffff, micros + 1);
+        this.#exchanges.tasks.token[task] = Math.min(0xffffffff, micros + 1);
       }
     }
   }
 
   #put(ns: number, kind: TaskKind, stream: Stream, sort: Sort, id: number, operation: MixOperation): number {
-    const { agenda } = this.#exchanges;
-    const task = agenda.put(ns);
-    agenda.kind[task] = kind;
-    agenda.stream[task] = stream.number;
-    agenda.connection[task] = -1;
-    agenda.sort[task] = sort;
-    agenda.id[task] = id;
-    agenda.token[task] = 0;
-    agenda.operation[task] = mixOperations.indexOf(operation);
+    const { tasks } = this.#exchanges;
+    const task = tasks.put(ns);
+    tasks.kind[task] = kind;
+    tasks.stream[task] = stream.number;
+    tasks.connection[task] = -1;
+    tasks.sort[task] = sort;
+    tasks.id[task] = id;
+    tasks.token[task] = 0;
+    tasks.operation[task] = mixOperations.indexOf(operation);
     return task;
   }
 
@@ -227,31 +227,31 @@ export class ModelGenerator {
 
   #do(ns: number): void {
     const exchanges = this.#exchanges;
-    const { agenda } = exchanges;
-    const task = agenda.take();
-    const kind = agenda.kind[task]! as TaskKind;
-    const stream = this.#streams[agenda.stream[task]!]!;
-    const sort = agenda.sort[task]! as Sort;
-    const id = agenda.id[task]!;
+    const { tasks } = exchanges;
+    const task = tasks.take();
+    const kind = tasks.kind[task]! as TaskKind;
+    const stream = this.#streams[tasks.stream[task]!]!;
+    const sort = tasks.sort[task]! as Sort;
+    const id = tasks.id[task]!;
     const { space } = stream;
-    const own = agenda.connection[task]!;
+    const own = tasks.connection[task]!;
     // A connection that ended meanwhile has a successor.
     const connection = own >= 0 && space.pool.isOpen(own, ns) ? own : space.pool.at(ns, stream.choose, id);
     if (connection < 0) return;
     exchanges.at(stream, ns, connection);
     switch (kind) {
       case TaskKind.again:
-        exchanges.operate(mixOperations[agenda.operation[task]!]!, sort, id);
+        exchanges.operate(mixOperations[tasks.operation[task]!]!, sort, id);
         return;
       case TaskKind.read:
-        exchanges.read(Opcode.get, sort, id, refillNsOf(agenda.token[task]!));
+        exchanges.read(Opcode.get, sort, id, refillNsOf(tasks.token[task]!));
         return;
       case TaskKind.refill:
       case TaskKind.refillAgain:
-        exchanges.refill(sort, id, agenda.entry[task]!, kind === TaskKind.refill);
+        exchanges.refill(sort, id, tasks.entry[task]!, kind === TaskKind.refill);
         return;
       case TaskKind.cas:
-        exchanges.store(Opcode.set, sort, id, agenda.entry[task]!, agenda.token[task]!);
+        exchanges.store(Opcode.set, sort, id, tasks.entry[task]!, tasks.token[task]!);
         return;
       case TaskKind.flush:
         exchanges.flush();

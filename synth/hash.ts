@@ -75,3 +75,10 @@ export class Permutation {
     return at;
   }
 }
+
+/** In [0, 1), of a name, the same each time. */
+export function unitOf(seed: number, name: string): number {
+  let h = seed | 0;
+  for (let at = 0; at < name.length; at++) h = Math.imul(h ^ name.charCodeAt(at), 0x01000193);
+  return mix(h) / 0x1_0000_0000;
+}

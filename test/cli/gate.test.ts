@@ -287,7 +287,16 @@ describe('2: what is wrong with a file is said with its line, and nothing is sen
       /:2:18: cannot read the model .*did you mean etc\?/,
     ],
     ['no such scenario', ['runs: [{name: x, model: etc, scenarios: [hotKeys]}]'], /did you mean hotKey\?/],
-    ['a seed for a trace', [`${one}, seed: 3}]`], /:2:\d+: runs\[0\]\.seed: expected a model with it/],
+    [
+      'a duration for a trace',
+      [`${one}, duration: 3s}]`],
+      /:2:\d+: runs\[0\]\.duration: expected a model with it/,
+    ],
+    [
+      'no such scenario of a trace',
+      [`${one}, scenarios: [hotKeys]}]`],
+      /scenarios.*did you mean hotKey\?|did you mean hotKey\?/,
+    ],
     [
       'no such target',
       ['targets: {staging: {address: "a:1"}}', `${one}, target: stagin}]`],
@@ -476,6 +485,14 @@ test('--dry-run checks, says how long it would take, and sends nothing', async (
   expect(stdout).toContain('failed < 5 (aborts)');
   expect(stdout).toMatch(/3 runs, .* and what runs at max speed\n$/);
   await server.stop();
+});
+
+test('what happens to a trace', async () => {
+  const { code, report } = await gate([
+    'defaults: {duration: 5s}',
+    'runs: [{name: storm, trace: capture.tape, speed: max, seed: 2, timeout: 5s, scenarios: ["retryStorm:share=1,retries=1,after=1ms,at=0s,for=9s"]}]',
+  ]);
+  expect([code, report.runs[0]!.report.exchanges.sent]).toEqual([0, 202]);
 });
 
 test('--json - writes nothing else to standard output; defaults give way', async () => {

@@ -104,3 +104,43 @@ test('what is refused, and how', async () => {
   expect((await memtape('synth', 'list')).stdout).toMatch(/^etc +Facebook/);
   expect((await memtape('synth', 'show', 'ycsb-c')).stdout).toContain('format: memtape-model/1');
 }, 30_000);
+
+test('a scenario happens to a trace: as a file, in a replay, and what is done to servers', async () => {
+  const [tape, made] = ['a.tape', 'with.tape'].map(temporary) as [string, string];
+  await memtape('synth', 'sys', '--requests', '6000', '-o', tape, '--quiet');
+  const options = ['--scenario', 'backendRestart:down=20ms,jitter=20ms,run=echo restarted', '--seed', '5'];
+  const one = await memtape('synth', tape, '-o', made, ...options, '--scenario', 'sizeShift');
+  expect([one.code, one.stderr]).toEqual([0, expect.stringMatching(/recorded answers? expected otherwise/)]);
+  const drills = made.replace(/\.tape$/, '.drills.yaml');
+  expect(one.stderr).toContain(`memtape replay ${made} --drill ${drills}`);
+  interface Report {
+    verdict: string;
+    exchanges: { sent: number };
+    drills: { name: string; output: string }[];
+  }
+  const paced = ['--timeout', '10s', '--json', '-', '--quiet'];
+  const replays = [
+    await memtape('replay', made, '--drill', drills, ...paced),
+    await memtape('replay', tape, ...options, '--scenario', 'sizeShift', ...paced),
+  ];
+  for (const { code, stdout } of replays) {
+    const { verdict, drills: run } = JSON.parse(stdout) as Report;
+    expect([code, verdict, run.map(({ name, output }) => [name, output.trim()])]).toEqual([
+      0,
+      'pass',
+      [['restart the backend', 'restarted']],
+    ]);
+  }
+  const [first, second] = replays.map(({ stdout }) => (JSON.parse(stdout) as Report).exchanges.sent);
+  expect(first).toBe(second);
+  for (const [args, message] of [
+    [['-o', made], /expected a --scenario that happens to it/],
+    [['-o', made, '--scenario', 'retryStorm:share=2'], /retryStorm: share: /],
+    [['-o', made, '--scenario', 'hotKey', '--duration', '1s'], /is a trace, and --duration is of a model/],
+    [['-o', tape, '--scenario', 'hotKey'], /would overwrite it/],
+  ] as const)
+    expect(await memtape('synth', tape, ...args)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(message) as string,
+    });
+}, 180_000);

@@ -10,14 +10,12 @@ import type { RecordingOptions } from '../../recorder/recording.ts';
 import { atRate } from '../../synth/transform.ts';
 import { Outcome } from '../../trace/batch.ts';
 import { writeYaml } from '../../config/yaml.ts';
-import { mergeTraces } from '../../convert/merge.ts';
 import { scaleTrace } from '../../convert/scale.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { compare } from '../../synth/fidelity.ts';
 import { fitTrace, type FitOptions } from '../../synth/fit.ts';
 import { ModelGenerator } from '../../synth/generator.ts';
 import { checkModel, parseModel, type ModelInput } from '../../synth/model.ts';
-import { applyScenario, onlyAdded } from '../../synth/scenario.ts';
 import { summarizeBatches } from '../../synth/summarize.ts';
 import type { Summary } from '../../synth/summary.ts';
 import { writeTrace } from '../../synth/write.ts';
@@ -136,22 +134,6 @@ test('a trace thrice, in half the time, is still answered as expected', async ()
   const report = await replayedTape(scaled, { targets: [target.address], speed: 'max', timeoutMs: 10_000 });
   expect(report.violations).toEqual({});
   expect(report.exchanges.matched).toBeGreaterThan(0.98 * exchanges);
-});
-
-test('a scenario adds to a trace what it adds to a model', async () => {
-  const tape = await tapeOf(source);
-  const { requests: _requests, ...model } = parseModel(await fitted(tape), 'fitted.yaml');
-  const added = onlyAdded(applyScenario(model, 'hotKey:share=0.5', 10_000), model)!;
-  const part = temporary('added.tape');
-  const generator = new ModelGenerator(added, { durationMs: 10_000 });
-  await writeTrace(generator, part, 'hotKey');
-  expect(generator.requests).toBeGreaterThan(2000);
-  const both = temporary('both.tape');
-  const before = await TraceReader.open(tape);
-  const merged = await mergeTraces([tape, part], both);
-  expect(merged.exchanges).toBe(before.exchangeCount + generator.rows);
-  await before.close();
-  expect(onlyAdded(applyScenario(model, 'sizeShift', 10_000), model)).toBe(undefined);
 });
 
 /** Three seconds of a recording say little of how its requests cluster. */
