@@ -64,6 +64,13 @@ const LENGTH_SHIFT = 18;
 const notFound = Buffer.from('Not found');
 const exists = Buffer.from('Data exists for key.');
 
+/** Changes that have a quiet sort, which is answered only where it fails; and by opcode, which one. */
+const changes = ['set', 'add', 'replace', 'delete', 'append', 'prepend', 'incr', 'decr'] as const;
+const hasQuiet: ReadonlySet<MixOperation> = new Set(changes);
+const quietOpcodes: ReadonlyMap<number, number> = new Map(
+  changes.map((name) => [Opcode[name], Opcode[`${name}q`]]),
+);
+
 /** What is drawn from the seed for a key. */
 const Field = { size: 1, length: 2 } as const;
 
@@ -437,7 +444,9 @@ export class ModelGenerator {
         this.#read(stream, ns, connection, Opcode.get, Sort.value, id, false);
         return;
       case 'refill':
-        this.#refill(stream, ns, connection, sort, id, task.missed);
+        // Whether a read missed, a replay knows on that read's connection only.
+        if (connection === task.connection) this.#refill(stream, ns, connection, sort, id, task.missed);
+        else if (task.missed) this.#store(stream, ns, connection, refillOpcode(stream), sort, id, false, 0);
         return;
       case 'cas':
         this.#store(stream, ns, connection, Opcode.set, sort, id, false, task.token);
@@ -451,6 +460,26 @@ export class ModelGenerator {
   }
 
   #operate(
+    stream: Stream,
+    ns: number,
+    connection: number,
+    operation: MixOperation,
+    id: number,
+    joins: boolean,
+  ): void {
+    const { quiet = 0 } = stream.model;
+    this.#isQuietly = quiet > 0 && hasQuiet.has(operation) && stream.choose.float() < quiet;
+    this.#perform(stream, ns, connection, operation, id, joins);
+    if (!this.#isQuietly) return;
+    // Silence is proven by the next answer.
+    this.#isQuietly = false;
+    this.#perform(stream, ns, connection, 'noop', id, true);
+  }
+
+  /** The change that is under way is a quiet one. */
+  #isQuietly = false;
+
+  #perform(
     stream: Stream,
     ns: number,
     connection: number,
@@ -710,14 +739,14 @@ export class ModelGenerator {
 
   /** The value is stored again as it is; a cache that still has it makes that unnecessary. */
   #refill(stream: Stream, ns: number, connection: number, sort: Sort, id: number, missed: boolean): void {
-    const { space, model } = stream;
+    const { space } = stream;
     const { table } = space;
     const at = this.#entry(stream, sort, id, false);
     const isThere = table.expiresNs[at]! > ns;
-    const isAdd = model.onMiss === 'add';
+    const opcode = refillOpcode(stream);
     const ttl = this.#ttl(stream, ns);
     const batch = this.#batch;
-    this.#request(ns, connection, isAdd ? Opcode.add : Opcode.set, false);
+    this.#request(ns, connection, opcode, false);
     const row = this.#row;
     batch.flags[row]! |= RowFlag.refill;
     this.#storeExtras(space, ttl, ns);
@@ -725,7 +754,7 @@ export class ModelGenerator {
     if (missed && !isThere) this.#renew(space, at, ns);
     batch.valueLength[row] = this.#value(space, at, sort, id);
     batch.valueAt[row] = this.#valueAt;
-    const stores = missed && !(isAdd && isThere);
+    const stores = missed && !(opcode === Opcode.add && isThere);
     if (stores) {
       table.expiresNs[at] = expires(ns, ttl);
       table.cas[at] = ++this.#cas;
@@ -923,13 +952,29 @@ export class ModelGenerator {
       batch.answerValueAt[row] = at;
       batch.answerValueLength[row] = value.length;
     }
+    if (this.#isQuietly) this.#hush(row);
     this.#next();
+  }
+
+  /** Of a quiet change, only a failure is answered. */
+  #hush(row: number): void {
+    const batch = this.#batch;
+    batch.opcode[row] = quietOpcodes.get(batch.opcode[row]!)!;
+    if (batch.status[row] !== Status.ok) return;
+    batch.outcome[row] = Outcome.silent;
+    batch.frames[row] = 0;
+    batch.answerCasLow[row] = 0;
+    batch.answerValueLength[row] = 0;
   }
 
   #next(): void {
     this.#row++;
     this.requests++;
   }
+}
+
+function refillOpcode({ model }: Stream): number {
+  return model.onMiss === 'add' ? Opcode.add : Opcode.set;
 }
 
 function lengthsOf(quantile: Quantile): Uint8Array {
@@ -1028,6 +1073,7 @@ function inherited({
   refillDelay,
   multiget,
   pipeline,
+  quiet,
 }: Tenant): StreamModel {
   return {
     ...(mix === undefined ? {} : { mix }),
@@ -1038,6 +1084,7 @@ function inherited({
     ...(refillDelay === undefined ? {} : { refillDelay }),
     ...(multiget === undefined ? {} : { multiget }),
     ...(pipeline === undefined ? {} : { pipeline }),
+    ...(quiet === undefined ? {} : { quiet }),
   };
 }
 
