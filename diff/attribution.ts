@@ -37,9 +37,9 @@ export function isPlace(factor: Factor): boolean {
   return factor === 'server' || factor === 'tenant' || factor === 'partition';
 }
 
-/** Whether a factor tells what was asked for. */
-export function isAsked(factor: Factor): boolean {
-  return factor === 'opcode' || factor === 'prefix' || factor === 'size';
+/** Whether a factor tells what was asked for, or when. */
+export function isCircumstance(factor: Factor): boolean {
+  return factor === 'opcode' || factor === 'prefix' || factor === 'size' || factor === 'phase';
 }
 
 export interface Culprit {
@@ -232,9 +232,10 @@ function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
   return [...byName.values()];
 }
 
-/** The value of a factor that isAsked. */
-export function valueOf({ opcode, key, valueBytes }: Observed, factor: Factor): string {
+/** The value of a factor that isCircumstance. */
+export function valueOf({ opcode, key, valueBytes, moment }: Observed, factor: Factor): string {
   if (factor === 'opcode') return opcode;
+  if (factor === 'phase') return phaseOf(moment);
   return factor === 'prefix' ? prefixOf(key) : sizeClass(valueBytes);
 }
 

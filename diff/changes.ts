@@ -83,14 +83,22 @@ export function changeOf(
         initial: expiry === 0xffffffff ? undefined : extras.readBigUInt64BE(8),
         value: isOk && answer.value.length === 8 ? answer.value.readBigUInt64BE(0).toString() : undefined,
         ttl: expiry === 0xffffffff ? 0 : ttlOf(expiry),
+        livesNs: expiry === 0xffffffff ? 0 : lifeOf(expiry, speed),
       };
     }
     case 'touch':
-    case 'gat':
+    case 'gat': {
+      if (refused || extras.length < 4) return undefined;
+      const expiry = uint32(extras, 0);
       // Nothing but the expiry: it neither writes nor supersedes.
-      return refused || extras.length < 4
-        ? undefined
-        : { ...change, definite: false, family: 'touch', ttl: ttlOf(uint32(extras, 0)) };
+      return {
+        ...change,
+        definite: false,
+        family: 'touch',
+        ttl: ttlOf(expiry),
+        livesNs: lifeOf(expiry, speed),
+      };
+    }
     default:
       return undefined;
   }

@@ -4,7 +4,7 @@
 
 import { build as buildHistogram, type Histogram } from 'hdr-histogram-js';
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
-import { Opcode, isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
+import { Opcode, isRead, opcodeInfo, opcodeName, type Family } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import type { ResultsReader, TraceReader } from '../trace/file.ts';
@@ -17,7 +17,7 @@ import { agree, isPossible, isWellFormed, recordedAnswer, replayedAnswer, type A
 import {
   Attribution,
   failureClasses,
-  isAsked,
+  isCircumstance,
   isPlace,
   valueOf,
   type Culprit,
@@ -109,6 +109,19 @@ export interface Diff {
   recordedNs: number;
   replayedNs: number;
 }
+
+/** Operations that say, one way or another, whether they found the key. */
+const finding: ReadonlySet<Family> = new Set([
+  'get',
+  'gat',
+  'touch',
+  'delete',
+  'replace',
+  'append',
+  'prepend',
+  'incr',
+  'decr',
+]);
 
 const masked: Verdict = {
   class: 'untestable',
@@ -623,9 +636,9 @@ class Judgement {
       named.delete('violations');
     for (const [of, culprits] of named) {
       const [first] = culprits;
-      // What is asked for is no place: among its like, is it one place that fails?
+      // What is asked for, and when, is no place: among its like, is it one place that fails?
       const among =
-        first === undefined || !isAsked(first.factor)
+        first === undefined || !isCircumstance(first.factor)
           ? []
           : Array.from(await this.#placesWithin(of, first.factor, first.value), (place) => ({
               ...place,
@@ -634,7 +647,7 @@ class Judgement {
       const others = culprits.filter(({ factor }) => among.every((place) => place.factor !== factor));
       // A stable sort: of the same sort, the better explanation stays first.
       const ordered =
-        first !== undefined && isAsked(first.factor)
+        first !== undefined && isCircumstance(first.factor)
           ? others.toSorted((a, b) => Number(isPlace(b.factor)) - Number(isPlace(a.factor)))
           : others;
       this.#diff.culprits.push(...among, ...ordered);
@@ -690,8 +703,7 @@ class Judgement {
         }
         all.violations.add(seen);
         // Only what was there can get lost, only what is stored finds no room.
-        const wasThere = batch.outcome[at] === Outcome.answered && batch.status[at] === Status.ok;
-        if (wasThere && isRead[batch.opcode[at]!] === 1) all.lost.add(seen);
+        if (wasThere(batch, at)) all.lost.add(seen);
         if (batch.valueLength[at]! > 0) all.capacity.add(seen);
       }
     }
@@ -794,6 +806,18 @@ function doubtCounters(suspects: readonly Suspect[], historyOf: (suspect: Suspec
   const doubted = suspects.filter(({ opcode }) => isCounter(opcode)).filter(isWrong);
   for (const suspect of doubted) historyOf(suspect).doubt(suspect.index, true);
   for (const suspect of doubted) if (!isWrong(suspect)) historyOf(suspect).doubt(suspect.index, false);
+}
+
+/** The recording shows that the key was there: its absence would have been told, or made a counter begin anew. */
+function wasThere(batch: Batch, row: number): boolean {
+  const { family, quiet } = opcodeInfo(batch.opcode[row]!) ?? {};
+  if (family === undefined) return false;
+  if (batch.outcome[row] === Outcome.silent)
+    return quiet === true && finding.has(family) && !isRead[batch.opcode[row]!];
+  if (batch.outcome[row] !== Outcome.answered) return false;
+  if (batch.status[row] === Status.exists) return true;
+  const isCas = batch.casHigh[row] !== 0 || batch.casLow[row] !== 0;
+  return batch.status[row] === Status.ok && (isCas || finding.has(family));
 }
 
 function isWeak(culprit: Culprit | undefined): boolean {

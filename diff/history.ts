@@ -55,9 +55,9 @@ export class KeyHistory {
   #sorted = false;
   #byValue = new Map<string, Change[]>();
   #derived: Change[] = [];
-  #definite: Change[] = [];
-  /** By place in #definite: the earliest end among it and those after it. */
-  #earliestEnd: Float64Array = new Float64Array(0);
+  #definite = new Intervals([]);
+  /** Of stores and removals, which leave nothing of what was there, its expiry included. */
+  #renewals = new Intervals([]);
   #steps = 0;
 
   constructor(initialUnknown: boolean) {
@@ -106,13 +106,13 @@ export class KeyHistory {
   /** Was the key possibly there at some moment of the interval? */
   mayBePresent(fromNs: number, toNs: number, self: number): boolean {
     this.#sort();
-    if (this.#initialUnknown && !this.#supersededAt(-Infinity, fromNs)) return true;
+    if (this.#initialUnknown && !this.#definite.isBetween(-Infinity, fromNs)) return true;
     return this.#changes.some(
       (change) =>
         !change.removes &&
         change.index !== self &&
         change.fromNs <= toNs &&
-        !this.#supersededAt(change.toNs, fromNs),
+        !this.#definite.isBetween(change.toNs, fromNs),
     );
   }
 
@@ -124,7 +124,7 @@ export class KeyHistory {
         change.removes &&
         change.index !== self &&
         change.fromNs <= toNs &&
-        !this.#supersededAt(change.toNs, fromNs),
+        !this.#definite.isBetween(change.toNs, fromNs),
     );
   }
 
@@ -160,6 +160,19 @@ export class KeyHistory {
     );
   }
 
+  /** What the key had, or may have had, in the replay was about to expire, or had. */
+  mayHaveExpired(at: { index: number; fromNs: number; toNs: number }, marginNs: number): boolean {
+    this.#sort();
+    return this.#changes.some(
+      ({ index, ttl, livesNs, fromNs, toNs }) =>
+        ttl > 0 &&
+        index !== at.index &&
+        fromNs <= at.toNs &&
+        at.toNs - fromNs >= (livesNs > 0 ? livesNs : ttl * 1e9) - marginNs &&
+        !this.#renewals.isBetween(toNs, at.fromNs),
+    );
+  }
+
   /** An expiry that some change set was near, or over, in the replay or in the recording. */
   nearExpiry(at: { index: number; toNs: number; recordedToNs: number }, marginNs: number): boolean {
     return this.#changes.some(
@@ -171,21 +184,22 @@ export class KeyHistory {
     );
   }
 
-  /** Everything that gave the key this value was to expire, and did so long before the time: nobody prolonged it. */
+  /** Everything that gave the key this value was to expire, and so were all who prolonged it, long before the time. */
   hasExpired(value: string, fromNs: number, marginNs: number): boolean {
-    if (this.#initialUnknown || this.#changes.some(({ family }) => family === 'touch' || isDerived(family)))
-      return false;
-    const stores = this.#changes.filter((change) => change.value === value && change.fromNs < fromNs);
+    if (this.#initialUnknown || this.#changes.some(({ family }) => isDerived(family))) return false;
+    const before = this.#changes.filter((change) => change.fromNs < fromNs);
+    const stores = before.filter((change) => change.value === value);
+    const touches = before.filter(({ family }) => family === 'touch');
     return (
       stores.length > 0 &&
-      stores.every(({ livesNs, toNs }) => livesNs > 0 && toNs + livesNs + marginNs < fromNs)
+      [...stores, ...touches].every(({ livesNs, toNs }) => livesNs > 0 && toNs + livesNs + marginNs < fromNs)
     );
   }
 
   /** A definite store or removal was over before the time: what the key had before the replay is gone. */
   isKnown(fromNs: number): boolean {
     this.#sort();
-    return !this.#initialUnknown || this.#supersededAt(-Infinity, fromNs);
+    return !this.#initialUnknown || this.#definite.isBetween(-Infinity, fromNs);
   }
 
   #explain(
@@ -201,12 +215,12 @@ export class KeyHistory {
     for (const change of this.#byValue.get(counter ?? value) ?? []) {
       if (used.has(change.index) || change.fromNs > toNs) continue;
       if (flags !== undefined && hasFlags(change) && change.flags !== flags) continue;
-      if (!this.#supersededAt(change.toNs, fromNs)) return 'live';
+      if (!this.#definite.isBetween(change.toNs, fromNs)) return 'live';
       best = 'superseded';
     }
     for (const change of this.#derived) {
       if (change.fromNs > toNs || used.has(change.index)) continue;
-      if (this.#supersededAt(change.toNs, fromNs)) continue;
+      if (this.#definite.isBetween(change.toNs, fromNs)) continue;
       for (const base of basesOf(change, value, counter)) {
         used.add(change.index);
         const found = this.#explain(base, flags, change.fromNs, change.toNs, used);
@@ -215,21 +229,8 @@ export class KeyHistory {
       }
       if (counter !== undefined && change.initial?.toString() === counter) return 'live';
     }
-    if (this.#initialUnknown && !this.#supersededAt(-Infinity, fromNs)) return 'unknown';
+    if (this.#initialUnknown && !this.#definite.isBetween(-Infinity, fromNs)) return 'unknown';
     return best;
-  }
-
-  /** A change that began after `endNs` was over before `fromNs`. */
-  #supersededAt(endNs: number, fromNs: number): boolean {
-    const definite = this.#definite;
-    let low = 0;
-    let high = definite.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (definite[middle]!.fromNs > endNs) high = middle;
-      else low = middle + 1;
-    }
-    return low < definite.length && this.#earliestEnd[low]! < fromNs;
   }
 
   /** The replay saw the version that a recorded CAS token names, in an exchange of this interval. */
@@ -271,13 +272,39 @@ export class KeyHistory {
     this.#derived = this.#changes.filter(
       ({ index, family, value }) => isDerived(family) && (value === undefined || this.#doubted.has(index)),
     );
-    this.#definite = this.#changes.filter(({ definite }) => definite).toSorted((a, b) => a.fromNs - b.fromNs);
-    this.#earliestEnd = new Float64Array(this.#definite.length);
+    const definite = this.#changes.filter((change) => change.definite);
+    this.#definite = new Intervals(definite);
+    this.#renewals = new Intervals(definite.filter(({ family }) => !isDerived(family)));
+  }
+}
+
+/** Whether something happened for sure between two times. */
+class Intervals {
+  readonly #starts: Float64Array;
+  /** By place: the earliest end among it and those after it. */
+  readonly #earliestEnd: Float64Array;
+
+  constructor(changes: readonly Change[]) {
+    const sorted = changes.toSorted((a, b) => a.fromNs - b.fromNs);
+    this.#starts = Float64Array.from(sorted, ({ fromNs }) => fromNs);
+    this.#earliestEnd = new Float64Array(sorted.length);
     let earliest = Infinity;
-    for (let n = this.#definite.length - 1; n >= 0; n--) {
-      earliest = Math.min(earliest, this.#definite[n]!.toNs);
+    for (let n = sorted.length - 1; n >= 0; n--) {
+      earliest = Math.min(earliest, sorted[n]!.toNs);
       this.#earliestEnd[n] = earliest;
     }
+  }
+
+  /** One began after `endNs`, and was over before `fromNs`. */
+  isBetween(endNs: number, fromNs: number): boolean {
+    let low = 0;
+    let high = this.#starts.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#starts[middle]! > endNs) high = middle;
+      else low = middle + 1;
+    }
+    return low < this.#starts.length && this.#earliestEnd[low]! < fromNs;
   }
 }
 

@@ -108,7 +108,7 @@ function judgeTouchFlags(flags: number | undefined, history: KeyHistory): Verdic
 
 /** Recorded: the key was there. Replayed: it is not. That is always legal; the question is why. */
 function gone(suspect: Suspect, history: KeyHistory): Verdict {
-  if (history.nearExpiry(suspect, EXPIRY_MARGIN_NS))
+  if (history.mayHaveExpired(suspect, EXPIRY_MARGIN_NS))
     return drift('temporal', 'it had expired, or was about to');
   if (history.mayBeRemoved(suspect.fromNs, suspect.toNs, suspect.index))
     return drift('raced', 'removed by a request of this replay');
@@ -147,6 +147,8 @@ function judgeCounter(suspect: Suspect, history: KeyHistory, family: 'incr' | 'd
   const delta = requestExtras.readBigUInt64BE(0);
   const creates = requestExtras.readUInt32BE(16) !== 0xffffffff;
   if (creates && result === requestExtras.readBigUInt64BE(8)) {
+    if (history.mayHaveExpired(suspect, EXPIRY_MARGIN_NS))
+      return drift('temporal', 'the counter was made anew: it had expired, or was about to');
     // Absence is always legal, and a counter that is made anew begins with its initial value.
     return recorded.status === Status.ok && history.hasRace(suspect)
       ? drift('raced', 'the counter was made anew')
