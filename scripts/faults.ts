@@ -34,7 +34,7 @@ const TIMEOUT_MS = 1500;
 /** Where nothing is answered, so long is waited each time. */
 const SHORT_MS = 500;
 const mute: ReadonlySet<string> = new Set(['stall', 'blackhole']);
-/** Where requests are not sent at times of their own, faults that have a moment have it after this share of them. */
+/** Faults that have a moment have it after this share of the requests, however slow the machine is. */
 const MOMENT = 0.25;
 const momentary: ReadonlySet<string> = new Set(['stale-sockets', 'restart-empty', 'delayed-flush']);
 const BACKENDS = 4;
@@ -155,7 +155,7 @@ async function replayed(
         timeoutMs: faults.some(({ name }) => mute.has(name)) ? SHORT_MS : TIMEOUT_MS,
         ...credentials(users).replay,
         onProgress: ({ phase, done, total }) => {
-          const from = speed === 'max' && faults.some(({ name }) => momentary.has(name)) ? MOMENT * total : 0;
+          const from = faults.some(({ name }) => momentary.has(name)) ? MOMENT * total : 0;
           if (phase !== 'replaying' || isBegun || done < from) return;
           isBegun = true;
           release.begin();
@@ -234,7 +234,7 @@ async function sick(
     backend,
     share: share(name),
     ...(name === 'stall' ? { untilMs: 6000 } : {}),
-    ...(momentary.has(name) ? { afterMs: speed === 'max' ? 1 : 1500 } : {}),
+    ...(momentary.has(name) ? { afterMs: 1 } : {}),
   };
   const { diff, release } = await replayed(traffic, speed, [fault], seed);
   const struck = release.log.length;
