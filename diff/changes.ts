@@ -12,6 +12,7 @@ import type { Change } from './history.ts';
 /**
  * The change of a row; undefined where it cannot have changed the key.
  * @param speed of the replay, by which expiries were scaled
+ * @param keepsValues what was stored matters, and not only that something was
  */
 export function changeOf(
   batch: Batch,
@@ -20,6 +21,7 @@ export function changeOf(
   resultRow: number,
   answer: Answer | undefined,
   speed: number,
+  keepsValues: boolean,
 ): Change | undefined {
   const info = opcodeInfo(batch.opcode[row]!);
   if (info === undefined || results.result[resultRow] === Result.skipped) return undefined;
@@ -61,14 +63,14 @@ export function changeOf(
       if (extras.length < 8) return undefined;
       return {
         ...change,
-        value: latin1(batch.value(row)),
+        value: keepsValues ? latin1(batch.value(row)) : '',
         flags: uint32(extras, 0),
         ttl: ttlOf(uint32(extras, 4)),
         livesNs: lifeOf(uint32(extras, 4), speed),
       };
     case 'append':
     case 'prepend':
-      return refused ? undefined : { ...change, operand: latin1(batch.value(row)) };
+      return refused ? undefined : { ...change, operand: keepsValues ? latin1(batch.value(row)) : '' };
     case 'delete':
       if (answered && answer.status === Status.notFound) return { ...change, removes: true, definite: true };
       return refused ? undefined : { ...change, removes: true };

@@ -6,41 +6,11 @@ import { opcodeInfo } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { unpadded } from './answer.ts';
 import type { KeyHistory } from './history.ts';
+import type { Suspect } from './suspect.ts';
 import type { DriftKind, Verdict, ViolationKind } from './verdict.ts';
 
 /** memcached's clock ticks in seconds: an expiry is sharp to this. */
 const EXPIRY_MARGIN_NS = 1.5e9;
-
-/** A differing exchange, its bytes copied out of the batches. */
-export interface Suspect {
-  /** Of the item it is about, among all targets and tenants. */
-  name: string;
-  index: number;
-  connection: number;
-  target: number;
-  opcode: number;
-  /** latin1 */
-  key: string;
-  requestValueLength: number;
-  /** As tokenOf; 0: none. */
-  requestCas: number;
-  requestExtras: Buffer;
-  /** ns since the replay's start. */
-  fromNs: number;
-  toNs: number;
-  recordedFromNs: number;
-  recordedToNs: number;
-  recorded: CopiedAnswer;
-  replayed: CopiedAnswer;
-}
-
-export interface CopiedAnswer {
-  status: number;
-  silent: boolean;
-  extras: Buffer;
-  key: Buffer;
-  value: Buffer;
-}
 
 export function judge(suspect: Suspect, history: KeyHistory): Verdict {
   const family = opcodeInfo(suspect.opcode)?.family;

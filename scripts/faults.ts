@@ -9,7 +9,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { generate } from '../cli/model.ts';
 import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
@@ -18,7 +17,7 @@ import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { judged } from './judged.ts';
-import { credentials, usersOf, type Users } from './tenants.ts';
+import { credentials, modelled, usersOf, type Users } from './modelled.ts';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -32,7 +31,7 @@ const RATE = 2500;
 const DURATION_MS = 6000;
 const TIMEOUT_MS = 1500;
 /** Where nothing is answered, so long is waited each time. */
-const SHORT_MS = 500;
+const SHORT_MS = 600;
 const mute: ReadonlySet<string> = new Set(['stall', 'blackhole']);
 /** Faults that have a moment have it after this share of the requests, however slow the machine is. */
 const MOMENT = 0.25;
@@ -86,7 +85,7 @@ async function cluster(): Promise<Cluster> {
 
 async function record(): Promise<Traffic> {
   const tape = join(folder, 'recorded.tape');
-  const users = usersOf([{ name: 'alice' }, { name: 'bob' }]);
+  const users = usersOf('alice', 'bob');
   const backends = await cluster();
   const release = await startFaultProxy({ backends: backends.addresses, names, users });
   const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [release.address], output: tape });
@@ -115,14 +114,7 @@ async function record(): Promise<Traffic> {
 
 async function synthesize(name: string, seed: number): Promise<Traffic> {
   const tape = join(folder, `synthesized-${seed}.tape`);
-  const { model } = await generate(name, tape, {
-    seed,
-    rate: RATE,
-    duration: DURATION_MS,
-    scenario: [],
-    quiet: true,
-  });
-  return { tape, users: usersOf(model.tenants) };
+  return { tape, users: await modelled(name, tape, { seed, rate: RATE, durationMs: DURATION_MS }) };
 }
 
 async function replayed(

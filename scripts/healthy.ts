@@ -6,17 +6,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { generate } from '../cli/model.ts';
 import { startCluster } from '../fixtures/cluster.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { startFaultProxy } from '../fixtures/proxy.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { builtinModels } from '../synth/builtin.ts';
-import type { Model } from '../synth/model.ts';
 import { listScenarios } from '../synth/scenario.ts';
 import { judged } from './judged.ts';
-import { credentials, usersOf } from './tenants.ts';
+import { credentials, modelled, type Users } from './modelled.ts';
 
 const SECONDS = Number(process.argv[2] ?? 4);
 const SPEEDS = (process.argv[3] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
@@ -33,7 +31,7 @@ interface Healthy {
   stop(): Promise<void>;
 }
 
-const kinds: Readonly<Record<string, (model: Model) => Promise<Healthy>>> = {
+const kinds: Readonly<Record<string, (users: Users) => Promise<Healthy>>> = {
   memcached: async () => {
     const server = await startMemcached(['-m', '1024', '-c', '20000']);
     return {
@@ -42,8 +40,7 @@ const kinds: Readonly<Record<string, (model: Model) => Promise<Healthy>>> = {
       stop: () => server.stop(),
     };
   },
-  proxy: async ({ tenants }) => {
-    const users = usersOf(tenants);
+  proxy: async (users) => {
     const cluster = await startCluster({ backends: BACKENDS, memoryBytes: 1e9 });
     const names = cluster.addresses.map((_, n) => ({ host: `backend-${n}`, port: 11_300 }));
     const proxy = await startFaultProxy({ backends: cluster.addresses, names, ...credentials(users).proxy });
@@ -62,13 +59,12 @@ let failed = 0;
 let runs = 0;
 let exchanges = 0;
 
-async function run(name: string, scenario: string[]): Promise<void> {
+async function run(name: string, scenarios: readonly string[]): Promise<void> {
   const trace = join(folder, 'model.tape');
-  const options = { rate: RATE, duration: SECONDS * 1000, quiet: true } as const;
-  const { model } = await generate(name, trace, { ...options, scenario });
+  const users = await modelled(name, trace, { rate: RATE, durationMs: SECONDS * 1000, scenarios });
   for (const [target, start] of Object.entries(kinds))
     for (const speed of SPEEDS) {
-      const healthy = await start(model);
+      const healthy = await start(users);
       try {
         const { diff } = await judged(
           { trace, results: join(folder, 'results'), speed, timeoutMs: 10_000, ...healthy.options },
@@ -80,7 +76,7 @@ async function run(name: string, scenario: string[]): Promise<void> {
         exchanges += diff.sent;
         if (!isClean) failed++;
         process.stdout.write(
-          `| ${scenario[0] ?? name} | ${target} | ${speed} | ${diff.sent} | ${diff.matched} | ${JSON.stringify(drift)} | ${isClean ? '–' : `**${JSON.stringify([violation, diff.culprits, diff.findings[0]?.examples])}**`} |\n`,
+          `| ${scenarios[0] ?? name} | ${target} | ${speed} | ${diff.sent} | ${diff.matched} | ${JSON.stringify(drift)} | ${isClean ? '–' : `**${JSON.stringify([violation, diff.culprits, diff.findings[0]?.examples])}**`} |\n`,
         );
       } finally {
         await healthy.stop();
