@@ -2,14 +2,9 @@
 // once where the factor belongs to the key (its server, tenant, prefix, partition), so that one hot key is no
 // pattern. A value is named only if chance does not explain it, after correcting for the number of values looked at.
 
-import {
-  createDistribution,
-  fnv1a64,
-  jump,
-  keyHashes,
-  type DistributionName,
-  type NamedServer,
-} from '../protocol/distribution.ts';
+import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
+import { partitions } from './partitions.ts';
+import { count, type Tally } from './tally.ts';
 import { chiSquaredTail, entropyOf } from './statistics.ts';
 
 export const factors = [
@@ -37,9 +32,9 @@ export function isPlace(factor: Factor): boolean {
   return factor === 'server' || factor === 'tenant' || factor === 'partition';
 }
 
-/** Whether a factor tells what was asked for. */
-export function isAsked(factor: Factor): boolean {
-  return factor === 'opcode' || factor === 'prefix' || factor === 'size';
+/** Whether a factor tells what was asked for, or when. */
+export function isCircumstance(factor: Factor): boolean {
+  return factor === 'opcode' || factor === 'prefix' || factor === 'size' || factor === 'phase';
 }
 
 export interface Culprit {
@@ -100,25 +95,12 @@ interface KeyRecord extends KeyCounts {
 
 /** Keys held for comparison; of those that fail, as many again. */
 const MAX_KEYS = 100_000;
-const MAX_SERVERS = 16;
 const PHASES = 10;
 const MIN_FAILURES = 3;
 const MAX_P = 1e-3;
 const MIN_LIFT = 1.3;
 /** A culprit must explain at least this share of what is uncertain about who fails. */
 const MIN_EXPLAINED = 0.02;
-
-/** Failing and all units of each value. */
-type Tally = Map<string, { failed: number; total: number; sinceSeconds: number }>;
-
-function count(tally: Tally, value: string, failed: boolean, atSeconds: number): void {
-  let entry = tally.get(value);
-  if (entry === undefined) tally.set(value, (entry = { failed: 0, total: 0, sinceSeconds: Infinity }));
-  entry.total++;
-  if (!failed) return;
-  entry.failed++;
-  entry.sinceSeconds = Math.min(entry.sinceSeconds, atSeconds);
-}
 
 export class Attribution {
   readonly #exchanges: Record<'opcode' | 'connection' | 'phase' | 'size', Tally> = {
@@ -131,6 +113,7 @@ export class Attribution {
   readonly #isMost: boolean;
   #passing = 0;
   #failing = 0;
+  #anyFailed = false;
 
   /** @param keysFail where a key counts as failing: where it failed at all, or most times */
   constructor(keysFail: 'at all' | 'mostly' = 'at all') {
@@ -139,6 +122,7 @@ export class Attribution {
 
   add(seen: Observed): void {
     const { failed, key, server, tenant, atSeconds } = seen;
+    if (failed) this.#anyFailed = true;
     count(this.#exchanges.connection, String(seen.connection), failed, atSeconds);
     count(this.#exchanges.phase, phaseOf(seen.moment), failed, atSeconds);
     count(this.#exchanges.size, sizeClass(seen.valueBytes), failed, atSeconds);
@@ -151,6 +135,7 @@ export class Attribution {
   /** Exchanges of one key, `failures` of which failed, the first of them at `sinceSeconds`. */
   addKey({ server, tenant, key, total, failures, sinceSeconds }: KeyCounts): void {
     const failed = failures > 0;
+    if (failed) this.#anyFailed = true;
     const name = `${server} ${tenant} ${key}`;
     const known = this.#keys.get(name);
     if (known === undefined) {
@@ -184,6 +169,8 @@ export class Attribution {
     backends: readonly NamedServer[] = [],
     distribution?: DistributionName,
   ): Culprit[] {
+    // Where nothing failed, nobody did.
+    if (!this.#anyFailed) return [];
     const keys = [...this.#keys.values()];
     if (this.#isMost) for (const key of keys) key.failed = 2 * key.failures > key.total;
     const names = distinct(keys);
@@ -243,9 +230,10 @@ function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
   return [...byName.values()];
 }
 
-/** The value of a factor that isAsked. */
-export function valueOf({ opcode, key, valueBytes }: Observed, factor: Factor): string {
+/** The value of a factor that isCircumstance. */
+export function valueOf({ opcode, key, valueBytes, moment }: Observed, factor: Factor): string {
   if (factor === 'opcode') return opcode;
+  if (factor === 'phase') return phaseOf(moment);
   return factor === 'prefix' ? prefixOf(key) : sizeClass(valueBytes);
 }
 
@@ -253,68 +241,6 @@ function tallyOf(keys: readonly KeyRecord[], value: (key: KeyRecord) => string):
   const tally: Tally = new Map();
   for (const key of keys) count(tally, value(key), key.failed, key.sinceSeconds);
   return tally;
-}
-
-/** The keys by every way that clients and proxies are known to spread them, for every number of servers. */
-function partitions(
-  keys: readonly KeyRecord[],
-  backends: readonly NamedServer[],
-  told: DistributionName | undefined,
-): Tally[] {
-  const hashed = keys.map(({ key, failed, sinceSeconds }) => {
-    const bytes = Buffer.from(key, 'latin1');
-    return {
-      failed,
-      sinceSeconds,
-      bytes,
-      hashes: Object.values(keyHashes).map((hash) => hash(bytes, 0, bytes.length)),
-      wide: fnv1a64(bytes, 0, bytes.length),
-    };
-  });
-  const tallies: Tally[] = [];
-  /** Keys are many, and so are the ways to spread them: counted by number, named afterwards. */
-  const spread = (
-    servers: number,
-    at: (key: (typeof hashed)[number]) => number,
-    name: (n: number) => string,
-  ): void => {
-    const entries = Array.from({ length: servers }, () => ({ failed: 0, total: 0, sinceSeconds: Infinity }));
-    for (const key of hashed) {
-      const entry = entries[at(key)]!;
-      entry.total++;
-      if (!key.failed) continue;
-      entry.failed++;
-      if (key.sinceSeconds < entry.sinceSeconds) entry.sinceSeconds = key.sinceSeconds;
-    }
-    const used = entries.map((entry, n) => [name(n), entry] as const).filter(([, { total }]) => total > 0);
-    tallies.push(new Map(used));
-  };
-  for (let servers = 2; servers <= MAX_SERVERS; servers++) {
-    for (const [n, name] of Object.keys(keyHashes).entries())
-      spread(
-        servers,
-        ({ hashes }) => hashes[n]! % servers,
-        (at) => `${at} of ${servers} (${name} modulo)`,
-      );
-    spread(
-      servers,
-      ({ wide }) => jump(wide, servers),
-      (at) => `${at} of ${servers} (jump)`,
-    );
-  }
-  if (backends.length > 1)
-    for (const name of told === undefined ? (['ketama', 'ketama-weighted'] as const) : [told]) {
-      const distribution = createDistribution(name, backends);
-      spread(
-        backends.length,
-        ({ bytes }) => distribution(bytes, 0, bytes.length),
-        (at) => {
-          const { host, port } = backends[at]!;
-          return `${host}:${port}, ${at} of ${backends.length} (${name})`;
-        },
-      );
-    }
-  return tallies;
 }
 
 type Weighed = Omit<Culprit, 'factor' | 'of' | 'unit' | 'within'>;

@@ -12,6 +12,7 @@ import type { Change } from './history.ts';
 /**
  * The change of a row; undefined where it cannot have changed the key.
  * @param speed of the replay, by which expiries were scaled
+ * @param keepsValues what was stored matters, and not only that something was
  */
 export function changeOf(
   batch: Batch,
@@ -20,6 +21,7 @@ export function changeOf(
   resultRow: number,
   answer: Answer | undefined,
   speed: number,
+  keepsValues: boolean,
 ): Change | undefined {
   const info = opcodeInfo(batch.opcode[row]!);
   if (info === undefined || results.result[resultRow] === Result.skipped) return undefined;
@@ -61,14 +63,14 @@ export function changeOf(
       if (extras.length < 8) return undefined;
       return {
         ...change,
-        value: latin1(batch.value(row)),
+        value: keepsValues ? latin1(batch.value(row)) : '',
         flags: uint32(extras, 0),
         ttl: ttlOf(uint32(extras, 4)),
         livesNs: lifeOf(uint32(extras, 4), speed),
       };
     case 'append':
     case 'prepend':
-      return refused ? undefined : { ...change, operand: latin1(batch.value(row)) };
+      return refused ? undefined : { ...change, operand: keepsValues ? latin1(batch.value(row)) : '' };
     case 'delete':
       if (answered && answer.status === Status.notFound) return { ...change, removes: true, definite: true };
       return refused ? undefined : { ...change, removes: true };
@@ -83,14 +85,22 @@ export function changeOf(
         initial: expiry === 0xffffffff ? undefined : extras.readBigUInt64BE(8),
         value: isOk && answer.value.length === 8 ? answer.value.readBigUInt64BE(0).toString() : undefined,
         ttl: expiry === 0xffffffff ? 0 : ttlOf(expiry),
+        livesNs: expiry === 0xffffffff ? 0 : lifeOf(expiry, speed),
       };
     }
     case 'touch':
-    case 'gat':
+    case 'gat': {
+      if (refused || extras.length < 4) return undefined;
+      const expiry = uint32(extras, 0);
       // Nothing but the expiry: it neither writes nor supersedes.
-      return refused || extras.length < 4
-        ? undefined
-        : { ...change, definite: false, family: 'touch', ttl: ttlOf(uint32(extras, 0)) };
+      return {
+        ...change,
+        definite: false,
+        family: 'touch',
+        ttl: ttlOf(expiry),
+        livesNs: lifeOf(expiry, speed),
+      };
+    }
     default:
       return undefined;
   }

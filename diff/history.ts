@@ -42,22 +42,58 @@ export interface Change {
  */
 export type Explanation = 'live' | 'superseded' | 'never' | 'unknown';
 
+const none: readonly Change[] = [];
+
 /** Steps of the search for one answer's explanation. */
 const MAX_STEPS = 20_000;
+
+/** Whether something happened for sure between two times. */
+class Intervals {
+  readonly #starts: Float64Array;
+  /** By place: the earliest end among it and those after it. */
+  readonly #earliestEnd: Float64Array;
+
+  constructor(changes: readonly Change[]) {
+    const sorted = changes.toSorted((a, b) => a.fromNs - b.fromNs);
+    this.#starts = Float64Array.from(sorted, ({ fromNs }) => fromNs);
+    this.#earliestEnd = new Float64Array(sorted.length);
+    let earliest = Infinity;
+    for (let n = sorted.length - 1; n >= 0; n--) {
+      earliest = Math.min(earliest, sorted[n]!.toNs);
+      this.#earliestEnd[n] = earliest;
+    }
+  }
+
+  /** One began after `endNs`, and was over before `fromNs`. */
+  isBetween(endNs: number, fromNs: number): boolean {
+    let low = 0;
+    let high = this.#starts.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#starts[middle]! > endNs) high = middle;
+      else low = middle + 1;
+    }
+    return low < this.#starts.length && this.#earliestEnd[low]! < fromNs;
+  }
+}
+
+const nothing = new Intervals([]);
 
 export class KeyHistory {
   readonly #changes: Change[] = [];
   /** What stood there before the replay is not known. */
   readonly #initialUnknown: boolean;
   /** By recorded CAS token: when this replay asked for, and saw, the version that it names. */
-  readonly #tokens = new Map<number, { fromNs: number; toNs: number }[]>();
-  readonly #doubted = new Set<number>();
+  #tokens: Map<number, { fromNs: number; toNs: number }[]> | undefined;
+  #doubted: Set<number> | undefined;
   #sorted = false;
-  #byValue = new Map<string, Change[]>();
-  #derived: Change[] = [];
-  #definite: Change[] = [];
-  /** By place in #definite: the earliest end among it and those after it. */
-  #earliestEnd: Float64Array = new Float64Array(0);
+  /** By value, and those whose value is worked out: of use where a value is to be explained. */
+  #indexed = false;
+  #byValue: Map<string, Change[]> | undefined;
+  #derived: readonly Change[] = none;
+  #definite = nothing;
+  /** Of stores and removals, which leave nothing of what was there, its expiry included. */
+  #renewals = nothing;
   #steps = 0;
 
   constructor(initialUnknown: boolean) {
@@ -67,13 +103,15 @@ export class KeyHistory {
   add(change: Change): void {
     this.#changes.push(change);
     this.#sorted = false;
+    this.#indexed = false;
   }
 
   /** The answer of this counter's change is wrong, it seems: what it made is not what it said. Or it is not, after all. */
   doubt(index: number, isWrong: boolean): void {
+    this.#doubted ??= new Set();
     if (isWrong) this.#doubted.add(index);
     else this.#doubted.delete(index);
-    this.#sorted = false;
+    this.#indexed = false;
   }
 
   get changes(): readonly Change[] {
@@ -83,6 +121,7 @@ export class KeyHistory {
   /** Can the key have had this value at some moment from `fromNs` to `toNs`? `flags` undefined: whatever they are. */
   explain(value: string, flags: number | undefined, fromNs: number, toNs: number, self: number): Explanation {
     this.#sort();
+    this.#index();
     this.#steps = 0;
     const now = this.#explain(value, flags, fromNs, toNs, new Set([self]));
     // What concatenations and counters made earlier is looked for only where nothing else explains the value.
@@ -106,13 +145,13 @@ export class KeyHistory {
   /** Was the key possibly there at some moment of the interval? */
   mayBePresent(fromNs: number, toNs: number, self: number): boolean {
     this.#sort();
-    if (this.#initialUnknown && !this.#supersededAt(-Infinity, fromNs)) return true;
+    if (this.#initialUnknown && !this.#definite.isBetween(-Infinity, fromNs)) return true;
     return this.#changes.some(
       (change) =>
         !change.removes &&
         change.index !== self &&
         change.fromNs <= toNs &&
-        !this.#supersededAt(change.toNs, fromNs),
+        !this.#definite.isBetween(change.toNs, fromNs),
     );
   }
 
@@ -124,7 +163,7 @@ export class KeyHistory {
         change.removes &&
         change.index !== self &&
         change.fromNs <= toNs &&
-        !this.#supersededAt(change.toNs, fromNs),
+        !this.#definite.isBetween(change.toNs, fromNs),
     );
   }
 
@@ -160,6 +199,19 @@ export class KeyHistory {
     );
   }
 
+  /** What the key had, or may have had, in the replay was about to expire, or had. */
+  mayHaveExpired(at: { index: number; fromNs: number; toNs: number }, marginNs: number): boolean {
+    this.#sort();
+    return this.#changes.some(
+      ({ index, ttl, livesNs, fromNs, toNs }) =>
+        ttl > 0 &&
+        index !== at.index &&
+        fromNs <= at.toNs &&
+        at.toNs - fromNs >= (livesNs > 0 ? livesNs : ttl * 1e9) - marginNs &&
+        !this.#renewals.isBetween(toNs, at.fromNs),
+    );
+  }
+
   /** An expiry that some change set was near, or over, in the replay or in the recording. */
   nearExpiry(at: { index: number; toNs: number; recordedToNs: number }, marginNs: number): boolean {
     return this.#changes.some(
@@ -171,21 +223,22 @@ export class KeyHistory {
     );
   }
 
-  /** Everything that gave the key this value was to expire, and did so long before the time: nobody prolonged it. */
+  /** Everything that gave the key this value was to expire, and so were all who prolonged it, long before the time. */
   hasExpired(value: string, fromNs: number, marginNs: number): boolean {
-    if (this.#initialUnknown || this.#changes.some(({ family }) => family === 'touch' || isDerived(family)))
-      return false;
-    const stores = this.#changes.filter((change) => change.value === value && change.fromNs < fromNs);
+    if (this.#initialUnknown || this.#changes.some(({ family }) => isDerived(family))) return false;
+    const before = this.#changes.filter((change) => change.fromNs < fromNs);
+    const stores = before.filter((change) => change.value === value);
+    const touches = before.filter(({ family }) => family === 'touch');
     return (
       stores.length > 0 &&
-      stores.every(({ livesNs, toNs }) => livesNs > 0 && toNs + livesNs + marginNs < fromNs)
+      [...stores, ...touches].every(({ livesNs, toNs }) => livesNs > 0 && toNs + livesNs + marginNs < fromNs)
     );
   }
 
   /** A definite store or removal was over before the time: what the key had before the replay is gone. */
   isKnown(fromNs: number): boolean {
     this.#sort();
-    return !this.#initialUnknown || this.#supersededAt(-Infinity, fromNs);
+    return !this.#initialUnknown || this.#definite.isBetween(-Infinity, fromNs);
   }
 
   #explain(
@@ -198,15 +251,15 @@ export class KeyHistory {
     if (++this.#steps > MAX_STEPS) return 'unknown';
     let best: Explanation = 'never';
     const counter = unpadded(Buffer.from(value, 'latin1'))?.toString('latin1');
-    for (const change of this.#byValue.get(counter ?? value) ?? []) {
+    for (const change of this.#byValue?.get(counter ?? value) ?? none) {
       if (used.has(change.index) || change.fromNs > toNs) continue;
       if (flags !== undefined && hasFlags(change) && change.flags !== flags) continue;
-      if (!this.#supersededAt(change.toNs, fromNs)) return 'live';
+      if (!this.#definite.isBetween(change.toNs, fromNs)) return 'live';
       best = 'superseded';
     }
     for (const change of this.#derived) {
       if (change.fromNs > toNs || used.has(change.index)) continue;
-      if (this.#supersededAt(change.toNs, fromNs)) continue;
+      if (this.#definite.isBetween(change.toNs, fromNs)) continue;
       for (const base of basesOf(change, value, counter)) {
         used.add(change.index);
         const found = this.#explain(base, flags, change.fromNs, change.toNs, used);
@@ -215,25 +268,13 @@ export class KeyHistory {
       }
       if (counter !== undefined && change.initial?.toString() === counter) return 'live';
     }
-    if (this.#initialUnknown && !this.#supersededAt(-Infinity, fromNs)) return 'unknown';
+    if (this.#initialUnknown && !this.#definite.isBetween(-Infinity, fromNs)) return 'unknown';
     return best;
-  }
-
-  /** A change that began after `endNs` was over before `fromNs`. */
-  #supersededAt(endNs: number, fromNs: number): boolean {
-    const definite = this.#definite;
-    let low = 0;
-    let high = definite.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (definite[middle]!.fromNs > endNs) high = middle;
-      else low = middle + 1;
-    }
-    return low < definite.length && this.#earliestEnd[low]! < fromNs;
   }
 
   /** The replay saw the version that a recorded CAS token names, in an exchange of this interval. */
   learnToken(token: number, fromNs: number, toNs: number): void {
+    this.#tokens ??= new Map();
     const seen = this.#tokens.get(token);
     if (seen === undefined) this.#tokens.set(token, [{ fromNs, toNs }]);
     else seen.push({ fromNs, toNs });
@@ -245,7 +286,7 @@ export class KeyHistory {
    */
   tokenAt(token: number, fromNs: number, toNs: number, index: number): 'current' | 'superseded' | 'unknown' {
     // Which of them the request's token came from is not known.
-    const seen = (this.#tokens.get(token) ?? []).filter((sight) => sight.fromNs < fromNs);
+    const seen = (this.#tokens?.get(token) ?? []).filter((sight) => sight.fromNs < fromNs);
     if (seen.length === 0) return 'unknown';
     this.#sort();
     const since = this.#changes.filter((change) => change.index !== index && change.family !== 'touch');
@@ -259,25 +300,28 @@ export class KeyHistory {
   #sort(): void {
     if (this.#sorted) return;
     this.#sorted = true;
-    this.#byValue = new Map();
+    const definite = this.#changes.filter((change) => change.definite);
+    this.#definite = new Intervals(definite);
+    this.#renewals = new Intervals(definite.filter(({ family }) => !isDerived(family)));
+  }
+
+  #index(): void {
+    if (this.#indexed) return;
+    this.#indexed = true;
+    const byValue = new Map<string, Change[]>();
+    this.#byValue = byValue;
     for (const change of this.#changes) {
-      if (change.value === undefined || this.#doubted.has(change.index)) continue;
+      if (change.value === undefined || this.#doubted?.has(change.index) === true) continue;
       const value = unpadded(Buffer.from(change.value, 'latin1'))?.toString('latin1') ?? change.value;
-      const same = this.#byValue.get(value);
-      if (same === undefined) this.#byValue.set(value, [change]);
+      const same = byValue.get(value);
+      if (same === undefined) byValue.set(value, [change]);
       else same.push(change);
     }
     // A counter says what it has become; only of those that did not, the value is worked out.
     this.#derived = this.#changes.filter(
-      ({ index, family, value }) => isDerived(family) && (value === undefined || this.#doubted.has(index)),
+      ({ index, family, value }) =>
+        isDerived(family) && (value === undefined || this.#doubted?.has(index) === true),
     );
-    this.#definite = this.#changes.filter(({ definite }) => definite).toSorted((a, b) => a.fromNs - b.fromNs);
-    this.#earliestEnd = new Float64Array(this.#definite.length);
-    let earliest = Infinity;
-    for (let n = this.#definite.length - 1; n >= 0; n--) {
-      earliest = Math.min(earliest, this.#definite[n]!.toNs);
-      this.#earliestEnd[n] = earliest;
-    }
   }
 }
 

@@ -6,41 +6,11 @@ import { opcodeInfo } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { unpadded } from './answer.ts';
 import type { KeyHistory } from './history.ts';
+import type { Suspect } from './suspect.ts';
 import type { DriftKind, Verdict, ViolationKind } from './verdict.ts';
 
 /** memcached's clock ticks in seconds: an expiry is sharp to this. */
 const EXPIRY_MARGIN_NS = 1.5e9;
-
-/** A differing exchange, its bytes copied out of the batches. */
-export interface Suspect {
-  /** Of the item it is about, among all targets and tenants. */
-  name: string;
-  index: number;
-  connection: number;
-  target: number;
-  opcode: number;
-  /** latin1 */
-  key: string;
-  requestValueLength: number;
-  /** As tokenOf; 0: none. */
-  requestCas: number;
-  requestExtras: Buffer;
-  /** ns since the replay's start. */
-  fromNs: number;
-  toNs: number;
-  recordedFromNs: number;
-  recordedToNs: number;
-  recorded: CopiedAnswer;
-  replayed: CopiedAnswer;
-}
-
-export interface CopiedAnswer {
-  status: number;
-  silent: boolean;
-  extras: Buffer;
-  key: Buffer;
-  value: Buffer;
-}
 
 export function judge(suspect: Suspect, history: KeyHistory): Verdict {
   const family = opcodeInfo(suspect.opcode)?.family;
@@ -108,7 +78,7 @@ function judgeTouchFlags(flags: number | undefined, history: KeyHistory): Verdic
 
 /** Recorded: the key was there. Replayed: it is not. That is always legal; the question is why. */
 function gone(suspect: Suspect, history: KeyHistory): Verdict {
-  if (history.nearExpiry(suspect, EXPIRY_MARGIN_NS))
+  if (history.mayHaveExpired(suspect, EXPIRY_MARGIN_NS))
     return drift('temporal', 'it had expired, or was about to');
   if (history.mayBeRemoved(suspect.fromNs, suspect.toNs, suspect.index))
     return drift('raced', 'removed by a request of this replay');
@@ -147,6 +117,8 @@ function judgeCounter(suspect: Suspect, history: KeyHistory, family: 'incr' | 'd
   const delta = requestExtras.readBigUInt64BE(0);
   const creates = requestExtras.readUInt32BE(16) !== 0xffffffff;
   if (creates && result === requestExtras.readBigUInt64BE(8)) {
+    if (history.mayHaveExpired(suspect, EXPIRY_MARGIN_NS))
+      return drift('temporal', 'the counter was made anew: it had expired, or was about to');
     // Absence is always legal, and a counter that is made anew begins with its initial value.
     return recorded.status === Status.ok && history.hasRace(suspect)
       ? drift('raced', 'the counter was made anew')

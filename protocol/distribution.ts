@@ -75,8 +75,10 @@ export function memjsHash(buffer: Buffer, at: number, length: number): number {
   return Math.abs(hash);
 }
 
-const FNV_OFFSET = 0xcbf29ce484222325n;
-const FNV_PRIME = 0x100000001b3n;
+/** The halves of the offset, and what the prime has below 2^40. */
+const FNV_OFFSET_HIGH = 0xcbf29ce4;
+const FNV_OFFSET_LOW = 0x84222325;
+const FNV_PRIME_LOW = 0x1b3;
 
 /** FNV-1a in 32 bits. */
 export function fnv1a32(buffer: Buffer, at: number, length: number): number {
@@ -122,9 +124,16 @@ export const keyHashes: Readonly<Record<string, (buffer: Buffer, at: number, len
 };
 
 export function fnv1a64(buffer: Buffer, at: number, length: number): bigint {
-  let hash = FNV_OFFSET;
-  for (let n = at; n < at + length; n++) hash = BigInt.asUintN(64, (hash ^ BigInt(buffer[n]!)) * FNV_PRIME);
-  return hash;
+  let high = FNV_OFFSET_HIGH;
+  let low = FNV_OFFSET_LOW;
+  for (let n = at; n < at + length; n++) {
+    low = (low ^ buffer[n]!) >>> 0;
+    // Times 2^40 + 435: the first part shifts the lower half into the upper one, the second carries into it.
+    const product = low * FNV_PRIME_LOW;
+    high = (Math.imul(high, FNV_PRIME_LOW) + Math.floor(product / 2 ** 32) + (low << 8)) >>> 0;
+    low = product % 2 ** 32;
+  }
+  return (BigInt(high) << 32n) | BigInt(low);
 }
 
 /** Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm" (2014). */

@@ -144,6 +144,7 @@ export class TcpConnection implements Outlet {
     for (const isClient of [true, false])
       for (let left = NEVER; left !== this.#parked.length;) {
         left = this.#parked.length;
+        if (this.#side(isClient).isDue(ns)) this.#tellHeld(!isClient, ns);
         this.#side(isClient).expire(ns, this.#nextStop(isClient));
         this.#unpark();
       }
@@ -193,6 +194,19 @@ export class TcpConnection implements Outlet {
       if (stop === undefined || ((at - stop) | 0) < 0) stop = at;
     }
     return stop;
+  }
+
+  /**
+   * Tells what one side holds behind a hole of its own, before a hole of the other side is told. It waits for nothing of
+   * the other side, so what was lost before it did not either; the other side's hole may answer it.
+   */
+  #tellHeld(isClient: boolean, ns: number): void {
+    const side = this.#side(isClient);
+    for (let held = NEVER; side.heldPieces > 0 && side.heldPieces !== held;) {
+      held = side.heldPieces;
+      side.giveUpToHeld(ns, this.#nextStop(isClient));
+    }
+    this.#unpark();
   }
 
   #park(packet: Packet, fromClient: boolean, sequence: number): void {
@@ -246,6 +260,7 @@ export class TcpConnection implements Outlet {
     // Hole by hole, so that what waited for one is still told in its order.
     for (let left = this.#parked.length; left > 0; left = this.#parked.length) {
       const { fromClient } = this.#parked[0]!;
+      this.#tellHeld(fromClient, ns);
       this.#side(!fromClient).giveUpFirst(ns, this.#nextStop(!fromClient));
       this.#unpark();
       if (this.#parked.length === left) this.#release();

@@ -91,9 +91,11 @@ class ConnectionExchanges implements StreamSink {
   /** No response was paired yet since the beginning, or since a hole: an unknown one is no anomaly then. */
   #untied: boolean;
   #anyRequestByte = false;
-  /** Requests were lost: an answer may be to one of them, however much it looks like another's. */
+  /** Requests were lost, or given up: an answer may be to one of them, however much it looks like another's. */
   #owesAnswers = false;
   #answeredSinceGap = false;
+  /** The client sends without waiting for the answer: that one came does not say that none is to come. */
+  #pipelines = false;
   #lastOpaque = -1;
   /** The client gives each request an opaque of its own: an answer cannot be mistaken. */
   #opaquesDiffer = false;
@@ -162,6 +164,10 @@ class ConnectionExchanges implements StreamSink {
 
   gap(fromClient: boolean, _bytes: number, ns: number): void {
     this.#ns = ns;
+    if (this.#pipelines && this.#outstanding.length > 0) {
+      this.#owesAnswers = true;
+      this.#answeredSinceGap = false;
+    }
     this.#giveUpOutstanding();
     if (fromClient && this.#requestSync !== Sync.gone) {
       if (!this.#anyRequestByte) this.#anyRequestByte = true;
@@ -294,8 +300,13 @@ class ConnectionExchanges implements StreamSink {
     const outstanding = this.#outstanding;
     this.#opaquesDiffer = opaque !== this.#lastOpaque;
     this.#lastOpaque = opaque;
+    // While answers are missing, some requests only seem to be under way.
+    if (outstanding.length > 0 && !this.#untied) {
+      const last = outstanding.opcode[outstanding.slot(outstanding.length - 1)]!;
+      if (isQuiet[last] === 0) this.#pipelines = true;
+    }
     // The client goes on after it was answered, with nothing under way: it has all its answers.
-    if (outstanding.length === 0 && this.#answeredSinceGap) this.#owesAnswers = false;
+    if (outstanding.length === 0 && this.#answeredSinceGap && !this.#pipelines) this.#owesAnswers = false;
     const isFull = this.#owner.outstanding >= MAX_ALL_OUTSTANDING && outstanding.length > 0;
     if (isFull || outstanding.length === MAX_OUTSTANDING) {
       window.complete(outstanding.row[outstanding.slot(0)]!, Outcome.indeterminate, NEVER);
@@ -321,7 +332,7 @@ class ConnectionExchanges implements StreamSink {
       this.#answeredSinceGap = true;
       const isSure =
         n >= 0 && (this.#opaquesDiffer || (echoesKey[opcode] === 1 && keyLengthAt(data, at) > 0));
-      if (isSure || this.#outstanding.length === 0) this.#owesAnswers = false;
+      if (isSure || (this.#outstanding.length === 0 && !this.#pipelines)) this.#owesAnswers = false;
       else if (n >= 0) return this.#giveUpFirst();
     }
     if (n < 0) {
@@ -509,6 +520,9 @@ class ConnectionExchanges implements StreamSink {
       const row = outstanding.row[slot]!;
       const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
       if (quiet && proven) this.#window.complete(row, Outcome.silent, ns);
+      // A client that said QUIT resets what comes after: the answer may have been sent, and be missing from the capture.
+      else if (quit && how === ConnectionEnd.reset && n === outstanding.length - 1)
+        this.#window.complete(row, Outcome.indeterminate, NEVER);
       else if (!quiet && closed && readable) this.#window.complete(row, Outcome.unanswered, NEVER);
       else this.#window.complete(row, Outcome.indeterminate, NEVER);
     }

@@ -167,17 +167,35 @@ export class Direction {
     return true;
   }
 
+  /** How many stretches of bytes are held, for what is missing before them. */
+  get heldPieces(): number {
+    return this.#held.length;
+  }
+
+  /** A hole has been waited for long enough. */
+  isDue(ns: number): boolean {
+    return this.#isProvenLost(ns) || this.#isSilentForLong(ns);
+  }
+
+  #isProvenLost(ns: number): boolean {
+    return this.#provenSince !== NEVER && ns - this.#provenSince >= REORDER_NS;
+  }
+
+  #isSilentForLong(ns: number): boolean {
+    return this.#heldSince !== NEVER && ns - this.#heldSince >= SILENT_HOLE_NS;
+  }
+
   /**
    * Gives up holes that have been waited for long enough.
    * @param before bytes from this sequence number on are there, and will come; undefined where there are none
    */
   expire(ns: number, before?: number): void {
     const limit = this.#limit(before);
-    if (this.#provenSince !== NEVER && ns - this.#provenSince >= REORDER_NS) {
+    if (this.#isProvenLost(ns)) {
       const due = Math.min(this.#provenFirst, limit);
       while (this.#nextAt < due) this.#skip(Math.min(due, this.#held[0]?.at ?? due), ns);
     }
-    if (this.#heldSince !== NEVER && ns - this.#heldSince >= SILENT_HOLE_NS && this.#held.length > 0)
+    if (this.#isSilentForLong(ns) && this.#held.length > 0)
       this.#skip(Math.min(this.#held[0]!.at, limit), ns);
     this.#settleWait(ns);
   }
@@ -186,6 +204,12 @@ export class Direction {
   giveUpFirst(ns: number, before?: number): void {
     const to = Math.min(Math.max(this.#provenTo, this.#nextAt), this.#limit(before));
     this.#skip(this.#held.length > 0 ? Math.min(this.#held[0]!.at, to) : to, ns);
+    this.#settleWait(ns);
+  }
+
+  /** Gives up the hole before the first bytes that are held, whatever time it had. */
+  giveUpToHeld(ns: number, before?: number): void {
+    if (this.#held.length > 0) this.#skip(Math.min(this.#held[0]!.at, this.#limit(before)), ns);
     this.#settleWait(ns);
   }
 

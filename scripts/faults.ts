@@ -1,11 +1,14 @@
-// The fault matrix: `node dist/scripts/faults.js [SEEDS] [SPEEDS] [FAULTS]`. Traffic of memjs and pylibmc clients of two
-// tenants is recorded through a healthy proxy with four backends behind it; then it is replayed against the same release
-// with one fault on one backend. Each must be found, by a kind of finding that fits, and the backend named first; the
-// healthy release must pass. Prints a table in Markdown, and ends with 1 where something was missed or invented.
+// The fault matrix: `node dist/scripts/faults.js [SEEDS] [SPEEDS] [FAULTS] [--traffic recorded|MODEL,…]`. Traffic is replayed
+// against a proxy with four backends behind it, with one fault on one of them. Each fault must be found, by a kind of
+// finding that fits, and the backend named first; the healthy release must pass. Recorded traffic is that of memjs, pylibmc
+// and quiet clients of two tenants, through the healthy release; that of a model is made as `memtape replay MODEL` makes
+// it, anew for each seed. A model need not have what every fault is about, but some of the traffic must. Prints a table in
+// Markdown for each, and ends with 1 where something was missed or invented.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
@@ -14,17 +17,28 @@ import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { judged } from './judged.ts';
+import { credentials, modelled, usersOf, type Users } from './modelled.ts';
 
-const SEEDS = Number(process.argv[2] ?? 3);
-const SPEEDS = (process.argv[3] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
-const wanted = process.argv[4]?.split(',');
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { traffic: { type: 'string', default: 'recorded' } },
+});
+const SEEDS = Number(positionals[0] ?? 3);
+const SPEEDS = (positionals[1] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
+const wanted = positionals[2]?.split(',') ?? proxyFaults;
+/** Of models: requests a second, and milliseconds. About as much as is recorded. */
+const RATE = 2500;
+const DURATION_MS = 6000;
+const TIMEOUT_MS = 1500;
+/** Where nothing is answered, so long is waited each time. */
+const SHORT_MS = 600;
+const mute: ReadonlySet<string> = new Set(['stall', 'blackhole']);
+/** Faults that have a moment have it after this share of the requests, however slow the machine is. */
+const MOMENT = 0.25;
+const momentary: ReadonlySet<string> = new Set(['stale-sockets', 'restart-empty', 'delayed-flush']);
 const BACKENDS = 4;
 /** What the ring calls them: the same keys are on the same backend in every run. */
 const names = Array.from({ length: BACKENDS }, (_, n) => ({ host: `backend-${n}`, port: 11_300 }));
-const users = new Map([
-  ['alice', 'secret-of-alice'],
-  ['bob', 'secret-of-bob'],
-]);
 const folder = mkdtempSync(join(tmpdir(), 'memtape-faults-'));
 
 /** What may be said of each fault; `lost` and the like are drift. */
@@ -59,7 +73,23 @@ const expected: Readonly<Record<string, readonly string[]>> = {
   churn: ['closed'],
 };
 
-async function traffic(address: string): Promise<void> {
+/** What is replayed, and who its tenants are; none: it has no users. */
+interface Traffic {
+  tape: string;
+  users: Users;
+}
+
+async function cluster(): Promise<Cluster> {
+  return startCluster({ backends: BACKENDS, memoryBytes: 64e6 });
+}
+
+async function record(): Promise<Traffic> {
+  const tape = join(folder, 'recorded.tape');
+  const users = usersOf('alice', 'bob');
+  const backends = await cluster();
+  const release = await startFaultProxy({ backends: backends.addresses, names, users });
+  const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [release.address], output: tape });
+  const address = proxy.addresses[0]!;
   await Promise.all(
     [...users].flatMap(([user, password], tenant) => [
       runQuiet(address, 300, user, password),
@@ -75,25 +105,20 @@ async function traffic(address: string): Promise<void> {
       runPylibmc({ addresses: [address], user, password, seed: tenant, count: 1500 }),
     ]),
   );
-}
-
-async function cluster(): Promise<Cluster> {
-  return startCluster({ backends: BACKENDS, memoryBytes: 64e6 });
-}
-
-async function record(path: string): Promise<void> {
-  const backends = await cluster();
-  const release = await startFaultProxy({ backends: backends.addresses, names, users });
-  const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [release.address], output: path });
-  await traffic(proxy.addresses[0]!);
   await settled(() => proxy.open === 0);
   await proxy.stop();
   await release.stop();
   await backends.stop();
+  return { tape, users };
+}
+
+async function synthesize(name: string, seed: number): Promise<Traffic> {
+  const tape = join(folder, `synthesized-${seed}.tape`);
+  return { tape, users: await modelled(name, tape, { seed, rate: RATE, durationMs: DURATION_MS }) };
 }
 
 async function replayed(
-  tape: string,
+  { tape, users }: Traffic,
   speed: number | 'max',
   faults: readonly ProxyFault[],
   seed: number,
@@ -102,10 +127,11 @@ async function replayed(
   const release = await startFaultProxy({
     backends: backends.addresses,
     names,
-    users,
     faults,
     seed,
-    spared: users.size,
+    ...credentials(users).proxy,
+    // Those that fill the backends before.
+    spared: Math.max(1, users.size),
     waits: true,
     restart: async (backend) => backends.restart(backend),
   });
@@ -118,10 +144,11 @@ async function replayed(
         results,
         targets: [release.address],
         speed,
-        timeoutMs: 400,
-        credentialsOf: (tenant) => ({ user: tenant, password: users.get(tenant) ?? '' }),
-        onProgress: ({ phase }) => {
-          if (phase !== 'replaying' || isBegun) return;
+        timeoutMs: faults.some(({ name }) => mute.has(name)) ? SHORT_MS : TIMEOUT_MS,
+        ...credentials(users).replay,
+        onProgress: ({ phase, done, total }) => {
+          const from = faults.some(({ name }) => momentary.has(name)) ? MOMENT * total : 0;
+          if (phase !== 'replaying' || isBegun || done < from) return;
           isBegun = true;
           release.begin();
         },
@@ -135,8 +162,9 @@ async function replayed(
   }
 }
 
-const table: string[] = [];
 let failed = 0;
+/** Faults that no traffic gave an occasion. */
+const unstruck = new Set<string>(wanted);
 
 function share(name: ProxyFault['name']): number {
   return [
@@ -158,51 +186,83 @@ function share(name: ProxyFault['name']): number {
     : 0.1;
 }
 
-try {
-  const tape = join(folder, 'recorded.tape');
-  await record(tape);
-  table.push('| fault | speed | struck | found as | named first |', '|---|---|---|---|---|');
+async function matrix(name: string): Promise<void> {
+  const bySeed = new Map<number, Traffic>();
+  const recorded = name === 'recorded' ? await record() : undefined;
+  const trafficOf = async (seed: number): Promise<Traffic> => {
+    const known = recorded ?? bySeed.get(seed) ?? (await synthesize(name, seed));
+    bySeed.set(seed, known);
+    return known;
+  };
+  say(`\n${name}\n\n| fault | speed | struck | found as | named first |\n|---|---|---|---|---|`);
   for (const speed of SPEEDS) {
-    const { diff: healthy } = await replayed(tape, speed, [], 1);
-    const wrong = Object.values(healthy.counts.violation).reduce((sum, n) => sum + n, 0);
-    const culprits = healthy.culprits.length;
-    if (wrong > 0) failed++;
-    table.push(
-      `| none | ${speed} | – | ${wrong === 0 ? 'nothing' : JSON.stringify(healthy.counts.violation)}, ${healthy.matched} of ${healthy.total} matched, drift ${JSON.stringify(healthy.counts.drift)} | ${culprits === 0 ? 'nobody' : JSON.stringify(healthy.culprits)} |`,
-    );
-    for (const name of proxyFaults) {
-      if (wanted !== undefined && !wanted.includes(name)) continue;
-      for (let seed = 1; seed <= SEEDS; seed++) {
-        const backend = seed % BACKENDS;
-        const fault: ProxyFault = {
-          name,
-          backend,
-          share: share(name),
-          ...(name === 'stall' ? { untilMs: 3000 } : {}),
-          ...(name === 'stale-sockets' || name === 'restart-empty' || name === 'delayed-flush'
-            ? { afterMs: speed === 'max' ? 60 : 1500 }
-            : {}),
-        };
-        const { diff: sick, release } = await replayed(tape, speed, [fault], seed);
-        const kinds = { ...sick.counts.violation, ...sick.counts.drift };
-        const slow = sick.latency.fromSent.getValueAtPercentile(95) > 30_000;
-        const hit = expected[name]!.filter((kind) => (kind === 'latency' ? slow : (kinds[kind] ?? 0) > 0));
-        const first = sick.culprits[0];
-        const named = first?.factor === 'partition' && first.value.startsWith(`backend-${backend}:11300,`);
-        // Expiries and delays take seconds; what was answered last before a hang-up shows unless hundreds of requests
-        // are under way behind each other.
-        const needsTime = speed === 'max' && (name.startsWith('ttl-') || name === 'delayed-flush');
-        const isAnonymous = speed === 'max' && name === 'churn' && first === undefined;
-        if (!needsTime && (hit.length === 0 || (!named && !isAnonymous))) failed++;
-        table.push(
-          `| ${name} | ${speed} | ${release.log.length} | ${hit.length === 0 ? `**missed** ${JSON.stringify(kinds)}` : hit.map((kind) => `${kind} ${kinds[kind] ?? ''}`).join(', ')} | ${named ? 'the backend' : first === undefined ? 'nobody' : `${first.factor} ${first.value}`} |`,
-        );
-        process.stdout.write(`${table.at(-1)}\n`);
-      }
+    await healthy(await trafficOf(1), speed);
+    for (const fault of proxyFaults) {
+      if (!wanted.includes(fault)) continue;
+      for (let seed = 1; seed <= SEEDS; seed++) await sick(await trafficOf(seed), speed, fault, seed);
     }
   }
+}
+
+async function healthy(traffic: Traffic, speed: number | 'max'): Promise<void> {
+  const { diff } = await replayed(traffic, speed, [], 1);
+  const { violation, drift } = diff.counts;
+  const isClean = Object.keys(violation).length === 0 && diff.culprits.length === 0;
+  if (!isClean) failed++;
+  say(
+    `| none | ${speed} | – | ${Object.keys(violation).length === 0 ? 'nothing' : JSON.stringify(violation)}, ${diff.matched} of ${diff.total} matched, drift ${JSON.stringify(drift)} | ${diff.culprits.length === 0 ? 'nobody' : JSON.stringify(diff.culprits)} |`,
+  );
+}
+
+async function sick(
+  traffic: Traffic,
+  speed: number | 'max',
+  name: ProxyFault['name'],
+  seed: number,
+): Promise<void> {
+  const backend = seed % BACKENDS;
+  const fault: ProxyFault = {
+    name,
+    backend,
+    share: share(name),
+    ...(name === 'stall' ? { untilMs: 6000 } : {}),
+    ...(momentary.has(name) ? { afterMs: 1 } : {}),
+  };
+  const { diff, release } = await replayed(traffic, speed, [fault], seed);
+  const struck = release.log.length;
+  if (struck > 0) unstruck.delete(name);
+  const kinds = { ...diff.counts.violation, ...diff.counts.drift };
+  const isSlow = diff.latency.fromSent.getValueAtPercentile(95) > 30_000;
+  const hit = expected[name]!.filter((kind) => (kind === 'latency' ? isSlow : (kinds[kind] ?? 0) > 0));
+  const [first] = diff.culprits;
+  const isNamed = first?.factor === 'partition' && first.value.startsWith(`backend-${backend}:11300,`);
+  // Expiries and delays take seconds; what was answered last before a hang-up shows unless hundreds of requests
+  // are under way behind each other.
+  const needsTime = speed === 'max' && (name.startsWith('ttl-') || name === 'delayed-flush');
+  const isAnonymous = speed === 'max' && name === 'churn' && first === undefined;
+  const isFound = struck === 0 || needsTime || (hit.length > 0 && (isNamed || isAnonymous));
+  if (!isFound) failed++;
+  const found =
+    struck === 0
+      ? 'no occasion'
+      : hit.length === 0
+        ? `**missed** ${JSON.stringify(kinds)}`
+        : hit.map((kind) => `${kind} ${kinds[kind] ?? ''}`).join(', ');
+  say(
+    `| ${name} | ${speed} | ${struck} | ${found} | ${isNamed ? 'the backend' : first === undefined ? 'nobody' : `${first.factor} ${first.value}`}${isFound ? '' : ' **FAILED**'} |`,
+  );
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+try {
+  for (const name of values.traffic.split(',')) await matrix(name);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
-process.stdout.write(`\n${table.join('\n')}\n\n${failed} failed\n`);
+if (unstruck.size > 0) say(`no traffic gave an occasion for ${[...unstruck].join(', ')}`);
+failed += unstruck.size;
+say(`${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

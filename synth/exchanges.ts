@@ -24,6 +24,13 @@ const notFound = Buffer.from('Not found');
 const exists = Buffer.from('Data exists for key.');
 const notStored = Buffer.from('Not stored.');
 
+/** Changes that have a quiet sort, which is answered only where it fails; and by opcode, which one. */
+const changes = ['set', 'add', 'replace', 'delete', 'append', 'prepend', 'incr', 'decr'] as const;
+const hasQuiet: ReadonlySet<MixOperation> = new Set(changes);
+const quietOpcodes: ReadonlyMap<number, number> = new Map(
+  changes.map((name) => [Opcode[name], Opcode[`${name}q`]]),
+);
+
 export class Exchanges {
   readonly rows: Rows;
   readonly tasks = new Tasks();
@@ -39,6 +46,8 @@ export class Exchanges {
   #ns = 0;
   #connection = 0;
   #joins = false;
+  /** It is a change that is answered only where it fails. */
+  #isQuiet = false;
 
   /** @param latencyNs what a client waits for an answer */
   constructor(latencyNs: number) {
@@ -57,6 +66,17 @@ export class Exchanges {
 
   /** @param sort of the key, as the stream has it for the operation */
   operate(operation: MixOperation, sort: Sort, id: number): void {
+    this.#isQuiet = hasQuiet.has(operation) && this.#stream.isQuiet();
+    this.#perform(operation, sort, id);
+    if (!this.#isQuiet) return;
+    // Silence is proven by the next answer. The NOOP asks for nothing, and is no request of the model.
+    this.#isQuiet = false;
+    this.#joins = true;
+    this.#request(Opcode.noop);
+    this.rows.answer(this.#ns, Status.ok);
+  }
+
+  #perform(operation: MixOperation, sort: Sort, id: number): void {
     switch (operation) {
       case 'get':
       case 'gets':
@@ -226,8 +246,7 @@ export class Exchanges {
     const { rows } = this;
     const space = this.#space;
     const isThere = space.table.expiresNs[entry]! > this.#ns;
-    const isAdd = this.#stream.model.onMiss === 'add';
-    const opcode = isAdd ? Opcode.add : Opcode.set;
+    const opcode = this.#stream.refillOpcode;
     const ttl = this.#requestStore(opcode, sort, id, entry);
     const { batch, row } = rows;
     batch.flags[row]! |= RowFlag.refill;
@@ -237,7 +256,7 @@ export class Exchanges {
       rows.answer(this.#ns, Status.ok);
       // No server made it: it says nothing of the order.
       batch.outcome[row] = Outcome.conditional;
-    } else if (isAdd && isThere) this.#fail(Status.exists, exists);
+    } else if (opcode === Opcode.add && isThere) this.#fail(Status.exists, exists);
     else this.#stored(entry, ttl);
   }
 
@@ -336,7 +355,8 @@ export class Exchanges {
     }
     rows.changed(space, entry);
     table.cas[entry] = ++this.#cas;
-    rows.number(ns, table.count[entry], table.cas[entry]);
+    if (this.#isQuiet) rows.silence(ns);
+    else rows.number(ns, table.count[entry], table.cas[entry]);
     this.requests++;
   }
 
@@ -349,7 +369,8 @@ export class Exchanges {
   // ---- Rows.
 
   #request(opcode: number): void {
-    this.rows.request(this.#ns, this.#connection, opcode, this.#joins);
+    const own = this.#isQuiet ? quietOpcodes.get(opcode)! : opcode;
+    this.rows.request(this.#ns, this.#connection, own, this.#joins);
   }
 
   #hit(sort: Sort, id: number, entry: number, hasKey: boolean): void {
@@ -358,7 +379,8 @@ export class Exchanges {
   }
 
   #answer(status: number, cas = 0): void {
-    this.rows.answer(this.#ns, status, cas);
+    if (this.#isQuiet) this.rows.silence(this.#ns);
+    else this.rows.answer(this.#ns, status, cas);
     this.requests++;
   }
 

@@ -248,7 +248,10 @@ export class ModelGenerator {
         return;
       case TaskKind.refill:
       case TaskKind.refillAgain:
-        exchanges.refill(sort, id, tasks.entry[task]!, kind === TaskKind.refill);
+        // Whether a read missed, a replay knows on that read's connection only.
+        if (connection === own) exchanges.refill(sort, id, tasks.entry[task]!, kind === TaskKind.refill);
+        else if (kind === TaskKind.refill)
+          exchanges.store(stream.refillOpcode, sort, id, tasks.entry[task]!, 0);
         return;
       case TaskKind.cas:
         exchanges.store(Opcode.set, sort, id, tasks.entry[task]!, tasks.token[task]!);

@@ -51,6 +51,9 @@ const streamFields = {
   refillDelays: numbersSchema.optional().describe('instead: ms, as a distribution'),
   multiget: batchSchema.optional().describe('reads of several keys at once'),
   pipeline: numbersSchema.optional().describe('requests that leave together; default 1'),
+  quiet: share
+    .optional()
+    .describe('of the changes: sent quietly (SETQ and the like), each with a NOOP behind it'),
 };
 
 const streamSchema = z.strictObject({ name: z.string().min(1), ...streamFields });

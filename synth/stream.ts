@@ -251,6 +251,16 @@ export class Stream implements KeyTraits {
     );
   }
 
+  /** Whether a change is a quiet one. */
+  isQuiet(): boolean {
+    const { quiet = 0 } = this.model;
+    return quiet > 0 && this.choose.float() < quiet;
+  }
+
+  get refillOpcode(): number {
+    return this.model.onMiss === 'add' ? Opcode.add : Opcode.set;
+  }
+
   /** Whether a miss is followed by a refill. */
   refills(): boolean {
     const { onMiss = 'set', refills = 1 } = this.model;
@@ -286,6 +296,7 @@ export function inherited({
   refillDelays,
   multiget,
   pipeline,
+  quiet,
 }: Tenant): StreamModel {
   return {
     ...(mix === undefined ? {} : { mix }),
@@ -299,6 +310,7 @@ export function inherited({
     ...(refillDelays === undefined ? {} : { refillDelays }),
     ...(multiget === undefined ? {} : { multiget }),
     ...(pipeline === undefined ? {} : { pipeline }),
+    ...(quiet === undefined ? {} : { quiet }),
   };
 }
 

@@ -272,6 +272,20 @@ test('a finding says what, where and why', async () => {
   ]);
 });
 
+test('a few counters that were made anew are no pattern of counters', async () => {
+  const anew = new Set([3, 11, 24, 37]);
+  const exchanges = Array.from({ length: 80 }, (_, n) =>
+    n % 2 === 0 ? incr(5n, { key: `c${n / 2}` }) : hit('v', { key: `k${n}` }),
+  );
+  const target = await startScripted((_request, _socket, n) =>
+    n % 2 === 1 ? answers.hit('v') : answers.number(anew.has(n / 2) ? 0n : 5n),
+  );
+  const report = await replayed(exchanges, { targets: [target.address], prefill: 'none' });
+  await target.stop();
+  expect(kindsOf(report)).toEqual(['drift lost 4']);
+  expect(report.attribution).toEqual([]);
+});
+
 describe('races: two connections at once', () => {
   // In the recording the second store was the last; on the target it is the first.
   const race: ExchangeInit[] = [

@@ -13,7 +13,7 @@ import { Permutation } from '../../synth/hash.ts';
 import { checkModel, type ModelInput } from '../../synth/model.ts';
 import { applyScenario, listScenarios } from '../../synth/scenario.ts';
 import { writeTrace } from '../../synth/write.ts';
-import { NEVER, Outcome } from '../../trace/batch.ts';
+import { NEVER, Outcome, RowFlag } from '../../trace/batch.ts';
 import { replayedTape } from '../support/replay.ts';
 import { temporary } from '../support/tape.ts';
 
@@ -69,6 +69,7 @@ const busy: TenantInput = {
   oneHit: 0.05,
   multiget: { share: 0.2, keys: { kind: 'uniform', min: 2, max: 9 } },
   pipeline: 2,
+  quiet: 0.2,
   arrivals: { rate: 4000, gaps: { kind: 'h2', cv2: 4 } },
   connections: { count: 8, lifetime: '1s' },
 };
@@ -120,17 +121,27 @@ test('what follows a request does not go to a connection that has ended', () => 
   };
   const generator = new ModelGenerator(checkModel(modelOf(churning)));
   const closeNs: number[] = [];
-  let [late, replaced] = [0, 0];
+  /** Of reads that a refill may follow, by connection and key. */
+  const followed = new Set<string>();
+  let [late, replaced, refills, strange] = [0, 0, 0, 0];
   for (const batch of generator.batches()) {
     for (const connection of batch.connections) {
       closeNs[connection.id] = connection.closeNs === NEVER ? Infinity : connection.closeNs;
       replaced++;
     }
-    for (let row = 0; row < batch.count; row++)
+    for (let row = 0; row < batch.count; row++) {
       if (batch.requestNs[row]! >= closeNs[batch.connection[row]!]!) late++;
+      const place = `${batch.connection[row]} ${batch.key(row).toString('latin1')}`;
+      if ((batch.flags[row]! & RowFlag.refilled) !== 0) followed.add(place);
+      if ((batch.flags[row]! & RowFlag.refill) === 0) continue;
+      refills++;
+      // A replay knows on the connection of the read only whether it missed.
+      if (!followed.has(place)) strange++;
+    }
   }
   expect(replaced).toBeGreaterThan(100);
-  expect(late).toBe(0);
+  expect([late, strange]).toEqual([0, 0]);
+  expect(refills).toBeGreaterThan(100);
 });
 
 test('an event happens once, however many streams its keys have, and no key is taken for one', () => {
@@ -219,6 +230,22 @@ test('a permutation knows the rank of a number', () => {
     for (let rank = 0; rank < n; rank += Math.ceil(n / 97))
       expect(permutation.rankOf(permutation.at(rank))).toBe(rank);
   }
+});
+
+test('quiet changes are silent where they succeed, and a NOOP proves it', () => {
+  const [quiet, failed, unproven] = [new Set<string>(), new Set<string>(), new Set<string>()];
+  let open: string | undefined;
+  for (const batch of new ModelGenerator(checkModel(modelOf({ ...busy, multiget: undefined }))).batches())
+    for (let row = 0; row < batch.count; row++) {
+      const op = opcodeName(batch.opcode[row]!);
+      if (open !== undefined && op !== 'noop') unproven.add(open);
+      open = op.endsWith('q') ? op : undefined;
+      if (open !== undefined) (batch.outcome[row] === Outcome.silent ? quiet : failed).add(op);
+    }
+  const changes = ['addq', 'appendq', 'decrq', 'deleteq', 'incrq', 'prependq', 'replaceq', 'setq'];
+  expect([...quiet].toSorted()).toEqual(changes);
+  expect([...failed].toSorted()).toEqual(['addq', 'deleteq', 'replaceq']);
+  expect(unproven.size).toBe(0);
 });
 
 async function written(input: ModelInput, options: { requests?: number } = {}): Promise<string> {

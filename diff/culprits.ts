@@ -1,0 +1,212 @@
+// Further passes, where something failed: what do failures share that passes do not?
+
+import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
+import { isRead, opcodeInfo, opcodeName, type Family } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
+import { Outcome, type Batch } from '../trace/batch.ts';
+import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
+import {
+  Attribution,
+  failureClasses,
+  isCircumstance,
+  isPlace,
+  valueOf,
+  type Culprit,
+  type Factor,
+  type FailureClass,
+  type Observed,
+} from './attribution.ts';
+import { seconds } from './example.ts';
+import { HangUps } from './hangups.ts';
+import type { Ledger } from './ledger.ts';
+import type { Sides } from './sides.ts';
+import { Slowness } from './slowness.ts';
+
+/** Of hang-ups, what explains less of who fails than this is chance: they fall on what is frequent. */
+const WEAK = 0.1;
+/** An answer is slow from so long on, and so many times what a quarter of all take at most; it is asked who is slow where so many of a hundred are. */
+const SLOW_MICROS = 3000;
+const SLOW_TIMES = 4;
+const SLOW_PERCENT = 2;
+const SLOW_EXPLAINED = 0.3;
+
+/** Operations that say, one way or another, whether they found the key. */
+const finding: ReadonlySet<Family> = new Set([
+  'get',
+  'gat',
+  'touch',
+  'delete',
+  'replace',
+  'append',
+  'prepend',
+  'incr',
+  'decr',
+]);
+
+export class Culprits {
+  readonly #sides: Sides;
+  readonly #ledger: Ledger;
+  readonly #behind: { backends?: readonly NamedServer[]; distribution?: DistributionName };
+
+  /** @param behind what stands behind the targets, where that is known */
+  constructor(
+    sides: Sides,
+    ledger: Ledger,
+    behind: { backends?: readonly NamedServer[]; distribution?: DistributionName },
+  ) {
+    this.#sides = sides;
+    this.#ledger = ledger;
+    this.#behind = behind;
+  }
+
+  /** The best explanation first. */
+  async all(): Promise<Culprit[]> {
+    const found: Culprit[] = [];
+    const slowNs = this.#slowFromNs();
+    if (this.#ledger.failed.size === 0 && slowNs === Infinity) return found;
+    const { backends, distribution } = this.#behind;
+    const all = await this.#weigh(() => true, slowNs);
+    const named = new Map(
+      failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
+    );
+    // A moment, a connection or a size that is slow is no news; a place that is nearly always slow is.
+    named.set(
+      'slow',
+      named.get('slow')!.filter((culprit) => isPlace(culprit.factor) && culprit.explained >= SLOW_EXPLAINED),
+    );
+    // A server that hangs up after some request fails whatever is under way then: the better explanation stands, that of
+    // a place is better than any other, and a weak one is none.
+    const [wrong, hangUps] = [named.get('violations')?.[0], named.get('hang-ups')?.[0]];
+    if (isWeak(hangUps) || worth(hangUps) < worth(wrong)) named.delete('hang-ups');
+    else named.delete('violations');
+    if (this.#isMostlyClosed() && isWeak(wrong) && (wrong === undefined || !isPlace(wrong.factor)))
+      named.delete('violations');
+    for (const [of, culprits] of named) {
+      const [first] = culprits;
+      // What is asked for, and when, is no place: among its like, is it one place that fails?
+      const among =
+        first === undefined || !isCircumstance(first.factor)
+          ? []
+          : Array.from(await this.#placesWithin(of, first.factor, first.value), (place) => ({
+              ...place,
+              within: `${first.factor} ${first.value}`,
+            }));
+      const others = culprits.filter(({ factor }) => among.every((place) => place.factor !== factor));
+      // A stable sort: of the same sort, the better explanation stays first.
+      const ordered =
+        first !== undefined && isCircumstance(first.factor)
+          ? others.toSorted((a, b) => Number(isPlace(b.factor)) - Number(isPlace(a.factor)))
+          : others;
+      found.push(...among, ...ordered);
+    }
+    return found;
+  }
+
+  /** What takes so long is slow; Infinity where too few do to say who. */
+  #slowFromNs(): number {
+    const { fromSent } = this.#ledger.diff.latency;
+    const slow = Math.max(SLOW_MICROS, SLOW_TIMES * fromSent.getValueAtPercentile(25));
+    return fromSent.getValueAtPercentile(100 - SLOW_PERCENT) >= slow ? slow * 1000 : Infinity;
+  }
+
+  #isMostlyClosed(): boolean {
+    const kinds = this.#ledger.findings.counts('violation');
+    const all = Object.values(kinds).reduce((sum, count) => sum + count, 0);
+    return (kinds['closed'] ?? 0) >= 0.9 * all;
+  }
+
+  /** The places that fail, among the exchanges with this value of a factor. */
+  async #placesWithin(of: FailureClass, factor: Factor, value: string): Promise<Culprit[]> {
+    const { backends, distribution } = this.#behind;
+    const alike = await this.#weigh((seen) => valueOf(seen, factor) === value);
+    return alike[of].culprits(of, backends, distribution).filter((culprit) => isPlace(culprit.factor));
+  }
+
+  /** @param slowNs from so long on an answer is slow; by default nobody asks */
+  async #weigh(
+    takes: (seen: Observed) => boolean,
+    slowNs = Infinity,
+  ): Promise<Record<FailureClass, Attribution>> {
+    const all = {
+      violations: new Attribution(),
+      'hang-ups': new Attribution(),
+      lost: new Attribution(),
+      capacity: new Attribution(),
+      slow: new Attribution('mostly'),
+    };
+    // What passed is of use beside what failed.
+    const classes = new Set(this.#ledger.failed.values());
+    const hangUps = new HangUps(this.#sides.replay.end?.incidents ?? [], all['hang-ups']);
+    const { connections } = this.#sides.survey;
+    const slowness = new Slowness(
+      all.slow,
+      (target) => this.#sides.address(target),
+      (connection) => connections[connection]?.tenant ?? '',
+    );
+    const hasFailed = classes.size > 0;
+    for await (const { batch, row, results, resultRow, rows } of this.#sides.join()) {
+      if (results === undefined) continue;
+      for (let n = 0; n < rows; n++) {
+        const at = row + n;
+        const of = resultRow + n;
+        if (slowNs !== Infinity && results.result[of] === Result.answered) {
+          const sentNs = results.sentNs[of]!;
+          slowness.add(batch, at, results.target[of]!, results.answeredNs[of]! - sentNs >= slowNs, sentNs);
+        }
+        if (!hasFailed) continue;
+        const how = this.#ledger.failed.get(batch.firstIndex + at);
+        // What only stood behind a failure, or was not even sent, says nothing of its cause.
+        if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
+        const seen = this.#observed(batch, at, results, of, how !== undefined);
+        if (!takes(seen)) continue;
+        hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
+        if (how !== undefined) {
+          all[how].add(seen);
+          continue;
+        }
+        if (classes.has('violations')) all.violations.add(seen);
+        // Only what was there can get lost, only what is stored finds no room.
+        if (classes.has('lost') && wasThere(batch, at)) all.lost.add(seen);
+        if (classes.has('capacity') && batch.valueLength[at]! > 0) all.capacity.add(seen);
+      }
+    }
+    hangUps.end();
+    slowness.end();
+    return all;
+  }
+
+  #observed(batch: Batch, row: number, results: ResultBatch, resultRow: number, failed: boolean): Observed {
+    const connection = batch.connection[row]!;
+    return {
+      failed,
+      server: this.#sides.address(results.target[resultRow]!),
+      tenant: this.#sides.survey.connections[connection]?.tenant ?? '',
+      opcode: opcodeName(batch.opcode[row]!),
+      connection,
+      key: batch.key(row).toString('latin1'),
+      valueBytes: Math.max(batch.valueLength[row]!, batch.answerValueLength[row]!),
+      moment: Math.max(0, results.intendedNs[resultRow]!) / Math.max(1, this.#ledger.diff.replayedNs),
+      atSeconds: seconds(results.sentNs[resultRow]!),
+    };
+  }
+}
+
+/** The recording shows that the key was there: its absence would have been told, or made a counter begin anew. */
+function wasThere(batch: Batch, row: number): boolean {
+  const { family, quiet } = opcodeInfo(batch.opcode[row]!) ?? {};
+  if (family === undefined) return false;
+  if (batch.outcome[row] === Outcome.silent)
+    return quiet === true && finding.has(family) && !isRead[batch.opcode[row]!];
+  if (batch.outcome[row] !== Outcome.answered) return false;
+  if (batch.status[row] === Status.exists) return true;
+  const isCas = batch.casHigh[row] !== 0 || batch.casLow[row] !== 0;
+  return batch.status[row] === Status.ok && (isCas || finding.has(family));
+}
+
+function isWeak(culprit: Culprit | undefined): boolean {
+  return culprit === undefined || culprit.explained < WEAK;
+}
+
+function worth(culprit: Culprit | undefined): number {
+  return culprit === undefined ? -1 : Number(isPlace(culprit.factor)) + culprit.explained;
+}

@@ -1,0 +1,57 @@
+// What is shown of a finding: both answers in words, and of long values the stretch around the first difference.
+
+import { opcodeInfo } from '../protocol/opcode.ts';
+import { Status, statusLabel } from '../protocol/status.ts';
+import type { Answer } from './answer.ts';
+import type { CopiedAnswer } from './suspect.ts';
+import type { Example } from './verdict.ts';
+
+/** Bytes of a value shown in an example. */
+const SHOWN_BYTES = 64;
+
+export function isCounter(opcode: number): boolean {
+  const family = opcodeInfo(opcode)?.family;
+  return family === 'incr' || family === 'decr';
+}
+
+export function describe(answer: CopiedAnswer | Answer, opcode: number): Record<string, unknown> {
+  const { status, silent, extras, value } = answer;
+  const told: Record<string, unknown> = { status: statusLabel(status) };
+  if (silent) told['silent'] = true;
+  if (extras.length === 4) told['flags'] = extras.readUInt32BE(0);
+  if (value.length === 0 || status !== Status.ok) return told;
+  if (isCounter(opcode) && value.length === 8) return { ...told, value: value.readBigUInt64BE(0).toString() };
+  const bytes = 'valueLength' in answer ? answer.valueLength : value.length;
+  return { ...told, bytes, value: shown(value, 0) };
+}
+
+/** Both sides; of long values the stretch around the first difference. */
+export function contrast(
+  expected: CopiedAnswer,
+  actual: CopiedAnswer,
+  opcode: number,
+): Pick<Example, 'expected' | 'actual'> {
+  const sides = { expected: describe(expected, opcode), actual: describe(actual, opcode) };
+  if (isCounter(opcode)) return sides;
+  if (sides.expected['value'] === undefined || sides.actual['value'] === undefined) return sides;
+  let at = 0;
+  while (at < expected.value.length && expected.value[at] === actual.value[at]) at++;
+  const from = at < SHOWN_BYTES / 2 ? 0 : at - 8;
+  for (const [side, { value }] of [
+    [sides.expected, expected],
+    [sides.actual, actual],
+  ] as const) {
+    side['value'] = shown(value, from);
+    side['differsAt'] = at;
+  }
+  return sides;
+}
+
+function shown(value: Buffer, from: number): string {
+  const part = value.subarray(from, from + SHOWN_BYTES).toString('latin1');
+  return `${from > 0 ? '…' : ''}${part}${from + SHOWN_BYTES < value.length ? '…' : ''}`;
+}
+
+export function seconds(ns: number): number {
+  return Math.round(ns / 1000) / 1e6;
+}

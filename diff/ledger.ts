@@ -1,0 +1,328 @@
+// What is counted of a replay: figures by target, tenant, operation and place, latencies, the timeline, the findings, and
+// which rows failed.
+
+import type { Histogram } from 'hdr-histogram-js';
+import { isRead, opcodeName } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
+import { NEVER, Outcome, outcomeNames, type Batch } from '../trace/batch.ts';
+import type { DrillRun } from '../trace/meta.ts';
+import { Result, SkipReason, resultNames, skipReasonNames, type ResultBatch } from '../trace/results.ts';
+import { recordedAnswer, recordedStatus, replayedAnswer } from './answer.ts';
+import type { Culprit, FailureClass } from './attribution.ts';
+import { Durations } from './durations.ts';
+import { contrast, describe, seconds } from './example.ts';
+import { FiguresByName, emptyFigures, type Figures } from './figures.ts';
+import type { Cell, DrillImpact, Places } from './places.ts';
+import type { Sides } from './sides.ts';
+import type { Suspect } from './suspect.ts';
+import { Timeline } from './timeline.ts';
+import { Findings, type Example, type Finding, type Verdict } from './verdict.ts';
+
+/** Failures that are remembered for attribution. */
+const MAX_FAILED = 1_000_000;
+
+export interface TargetFigures extends Figures {
+  address: string;
+  /** ns since the replay's start; NEVER where it never answered. */
+  lastAnswerNs: number;
+}
+
+export interface Diff {
+  total: number;
+  sent: number;
+  answered: number;
+  matched: number;
+  skipped: number;
+  /** By reason. */
+  skips: Record<string, number>;
+  findings: Finding[];
+  counts: {
+    drift: Record<string, number>;
+    violation: Record<string, number>;
+    untestable: Record<string, number>;
+  };
+  targets: TargetFigures[];
+  tenants: FiguresByName;
+  operations: FiguresByName;
+  /** What failures share. */
+  culprits: Culprit[];
+  /** The targets; or the backends behind them, where they were told. */
+  places: readonly string[];
+  /** By place. */
+  timeline: Timeline;
+  cells: Cell[];
+  drills: (DrillRun & { servers: DrillImpact[] })[];
+  /** In microseconds. */
+  latency: {
+    fromIntended: Histogram;
+    fromSent: Histogram;
+    recorded: Histogram;
+    /** From the intended time. */
+    byOperation: Map<string, Histogram>;
+    byTenant: Map<string, Histogram>;
+  };
+  lag: Histogram;
+  blocked: Histogram;
+  /** Time from the first intended request to the last answer, in the recording and in the replay, ns. */
+  recordedNs: number;
+  replayedNs: number;
+}
+
+const empty = Buffer.alloc(0);
+
+export class Ledger {
+  readonly diff: Diff;
+  readonly findings: Findings;
+  readonly places: Places;
+  /** Rows that failed, by index, and how. */
+  readonly failed = new Map<number, FailureClass>();
+  readonly #sides: Sides;
+  readonly #groups: Figures[] = [];
+  readonly #byConnection: (Figures | undefined)[] = [];
+  readonly #byOpcode: (Figures | undefined)[] = [];
+  readonly #durations = new Durations();
+
+  /** @param examples of each kind of finding */
+  constructor(sides: Sides, places: Places, examples: number) {
+    this.#sides = sides;
+    this.places = places;
+    this.findings = new Findings(examples);
+    this.diff = {
+      total: 0,
+      sent: 0,
+      answered: 0,
+      matched: 0,
+      skipped: 0,
+      skips: {},
+      findings: [],
+      counts: { drift: {}, violation: {}, untestable: {} },
+      culprits: [],
+      places: this.places.names,
+      timeline: new Timeline(this.places.names.length + 1),
+      cells: [],
+      drills: [],
+      targets: Array.from(sides.replay.meta.targets, (address) => ({
+        address,
+        ...emptyFigures(),
+        lastAnswerNs: NEVER,
+      })),
+      tenants: new FiguresByName(),
+      operations: new FiguresByName(),
+      ...this.#durations.histograms(),
+      recordedNs: 0,
+      replayedNs: 0,
+    };
+  }
+
+  /** All rows were: what took how long is known. */
+  measured(): void {
+    Object.assign(this.diff, this.#durations.histograms());
+  }
+
+  skip(reason: SkipReason): void {
+    this.diff.skipped++;
+    const name = skipReasonNames[reason] ?? 'unknown';
+    this.diff.skips[name] = (this.diff.skips[name] ?? 0) + 1;
+  }
+
+  measure(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+    const diff = this.diff;
+    const target = diff.targets[results.target[resultRow]!];
+    const opcode = batch.opcode[row]!;
+    const result = results.result[resultRow]!;
+    const sentNs = results.sentNs[resultRow]!;
+    const intendedNs = results.intendedNs[resultRow]!;
+    const blockedNs = results.blockedNs[resultRow]!;
+    diff.sent++;
+    const place = this.#placeOf(batch, row, results, resultRow);
+    const bin = diff.timeline.at(this.#binOf(place), sentNs);
+    bin.requests++;
+    const lag = micros(sentNs - intendedNs - blockedNs);
+    this.#durations.lag.record(lag);
+    diff.timeline.latency('lag', sentNs, lag);
+    this.#durations.blocked.record(micros(blockedNs));
+    diff.recordedNs = Math.max(diff.recordedNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
+    diff.replayedNs = Math.max(diff.replayedNs, sentNs);
+    const groups = this.#groupsOf(results.target[resultRow]!, batch.connection[row]!, opcode);
+    for (const group of groups) group.exchanges++;
+    const recordedRead = isRead[opcode] === 1 ? recordedStatus(batch, row) : -1;
+    if (recordedRead >= 0)
+      for (const group of groups) {
+        group.recordedReads++;
+        if (recordedRead === Status.ok) group.recordedHits++;
+      }
+    if (result !== Result.answered && result !== Result.silent) return;
+    const answeredNs = results.answeredNs[resultRow]!;
+    diff.replayedNs = Math.max(diff.replayedNs, answeredNs);
+    this.places.reach(results.target[resultRow]!, place);
+    const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
+    const isHit = result === Result.answered && status === Status.ok;
+    if (target !== undefined) target.lastAnswerNs = Math.max(target.lastAnswerNs, answeredNs);
+    if (isRead[opcode] === 1) {
+      bin.reads++;
+      if (isHit) bin.hits++;
+      for (const group of groups) {
+        group.reads++;
+        if (isHit) group.hits++;
+      }
+    }
+    if (result === Result.silent) return;
+    diff.answered++;
+    const fromIntended = micros(answeredNs - intendedNs);
+    const fromSent = micros(answeredNs - sentNs);
+    const durations = this.#durations;
+    durations.fromIntended.record(fromIntended);
+    durations.fromSent.record(fromSent);
+    durations.ofOpcode(opcode).record(fromIntended);
+    durations.ofConnection(batch.connection[row]!, this.#sides.survey).record(fromIntended);
+    diff.timeline.latency('fromIntended', sentNs, fromIntended);
+    diff.timeline.latency('fromSent', sentNs, fromSent);
+    if (batch.outcome[row] !== Outcome.answered) return;
+    const recorded = micros(batch.answerNs[row]! - batch.requestEndNs[row]!);
+    durations.recorded.record(recorded);
+    diff.timeline.latency('recorded', sentNs, recorded);
+  }
+
+  #placeOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): number {
+    return this.places.of(results.target[resultRow]!, batch.heap, batch.keyAt[row]!, batch.keyLength[row]!);
+  }
+
+  /** What has no place is counted behind the last of them. */
+  #binOf(place: number): number {
+    return place < 0 ? this.places.names.length : place;
+  }
+
+  add(verdict: Verdict, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+    const sentNs = results.sentNs[resultRow]!;
+    const atNs = sentNs === NEVER ? results.intendedNs[resultRow]! : sentNs;
+    const place = this.#placeOf(batch, row, results, resultRow);
+    const connection = batch.connection[row]!;
+    const groups = this.#groupsOf(results.target[resultRow]!, connection, batch.opcode[row]);
+    this.#count(verdict, groups, place, atNs, batch.firstIndex + row);
+    this.findings.add(verdict, () => {
+      const recorded = recordedAnswer(batch, row);
+      const replayed = replayedAnswer(batch, row, results, resultRow);
+      const { result, reason } = { result: results.result[resultRow]!, reason: results.reason[resultRow]! };
+      return {
+        index: this.#sides.trace.indexInTrace(batch.firstIndex + row),
+        connection: batch.connection[row]!,
+        server: this.#sides.address(results.target[resultRow]!),
+        opcode: opcodeName(batch.opcode[row]!),
+        key: batch.key(row).toString('latin1'),
+        atSeconds: seconds(atNs),
+        expected:
+          recorded === undefined
+            ? { outcome: outcomeNames[batch.outcome[row] as Outcome] }
+            : describe(recorded, batch.opcode[row]!),
+        actual:
+          replayed === undefined
+            ? {
+                outcome:
+                  result === Result.skipped
+                    ? skipReasonNames[reason as SkipReason]
+                    : resultNames[result as Result],
+              }
+            : describe(replayed, batch.opcode[row]!),
+        why: verdict.why,
+      };
+    });
+  }
+
+  /** @param index of the row; -1: it belongs to none */
+  #count(verdict: Verdict, groups: readonly Figures[], place: number, atNs: number, index: number): void {
+    const how: FailureClass | undefined =
+      verdict.class === 'violation'
+        ? 'violations'
+        : verdict.class === 'drift' && (verdict.kind === 'lost' || verdict.kind === 'capacity')
+          ? verdict.kind
+          : undefined;
+    if (index >= 0 && how !== undefined && this.failed.size < MAX_FAILED) this.failed.set(index, how);
+    if (how !== undefined) this.places.fail(place, how === 'lost' ? 'lost' : 'error', atNs);
+    const bin = this.diff.timeline.at(this.#binOf(place), atNs);
+    if (verdict.class === 'untestable') return;
+    const name = verdict.class === 'drift' ? 'drift' : 'violations';
+    bin[name]++;
+    for (const group of groups) group[name]++;
+  }
+
+  /** What an exchange is counted in; the list is the next call's. @param opcode undefined: it is no exchange */
+  #groupsOf(target: number, connection: number, opcode: number | undefined): readonly Figures[] {
+    const { targets, tenants, operations } = this.diff;
+    const groups = this.#groups;
+    groups.length = 0;
+    if (targets[target] !== undefined) groups.push(targets[target]);
+    const surveyed = this.#sides.survey.connections[connection];
+    if (surveyed !== undefined) groups.push((this.#byConnection[connection] ??= tenants.of(surveyed.tenant)));
+    if (opcode !== undefined) groups.push((this.#byOpcode[opcode] ??= operations.of(opcodeName(opcode))));
+    return groups;
+  }
+
+  settle(suspect: Suspect, verdict: Verdict): void {
+    const key = Buffer.from(suspect.key, 'latin1');
+    const place = this.places.of(suspect.target, key, 0, key.length);
+    const groups = this.#groupsOf(suspect.target, suspect.connection, suspect.opcode);
+    this.#count(verdict, groups, place, suspect.fromNs, suspect.index);
+    this.findings.add(verdict, () => this.#example(suspect, verdict.why));
+  }
+
+  #example(suspect: Suspect, why: string): Example {
+    const { index, connection, target, opcode, key, fromNs, recorded, replayed } = suspect;
+    return {
+      index: this.#sides.trace.indexInTrace(index),
+      connection,
+      server: this.#sides.address(target),
+      opcode: opcodeName(opcode),
+      key,
+      atSeconds: seconds(fromNs),
+      ...contrast(recorded, replayed, opcode),
+      why,
+    };
+  }
+
+  orphans(): void {
+    const { end } = this.#sides.replay;
+    if (end === null) return;
+    for (let n = 0; n < end.orphanCount; n++) {
+      const orphan = end.orphans[n];
+      const verdict: Verdict = {
+        class: 'violation',
+        kind: 'orphan',
+        why: 'an answer that no request asked for',
+      };
+      if (orphan !== undefined) {
+        const place = this.places.of(orphan.target, empty, 0, 0);
+        const groups = this.#groupsOf(orphan.target, orphan.connection, undefined);
+        this.#count(verdict, groups, place, orphan.atNs, orphan.index ?? -1);
+      }
+      this.findings.add(verdict, () => ({
+        index: orphan?.index === undefined ? -1 : this.#sides.trace.indexInTrace(orphan.index),
+        connection: orphan?.connection ?? -1,
+        server: orphan === undefined ? 'unknown' : this.#sides.address(orphan.target),
+        opcode: '',
+        key: '',
+        atSeconds: seconds(orphan?.atNs ?? 0),
+        expected: {},
+        actual: { answer: orphan?.note ?? '' },
+        why: verdict.why,
+      }));
+    }
+  }
+
+  /** All that was counted. */
+  close(): Diff {
+    const { diff, findings, places } = this;
+    diff.findings = findings.all();
+    diff.cells = places.cells;
+    diff.drills = Array.from(this.#sides.replay.end?.drills ?? [], (run, n) => ({
+      ...run,
+      servers: places.impacts(n, diff.timeline),
+    }));
+    for (const name of ['drift', 'violation', 'untestable'] as const)
+      diff.counts[name] = findings.counts(name);
+    return diff;
+  }
+}
+
+function micros(ns: number): number {
+  return ns <= 0 ? 0 : Math.round(ns / 1000);
+}

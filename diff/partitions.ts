@@ -1,0 +1,95 @@
+// Keys by every way that clients and proxies are known to spread them, for every number of servers: so a broken backend
+// behind a proxy that shows one address is found from outside.
+
+import {
+  createDistribution,
+  fnv1a64,
+  jump,
+  keyHashes,
+  type DistributionName,
+  type NamedServer,
+} from '../protocol/distribution.ts';
+import type { Tallied, Tally } from './tally.ts';
+
+const MAX_SERVERS = 16;
+
+/** A key, whether it failed, and since when. */
+export interface Spread {
+  /** latin1 */
+  readonly key: string;
+  readonly failed: boolean;
+  readonly sinceSeconds: number;
+}
+
+/**
+ * One tally for each way.
+ * @param backends what is known to stand there
+ * @param told how it is known to share the keys
+ */
+export function partitions(
+  keys: readonly Spread[],
+  backends: readonly NamedServer[],
+  told: DistributionName | undefined,
+): Tally[] {
+  const tallies: Tally[] = [];
+  const bytes = keys.map(({ key }) => Buffer.from(key, 'latin1'));
+  /** Keys are many, and so are the ways to spread them: counted by number, named afterwards. */
+  const spread = (servers: number, at: (n: number) => number, name: (server: number) => string): void => {
+    const entries = Array.from({ length: servers }, (): Tallied => ({
+      failed: 0,
+      total: 0,
+      sinceSeconds: Infinity,
+    }));
+    for (let n = 0; n < keys.length; n++) {
+      const entry = entries[at(n)]!;
+      entry.total++;
+      const { failed, sinceSeconds } = keys[n]!;
+      if (!failed) continue;
+      entry.failed++;
+      if (sinceSeconds < entry.sinceSeconds) entry.sinceSeconds = sinceSeconds;
+    }
+    const used = entries.map((entry, n) => [name(n), entry] as const).filter(([, { total }]) => total > 0);
+    tallies.push(new Map(used));
+  };
+  const hashed = Object.entries(keyHashes).map(
+    ([name, hash]) => [name, Uint32Array.from(bytes, (key) => hash(key, 0, key.length))] as const,
+  );
+  const jumped = bytes.map((key) => jumps(fnv1a64(key, 0, key.length)));
+  for (let servers = 2; servers <= MAX_SERVERS; servers++) {
+    for (const [name, hashes] of hashed)
+      spread(
+        servers,
+        (n) => hashes[n]! % servers,
+        (at) => `${at} of ${servers} (${name} modulo)`,
+      );
+    spread(
+      servers,
+      (n) => jumped[n]![servers]!,
+      (at) => `${at} of ${servers} (jump)`,
+    );
+  }
+  if (backends.length > 1)
+    for (const name of told === undefined ? (['ketama', 'ketama-weighted'] as const) : [told]) {
+      const distribution = createDistribution(name, backends);
+      spread(
+        backends.length,
+        (n) => distribution(bytes[n]!, 0, bytes[n]!.length),
+        (at) => {
+          const { host, port } = backends[at]!;
+          return `${host}:${port}, ${at} of ${backends.length} (${name})`;
+        },
+      );
+    }
+  return tallies;
+}
+
+/** By number of servers: with fewer, a key stays where it is, unless its server is one of those that are gone. */
+function jumps(hash: bigint): Uint8Array {
+  const of = new Uint8Array(MAX_SERVERS + 1);
+  for (let servers = MAX_SERVERS; servers > 0;) {
+    const bucket = jump(hash, servers);
+    of.fill(bucket, bucket + 1, servers + 1);
+    servers = bucket;
+  }
+  return of;
+}

@@ -1,0 +1,49 @@
+// The trace and the results of its replay, side by side, and who and what a row of both is about.
+
+import type { Batch, Connection } from '../trace/batch.ts';
+import type { ResultsReader } from '../trace/file.ts';
+import type { ResultBatch } from '../trace/results.ts';
+import type { Survey } from '../trace/survey.ts';
+import type { TraceView } from '../trace/view.ts';
+import { join } from './join.ts';
+
+export class Sides {
+  readonly trace: TraceView;
+  readonly replay: ResultsReader;
+  readonly survey: Survey;
+  /** The trace does not hold values, or not even numbers: what was made from them cannot be compared. */
+  readonly hidesValues: boolean;
+  readonly hidesNumbers: boolean;
+  readonly #connections: Connection[] = [];
+
+  constructor(trace: TraceView, replay: ResultsReader, survey: Survey) {
+    this.trace = trace;
+    this.replay = replay;
+    this.survey = survey;
+    const { privacy } = trace.meta;
+    this.hidesValues = privacy.values !== 'full';
+    this.hidesNumbers = this.hidesValues && privacy.numbers !== 'clear';
+  }
+
+  /** Walks both, from their beginning. */
+  join(): ReturnType<typeof join> {
+    return join(this.trace.batches(), this.replay.batches(), this.#connections);
+  }
+
+  address(target: number): string {
+    return this.replay.meta.targets[target] ?? 'unknown';
+  }
+
+  /** Whose keys a row is about; empty where tenants share them. */
+  tenantOf(batch: Batch, row: number): string {
+    const connection = this.survey.connections[batch.connection[row]!];
+    return this.survey.tenants.length > 1 ? (connection?.tenant ?? '') : '';
+  }
+
+  /** Of the item that a row is about: its target, whose keys it is among, and its key. */
+  nameOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): string {
+    const at = batch.keyAt[row]!;
+    const space = this.survey.connections[batch.connection[row]!]?.space ?? 0;
+    return `${results.target[resultRow]} ${space} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
+  }
+}
