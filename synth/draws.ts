@@ -10,6 +10,7 @@ export type Shares = readonly (readonly [MixOperation, number])[];
 const RARELY = 0.02;
 /** Nor what was read so often more than its share. */
 const MOST_SURPLUS = 50;
+const GOLDEN = 0.6180339887498949;
 
 /** An operation by its share, from one uniform number. */
 export function pickerOf(shares: Shares): (u: number) => MixOperation {
@@ -32,10 +33,11 @@ export function isRead(operation: MixOperation): boolean {
 export class Draws {
   readonly #any: (u: number) => MixOperation;
   readonly #unread: ((u: number) => MixOperation) | undefined;
-  readonly #random: Stratified;
   readonly #reads: number;
   /** Reads beyond their share. */
   #surplus = 0;
+  /** The last number that was drawn with: multiples of the golden ratio, modulo one, are even however few there are. */
+  #u: number;
 
   constructor(mix: Mix, random: Random) {
     const shares = normalized(mix);
@@ -43,15 +45,19 @@ export class Draws {
     this.#any = pickerOf(shares);
     this.#reads = 1 - others.reduce((sum, [, part]) => sum + part, 0);
     this.#unread = this.#reads < 1 - 1e-9 ? pickerOf(others) : undefined;
-    // There are many, and some draw seldom.
-    this.#random = new Stratified(random, 32);
+    this.#u = random.float();
   }
 
   draw(): MixOperation {
-    const operation = this.#any(this.#random.float());
+    const operation = this.#any(this.#next());
     if (this.#surplus < 1 || this.#unread === undefined || !isRead(operation)) return operation;
     this.#surplus--;
-    return this.#unread(this.#random.float());
+    return this.#unread(this.#next());
+  }
+
+  #next(): number {
+    this.#u = (this.#u + GOLDEN) % 1;
+    return this.#u;
   }
 
   /** Whether it can be read now. */

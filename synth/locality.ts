@@ -7,7 +7,7 @@ import { StackStream, type StackModel } from './stack.ts';
 import { resizeOf, storesSchema, type Resize } from './stores.ts';
 
 /** Pairs of sizes that are kept of each level. */
-export const MAX_SIZES = 64;
+export const MAX_SIZES = 128;
 /** Multiples of it, taken modulo one, are spread as evenly as can be. */
 const GOLDEN = 0.6180339887498949;
 
