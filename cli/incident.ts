@@ -2,7 +2,7 @@
 // surges, one backend is slow, another runs out of memory and restarts; the release before it keeps its dead sockets.
 
 import { Command } from 'commander';
-import { parseDuration, parseRate } from '../config/units.ts';
+import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { exitCodes, type NamedReport } from '../report/report.ts';
 import { startEmbedded } from './embedded.ts';
 import { Verdict } from './error.ts';
@@ -16,6 +16,8 @@ interface IncidentOptions extends OutputOptions {
   duration: number;
   rate: number;
   release: 'sick' | 'fixed';
+  seed?: number;
+  scenario: string[];
   quiet?: true;
 }
 
@@ -23,6 +25,7 @@ const examples = `
 Examples:
   memtape synth incident                                       the sick release: it fails, and the backend is named
   memtape synth incident --release fixed                       the fixed one passes
+  memtape synth incident --scenario hotKey --seed 2            and something else on top
   memtape synth incident --html incident.html
   memtape synth incident --target staging:11211 --duration 60s --rate 20k`;
 
@@ -47,6 +50,13 @@ export function incidentCommand(): Command {
       'of the embedded proxy: keeps sockets to backends that restarted, or not',
       'sick',
     )
+    .option('--seed <n>', 'other draws of the same traffic', (text) => parseCount(text, 0))
+    .option(
+      '--scenario <name...>',
+      'what happens on top of it (repeatable)',
+      (text: string, before: string[]) => [...before, text],
+      [],
+    )
     .option('--quiet', 'no progress');
   return outputOptions(command)
     .addHelpText('after', examples)
@@ -63,9 +73,10 @@ export function incidentCommand(): Command {
 }
 
 async function run(options: IncidentOptions, signal: AbortSignal): Promise<NamedReport> {
-  const { duration, rate, target, release, quiet } = options;
+  const { duration, rate, target, release, seed, scenario, quiet } = options;
   const replayed: RunOptions = {
-    scenario: ['incident'],
+    scenario: ['incident', ...scenario],
+    ...(seed === undefined ? {} : { seed }),
     duration,
     rate: { plan: [{ from: rate, to: rate, seconds: Infinity }], text: String(rate) },
     tenants: 'auto',

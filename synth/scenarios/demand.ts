@@ -41,12 +41,15 @@ export const tenantSurge = scenario(
       const from = begin(parameters.at, total);
       const perSecond = meanRate(model) * weight;
       const [like] = model.tenants;
+      // A surge on top of another one is of other tenants.
+      const before = model.tenants.filter(({ name = '' }) => name.startsWith('surge-')).length;
       const added = Array.from({ length: tenants }, (_, n): Tenant => {
+        const surge = `surge-${before + n + 1}`;
         const { arrivals: _arrivals, streams: _streams, events: _events, name: _name, ...rest } = like!;
         return {
           ...rest,
-          name: `surge-${n + 1}`,
-          keys: { ...rest.keys, prefix: `surge-${n + 1}:` },
+          name: surge,
+          keys: { ...rest.keys, prefix: `${surge}:` },
           oneHit: cold,
           from,
           arrivals: {

@@ -359,6 +359,12 @@ describe('scenarios', () => {
     expect(counted(name).rows).toBeGreaterThan(plain.requests / 2);
   });
 
+  test('a surge on top of another one is of other tenants', () => {
+    const once = applyScenario(base, 'tenantSurge', 3000);
+    const twice = applyScenario(once, 'tenantSurge:count=1', 3000);
+    expect(twice.tenants.map(({ name }) => name)).toEqual([undefined, 'surge-1', 'surge-2', 'surge-3']);
+  });
+
   test('they do what they say', () => {
     expect(counted('hotKey:share=0.5').bySecond[1]).toBeGreaterThan(1300);
     expect(counted('tenantSurge:count=2,weight=1,ramp=100ms').bySecond[2]).toBeGreaterThan(2500);
