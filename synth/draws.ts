@@ -29,6 +29,20 @@ export function isRead(operation: MixOperation): boolean {
   return operation === 'get' || operation === 'gets';
 }
 
+/** Numbers in [0, 1) that are even however few there are: multiples of the golden ratio, modulo one. */
+class Even {
+  #last: number;
+
+  constructor(first: number) {
+    this.#last = first;
+  }
+
+  next(): number {
+    this.#last = (this.#last + GOLDEN) % 1;
+    return this.#last;
+  }
+}
+
 /** What is done to objects of a level and sort: in all as the mix has it, although multi-gets only read. */
 export class Draws {
   readonly #any: (u: number) => MixOperation;
@@ -36,8 +50,8 @@ export class Draws {
   readonly #reads: number;
   /** Reads beyond their share. */
   #surplus = 0;
-  /** The last number that was drawn with: multiples of the golden ratio, modulo one, are even however few there are. */
-  #u: number;
+  readonly #all: Even;
+  readonly #others: Even;
 
   constructor(mix: Mix, random: Random) {
     const shares = normalized(mix);
@@ -45,19 +59,15 @@ export class Draws {
     this.#any = pickerOf(shares);
     this.#reads = 1 - others.reduce((sum, [, part]) => sum + part, 0);
     this.#unread = this.#reads < 1 - 1e-9 ? pickerOf(others) : undefined;
-    this.#u = random.float();
+    this.#all = new Even(random.float());
+    this.#others = new Even(random.float());
   }
 
   draw(): MixOperation {
-    const operation = this.#any(this.#next());
+    const operation = this.#any(this.#all.next());
     if (this.#surplus < 1 || this.#unread === undefined || !isRead(operation)) return operation;
     this.#surplus--;
-    return this.#unread(this.#next());
-  }
-
-  #next(): number {
-    this.#u = (this.#u + GOLDEN) % 1;
-    return this.#u;
+    return this.#unread(this.#others.next());
   }
 
   /** Whether it can be read now. */
