@@ -77,7 +77,8 @@ export class Culprits {
     // A server that hangs up after some request fails whatever is under way then: the better explanation stands, that of
     // a place is better than any other, and a weak one is none.
     const [wrong, hangUps] = [named.get('violations')?.[0], named.get('hang-ups')?.[0]];
-    if (isWeak(hangUps) || worth(hangUps) < worth(wrong)) named.delete('hang-ups');
+    if (isWeak(hangUps) || worth(named.get('hang-ups')!) < worth(named.get('violations')!))
+      named.delete('hang-ups');
     else named.delete('violations');
     if (this.#isMostlyClosed() && isWeak(wrong) && (wrong === undefined || !isPlace(wrong.factor)))
       named.delete('violations');
@@ -207,6 +208,10 @@ function isWeak(culprit: Culprit | undefined): boolean {
   return culprit === undefined || culprit.explained < WEAK;
 }
 
-function worth(culprit: Culprit | undefined): number {
-  return culprit === undefined ? -1 : Number(isPlace(culprit.factor)) + culprit.explained;
+/** Of the best of them: that of a place that is not weak is better than any other. */
+function worth(culprits: readonly Culprit[]): number {
+  return culprits.reduce((best, culprit) => {
+    const isTelling = isPlace(culprit.factor) && !isWeak(culprit);
+    return Math.max(best, Number(isTelling) + culprit.explained);
+  }, -1);
 }

@@ -27,7 +27,7 @@ const SEEDS = Number(positionals[0] ?? 3);
 const SPEEDS = (positionals[1] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
 const wanted = positionals[2]?.split(',') ?? proxyFaults;
 /** Of models: requests a second, and milliseconds. About as much as is recorded. */
-const RATE = 2500;
+const RATE = 3000;
 const DURATION_MS = 6000;
 const TIMEOUT_MS = 1500;
 /** Where nothing is answered, so long is waited each time. */
