@@ -274,7 +274,7 @@ test('what a target evicted is stored again, and only that', async () => {
     mix: { get: 1 },
     arrivals: { rate: 5000 },
   };
-  const model: ModelInput = { ...modelOf(large), start: 'cold' };
+  const model: ModelInput = { ...modelOf(large), start: 'cold', duration: '1500ms' };
   const tape = await written(model);
   const small = await startMemcached(['-m', '4']);
   running.push(small);

@@ -51,7 +51,7 @@ describe('every scenario', () => {
     '%s: a cache answers as is expected',
     async (name) => {
       for (const seed of [1, 2, 3]) {
-        const tape = await randomTape({ seed, exchanges: 3000, refills: seed === 3 });
+        const tape = await randomTape({ seed, exchanges: 1500, refills: seed === 3 });
         expect(await wronglyExpected(tape)).toEqual([]);
         expect(await wronglyExpected(await applied(tape, name))).toEqual([]);
       }
