@@ -208,10 +208,13 @@ function isWeak(culprit: Culprit | undefined): boolean {
   return culprit === undefined || culprit.explained < WEAK;
 }
 
-/** Of the best of them: that of a place that is not weak is better than any other. */
+/**
+ * Of the best of them: that of a place is better than any other. The tenant of what was answered last is that of the
+ * connection, and says no more than that it hung up.
+ */
 function worth(culprits: readonly Culprit[]): number {
-  return culprits.reduce((best, culprit) => {
-    const isTelling = isPlace(culprit.factor) && !isWeak(culprit);
-    return Math.max(best, Number(isTelling) + culprit.explained);
+  return culprits.reduce((best, { of, factor, explained }) => {
+    const isTelling = isPlace(factor) && !(of === 'hang-ups' && factor === 'tenant');
+    return Math.max(best, Number(isTelling) + explained);
   }, -1);
 }
