@@ -31,7 +31,7 @@ const RATE = 3000;
 const DURATION_MS = 6000;
 const TIMEOUT_MS = 1500;
 /** Where nothing is answered, so long is waited each time. */
-const SHORT_MS = 600;
+const SHORT_MS = 1000;
 const mute: ReadonlySet<string> = new Set(['stall', 'blackhole']);
 /** Faults that have a moment have it after this share of the requests, however slow the machine is. */
 const MOMENT = 0.25;
