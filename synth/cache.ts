@@ -44,10 +44,6 @@ export class KeyTable {
     this.#direct = new Int32Array(Math.min(keys, MAX_DIRECT));
   }
 
-  get size(): number {
-    return this.#used;
-  }
-
   /** The number of a key; one that is new has zeros in all columns. @throws RangeError past 2^26 keys */
   at(key: number): number {
     if (key < this.#direct.length) {

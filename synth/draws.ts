@@ -13,7 +13,7 @@ const MOST_SURPLUS = 50;
 const GOLDEN = 0.6180339887498949;
 
 /** An operation by its share, from one uniform number. */
-export function pickerOf(shares: Shares): (u: number) => MixOperation {
+function pickerOf(shares: Shares): (u: number) => MixOperation {
   const pick = alias(shares.map(([, part]) => part));
   return (u) => shares[pick(u)]![0];
 }

@@ -36,18 +36,14 @@ class ModelTrace implements Trace {
   readonly #recipe: ModelRecipe;
 
   constructor(recipe: ModelRecipe) {
-    const generator = this.#generator(recipe);
+    const generator = generatorOf(recipe);
     this.#recipe = recipe;
     this.meta = metaOf(generator, recipe.name);
     this.exchangeCount = generator.expectedRows;
   }
 
-  #generator({ model, options }: ModelRecipe): ModelGenerator {
-    return new ModelGenerator(model, options);
-  }
-
   async *batches({ toNs = Infinity }: { toNs?: number } = {}): AsyncGenerator<Batch> {
-    for (const batch of this.#generator(this.#recipe).batches({ keeps: true })) {
+    for (const batch of generatorOf(this.#recipe).batches({ keeps: true })) {
       if (batch.count > 0 && batch.requestNs[0]! > toNs) return;
       yield batch;
       // Whoever waits for this thread, a signal among them, has its turn between batches.
@@ -58,4 +54,8 @@ class ModelTrace implements Trace {
   async close(): Promise<void> {
     // Nothing is open.
   }
+}
+
+function generatorOf({ model, options }: ModelRecipe): ModelGenerator {
+  return new ModelGenerator(model, options);
 }
