@@ -1,0 +1,283 @@
+// What memcached does with one item: which status an operation has and what it does to the item, when silence is right, and
+// which parts an answer has. This is the one place of these rules. The embedded server, the answers of models, the rewriting
+// of traces and the oracle each hold items in their own way and ask here what an operation makes of them.
+//
+// Source: memcached 1.6's proto_bin.c and memcached.c, and answers of a live 1.6.18 (test/protocol/semantics.test.ts).
+
+import { DO_NOT_CREATE, expiryOffset } from './expiry.ts';
+import { uint32 } from './header.ts';
+import { Opcode, isQuiet, isRead, opcodeInfo, type Family } from './opcode.ts';
+import { Status } from './status.ts';
+
+/** memcached answers 0x04 to a longer key, and closes the connection. */
+export const MAX_KEY_BYTES = 250;
+
+/** What an operation does to the item. */
+export const Effect = {
+  none: 0,
+  /** The request's value, flags and expiry replace whatever was there. */
+  store: 1,
+  /** The value grows at its end or its beginning; flags and expiry stay. */
+  concatenate: 2,
+  /** The counter changes; flags and expiry stay. */
+  count: 3,
+  /** A counter begins with the request's initial value, flags 0, and the request's expiry. */
+  create: 4,
+  /** The item is gone. */
+  remove: 5,
+  /** The expiry alone changes, and not the version. */
+  touch: 6,
+} as const;
+export type Effect = (typeof Effect)[keyof typeof Effect];
+
+/** The item as an operation finds it, in so far as that decides anything. */
+export interface Found {
+  isThere: boolean;
+  /** The request names no version, or the one that is there. */
+  casAgrees: boolean;
+  /** The request names a version. */
+  hasCas: boolean;
+}
+
+export interface Decision {
+  status: Status;
+  effect: Effect;
+}
+
+const decided = (status: Status, effect: Effect = Effect.none): Decision => ({ status, effect });
+const stores = decided(Status.ok, Effect.store);
+const concatenates = decided(Status.ok, Effect.concatenate);
+const counts = decided(Status.ok, Effect.count);
+const creates = decided(Status.ok, Effect.create);
+const removes = decided(Status.ok, Effect.remove);
+const touches = decided(Status.ok, Effect.touch);
+const reads = decided(Status.ok);
+const notFound = decided(Status.notFound);
+const exists = decided(Status.exists);
+const notStored = decided(Status.notStored);
+const nonNumeric = decided(Status.nonNumeric);
+
+/**
+ * What an operation on a key answers and does. Limits of memory and size come before: see refusal().
+ * Counters are decided by decideCounter().
+ */
+export function decide(family: Family, { isThere, casAgrees, hasCas }: Found): Decision {
+  switch (family) {
+    case 'get':
+      return isThere ? reads : notFound;
+    case 'gat':
+    case 'touch':
+      return isThere ? touches : notFound;
+    case 'set':
+    case 'add':
+    case 'replace':
+      // A CAS id makes a compare-and-set of each of them: ADD with the right one overwrites.
+      if (hasCas) return isThere ? (casAgrees ? stores : exists) : notFound;
+      if (family === 'add') return isThere ? exists : stores;
+      if (family === 'replace') return isThere ? stores : notFound;
+      return stores;
+    case 'append':
+    case 'prepend':
+      if (!isThere) return notStored;
+      return casAgrees ? concatenates : exists;
+    case 'delete':
+      if (!isThere) return notFound;
+      return casAgrees ? removes : exists;
+    case 'flush':
+      return removes;
+    default:
+      return reads;
+  }
+}
+
+/**
+ * INCR and DECR.
+ * @param isEmpty the value has no byte: that is tested before the CAS id
+ * @param isNumber the value is a number as memcached reads one (parseCounter)
+ * @param creates the request's expiry is not DO_NOT_CREATE
+ */
+export function decideCounter(
+  { isThere, casAgrees }: Pick<Found, 'isThere' | 'casAgrees'>,
+  isEmpty: boolean,
+  isNumber: boolean,
+  mayCreate: boolean,
+): Decision {
+  if (!isThere) return mayCreate ? creates : notFound;
+  if (isEmpty) return nonNumeric;
+  if (!casAgrees) return exists;
+  return isNumber ? counts : nonNumeric;
+}
+
+/** What a store that the server has no room for, or finds too large, does: a SET takes the old item with it. */
+export function effectOfRefusal(family: Family): Effect {
+  return family === 'set' ? Effect.remove : Effect.none;
+}
+
+/**
+ * Texts that a counter of so many bytes may have after an INCR or DECR: memcached writes in place, padded with spaces to the
+ * item's length, unless an answer under way still holds the item; then it makes a new one of just the digits.
+ */
+export function counterTexts(result: bigint, lengthBefore: number): string[] {
+  const digits = result.toString();
+  return digits.length < lengthBefore ? [digits.padEnd(lengthBefore, ' '), digits] : [digits];
+}
+
+/** What silence of a quiet operation says: a read found nothing, a change succeeded. */
+export function silentStatus(opcode: number): Status {
+  return isRead[opcode] === 1 ? Status.notFound : Status.ok;
+}
+
+/** Is silence the right answer? A quiet miss and a quiet success are silent, whatever else happens is answered. */
+export function isSilent(opcode: number, status: number): boolean {
+  return isQuiet[opcode] === 1 && status === silentStatus(opcode);
+}
+
+/** Parts that the answer to an operation has. -1: any number of bytes. */
+export interface AnswerShape {
+  extras: number;
+  value: number;
+  /** The request's key. */
+  key: boolean;
+}
+
+const bare: AnswerShape = { extras: 0, value: 0, key: false };
+const number: AnswerShape = { extras: 0, value: 8, key: false };
+const flagsOnly: AnswerShape = { extras: 4, value: 0, key: false };
+const hit: AnswerShape = { extras: 4, value: -1, key: false };
+const hitWithKey: AnswerShape = { extras: 4, value: -1, key: true };
+const missWithKey: AnswerShape = { extras: 0, value: 0, key: true };
+/** The text of a status: advisory, and never compared. */
+const text: AnswerShape = { extras: 0, value: -1, key: false };
+
+/** The parts of an answer; undefined where they depend on what was asked (STAT, VERSION, SASL, unknown opcodes). */
+export function shapeOf(opcode: number, status: number): AnswerShape | undefined {
+  const info = opcodeInfo(opcode);
+  if (info === undefined) return undefined;
+  const { family, echoesKey } = info;
+  if (family === 'stat' || family === 'version' || family === 'saslList' || family === 'sasl') return undefined;
+  if (status === Status.notFound && echoesKey) return missWithKey;
+  if (status !== Status.ok) return text;
+  switch (family) {
+    case 'get':
+    case 'gat':
+      return echoesKey ? hitWithKey : hit;
+    case 'touch':
+      return flagsOnly;
+    case 'incr':
+    case 'decr':
+      return number;
+    default:
+      return bare;
+  }
+}
+
+/** Does a success tell the CAS id of the item? */
+export function tellsCas(family: Family): boolean {
+  switch (family) {
+    case 'get':
+    case 'gat':
+    case 'touch':
+    case 'set':
+    case 'add':
+    case 'replace':
+    case 'append':
+    case 'prepend':
+    case 'incr':
+    case 'decr':
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Bits of statuses, for possibleStatuses(). */
+function bitsOf(...all: Status[]): number {
+  return all.reduce((bits, status) => bits | bitOf(status), 0);
+}
+
+/** 0x00-0x06 have a bit each, 0x82 has the next; every other status has none. */
+function bitOf(status: number): number {
+  if (status <= Status.nonNumeric) return 1 << status;
+  return status === Status.outOfMemory ? 1 << 7 : 0;
+}
+
+const room = bitsOf(Status.tooLarge, Status.outOfMemory);
+const states: readonly Found[] = [true, false].flatMap((isThere) =>
+  [true, false].map((casAgrees) => ({ isThere, casAgrees, hasCas: true })),
+);
+
+/** By family and whether the request names a version: statuses that some state of the item gives. */
+function statusesOf(family: Family, hasCas: boolean): number {
+  if (family === 'incr' || family === 'decr') {
+    // 0x05: another connection created the counter between two steps of this one.
+    let bits = bitsOf(Status.notStored, Status.outOfMemory);
+    for (const found of states)
+      if (hasCas || found.casAgrees)
+        for (const isNumber of [true, false])
+          for (const mayCreate of [true, false])
+            bits |= bitOf(decideCounter(found, false, isNumber, mayCreate).status);
+    return bits;
+  }
+  let bits = 0;
+  for (const found of states)
+    if (hasCas || found.casAgrees) bits |= bitOf(decide(family, { ...found, hasCas }).status);
+  switch (family) {
+    case 'set':
+    case 'add':
+    case 'replace':
+    case 'append':
+    case 'prepend':
+      return bits | room;
+    case 'get':
+    case 'gat':
+    case 'touch':
+      return bits | bitsOf(Status.outOfMemory);
+    default:
+      return bits;
+  }
+}
+
+const possible = Array.from({ length: 256 }, (_, opcode) => {
+  const family = opcodeInfo(opcode)?.family;
+  return family === undefined ? [0, 0] : [statusesOf(family, false), statusesOf(family, true)];
+});
+
+/** Statuses that the operation may answer with at all; 0x04, 0x20 and 0x81 say that the server refused the request. */
+export function isPossible(opcode: number, hasCas: boolean, status: number): boolean {
+  if (opcodeInfo(opcode) === undefined) return status === Status.unknownCommand;
+  return (possible[opcode]![hasCas ? 1 : 0]! & bitOf(status)) !== 0;
+}
+
+/** A request's extras, read. Fields that the operation does not have are 0. */
+export interface RequestExtras {
+  flags: number;
+  /** As in the request: relative seconds, or absolute ones. */
+  expiry: number;
+  delta: bigint;
+  initial: bigint;
+  /** INCR and DECR create what is absent. */
+  mayCreate: boolean;
+}
+
+/** Reads the extras of an operation on a key. Undefined: their length is not one that the operation has. */
+export function readExtras(opcode: number, extras: Buffer): RequestExtras | undefined {
+  const info = opcodeInfo(opcode);
+  if (info === undefined || !info.extras.includes(extras.length)) return undefined;
+  const at = expiryOffset[opcode]!;
+  const expiry = at >= 0 && extras.length >= at + 4 ? uint32(extras, at) : 0;
+  const { family } = info;
+  const isCounter = family === 'incr' || family === 'decr';
+  const isStore = family === 'set' || family === 'add' || family === 'replace';
+  return {
+    flags: isStore ? uint32(extras, 0) : 0,
+    expiry: family === 'flush' && extras.length === 4 ? uint32(extras, 0) : expiry,
+    delta: isCounter ? extras.readBigUInt64BE(0) : 0n,
+    initial: isCounter ? extras.readBigUInt64BE(8) : 0n,
+    mayCreate: isCounter && expiry !== DO_NOT_CREATE,
+  };
+}
+
+/** QUIT and QUITQ are answered by the end of the connection. */
+export function isQuit(opcode: number): boolean {
+  return opcode === Opcode.quit || opcode === Opcode.quitq;
+}
