@@ -154,7 +154,8 @@ export function shapeOf(opcode: number, status: number): AnswerShape | undefined
   const info = opcodeInfo(opcode);
   if (info === undefined) return undefined;
   const { family, echoesKey } = info;
-  if (family === 'stat' || family === 'version' || family === 'saslList' || family === 'sasl') return undefined;
+  if (family === 'stat' || family === 'version' || family === 'saslList' || family === 'sasl')
+    return undefined;
   if (status === Status.notFound && echoesKey) return missWithKey;
   if (status !== Status.ok) return text;
   switch (family) {
@@ -192,7 +193,7 @@ export function tellsCas(family: Family): boolean {
 
 /** Bits of statuses, for possibleStatuses(). */
 function bitsOf(...all: Status[]): number {
-  return all.reduce((bits, status) => bits | bitOf(status), 0);
+  return all.reduce<number>((bits, status) => bits | bitOf(status), 0);
 }
 
 /** 0x00-0x06 have a bit each, 0x82 has the next; every other status has none. */
