@@ -1,8 +1,8 @@
 // One exchange's answer, recorded or replayed, in the terms in which they are compared: silence of a quiet operation
 // means what its status would have said, and what legitimately differs between correct runs is left out.
 
-import { HEADER_BYTES } from '../protocol/header.ts';
-import { Opcode, isRead, opcodeInfo, type Family } from '../protocol/opcode.ts';
+import { opcodeInfo } from '../protocol/opcode.ts';
+import { silentStatus } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
@@ -19,10 +19,6 @@ export interface Answer {
 }
 
 const empty = Buffer.alloc(0);
-
-function silentStatus(opcode: number): number {
-  return isRead[opcode] === 1 ? Status.notFound : Status.ok;
-}
 
 function silence(opcode: number): Answer {
   return { status: silentStatus(opcode), silent: true, frames: 0, extras: empty, key: empty, value: empty };
@@ -104,95 +100,4 @@ export function unpadded(value: Buffer): Buffer | undefined {
   if (end === 0) return undefined;
   for (let at = 0; at < end; at++) if (value[at]! < 0x30 || value[at]! > 0x39) return undefined;
   return value.subarray(0, end);
-}
-
-/** Statuses that the operation may answer with at all; 0x04, 0x20 and 0x81 say that the server refused the request. */
-export function isPossible(batch: Batch, row: number, status: number): boolean {
-  const opcode = batch.opcode[row]!;
-  const withCas = (batch.casHigh[row]! | batch.casLow[row]!) !== 0;
-  switch (opcodeInfo(opcode)?.family) {
-    case 'get':
-    case 'gat':
-    case 'touch':
-      return status === Status.ok || status === Status.notFound || status === Status.outOfMemory;
-    case 'set':
-      return isStoreStatus(status) || (withCas && (status === Status.notFound || status === Status.exists));
-    case 'add':
-      return isStoreStatus(status) || status === Status.exists || (withCas && status === Status.notFound);
-    case 'replace':
-      return isStoreStatus(status) || status === Status.notFound || (withCas && status === Status.exists);
-    case 'append':
-    case 'prepend':
-      return isStoreStatus(status) || status === Status.notStored || (withCas && status === Status.exists);
-    case 'delete':
-      return status === Status.ok || status === Status.notFound || (withCas && status === Status.exists);
-    case 'incr':
-    case 'decr':
-      return (
-        status === Status.ok ||
-        status === Status.notFound ||
-        status === Status.notStored ||
-        status === Status.nonNumeric ||
-        status === Status.outOfMemory ||
-        (withCas && status === Status.exists)
-      );
-    case undefined:
-      return status === Status.unknownCommand;
-    default:
-      return false;
-  }
-}
-
-function isStoreStatus(status: number): boolean {
-  return status === Status.ok || status === Status.tooLarge || status === Status.outOfMemory;
-}
-
-/** Bytes of extras and value that a successful answer has, by the family of its operation. */
-const shapes: Partial<Record<Family, { extras: number; value?: number }>> = {
-  get: { extras: 4 },
-  gat: { extras: 4 },
-  touch: { extras: 4, value: 0 },
-  incr: { extras: 0, value: 8 },
-  decr: { extras: 0, value: 8 },
-};
-const anyLength = -1;
-const extrasBytes = new Int8Array(256).fill(anyLength);
-const valueBytes = new Int8Array(256).fill(anyLength);
-for (let opcode = 0; opcode < 256; opcode++) {
-  const family = opcodeInfo(opcode)?.family;
-  if (family === undefined || family === 'version' || family === 'saslList' || opcode === Opcode.stat)
-    continue;
-  const { extras, value = anyLength } = shapes[family] ?? { extras: 0, value: 0 };
-  extrasBytes[opcode] = extras;
-  valueBytes[opcode] = value;
-}
-
-function hasShape(opcode: number, status: number, extrasLength: number, valueLength: number): boolean {
-  if (status !== Status.ok) return true;
-  const extras = extrasBytes[opcode]!;
-  const value = valueBytes[opcode]!;
-  return (extras === anyLength || extras === extrasLength) && (value === anyLength || value === valueLength);
-}
-
-/** Lengths that memcached gives a successful answer; anything else is no answer to this request. */
-export function isWellFormed(opcode: number, { silent, status, extras, value }: Answer): boolean {
-  return silent || hasShape(opcode, status, extras.length, value.length);
-}
-
-/** The recorded answer is well-formed, and names no key. */
-export function isPlain(batch: Batch, row: number): boolean {
-  return (
-    batch.answerKeyLength[row] === 0 &&
-    hasShape(
-      batch.opcode[row]!,
-      batch.status[row]!,
-      batch.answerExtrasLength[row]!,
-      batch.answerValueLength[row]!,
-    )
-  );
-}
-
-/** Bytes of the request's frame. */
-export function requestBytes(batch: Batch, row: number): number {
-  return HEADER_BYTES + batch.extrasLength[row]! + batch.keyLength[row]! + batch.valueLength[row]!;
 }

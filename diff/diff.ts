@@ -1,30 +1,40 @@
-// A replay judged: every exchange of the trace is a match, drift, a violation, untestable or skipped. Two passes: the
-// first compares answers and settles nearly everything; the second gathers the history of those keys only on which
-// something differs, so memory is bounded by the differences and not by the trace.
+// A replay judged: every exchange of the trace is a match, drift, a violation, untestable or skipped. Two looks: the first
+// compares answers and follows each key as long as its operations came one after the other (sequence.ts); the second
+// gathers all operations of the other keys, some at a time, and searches an order that explains their answers (search.ts).
 
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
+import { isFlush } from '../protocol/semantics.ts';
+import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
 import type { ResultsReader } from '../trace/file.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
 import type { Trace } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { TraceView } from '../trace/view.ts';
-import { replayedAnswer } from './answer.ts';
+import { Accounts } from './accounts.ts';
 import { Culprits } from './culprits.ts';
-import { glance } from './glance.ts';
-import { judgeKeys } from './keys.ts';
+import type { ReplayClock } from './gather.ts';
+import { glance, isSound } from './glance.ts';
+import { judgeKeys, type Settle } from './keys.ts';
 import { Ledger, type Diff } from './ledger.ts';
+import { ItemNumbers } from './numbers.ts';
 import { Places } from './places.ts';
+import { Sequences } from './sequence.ts';
 import { Sides } from './sides.ts';
 import { Strangers } from './strangers.ts';
-import { isGone, type Suspect } from './suspect.ts';
+import { Telling } from './versions.ts';
 import type { Verdict } from './verdict.ts';
 
 export type { Diff, TargetFigures } from './ledger.ts';
 
-/** Keys whose histories are held at once: with the values that they had, and without. */
-const KEYS_PER_PASS = 60_000;
-const GONE_PER_PASS = 150_000;
+/** Operations that are held at once. */
+const ROWS_PER_PASS = 500_000;
+
+const unreachable: Verdict = {
+  class: 'violation',
+  kind: 'closed',
+  why: 'the target could not be reached',
+};
 
 export interface DiffOptions {
   /** Examples of each kind of finding. Default 10. */
@@ -55,9 +65,17 @@ class Judgement {
   readonly #sides: Sides;
   readonly #options: DiffOptions;
   readonly #ledger: Ledger;
-  /** Keys on which something differs, by name: whether the values that they had matter, or only that they were gone. */
-  readonly #suspects = new Map<string, boolean>();
+  readonly #numbers: ItemNumbers;
+  readonly #sequences: Sequences;
+  readonly #accounts: Accounts;
+  readonly #telling = new Telling();
+  readonly #clock: ReplayClock;
   readonly #strangers: Strangers;
+  readonly #present = new Map<string, { value: Buffer; flags: number }>();
+  readonly #startsEmpty: boolean;
+  readonly #isFilled: boolean;
+  /** A FLUSH was sent: it is an operation on every key. */
+  #flushed = false;
 
   constructor(sides: Sides, options: DiffOptions) {
     this.#sides = sides;
@@ -67,6 +85,17 @@ class Judgement {
     const places = new Places(meta.targets, backends, distribution, end?.drills ?? []);
     this.#ledger = new Ledger(sides, places, examples);
     this.#strangers = new Strangers(sides);
+    this.#numbers = new ItemNumbers(sides);
+    this.#accounts = new Accounts(meta.targets.length, end);
+    this.#clock = {
+      speed: meta.speed === 'max' ? 1 : meta.speed,
+      recordedAtSeconds: sides.trace.startSeconds,
+    };
+    this.#sequences = new Sequences(this.#clock);
+    // The replayer asked the targets, before it began, whether they held any key that it did not set itself.
+    this.#startsEmpty = end?.leftover === 0;
+    this.#isFilled = (end?.prefillFailed ?? 0) === 0;
+    if (meta.prefill === 'auto') this.#fill();
   }
 
   async run(): Promise<Diff> {
@@ -80,16 +109,39 @@ class Judgement {
       this.#options.onProgress?.(ledger.diff.total);
     }
     ledger.measured();
-    const settle = (suspect: Suspect, verdict: Verdict): void => ledger.settle(suspect, verdict);
     for (const keys of this.#passes())
-      await judgeKeys(this.#sides, keys, (suspect, verdict) => {
-        if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) settle(suspect, verdict);
-      });
-    await this.#strangers.settle(settle);
+      await judgeKeys(
+        this.#sides,
+        {
+          keys,
+          numbers: this.#numbers,
+          clock: this.#clock,
+          accounts: this.#accounts,
+          present: this.#present,
+          startsEmpty: this.#startsEmpty,
+          isFilled: this.#isFilled,
+          isTelling: this.#telling.isShown,
+        },
+        this.#settle,
+      );
+    await this.#strangers.settle((suspect, verdict) => ledger.settle(suspect, verdict));
     ledger.orphans();
+    ledger.diff.accounts = this.#accounts.all;
     ledger.diff.culprits = await new Culprits(this.#sides, ledger, this.#options).all();
     return ledger.close();
   }
+
+  readonly #settle: Settle = (suspect, verdict, differs) => {
+    const ledger = this.#ledger;
+    if (verdict === 'match') {
+      ledger.diff.matched++;
+      if (suspect.recorded === undefined) ledger.diff.unrecorded++;
+      return;
+    }
+    // It was counted as recorded, which it is, and is wrong all the same.
+    if (!differs) ledger.diff.matched--;
+    if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) ledger.settle(suspect, verdict);
+  };
 
   #row(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
     const ledger = this.#ledger;
@@ -101,42 +153,62 @@ class Judgement {
         ledger.diff.total--;
         return;
       }
-      ledger.skip(reason);
       // It was due, and the target was not there to take it: that is an answer too.
-      if (reason === SkipReason.unreachable)
-        ledger.add(
-          { class: 'violation', kind: 'closed', why: 'the target could not be reached' },
-          batch,
-          row,
-          results,
-          resultRow,
-        );
+      if (reason !== SkipReason.unreachable) ledger.skip(reason);
+      else ledger.add(unreachable, batch, row, results, resultRow);
       return;
     }
     ledger.measure(batch, row, results, resultRow);
-    const verdict = glance(batch, row, results, resultRow, this.#sides.hidesNumbers);
-    if (verdict === 'match') ledger.diff.matched++;
-    else if (verdict === 'suspect') this.#suspect(batch, row, results, resultRow);
-    else ledger.add(verdict, batch, row, results, resultRow);
+    this.#telling.see(batch, row);
+    this.#accounts.see(batch, row, results, resultRow);
+    const seen = glance(batch, row, results, resultRow);
+    if (seen === 'match' || seen === 'same') ledger.diff.matched++;
+    else if (seen !== 'suspect') ledger.add(seen, batch, row, results, resultRow);
+    if (batch.keyLength[row] === 0) {
+      if (isFlush(batch.opcode[row]!)) this.#flushed = true;
+      return;
+    }
+    if (seen === 'match' && result === Result.answered) return;
+    if (results.status[resultRow] === Status.outOfMemory) this.#accounts.short(results.target[resultRow]!);
+    const before = this.#numbers.count;
+    const key = this.#numbers.of(batch, row, results, resultRow);
+    if (key === before) this.#begin(key, batch, row, results, resultRow);
+    const sequences = this.#sequences;
+    sequences.see(key, batch, row, results, resultRow, isSound(seen));
+    if (seen === 'suspect') sequences.mark(key);
   }
 
-  #suspect(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
-    const name = this.#sides.nameOf(batch, row, results, resultRow);
-    if (this.#suspects.get(name) === true) return;
-    this.#suspects.set(name, !isGone(replayedAnswer(batch, row, results, resultRow)!));
+  #begin(key: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+    const held = this.#present.get(this.#sides.nameOf(batch, row, results, resultRow));
+    if (held !== undefined) this.#sequences.begin(key, this.#isFilled ? held : undefined);
+    else this.#sequences.begin(key, this.#startsEmpty ? null : undefined);
   }
 
-  /** Keys that are judged together. */
-  *#passes(): Generator<Map<string, boolean>> {
-    let keys = new Map<string, boolean>();
-    let taken = 0;
-    for (const [name, needsValues] of this.#suspects) {
-      keys.set(name, needsValues);
-      taken += needsValues ? 1 / KEYS_PER_PASS : 1 / GONE_PER_PASS;
-      if (taken < 1) continue;
+  /** What stood there before the replay. */
+  #fill(): void {
+    const { replay, survey } = this.#sides;
+    const { targets, route } = replay.meta;
+    for (const { server, tenant, key, value, flags } of survey.present) {
+      const space = Math.max(0, survey.tenants.indexOf(tenant));
+      // Where the key decides, its requests went where it was set: no other target has it among its keys.
+      const places =
+        route === 'single' || targets.length === 1 ? [0] : route === 'index' ? [server] : targets.keys();
+      for (const target of places) this.#present.set(`${target} ${space} ${key}`, { value, flags });
+    }
+  }
+
+  /** Keys that are judged together: their numbers, and their places among each other. */
+  *#passes(): Generator<Map<number, number>> {
+    let keys = new Map<number, number>();
+    let rows = 0;
+    for (let key = 0; key < this.#numbers.count; key++) {
+      if (!this.#flushed && !this.#sequences.isOdd(key)) continue;
+      keys.set(key, keys.size);
+      rows += this.#sequences.rowsOf(key);
+      if (rows < ROWS_PER_PASS) continue;
       yield keys;
       keys = new Map();
-      taken = 0;
+      rows = 0;
     }
     if (keys.size > 0) yield keys;
   }

@@ -27,10 +27,11 @@ export function describe(answer: CopiedAnswer | Answer, opcode: number): Record<
 
 /** Both sides; of long values the stretch around the first difference. */
 export function contrast(
-  expected: CopiedAnswer,
+  expected: CopiedAnswer | undefined,
   actual: CopiedAnswer,
   opcode: number,
 ): Pick<Example, 'expected' | 'actual'> {
+  if (expected === undefined) return { expected: {}, actual: describe(actual, opcode) };
   const sides = { expected: describe(expected, opcode), actual: describe(actual, opcode) };
   if (isCounter(opcode)) return sides;
   if (sides.expected['value'] === undefined || sides.actual['value'] === undefined) return sides;

@@ -1,106 +1,113 @@
-// What a row's two answers alone decide: nearly everything. What is left is suspect, and takes the history of its key.
+// What a row's two answers alone decide: their form, and whether they are the same. Whether the answer is right takes the
+// history of its key.
 
-import { Opcode, opcodeInfo } from '../protocol/opcode.ts';
+import { isPossible, isQuit, isSilent, shapeOf, tellsCas } from '../protocol/semantics.ts';
+import { opcodeInfo } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
-import { Outcome, RowFlag, type Batch } from '../trace/batch.ts';
+import { Outcome, type Batch } from '../trace/batch.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
-import {
-  agree,
-  isPlain,
-  isPossible,
-  isWellFormed,
-  recordedAnswer,
-  replayedAnswer,
-  type Answer,
-} from './answer.ts';
-import { isCounter } from './example.ts';
-import type { Verdict } from './verdict.ts';
+import { agree, recordedAnswer, recordedStatus, replayedAnswer, type Answer } from './answer.ts';
+import { unrecordedOf } from './gather.ts';
+import type { Verdict, ViolationKind } from './verdict.ts';
 
-export const masked: Verdict = {
+/**
+ * `match`: as recorded, and there is no key whose history could say more · `same`: as recorded · `suspect`: it differs, or
+ * the recording has no answer.
+ */
+export type Glance = Verdict | 'match' | 'same' | 'suspect';
+
+const violation = (kind: ViolationKind, why: string): Verdict => ({ class: 'violation', kind, why });
+
+const behind = violation('closed', 'its connection ended at a request before it, which had no answer');
+const closed = violation('closed', 'the target closed the connection before it answered');
+const unanswered = violation('unanswered', 'no answer in time');
+const staysOpen = violation('unanswered', 'the connection stayed open');
+const malformed = violation('malformed', 'the answer is not one to this request');
+const misshapen = violation('malformed', 'the answer has other parts than this operation gives');
+const otherKey = violation('wrong-key', 'the answer names another key than the request');
+const noKey = violation('wrong-key', 'the answer names no key, and this operation is answered with it');
+const otherStatus = violation('wrong-status', 'another status than recorded');
+const notSilent = violation('wrong-status', 'a quiet miss and a quiet success are silent, and this one was answered');
+const noCas = violation('cas', 'the answer has no CAS id, and in the recording it has one');
+const unproven: Verdict = {
   class: 'untestable',
-  kind: 'masked',
-  why: 'the value was made from others that the trace does not hold',
+  kind: 'unproven',
+  why: 'nothing proved the silence of a quiet request',
 };
 
-/** @param hidesNumbers what counters have become is not in the trace */
-export function glance(
+export function glance(batch: Batch, row: number, results: ResultBatch, resultRow: number): Glance {
+  const opcode = batch.opcode[row]!;
+  const result = results.result[resultRow] as Result;
+  if (result === Result.closed || result === Result.unanswered) {
+    if (isQuit(opcode)) return result === Result.closed ? 'match' : staysOpen;
+    // Both servers hung up on it, or never answered it.
+    if (batch.outcome[row] === Outcome.unanswered) return 'match';
+    if (results.reason[resultRow] === SkipReason.behind) return behind;
+    return result === Result.closed ? closed : unanswered;
+  }
+  if (isQuit(opcode)) return 'match';
+  if (result === Result.malformed) return malformed;
+  const agrees = result === Result.answered && results.agrees[resultRow] === 1;
+  const replayed = replayedAnswer(batch, row, results, resultRow);
+  if (replayed === undefined) return unproven;
+  const wrong = misfit(batch, row, replayed, agrees);
+  if (wrong !== undefined) return wrong;
+  const { status } = replayed;
+  const hasKey = batch.keyLength[row]! > 0;
+  const isUnrecorded = unrecordedOf(batch, row) !== 0;
+  const isSame = agrees || (!isUnrecorded && agree(opcode, recordedAnswer(batch, row)!, replayed));
+  if (!isPossible(opcode, hasCas(batch, row), status) && isOfItem(opcode)) {
+    // Both servers refused the request; else it is no answer to this operation.
+    return isSame ? 'match' : violation('wrong-status', `no answer to this operation: ${statusLabel(status)}`);
+  }
+  if (lacksCas(batch, row, results, resultRow, replayed)) return noCas;
+  if (isSilent(opcode, status) && !replayed.silent && recordedAnswer(batch, row)?.silent !== false)
+    return notSilent;
+  if (!hasKey) return isSame || isUnrecorded ? 'match' : otherStatus;
+  return isSame ? 'same' : 'suspect';
+}
+
+/** The answer tells of its key, whatever else is wrong with it. */
+export function isSound(seen: Glance): boolean {
+  return seen === 'same' || seen === 'suspect' || seen === noCas || seen === notSilent;
+}
+
+/** Operations whose statuses follow from an item, or from nothing. */
+function isOfItem(opcode: number): boolean {
+  const family = opcodeInfo(opcode)?.family;
+  return family !== 'version' && family !== 'stat' && family !== 'saslList' && family !== 'sasl';
+}
+
+function hasCas(batch: Batch, row: number): boolean {
+  return (batch.casHigh[row]! | batch.casLow[row]!) !== 0;
+}
+
+/** A success that tells no CAS id, where the recorded one does. */
+function lacksCas(
   batch: Batch,
   row: number,
   results: ResultBatch,
   resultRow: number,
-  hidesNumbers: boolean,
-): Verdict | 'match' | 'suspect' {
-  const opcode = batch.opcode[row]!;
-  const result = results.result[resultRow] as Result;
-  const outcome = batch.outcome[row]!;
-  const isQuit = opcode === Opcode.quit || opcode === Opcode.quitq;
-  if (result === Result.answered && results.agrees[resultRow] === 1) {
-    if (isPlain(batch, row)) return 'match';
-    const answer = recordedAnswer(batch, row)!;
-    return wrongShape(batch, row, answer) ?? 'match';
-  }
-  if (result === Result.closed || result === Result.unanswered) {
-    // Both servers hung up on it, or never answered it.
-    if (outcome === Outcome.unanswered || isQuit) return 'match';
-    if (results.reason[resultRow] === SkipReason.behind)
-      return {
-        class: 'violation',
-        kind: 'closed',
-        why: 'its connection ended at a request before it, which had no answer',
-      };
-    return result === Result.closed
-      ? { class: 'violation', kind: 'closed', why: 'the target closed the connection before it answered' }
-      : { class: 'violation', kind: 'unanswered', why: 'no answer in time' };
-  }
-  if (result === Result.malformed)
-    return { class: 'violation', kind: 'malformed', why: 'the answer is not one to this request' };
-  const recorded = recordedAnswer(batch, row);
-  const replayed = replayedAnswer(batch, row, results, resultRow);
-  if (replayed !== undefined) {
-    const wrong = wrongShape(batch, row, replayed);
-    if (wrong !== undefined) return wrong;
-  }
-  if (recorded === undefined) {
-    if (outcome === Outcome.gap)
-      return { class: 'untestable', kind: 'gap', why: 'the capture has a hole here' };
-    return { class: 'untestable', kind: 'unrecorded', why: 'the recording has no answer to compare with' };
-  }
-  if (replayed === undefined) {
-    if (isQuit) return 'match';
-    return { class: 'untestable', kind: 'unproven', why: 'nothing proved the silence of a quiet request' };
-  }
-  if ((batch.flags[row]! & RowFlag.ambiguous) !== 0)
-    return {
-      class: 'untestable',
-      kind: 'ambiguous',
-      why: 'which of several alike requests was answered is not known',
-    };
-  if (agree(opcode, recorded, replayed)) return 'match';
-  // What a counter has become is not in the trace.
-  if (hidesNumbers && isCounter(opcode) && recorded.status === Status.ok && replayed.status === Status.ok)
-    return masked;
-  if (!replayed.silent && recorded.status !== replayed.status && !isPossible(batch, row, replayed.status))
-    return {
-      class: 'violation',
-      kind: 'wrong-status',
-      why: `no answer to this operation: ${statusLabel(replayed.status)}`,
-    };
-  if (batch.keyLength[row] === 0)
-    return { class: 'violation', kind: 'wrong-status', why: 'another status than recorded' };
-  return 'suspect';
+  { silent, status }: Answer,
+): boolean {
+  if (silent || status !== Status.ok || (results.casHigh[resultRow]! | results.casLow[resultRow]!) !== 0)
+    return false;
+  if ((batch.answerCasHigh[row]! | batch.answerCasLow[row]!) === 0 || recordedStatus(batch, row) !== Status.ok)
+    return false;
+  // Where no server made the recorded answer, it says nothing of what servers tell.
+  return batch.outcome[row] === Outcome.answered && tellsCas(opcodeInfo(batch.opcode[row]!)?.family ?? 'noop');
 }
 
 /** What makes an answer wrong whatever was recorded. */
-function wrongShape(batch: Batch, row: number, answer: Answer): Verdict | undefined {
-  if (!isWellFormed(batch.opcode[row]!, answer))
-    return {
-      class: 'violation',
-      kind: 'malformed',
-      why: 'the answer has other parts than this operation gives',
-    };
-  const info = opcodeInfo(batch.opcode[row]!);
-  if (answer.silent || answer.key.length === 0 || info === undefined || info.family === 'stat')
-    return undefined;
-  if (answer.key.equals(batch.key(row))) return undefined;
-  return { class: 'violation', kind: 'wrong-key', why: 'the answer names another key than the request' };
+function misfit(batch: Batch, row: number, answer: Answer, agrees: boolean): Verdict | undefined {
+  const { silent, status, extras, key, value } = answer;
+  if (silent) return undefined;
+  const opcode = batch.opcode[row]!;
+  const shape = shapeOf(opcode, status);
+  if (shape === undefined) return undefined;
+  if (status === Status.ok && extras.length !== shape.extras) return misshapen;
+  if (status === Status.ok && shape.value >= 0 && value.length !== shape.value) return misshapen;
+  if (key.length > 0) return key.equals(batch.key(row)) ? undefined : otherKey;
+  // A release that answers without keys may stand in production too.
+  return shape.key && !agrees && batch.answerKeyLength[row]! > 0 ? noKey : undefined;
 }

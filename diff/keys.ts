@@ -1,101 +1,187 @@
-// The second look, at keys on which something differs: what this replay did to them, and whether that explains the answers.
+// The second look, at odd keys: everything that this replay did to them, and whether one item explains all of its answers.
 
-import { Status } from '../protocol/status.ts';
+import { isFlush } from '../protocol/semantics.ts';
 import { Result } from '../trace/results.ts';
-import { tokenOf } from '../trace/token.ts';
-import { replayedAnswer } from './answer.ts';
-import { changeOf, initialChange } from './changes.ts';
-import { isCounter } from './example.ts';
-import { glance, masked } from './glance.ts';
-import { KeyHistory } from './history.ts';
-import { judge } from './judge.ts';
+import type { Accounts } from './accounts.ts';
+import { nameDrift } from './drift.ts';
+import { Operations, type ReplayClock } from './gather.ts';
+import { glance, isSound } from './glance.ts';
+import { neverThere, prefilled, unknownItem, type Circumstances, type Item } from './item.ts';
+import type { ItemNumbers } from './numbers.ts';
+import { Ending, UNKNOWN, type Operation } from './operation.ts';
+import { explain } from './search.ts';
 import type { Sides } from './sides.ts';
-import { suspectOf, type Suspect } from './suspect.ts';
+import { suspectOf, type CopiedAnswer, type Suspect } from './suspect.ts';
 import type { Verdict } from './verdict.ts';
 
-const none = Buffer.alloc(0);
+/** What is said of an exchange; `match`: nothing, it is as it must be. */
+export type Settle = (suspect: Suspect, verdict: Verdict | 'match', differs: boolean) => void;
 
-/**
- * Judges the suspects of some keys, in one pass.
- * @param keys by name; whether the values that they had matter
- */
-export async function judgeKeys(
-  sides: Sides,
-  keys: ReadonlyMap<string, boolean>,
-  settle: (suspect: Suspect, verdict: Verdict) => void,
-): Promise<void> {
-  const histories = new Map<string, KeyHistory>();
-  const suspects: Suspect[] = [];
-  // The replayer asked the targets, before it began, whether they held any key that it did not set itself.
-  const startsEmpty = sides.replay.end?.leftover === 0;
-  const speed = sides.replay.meta.speed === 'max' ? 1 : sides.replay.meta.speed;
-  const history = (name: string): KeyHistory => {
-    let known = histories.get(name);
-    if (known === undefined) histories.set(name, (known = new KeyHistory(!startsEmpty)));
-    return known;
-  };
-  if (sides.replay.meta.prefill === 'auto') fill(sides, keys, histories);
+export interface OddKeys {
+  /** Numbers of the keys, and their places among those that are judged together. */
+  keys: ReadonlyMap<number, number>;
+  numbers: ItemNumbers;
+  clock: ReplayClock;
+  accounts: Accounts;
+  /** By name of the item: what was set before the replay; null: it was there, and the target would not take it. */
+  present: ReadonlyMap<string, { value: Buffer; flags: number }>;
+  /** Keys that were not set held nothing. */
+  startsEmpty: boolean;
+  /** Every key that was to be set was. */
+  isFilled: boolean;
+  /** The CAS ids of the recording tell versions apart. */
+  isTelling: boolean;
+}
+
+/** Judges some keys, in one pass over trace and results. */
+export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Promise<void> {
+  const { keys, numbers, clock } = odd;
+  const operations = new Operations(clock);
+  const suspects = new Map<number, Suspect>();
   for await (const { batch, row, results, resultRow, rows } of sides.join()) {
     if (results === undefined) continue;
     for (let n = 0; n < rows; n++) {
-      if (batch.keyLength[row + n] === 0 || results.result[resultRow + n] === Result.skipped) continue;
-      const name = sides.nameOf(batch, row + n, results, resultRow + n);
-      const needsValues = keys.get(name);
-      if (needsValues === undefined) continue;
-      const answer = replayedAnswer(batch, row + n, results, resultRow + n);
-      const token = tokenOf(batch.answerCasHigh[row + n]!, batch.answerCasLow[row + n]!);
-      if (needsValues && token !== 0 && answer !== undefined && !answer.silent && answer.status === Status.ok)
-        history(name).learnToken(token, results.sentNs[resultRow + n]!, results.answeredNs[resultRow + n]!);
-      const change = changeOf(batch, row + n, results, resultRow + n, answer, speed, needsValues);
-      if (change !== undefined) history(name).add(change);
-      if (glance(batch, row + n, results, resultRow + n, sides.hidesNumbers) === 'suspect')
-        suspects.push(suspectOf(batch, row + n, results, resultRow + n, name));
+      const [at, of] = [row + n, resultRow + n];
+      if (batch.keyLength[at] === 0) {
+        if (isFlush(batch.opcode[at]!)) operations.addFlush(results.target[of]!, batch, at, results, of);
+        continue;
+      }
+      if (results.result[of] === Result.skipped) continue;
+      const place = keys.get(numbers.of(batch, at, results, of));
+      if (place === undefined) continue;
+      const seen = glance(batch, at, results, of);
+      // Both servers refused it: nothing was executed.
+      if (seen === 'match' && results.result[of] === Result.answered) continue;
+      const isJudged = seen !== 'same' && seen !== 'suspect';
+      const number = operations.add(
+        place,
+        batch,
+        at,
+        results,
+        of,
+        isSound(seen),
+        seen === 'suspect',
+        isJudged,
+      );
+      if (seen !== 'suspect') continue;
+      const suspect = suspectOf(batch, at, results, of);
+      // What tells nothing of the key is as good as any answer.
+      if (number < 0) settle(suspect, 'match', true);
+      else suspects.set(number, suspect);
     }
   }
-  const historyOf = (suspect: Suspect): KeyHistory => history(suspect.name);
-  doubtCounters(suspects, historyOf);
-  for (const suspect of suspects) {
-    const known = historyOf(suspect);
-    const isHidden =
-      suspect.replayed.status === Status.ok &&
-      ((sides.hidesValues && known.hasConcatenation) || (sides.hidesNumbers && known.hasCounter));
-    const verdict = isHidden ? masked : judge(suspect, known);
-    settle(suspect, verdict);
-  }
+  const names = new Map<number, string>();
+  for (const [name, number] of numbers.names()) if (keys.has(number)) names.set(number, name);
+  for (const [number, place] of keys)
+    judgeKey(sides, odd, operations, suspects, { number, place, name: names.get(number)! }, settle);
 }
 
-/** What stood there before the replay. */
-function fill(
-  { replay, survey }: Sides,
-  keys: ReadonlyMap<string, boolean>,
-  histories: Map<string, KeyHistory>,
+function judgeKey(
+  sides: Sides,
+  { numbers, accounts, present, startsEmpty, isFilled, isTelling }: OddKeys,
+  all: Operations,
+  suspects: ReadonlyMap<number, Suspect>,
+  { number, place, name }: { number: number; place: number; name: string },
+  settle: Settle,
 ): void {
-  const { targets, route } = replay.meta;
-  for (const { server, tenant, key, value, flags } of survey.present) {
-    const space = Math.max(0, survey.tenants.indexOf(tenant));
-    // Where the key decides, its requests went where it was set: no other target has it among the suspects.
-    const places =
-      route === 'single' || targets.length === 1 ? [0] : route === 'index' ? [server] : targets.keys();
-    for (const target of places) {
-      const name = `${target} ${space} ${key}`;
-      if (!keys.has(name)) continue;
-      const history = new KeyHistory(false);
-      history.add(initialChange(keys.get(name) === true ? value : none, flags));
-      histories.set(name, history);
-    }
-  }
+  const target = numbers.targetOf(number);
+  const { operations, numbers: numberOf } = all.of(place, target, isTelling);
+  const held = present.get(name);
+  const about = circumstancesOf(sides, all, operations, accounts.isShort(target));
+  const initial: Item =
+    held !== undefined && isFilled
+      ? prefilled(all.values.number(held.value.toString('latin1')), held.flags)
+      : startsEmpty && held === undefined
+        ? neverThere
+        : unknownItem;
+  const { order, wrong, undecided } = explain(operations, initial, about);
+  const settled = new Set<number>();
+  const tell = (ordinal: number, verdict: Verdict | 'match'): void => {
+    if (settled.has(ordinal)) return;
+    settled.add(ordinal);
+    const operation = operations[ordinal]!;
+    if (operation.isJudged) return;
+    if (verdict === 'match' && !operation.differs) return;
+    const suspect = suspects.get(numberOf[ordinal]!) ?? suspectLike(operation, name, target, all);
+    settle(suspect, verdict, operation.differs);
+  };
+  for (const { ordinal, kind, why } of wrong) tell(ordinal, { class: 'violation', kind, why });
+  for (const ordinal of undecided)
+    tell(
+      ordinal,
+      operations[ordinal]!.differs
+        ? {
+            class: 'untestable',
+            kind: 'undecided',
+            why: 'too many requests on the key were under way at once to try all of their orders',
+          }
+        : 'match',
+    );
+  const hides = about.hidesJoined || about.hidesNumbers;
+  const { named, losses } = nameDrift(operations, order, hides, (ordinal) => settled.has(ordinal));
+  for (const { ordinal } of losses)
+    if (!accounts.lose(target))
+      tell(ordinal, {
+        class: 'violation',
+        kind: 'vanished',
+        why: 'the key is gone, had not expired, and the target says that it evicted nothing more and did not restart',
+      });
+  for (const { ordinal, verdict } of named) tell(ordinal, verdict);
+  // A store that another one came right after needs no place in the order.
+  for (const [ordinal, { differs, ending, status, recordedStatus, unrecorded }] of operations.entries())
+    if (differs && ending === Ending.known)
+      tell(
+        ordinal,
+        unrecorded !== undefined || status === recordedStatus
+          ? 'match'
+          : { class: 'drift', kind: 'raced', why: 'another store came right after it' },
+      );
 }
 
-/**
- * Finds the counters whose answers are wrong, so that what was read of them, or counted on from them, is judged by what
- * they must have been. Of two that race, the right one may look wrong until the other is doubted: hence the second look.
- */
-function doubtCounters(suspects: readonly Suspect[], historyOf: (suspect: Suspect) => KeyHistory): void {
-  const isWrong = (suspect: Suspect): boolean => {
-    const verdict = judge(suspect, historyOf(suspect));
-    return verdict.class === 'violation' && verdict.kind === 'counter';
+export function circumstancesOf(
+  { hidesValues, hidesNumbers }: Pick<Sides, "hidesValues" | "hidesNumbers">,
+  { values }: Operations,
+  operations: readonly Operation[],
+  isShort: boolean,
+): Circumstances {
+  const toldNs = new Map<number, number>();
+  const madeBy = new Map<number, number>();
+  for (const [ordinal, { cas, toNs, family }] of operations.entries()) {
+    if (cas === 0) continue;
+    toldNs.set(cas, Math.min(toldNs.get(cas) ?? Infinity, toNs));
+    const isRead = family === 'get' || family === 'gat' || family === 'touch';
+    if (!isRead && !madeBy.has(cas)) madeBy.set(cas, ordinal);
+  }
+  return {
+    values,
+    hidesJoined: hidesValues,
+    hidesNumbers: hidesNumbers,
+    isShort,
+    toldNs,
+    madeBy,
   };
-  const doubted = suspects.filter(({ opcode }) => isCounter(opcode)).filter(isWrong);
-  for (const suspect of doubted) historyOf(suspect).doubt(suspect.index, true);
-  for (const suspect of doubted) if (!isWrong(suspect)) historyOf(suspect).doubt(suspect.index, false);
+}
+
+const none = Buffer.alloc(0);
+
+/** An operation whose answer is as recorded, and wrong all the same. */
+function suspectLike(operation: Operation, name: string, target: number, { values }: Operations): Suspect {
+  const { index, connection, opcode, fromNs, toNs, status, silent, read, readFlags, result } = operation;
+  const extras = readFlags === UNKNOWN ? none : Buffer.alloc(4);
+  if (readFlags !== UNKNOWN) extras.writeUInt32BE(readFlags);
+  const value = result === undefined ? (read === UNKNOWN ? none : Buffer.from(values.text(read), 'latin1')) : Buffer.alloc(8);
+  if (result !== undefined) value.writeBigUInt64BE(result);
+  const answer: CopiedAnswer = { status, silent, extras, key: none, value, valueLength: value.length };
+  const [first = '', second = ''] = name.split(' ', 2);
+  return {
+    index,
+    connection,
+    target,
+    opcode,
+    key: name.slice(first.length + second.length + 2),
+    fromNs,
+    toNs,
+    recorded: answer,
+    replayed: answer,
+  };
 }

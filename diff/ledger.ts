@@ -8,6 +8,7 @@ import { NEVER, Outcome, outcomeNames, type Batch } from '../trace/batch.ts';
 import type { DrillRun } from '../trace/meta.ts';
 import { Result, SkipReason, resultNames, skipReasonNames, type ResultBatch } from '../trace/results.ts';
 import { recordedAnswer, recordedStatus, replayedAnswer } from './answer.ts';
+import type { Account } from './accounts.ts';
 import type { Culprit, FailureClass } from './attribution.ts';
 import { Durations } from './durations.ts';
 import { contrast, describe, seconds } from './example.ts';
@@ -32,7 +33,11 @@ export interface Diff {
   sent: number;
   answered: number;
   matched: number;
+  /** Among them: the recording has no answer, and this one is as it must be. */
+  unrecorded: number;
   skipped: number;
+  /** By target: what is known of its losses. */
+  accounts: readonly Account[];
   /** By reason. */
   skips: Record<string, number>;
   findings: Finding[];
@@ -92,7 +97,9 @@ export class Ledger {
       sent: 0,
       answered: 0,
       matched: 0,
+      unrecorded: 0,
       skipped: 0,
+      accounts: [],
       skips: {},
       findings: [],
       counts: { drift: {}, violation: {}, untestable: {} },

@@ -40,10 +40,14 @@ export class Sides {
     return this.survey.tenants.length > 1 ? (connection?.tenant ?? '') : '';
   }
 
+  /** Number of the tenant whose keys a row is about; 0 where tenants share them. */
+  spaceOf(batch: Batch, row: number): number {
+    return this.survey.connections[batch.connection[row]!]?.space ?? 0;
+  }
+
   /** Of the item that a row is about: its target, whose keys it is among, and its key. */
   nameOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): string {
     const at = batch.keyAt[row]!;
-    const space = this.survey.connections[batch.connection[row]!]?.space ?? 0;
-    return `${results.target[resultRow]} ${space} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
+    return `${results.target[resultRow]} ${this.spaceOf(batch, row)} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
   }
 }

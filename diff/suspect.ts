@@ -4,29 +4,21 @@
 import { Status } from '../protocol/status.ts';
 import { NEVER, type Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
-import { tokenOf } from '../trace/token.ts';
 import { recordedAnswer, replayedAnswer, type Answer } from './answer.ts';
 
 /** A differing exchange, its bytes copied out of the batches. */
 export interface Suspect {
-  /** Of the item it is about, among all targets and tenants. */
-  name: string;
   index: number;
   connection: number;
   target: number;
   opcode: number;
   /** latin1 */
   key: string;
-  requestValueLength: number;
-  /** As tokenOf; 0: none. */
-  requestCas: number;
-  requestExtras: Buffer;
   /** ns since the replay's start. */
   fromNs: number;
   toNs: number;
-  recordedFromNs: number;
-  recordedToNs: number;
-  recorded: CopiedAnswer;
+  /** Undefined: the recording does not know it. */
+  recorded: CopiedAnswer | undefined;
   replayed: CopiedAnswer;
 }
 
@@ -43,8 +35,8 @@ export interface CopiedAnswer {
 /** More of a value than an example shows. */
 const KEPT_BYTES = 80;
 
-/** The replay found nothing: that needs no value to be explained. */
-export function isGone(replayed: Pick<Answer, 'status'>): boolean {
+/** The replay found nothing: of what was recorded the beginning is enough. */
+function isGone(replayed: Pick<Answer, 'status'>): boolean {
   return replayed.status === Status.notFound;
 }
 
@@ -53,25 +45,19 @@ export function suspectOf(
   row: number,
   results: ResultBatch,
   resultRow: number,
-  name: string,
 ): Suspect {
   const answeredNs = results.answeredNs[resultRow]!;
   const replayed = replayedAnswer(batch, row, results, resultRow)!;
+  const recorded = recordedAnswer(batch, row);
   return {
     index: batch.firstIndex + row,
     connection: batch.connection[row]!,
     target: results.target[resultRow]!,
     opcode: batch.opcode[row]!,
-    name,
     key: batch.key(row).toString('latin1'),
-    requestValueLength: batch.valueLength[row]!,
-    requestCas: tokenOf(batch.casHigh[row]!, batch.casLow[row]!),
-    requestExtras: kept(batch.extras(row)),
     fromNs: results.sentNs[resultRow]!,
     toNs: answeredNs === NEVER ? Infinity : answeredNs,
-    recordedFromNs: batch.requestNs[row]!,
-    recordedToNs: batch.answerNs[row] === NEVER ? Infinity : batch.answerNs[row]!,
-    recorded: copied(recordedAnswer(batch, row)!, isGone(replayed) ? KEPT_BYTES : Infinity),
+    recorded: recorded === undefined ? undefined : copied(recorded, isGone(replayed) ? KEPT_BYTES : Infinity),
     replayed: copied(replayed, Infinity),
   };
 }

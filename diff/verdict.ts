@@ -7,6 +7,8 @@ export const violations = [
   'wrong-value',
   'stale-value',
   'foreign-value',
+  'resurrected',
+  'vanished',
   'wrong-flags',
   'wrong-key',
   'wrong-status',
@@ -18,7 +20,14 @@ export const violations = [
   'orphan',
 ] as const;
 export type ViolationKind = (typeof violations)[number];
-export const untestables = ['gap', 'unrecorded', 'ambiguous', 'unproven', 'masked'] as const;
+export const untestables = [
+  'gap',
+  'unrecorded',
+  'ambiguous',
+  'unproven',
+  'undecided',
+  'masked',
+] as const;
 export type UntestableKind = (typeof untestables)[number];
 
 /** Why an exchange is no match. */

@@ -282,3 +282,8 @@ export function readExtras(opcode: number, extras: Buffer): RequestExtras | unde
 export function isQuit(opcode: number): boolean {
   return opcode === Opcode.quit || opcode === Opcode.quitq;
 }
+
+/** FLUSH and FLUSHQ have no key: they are operations on every item. */
+export function isFlush(opcode: number): boolean {
+  return opcode === Opcode.flush || opcode === Opcode.flushq;
+}

@@ -30,6 +30,8 @@ export const meanings: Readonly<Record<ViolationKind | DriftKind | UntestableKin
   'wrong-value': 'a value that nothing in this replay gave the key',
   'stale-value': 'a value that was replaced, removed or long expired before it was asked for',
   'foreign-value': 'the value of another key, or of another tenant',
+  resurrected: 'a key that was gone, that nothing stored again, and that was there',
+  vanished: 'a key that is gone, had not expired, and that its server says it did not evict',
   'wrong-flags': 'the value with other flags than it was stored with',
   'wrong-key': 'the answer names another key than the request',
   'wrong-status': 'a status that no correct server can give here',
@@ -49,6 +51,7 @@ export const meanings: Readonly<Record<ViolationKind | DriftKind | UntestableKin
   unrecorded: 'the recording has no answer to compare with',
   ambiguous: 'which of several alike requests was answered is not known',
   unproven: 'nothing proved the silence of a quiet request',
+  undecided: 'too many requests on the key at once to try all of their orders',
   masked: 'the trace hides what would be compared',
 };
 

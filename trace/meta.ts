@@ -125,6 +125,19 @@ export interface ResultsEnd {
   eventLoopDelayNs: { p50: number; p99: number; max: number };
   /** What was done to the targets meanwhile. Absent: nothing. */
   drills?: DrillRun[];
+  /** Targets that said what they evicted, and whether they restarted. */
+  accounts?: TargetAccount[];
+}
+
+/** Figures that a target tells by STAT, before the replay set its first key and after it. */
+export interface TargetAccount {
+  /** Number of the target. */
+  target: number;
+  before: Record<string, string>;
+  /** null: it did not answer any more. */
+  after: Record<string, string> | null;
+  /** What the replay itself sent besides exchanges: keys set, and keys asked for. */
+  asked: { sets: number; gets: number };
 }
 
 /** A command that ran during a replay, to see what its servers make of it. */

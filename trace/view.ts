@@ -38,6 +38,11 @@ export class TraceView {
     this.loops = loops;
   }
 
+  /** Unix time of the view's first moment, seconds. */
+  get startSeconds(): number {
+    return Number(BigInt(this.meta.startNs) / 1_000_000n) / 1000 + this.fromNs / 1e9;
+  }
+
   /** Exchanges at most, before a survey has counted them. */
   get exchangeCount(): number {
     return this.#trace.exchangeCount;

@@ -1,0 +1,246 @@
+// Differences that are legal, each named by what the order that explains them needed: an eviction, an expiry, another order
+// than the recorded one. What follows from a loss or an expiry is counted under it, until something is stored anew.
+
+import { Status, statusLabel } from '../protocol/status.ts';
+import { Absence, Presence, Step, type Item } from './item.ts';
+import { UNKNOWN, type Operation } from './operation.ts';
+import type { Executed } from './search.ts';
+import type { DriftKind, Verdict } from './verdict.ts';
+
+/** An operation that differs, or of which the recording has no answer, and what is to be said of it. */
+export interface Named {
+  ordinal: number;
+  /** `match`: the recording has no answer, and this one is as it must be. */
+  verdict: Verdict | 'match';
+}
+
+/** A step of the order in which a key was lost. */
+export interface Loss {
+  /** Of the operation that showed it. */
+  ordinal: number;
+}
+
+type Cause = DriftKind | undefined;
+
+const whys: Readonly<Record<DriftKind, string>> = {
+  lost: 'the key was present in the recording, and is not on the target',
+  found: 'present, while it was absent in the recording',
+  raced: 'another order of requests that were under way at the same time',
+  temporal: 'it had expired, or was about to, here or in the recording',
+  capacity: 'one of the two servers had no room',
+  unexplained: 'what the key held before this replay is not known',
+};
+
+/**
+ * @param hides what was read cannot be compared, since the trace does not hold what it was made from
+ * @param isSkipped an operation on which there is a verdict already
+ */
+export function nameDrift(
+  operations: readonly Operation[],
+  order: readonly Executed[],
+  hides: boolean,
+  isSkipped: (ordinal: number) => boolean,
+): { named: Named[]; losses: Loss[] } {
+  const named: Named[] = [];
+  const losses: Loss[] = [];
+  const races = new Races(operations);
+  const expiry = new RecordedExpiry(operations);
+  let cause: Cause;
+  for (const { ordinal, step, before, item } of order) {
+    const operation = operations[ordinal]!;
+    if (isSkipped(ordinal)) continue;
+    if (step === Step.evicted) {
+      losses.push({ ordinal });
+      cause = 'lost';
+    } else if (step === Step.expired) cause = 'temporal';
+    else if (step === Step.noRoom) cause = 'capacity';
+    const own = step === Step.none && isRoomless(operation) ? 'capacity' : cause;
+    if (!operation.differs) {
+      // The key is again as it was in the recording, as far as this tells.
+      if (step === Step.none && showsTheItem(operation)) cause = undefined;
+    } else {
+      const verdict = nameOf(operation, before, own, hides, races, expiry);
+      if (verdict !== 'match' && verdict.class === 'drift' && verdict.kind !== 'unexplained') cause = verdict.kind;
+      named.push({ ordinal, verdict });
+    }
+    if (renews(operation, item)) cause = undefined;
+  }
+  return { named, losses };
+}
+
+function nameOf(
+  operation: Operation,
+  before: Item,
+  cause: Cause,
+  hides: boolean,
+  races: Races,
+  expiry: RecordedExpiry,
+): Verdict | 'match' {
+  if (operation.unrecorded !== undefined)
+    return isTold(operation, before)
+      ? 'match'
+      : {
+          class: 'untestable',
+          kind: operation.unrecorded,
+          why: 'the recording has no answer, and what the key held is not known',
+        };
+  const { status, recordedStatus } = operation;
+  if (isRoomless(operation))
+    return drift(
+      'capacity',
+      isNoRoom(status)
+        ? `the target answers ${statusLabel(status)}`
+        : 'the target had the room that the recorded server lacked',
+    );
+  if (hides && status === Status.ok && before.value === UNKNOWN && before.presence === Presence.present)
+    return {
+      class: 'untestable',
+      kind: 'masked',
+      why: 'the value was made from others that the trace does not hold',
+    };
+  if (cause !== undefined) return drift(cause);
+  const isHere = before.presence === Presence.present;
+  const wasThere = wasPresent(operation, recordedStatus);
+  if (before.presence === Presence.unknown)
+    return drift(wasThere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained');
+  if (!isHere && before.absence === Absence.expired) return drift('temporal');
+  if (isHere && !wasThere && expiry.wasNear(operation)) return drift('temporal');
+  if (races.isOpen(operation)) return drift('raced');
+  if (!isHere && before.absence === Absence.lost) return drift('lost');
+  if (isHere && !wasThere) return drift('found');
+  if (!isHere && before.absence === Absence.removed)
+    return drift('raced', 'removed by a request of this replay');
+  if (races.hasOthers(operation)) return drift('raced');
+  return drift('unexplained', 'the recording had another state of the key, and nothing in it tells why');
+}
+
+function drift(kind: DriftKind, why = whys[kind]): Verdict {
+  return { class: 'drift', kind, why };
+}
+
+function isNoRoom(status: number): boolean {
+  return status === Status.tooLarge || status === Status.outOfMemory;
+}
+
+function isRoomless({ status, recordedStatus }: Operation): boolean {
+  return isNoRoom(status) !== isNoRoom(recordedStatus) && recordedStatus >= 0;
+}
+
+/** The answer follows from what this replay did, and is not only one that cannot be refuted. */
+function isTold({ family, status, hasCas }: Operation, before: Item): boolean {
+  if (family === 'set' && !hasCas) return true;
+  if (before.presence === Presence.unknown) return false;
+  return status !== Status.ok || before.presence === Presence.absent || before.value !== UNKNOWN;
+}
+
+/** The recorded answer says that the key was there. */
+function wasPresent({ family, hasCas }: Operation, status: number): boolean {
+  if (status === Status.exists || status === Status.nonNumeric) return true;
+  if (status !== Status.ok) return false;
+  return hasCas || (family !== 'set' && family !== 'add');
+}
+
+/** A counter that was not there. */
+function beginsAnew({ family, result, initial, mayCreate }: Operation): boolean {
+  return (family === 'incr' || family === 'decr') && mayCreate && result === initial;
+}
+
+/** A read that agrees shows the item; so does what found it gone. */
+function showsTheItem({ family, status }: Operation): boolean {
+  return family === 'get' || family === 'gat' || status === Status.notFound;
+}
+
+/** Whatever was there before, the key is now as in the recording. */
+function renews({ family, status, hasCas, recordedStatus }: Operation, item: Item): boolean {
+  if (family === 'flush') return true;
+  if (status !== Status.ok || recordedStatus !== Status.ok) return false;
+  return (family === 'set' && !hasCas) || (family === 'delete' && item.presence === Presence.absent);
+}
+
+/** Operations of other connections that change the key, and when. */
+class Races {
+  readonly #changes: readonly Operation[];
+  readonly #connections: ReadonlySet<number>;
+  /** By end, here and in the recording: the running greatest, over changes in the order of their beginnings. */
+  readonly #here: Spans;
+  readonly #there: Spans;
+
+  constructor(operations: readonly Operation[]) {
+    this.#changes = operations.filter(({ family }) => family !== 'get');
+    this.#connections = new Set(this.#changes.map(({ connection }) => connection));
+    this.#here = new Spans(this.#changes, ({ fromNs, toNs }) => [fromNs, toNs]);
+    this.#there = new Spans(this.#changes, ({ recordedFromNs, recordedToNs }) => [recordedFromNs, recordedToNs]);
+  }
+
+  /** Another connection changes the key too. */
+  hasOthers({ connection }: Operation): boolean {
+    return this.#connections.size > (this.#connections.has(connection) ? 1 : 0);
+  }
+
+  /** A change by another connection was under way at the same time, here or in the recording. */
+  isOpen(operation: Operation): boolean {
+    if (!this.hasOthers(operation)) return false;
+    const { fromNs, toNs, recordedFromNs, recordedToNs } = operation;
+    return (
+      this.#here.overlaps(operation, fromNs, toNs) ||
+      this.#there.overlaps(operation, recordedFromNs, recordedToNs)
+    );
+  }
+}
+
+/** Intervals that are asked which of them overlap another one. */
+class Spans {
+  readonly #sorted: { operation: Operation; from: number; to: number }[];
+  readonly #latestEnd: Float64Array;
+
+  constructor(operations: readonly Operation[], span: (operation: Operation) => [from: number, to: number]) {
+    this.#sorted = operations
+      .map((operation) => {
+        const [from, to] = span(operation);
+        return { operation, from, to };
+      })
+      .toSorted((a, b) => a.from - b.from);
+    this.#latestEnd = new Float64Array(this.#sorted.length);
+    let latest = -Infinity;
+    for (const [n, { to }] of this.#sorted.entries()) this.#latestEnd[n] = latest = Math.max(latest, to);
+  }
+
+  /** One of another connection overlaps the interval. */
+  overlaps(self: Operation, fromNs: number, toNs: number): boolean {
+    let low = 0;
+    let high = this.#sorted.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#sorted[middle]!.from > toNs) high = middle;
+      else low = middle + 1;
+    }
+    for (let n = low - 1; n >= 0 && this.#latestEnd[n]! >= fromNs; n--) {
+      const { operation, to } = this.#sorted[n]!;
+      if (to >= fromNs && operation.connection !== self.connection) return true;
+    }
+    return false;
+  }
+}
+
+/** Expiries that operations set in the recording. */
+class RecordedExpiry {
+  readonly #setters: readonly { operation: Operation; fromNs: number; lifeNs: number }[];
+
+  constructor(operations: readonly Operation[]) {
+    this.#setters = operations
+      .filter(({ mayLiveNs, recordedStatus }) => mayLiveNs !== Infinity && recordedStatus === Status.ok)
+      .map((operation) => ({
+        operation,
+        fromNs: operation.recordedFromNs,
+        lifeNs: operation.mayLiveNs,
+      }));
+  }
+
+  /** What the key had in the recording may have expired by then. */
+  wasNear(self: Operation): boolean {
+    return this.#setters.some(
+      ({ operation, fromNs, lifeNs }) =>
+        operation !== self && fromNs < self.recordedToNs && self.recordedToNs - fromNs >= lifeNs,
+    );
+  }
+}

@@ -1,0 +1,85 @@
+// One operation on one key as the oracle sees it: what was asked, what was answered, and the interval in which the server
+// executed it, from the sending of the request to the first byte of its answer.
+
+import type { Family } from '../protocol/opcode.ts';
+import type { UntestableKind } from './verdict.ts';
+
+/** How an operation ended. */
+export const Ending = {
+  /** It was answered, or is proven silent: what it answered is evidence. */
+  known: 0,
+  /** Nobody knows whether it was executed: its connection ended, or nothing proved its silence. */
+  open: 1,
+} as const;
+export type Ending = (typeof Ending)[keyof typeof Ending];
+
+/** The number of a value that is not known. */
+export const UNKNOWN = -1;
+
+export interface Operation {
+  /** Index of the exchange in the replay; -1: it belongs to none. */
+  index: number;
+  connection: number;
+  opcode: number;
+  family: Family;
+  ending: Ending;
+  /** ns since the replay's start; toNs is Infinity where there is no end. */
+  fromNs: number;
+  toNs: number;
+  /** What the answer says, or its silence means; of an open one without meaning. */
+  status: number;
+  silent: boolean;
+  /** Number of the value that was read; UNKNOWN where the answer has none. */
+  read: number;
+  /** Flags that were read; UNKNOWN where the answer has none. */
+  readFlags: number;
+  /** CAS id in the answer; 0: none. */
+  cas: number;
+  /** Result of a counter; undefined where the answer has none. */
+  result: bigint | undefined;
+  /** Number of the request's value; UNKNOWN where it has none. */
+  value: number;
+  flags: number;
+  /** An item that gets this operation's expiry may be gone so long after its execution, ns, and must be so long after. */
+  mayLiveNs: number;
+  mustDieNs: number;
+  delta: bigint;
+  initial: bigint;
+  mayCreate: boolean;
+  /** The request names a version. */
+  hasCas: boolean;
+  /** CAS ids of the target of which one was sent; undefined: it is not known which. */
+  tokens: readonly number[] | undefined;
+  /** Another operation that may change the key was under way at the same time. */
+  isContended: boolean;
+  /** The recording has another answer, or none. */
+  differs: boolean;
+  /** There is a verdict on it that needs no history. */
+  isJudged: boolean;
+  /** Why the recording has no answer to compare with. */
+  unrecorded: UntestableKind | undefined;
+  /** The same in the recording: -1 where it does not know the answer. */
+  recordedStatus: number;
+  recordedFromNs: number;
+  recordedToNs: number;
+}
+
+/** Distinct values by number, so that two of them are compared as numbers. latin1. */
+export class Values {
+  readonly #numbers = new Map<string, number>();
+  readonly #texts: string[] = [];
+
+  number(text: string): number {
+    let known = this.#numbers.get(text);
+    if (known === undefined) {
+      known = this.#texts.length;
+      this.#numbers.set(text, known);
+      this.#texts.push(text);
+    }
+    return known;
+  }
+
+  text(number: number): string {
+    return this.#texts[number]!;
+  }
+}

@@ -1,0 +1,452 @@
+// The oracle: is there an order of a key's operations, each inside its interval, in which one item gives every answer that
+// came? The search is that of Wing and Gong as Lowe made it: it walks the beginnings and ends of the operations in the order
+// of time, holds every state in which the item can be then together with which of the operations under way have been
+// executed, and asks at an operation's end that it has been. Where no state is left, the operation that ends is one that no
+// correct server can have answered so; the search goes on without it, so that one sick answer is one finding.
+
+import { Status } from '../protocol/status.ts';
+import { Absence, Machine, Presence, Step, costs, type Circumstances, type Item, type Successor } from './item.ts';
+import { Ending, UNKNOWN, type Operation } from './operation.ts';
+import type { ViolationKind } from './verdict.ts';
+
+/** An operation in the order that explains the answers. */
+export interface Executed {
+  ordinal: number;
+  step: Step;
+  /** The item after it. */
+  item: Item;
+  /** Before it, evictions and expiries that came first included. */
+  before: Item;
+}
+
+export interface Wrong {
+  ordinal: number;
+  kind: ViolationKind;
+  why: string;
+}
+
+export interface Explanation {
+  /** The cheapest order; operations that are wrong, or were perhaps never executed, are not in it. */
+  order: Executed[];
+  wrong: Wrong[];
+  /** Operations of which it takes too long to say. */
+  undecided: number[];
+}
+
+/** What becomes of an operation under way, in one way of seeing things. */
+const Mode = {
+  /** It is yet to be executed. */
+  todo: 0,
+  /** It may be executed, and need not: nobody knows whether it was, or another store came after it. */
+  may: 1,
+  done: 2,
+} as const;
+
+interface Trail {
+  readonly previous: Trail | undefined;
+  readonly ordinal: number;
+  readonly step: Step;
+  readonly item: Item;
+  readonly before: Item;
+}
+
+interface State {
+  item: Item;
+  /** By slot of the operations under way. */
+  modes: Uint8Array;
+  cost: number;
+  trail: Trail | undefined;
+}
+
+/** States that are held at once, and looked at on the way to the end of one operation. */
+const MAX_STATES = 256;
+const MAX_VISITED = 4000;
+/** States that are looked at for one key, besides so many for each of its operations. */
+const MAX_WORK = 200_000;
+const WORK_EACH = 400;
+const NO_SLOT = -1;
+const COST_OF_WRONG = 1e6;
+
+/** @param operations in the order of their beginnings */
+export function explain(operations: readonly Operation[], initial: Item, about: Circumstances): Explanation {
+  return new Search(operations, initial, about).run();
+}
+
+class Search {
+  readonly #operations: readonly Operation[];
+  readonly #machine: Machine;
+  readonly #about: Circumstances;
+  readonly #isOverwriting: boolean[];
+  /** By ordinal. */
+  readonly #slotOf: Int32Array;
+  /** By slot: the ordinal under way; or none. */
+  readonly #slots: number[] = [];
+  readonly #free: number[] = [];
+  /** Ordinals under way. */
+  readonly #pending: number[] = [];
+  #states: State[];
+  #isTruncated = false;
+  #work = 0;
+  readonly #maxWork: number;
+  readonly #wrong: Wrong[] = [];
+  readonly #undecided: number[] = [];
+  /** Numbers of the values that the key had in some way of seeing things. */
+  readonly #had = new Set<number>();
+  /** By number of a value: when a store of it was sent first. */
+  #sentNs: Map<number, number> | undefined;
+  /** Every value that the key has is one that a request carries. */
+  #isPlain: boolean | undefined;
+
+  constructor(operations: readonly Operation[], initial: Item, about: Circumstances) {
+    this.#operations = operations;
+    this.#about = about;
+    this.#machine = new Machine(about);
+    this.#machine.bornNs = (ordinal) => operations[ordinal]?.fromNs ?? -Infinity;
+    this.#isOverwriting = operations.map(
+      (operation, ordinal) => overwrites(operation) && !this.#isTaken(ordinal, []),
+    );
+    this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
+    this.#maxWork = MAX_WORK + WORK_EACH * operations.length;
+    this.#states = [{ item: initial, modes: new Uint8Array(4), cost: 0, trail: undefined }];
+    if (initial.value !== UNKNOWN) this.#had.add(initial.value);
+  }
+
+  run(): Explanation {
+    const operations = this.#operations;
+    const ends = Array.from(operations.keys())
+      .filter((ordinal) => operations[ordinal]!.ending === Ending.known)
+      .toSorted((a, b) => operations[a]!.toNs - operations[b]!.toNs || a - b);
+    let begun = 0;
+    for (const ordinal of ends) {
+      const { toNs } = operations[ordinal]!;
+      // What begins at the very moment at which another ends overlaps it.
+      while (begun < operations.length && operations[begun]!.fromNs <= toNs) this.#begin(begun++);
+      this.#end(ordinal);
+    }
+    return { order: this.#order(), wrong: this.#wrong, undecided: this.#undecided };
+  }
+
+  #order(): Executed[] {
+    const best = this.#states.reduce((a, b) => (b.cost < a.cost ? b : a));
+    const order: Executed[] = [];
+    for (let at = best.trail; at !== undefined; at = at.previous) order.push(at);
+    return order.toReversed();
+  }
+
+  #begin(ordinal: number): void {
+    const slot = this.#free.pop() ?? this.#slots.length;
+    this.#slots[slot] = ordinal;
+    this.#slotOf[ordinal] = slot;
+    this.#pending.push(ordinal);
+    const mode = this.#operations[ordinal]!.ending === Ending.open ? Mode.may : Mode.todo;
+    for (const state of this.#states) {
+      if (slot >= state.modes.length) {
+        const wider = new Uint8Array(state.modes.length * 2);
+        wider.set(state.modes);
+        state.modes = wider;
+      }
+      state.modes[slot] = mode;
+      if (mode === Mode.todo) this.#answer(state, ordinal);
+    }
+  }
+
+  /** An operation that changes nothing is executed as soon as the item gives its answer: waiting cannot help. */
+  #answer(state: State, ordinal: number): void {
+    const operation = this.#operations[ordinal]!;
+    if (!isAnswerOnly(operation)) return;
+    const { item } = state;
+    const [first] = this.#machine.after(item, operation, ordinal);
+    if (first === undefined || first.item !== item || first.step !== Step.none) return;
+    state.modes[this.#slotOf[ordinal]!] = Mode.done;
+    state.trail = { previous: state.trail, ordinal, step: Step.none, item, before: item };
+  }
+
+  #end(ordinal: number): void {
+    const slot = this.#slotOf[ordinal]!;
+    const next: State[] = [];
+    let isTruncated = false;
+    const [state] = this.#states as [State];
+    if (this.#pending.length === 1 && this.#states.length === 1 && state.modes[slot] !== Mode.may) {
+      // Most operations are alone, on a key whose state is known.
+      if (state.modes[slot] === Mode.done) next.push(state);
+      else
+        for (const successor of this.#machine.after(state.item, this.#operations[ordinal]!, ordinal))
+          next.push(this.#advance(state, ordinal, successor));
+    } else {
+      for (const one of this.#states) {
+        if (one.modes[slot] !== Mode.todo) next.push(one);
+        if (one.modes[slot] !== Mode.done) isTruncated = this.#reach(one, ordinal, next) || isTruncated;
+      }
+    }
+    if (next.length === 0) this.#fail(ordinal, isTruncated || this.#isTruncated);
+    else this.#states = next;
+    this.#leave(ordinal, slot);
+    if (this.#states.length > 1) this.#reduce();
+    else if (this.#pending.length === 0) this.#isTruncated = false;
+    if (isTruncated) this.#isTruncated = true;
+  }
+
+  #leave(ordinal: number, slot: number): void {
+    this.#pending.splice(this.#pending.indexOf(ordinal), 1);
+    this.#slotOf[ordinal] = NO_SLOT;
+    this.#slots[slot] = NO_SLOT;
+    this.#free.push(slot);
+    for (const state of this.#states) state.modes[slot] = Mode.todo;
+  }
+
+  /**
+   * All states in which the item can be right after the operation has been executed, others before it.
+   * @returns whether there may be more, which it took too long to find
+   */
+  #reach(from: State, ordinal: number, into: State[]): boolean {
+    const operation = this.#operations[ordinal]!;
+    const seen = new Set<string>();
+    const stack: State[] = [from];
+    let visited = 0;
+    for (let state = stack.pop(); state !== undefined; state = stack.pop()) {
+      const slot = this.#slotOf[ordinal]!;
+      if (state.modes[slot] === Mode.done) {
+        // What another one left gave its answer.
+        into.push(state);
+        continue;
+      }
+      let isReached = false;
+      for (const successor of this.#machine.after(state.item, operation, ordinal)) {
+        into.push(this.#advance(state, ordinal, successor));
+        isReached ||= successor.step === Step.none;
+      }
+      const others = this.#pending.filter(
+        (other) => other !== ordinal && state!.modes[this.#slotOf[other]!] !== Mode.done,
+      );
+      if (others.length === 0) continue;
+      // A store leaves nothing of what was there: another one before it is of use only to what stands between the two.
+      const areStores = others.every((other) => this.#isOverwriting[other]);
+      if (areStores && isReached && (this.#isOverwriting[ordinal] === true || isAnswerOnly(operation))) continue;
+      visited++;
+      this.#work++;
+      if (visited > MAX_VISITED || this.#work > this.#maxWork) return true;
+      for (const other of others)
+        for (const successor of this.#machine.after(state.item, this.#operations[other]!, other)) {
+          if (areStores && this.#machine.after(successor.item, operation, ordinal).length === 0) continue;
+          const next = this.#advance(state, other, successor);
+          const name = nameOf(next);
+          if (seen.has(name)) continue;
+          seen.add(name);
+          stack.push(next);
+        }
+    }
+    return false;
+  }
+
+  #advance(state: State, ordinal: number, { item, step }: Successor): State {
+    const { modes, cost, trail } = state;
+    const next: State = {
+      item,
+      modes: modes.slice(),
+      cost: cost + costs[step]!,
+      trail: { previous: trail, ordinal, step, item, before: state.item },
+    };
+    next.modes[this.#slotOf[ordinal]!] = Mode.done;
+    if (item.value !== UNKNOWN) this.#had.add(item.value);
+    if (this.#isOverwriting[ordinal] === true)
+      for (const other of this.#pending)
+        if (this.#isOverwriting[other] === true && next.modes[this.#slotOf[other]!] === Mode.todo)
+          next.modes[this.#slotOf[other]!] = Mode.may;
+    if (item !== state.item)
+      for (const other of this.#pending)
+        if (next.modes[this.#slotOf[other]!] === Mode.todo) this.#answer(next, other);
+    return next;
+  }
+
+  /** One state of those that are alike, and none where another allows all that it does, at no more cost. */
+  #reduce(): void {
+    const byItem = new Map<string, State[]>();
+    for (const state of this.#states) {
+      const name = itemName(state.item);
+      const alike = byItem.get(name);
+      if (alike === undefined) {
+        byItem.set(name, [state]);
+        continue;
+      }
+      if (alike.some((other) => allows(other, state))) continue;
+      byItem.set(name, [...alike.filter((other) => !allows(state, other)), state]);
+    }
+    let states = [...byItem.values()].flat();
+    if (states.length > MAX_STATES) {
+      states = states.toSorted((a, b) => a.cost - b.cost).slice(0, MAX_STATES);
+      this.#isTruncated = true;
+    }
+    this.#states = states;
+  }
+
+  // ---- Answers that cannot be.
+
+  #fail(ordinal: number, isTruncated: boolean): void {
+    const operation = this.#operations[ordinal]!;
+    const slot = this.#slotOf[ordinal]!;
+    const verdict = isTruncated && !this.#isCertain(ordinal) ? undefined : this.#classify(ordinal);
+    if (verdict === undefined) this.#undecided.push(ordinal);
+    else this.#wrong.push({ ordinal, ...verdict });
+    const next: State[] = [];
+    for (const state of this.#states) {
+      const without = { ...state, modes: state.modes.slice(), cost: state.cost + COST_OF_WRONG };
+      without.modes[slot] = Mode.done;
+      next.push(without);
+      // Its answer is wrong: it did nothing, or what a correct server does, or what it said.
+      for (const successor of this.#machine.natural(state.item, operation, ordinal))
+        next.push(this.#advance(without, ordinal, successor));
+      const claimed =
+        verdict?.kind === 'resurrected' && isHit(operation)
+          ? this.#machine.believed(operation)
+          : this.#machine.forced(state.item, operation, ordinal);
+      if (claimed !== undefined) next.push(this.#advance(without, ordinal, { item: claimed, step: Step.none }));
+    }
+    this.#states = next;
+  }
+
+  /** Whatever the order: the value was never the key's. */
+  #isCertain(ordinal: number): boolean {
+    const operation = this.#operations[ordinal]!;
+    if (!isHit(operation) || operation.family === 'touch' || this.#about.hidesJoined) return false;
+    this.#isPlain ??= this.#operations.every(
+      (other) => isPlainStore(other) || plainFamilies.has(other.family),
+    );
+    return (
+      this.#isPlain &&
+      !this.#sentFrom(operation.read, Infinity) &&
+      this.#states.every(({ item }) => item.value !== UNKNOWN || item.presence === Presence.absent)
+    );
+  }
+
+  #classify(ordinal: number): Pick<Wrong, 'kind' | 'why'> {
+    const operation = this.#operations[ordinal]!;
+    const { family, status, hasCas } = operation;
+    const items = this.#states.map(({ item }) => item);
+    if (isHit(operation)) return this.#classifyRead(operation, items);
+    if (status === Status.ok && this.#isTaken(ordinal, items))
+      return { kind: 'cas', why: 'it changed the item, and its CAS id is that of another version' };
+    const there = items.filter(({ presence }) => presence !== Presence.absent);
+    const gone = items.filter(({ presence }) => presence === Presence.absent);
+    if ((family === 'incr' || family === 'decr') && status === Status.ok && there.length > 0)
+      return { kind: 'counter', why: 'no value that the counter can have had gives this result' };
+    if (family === 'incr' || family === 'decr')
+      if (status === Status.nonNumeric && there.length > 0)
+        return { kind: 'wrong-status', why: 'every value that the key can have had is a number' };
+    if (hasCas && there.length > 0)
+      return status === Status.ok
+        ? { kind: 'cas', why: 'it succeeded, and the version that it names had been replaced before' }
+        : { kind: 'cas', why: 'it failed, and nothing can have replaced the version that it names' };
+    if (gone.length > 0 && (status === Status.ok || status === Status.exists || status === Status.nonNumeric)) {
+      if (gone.some(({ absence }) => absence === Absence.lost || absence === Absence.expired))
+        return { kind: 'resurrected', why: 'the key was gone, nothing stored it again, and it was there' };
+      return {
+        kind: family === 'incr' || family === 'decr' ? 'counter' : 'wrong-status',
+        why: 'the key cannot be present: nothing stored it, or it was removed before',
+      };
+    }
+    return { kind: 'wrong-status', why: 'no state in which the key can be gives this answer' };
+  }
+
+  /** The CAS id of the version that it made is another's. */
+  #isTaken(ordinal: number, items: readonly Item[]): boolean {
+    const { cas, fromNs } = this.#operations[ordinal]!;
+    const { madeBy, toldNs } = this.#about;
+    if (cas === 0) return false;
+    return (
+      madeBy.get(cas) !== ordinal ||
+      (toldNs.get(cas) ?? Infinity) < fromNs ||
+      items.some((item) => item.cas === cas)
+    );
+  }
+
+  #classifyRead(operation: Operation, items: readonly Item[]): Pick<Wrong, 'kind' | 'why'> {
+    const { read, fromNs, family } = operation;
+    const there = items.filter(({ presence }) => presence !== Presence.absent);
+    const shown = family === 'touch' ? there : there.filter((item) => this.#machine.shows(item, read));
+    if (shown.length > 0) {
+      if (shown.every(({ mustExpireNs }) => mustExpireNs < fromNs))
+        return { kind: 'stale-value', why: 'the value was to expire, and should have been gone for long' };
+      if (shown.every(({ flags }) => flags !== UNKNOWN && flags !== operation.readFlags))
+        return { kind: 'wrong-flags', why: 'the value is right, and nothing stored it with these flags' };
+      return { kind: 'cas', why: 'the value is right, and the CAS id is that of another version' };
+    }
+    const wasLost = items.some(
+      ({ presence, absence }) =>
+        presence === Presence.absent && (absence === Absence.lost || absence === Absence.expired),
+    );
+    const isKnown = family === 'touch' || this.#had.has(read);
+    if (wasLost && isKnown)
+      return { kind: 'resurrected', why: 'the key was gone, nothing stored it again, and it was there' };
+    if (family === 'touch')
+      return { kind: 'wrong-status', why: 'the key cannot be present: nothing stored it, or it was removed' };
+    if (isKnown || this.#sentFrom(read, fromNs))
+      return { kind: 'stale-value', why: 'the value was replaced or removed before this request was sent' };
+    return { kind: 'wrong-value', why: 'nothing that this replay did gives the key this value' };
+  }
+
+  /** A store of the value had been sent by then: of a value that the search did not come by. */
+  #sentFrom(read: number, fromNs: number): boolean {
+    if (this.#sentNs === undefined) {
+      this.#sentNs = new Map();
+      for (const other of this.#operations)
+        if (isPlainStore(other) && wasDone(other) && !this.#sentNs.has(other.value))
+          this.#sentNs.set(other.value, other.fromNs);
+    }
+    return (this.#sentNs.get(read) ?? Infinity) < fromNs;
+  }
+}
+
+const plainFamilies: ReadonlySet<Operation['family']> = new Set(['get', 'delete', 'flush', 'touch', 'gat']);
+
+function isPlainStore({ family }: Operation): boolean {
+  return family === 'set' || family === 'add' || family === 'replace';
+}
+
+function wasDone({ ending, status }: Operation): boolean {
+  return ending === Ending.open || status === Status.ok;
+}
+
+/** It was found: a value or flags were read. */
+function isHit({ ending, family, status }: Operation): boolean {
+  return (
+    ending === Ending.known &&
+    status === Status.ok &&
+    (family === 'get' || family === 'gat' || family === 'touch')
+  );
+}
+
+/** Its success leaves nothing of what was there, whatever that was. */
+function overwrites({ family, ending, status, hasCas }: Operation): boolean {
+  if (family === 'flush') return true;
+  return family === 'set' && !hasCas && (ending === Ending.open || status === Status.ok);
+}
+
+/** It tells of the item, and changes nothing. */
+function isAnswerOnly({ family, status }: Operation): boolean {
+  if (family === 'get') return true;
+  if (status === Status.tooLarge || status === Status.outOfMemory) return family !== 'set';
+  return status !== Status.ok;
+}
+
+function itemName(item: Item): string {
+  const { presence, value, isLoose, flags, cas, mustExpireNs, mayExpireNs, by } = item;
+  // A version without an id that is known is told from others by who made it.
+  const version = cas !== 0 || presence === Presence.absent ? cas : `b${by}`;
+  let ids = '';
+  for (let at = item.told, n = 0; at !== undefined && n < 4; at = at.previous, n++) ids += ` ${at.cas}b${at.by}`;
+  return `${presence} ${value} ${isLoose ? 1 : 0} ${flags} ${version} ${mustExpireNs} ${mayExpireNs}${ids}`;
+}
+
+function nameOf({ item, modes }: State): string {
+  return `${itemName(item)} ${modes.join('')}`;
+}
+
+/** Whatever the second state can still explain, the first one can, and it needs no more losses. */
+function allows(a: State, b: State): boolean {
+  if (a.cost > b.cost) return false;
+  for (let slot = 0; slot < a.modes.length; slot++) {
+    const [one, other] = [a.modes[slot]!, b.modes[slot] ?? Mode.todo];
+    if (one !== other && one !== Mode.may) return false;
+  }
+  return true;
+}
