@@ -31,6 +31,8 @@ export interface Explanation {
   wrong: Wrong[];
   /** Operations of which it takes too long to say. */
   undecided: number[];
+  /** Of the steps of the order. */
+  cost: number;
 }
 
 /** What becomes of an operation under way, in one way of seeing things. */
@@ -54,22 +56,95 @@ interface State {
   item: Item;
   /** By slot of the operations under way. */
   modes: Uint8Array;
+  /** The greatest CAS id that a change was answered with so far. */
+  greatest: number;
   cost: number;
   trail: Trail | undefined;
 }
 
-/** States that are held at once, and looked at on the way to the end of one operation. */
-const MAX_STATES = 256;
-const MAX_VISITED = 4000;
-/** States that are looked at for one key, besides so many for each of its operations. */
-const MAX_WORK = 200_000;
-const WORK_EACH = 400;
+/** How hard it is tried. */
+interface Effort {
+  /** Changes are executed in the order of their CAS ids, as memcached's are: it counts them up. */
+  byIds: boolean;
+  /** An item may be lost before an operation under way that does not end yet. */
+  losesEarly: boolean;
+  /** States that are held at once. */
+  states: number;
+  /** States that are looked at on the way to the end of one operation. */
+  visited: number;
+  /** Successors that are looked at in all. */
+  work: number;
+}
+
+/** A key with so few operations is searched whole. */
+const FEW = 64;
 const NO_SLOT = -1;
 const COST_OF_WRONG = 1e6;
 
-/** @param operations in the order of their beginnings */
+/**
+ * The cheapest explanation. CAS ids tell in which order changes were executed, so that is tried first: it is quick, and what
+ * it explains is explained. Only where it fails every order is tried.
+ * @param operations in the order of their beginnings
+ */
 export function explain(operations: readonly Operation[], initial: Item, about: Circumstances): Explanation {
-  return new Search(operations, initial, about).run();
+  const { length } = operations;
+  const isFew = length <= FEW;
+  const narrow = { states: 256, visited: 4000, work: 20_000 + 300 * length };
+  const wide = isFew
+    ? { states: 1024, visited: 20_000, work: 2_000_000 }
+    : { states: 128, visited: 400, work: 20_000 + 200 * length };
+  const tryWith = (byIds: boolean, losesEarly: boolean, limits: Pick<Effort, 'states' | 'visited' | 'work'>) =>
+    new Search(operations, initial, about, { byIds, losesEarly, ...limits }).run();
+  const byIds = areIdsInOrder(operations);
+  if (byIds) {
+    const quick = tryWith(true, false, narrow);
+    if (isClean(quick) && quick.cost < costs[Step.evicted]!) return quick;
+    const careful = tryWith(true, true, wide);
+    if (isClean(careful)) return careful;
+    const all = tryWith(false, true, wide);
+    // Of many operations at once not all orders can be tried; then that of the ids counts.
+    return all.undecided.length > 0 && careful.undecided.length === 0 ? careful : all;
+  }
+  const quick = tryWith(false, false, narrow);
+  return isClean(quick) && quick.cost < costs[Step.evicted]! ? quick : tryWith(false, true, wide);
+}
+
+function isClean({ wrong, undecided }: Explanation): boolean {
+  return wrong.length === 0 && undecided.length === 0;
+}
+
+/** Changes that came one after the other have ids that grow: those of memcached do. */
+function areIdsInOrder(operations: readonly Operation[]): boolean {
+  const changes = operations.filter(isNumbered);
+  if (changes.length === 0) return false;
+  const byEnd = changes.toSorted((a, b) => a.toNs - b.toNs);
+  let ended = 0;
+  let greatest = 0;
+  for (const { fromNs, cas } of changes) {
+    while (ended < byEnd.length && byEnd[ended]!.toNs < fromNs)
+      greatest = Math.max(greatest, byEnd[ended++]!.cas);
+    if (cas <= greatest) return false;
+  }
+  return true;
+}
+
+/** Quickly: whether the item can give the answer, as far as presence, value and version tell. */
+function mayShow({ family, status, read, cas }: Operation, item: Item): boolean {
+  if (family !== 'get') return status !== Status.notFound || item.presence !== Presence.present;
+  if (status === Status.notFound) return item.presence !== Presence.present;
+  if (status !== Status.ok) return true;
+  if (item.presence === Presence.absent) return false;
+  if (cas !== 0 && item.cas !== 0 && cas !== item.cas) return false;
+  return item.value === read || item.value === UNKNOWN || item.isLoose;
+}
+
+/** A change that was answered with the id of the version that it made. */
+function isNumbered(operation: Operation): boolean {
+  return operation.cas !== 0 && !isFinding(operation);
+}
+
+function isFinding({ family }: Operation): boolean {
+  return family === 'get' || family === 'gat' || family === 'touch';
 }
 
 class Search {
@@ -87,7 +162,7 @@ class Search {
   #states: State[];
   #isTruncated = false;
   #work = 0;
-  readonly #maxWork: number;
+  readonly #effort: Effort;
   readonly #wrong: Wrong[] = [];
   readonly #undecided: number[] = [];
   /** Numbers of the values that the key had in some way of seeing things. */
@@ -97,8 +172,14 @@ class Search {
   /** Every value that the key has is one that a request carries. */
   #isPlain: boolean | undefined;
 
-  constructor(operations: readonly Operation[], initial: Item, about: Circumstances) {
+  constructor(
+    operations: readonly Operation[],
+    initial: Item,
+    about: Circumstances,
+    effort: Effort,
+  ) {
     this.#operations = operations;
+    this.#effort = effort;
     this.#about = about;
     this.#machine = new Machine(about);
     this.#machine.bornNs = (ordinal) => operations[ordinal]?.fromNs ?? -Infinity;
@@ -106,8 +187,7 @@ class Search {
       (operation, ordinal) => overwrites(operation) && !this.#isTaken(ordinal, []),
     );
     this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
-    this.#maxWork = MAX_WORK + WORK_EACH * operations.length;
-    this.#states = [{ item: initial, modes: new Uint8Array(4), cost: 0, trail: undefined }];
+    this.#states = [{ item: initial, modes: new Uint8Array(4), greatest: 0, cost: 0, trail: undefined }];
     if (initial.value !== UNKNOWN) this.#had.add(initial.value);
   }
 
@@ -123,14 +203,10 @@ class Search {
       while (begun < operations.length && operations[begun]!.fromNs <= toNs) this.#begin(begun++);
       this.#end(ordinal);
     }
-    return { order: this.#order(), wrong: this.#wrong, undecided: this.#undecided };
-  }
-
-  #order(): Executed[] {
     const best = this.#states.reduce((a, b) => (b.cost < a.cost ? b : a));
     const order: Executed[] = [];
     for (let at = best.trail; at !== undefined; at = at.previous) order.push(at);
-    return order.toReversed();
+    return { order: order.toReversed(), wrong: this.#wrong, undecided: this.#undecided, cost: best.cost };
   }
 
   #begin(ordinal: number): void {
@@ -153,8 +229,8 @@ class Search {
   /** An operation that changes nothing is executed as soon as the item gives its answer: waiting cannot help. */
   #answer(state: State, ordinal: number): void {
     const operation = this.#operations[ordinal]!;
-    if (!isAnswerOnly(operation)) return;
     const { item } = state;
+    if (!isAnswerOnly(operation) || !mayShow(operation, item)) return;
     const [first] = this.#machine.after(item, operation, ordinal);
     if (first === undefined || first.item !== item || first.step !== Step.none) return;
     state.modes[this.#slotOf[ordinal]!] = Mode.done;
@@ -171,7 +247,8 @@ class Search {
       if (state.modes[slot] === Mode.done) next.push(state);
       else
         for (const successor of this.#machine.after(state.item, this.#operations[ordinal]!, ordinal))
-          next.push(this.#advance(state, ordinal, successor));
+          if (this.#isInOrder(state, ordinal))
+            next.push(this.#advance(state, ordinal, successor));
     } else {
       for (const one of this.#states) {
         if (one.modes[slot] !== Mode.todo) next.push(one);
@@ -211,38 +288,98 @@ class Search {
         continue;
       }
       let isReached = false;
+      const isPlain = isAnswerOnly(operation);
       for (const successor of this.#machine.after(state.item, operation, ordinal)) {
-        into.push(this.#advance(state, ordinal, successor));
-        isReached ||= successor.step === Step.none;
+        if (!this.#isInOrder(state, ordinal)) break;
+        const next = this.#advance(state, ordinal, successor);
+        if (this.#effort.byIds && this.#isDead(next)) continue;
+        into.push(next);
+        // What shows more of the item than was known may as well show another item.
+        isReached ||= successor.step === Step.none && (!isPlain || successor.item === state.item);
       }
-      const others = this.#pending.filter(
-        (other) => other !== ordinal && state!.modes[this.#slotOf[other]!] !== Mode.done,
-      );
+      const others = this.#othersOf(state, ordinal);
       if (others.length === 0) continue;
       // A store leaves nothing of what was there: another one before it is of use only to what stands between the two.
-      const areStores = others.every((other) => this.#isOverwriting[other]);
-      if (areStores && isReached && (this.#isOverwriting[ordinal] === true || isAnswerOnly(operation))) continue;
-      visited++;
-      this.#work++;
-      if (visited > MAX_VISITED || this.#work > this.#maxWork) return true;
-      for (const other of others)
+      const areStores = !this.#effort.byIds && others.every((other) => this.#isOverwriting[other]);
+      if (areStores && isReached && (this.#isOverwriting[ordinal] === true || isPlain)) continue;
+      if (++visited > this.#effort.visited || this.#work > this.#effort.work) return true;
+      for (const other of others) {
+        this.#work++;
         for (const successor of this.#machine.after(state.item, this.#operations[other]!, other)) {
+          if (!this.#effort.losesEarly && costs[successor.step]! >= costs[Step.evicted]!) continue;
           if (areStores && this.#machine.after(successor.item, operation, ordinal).length === 0) continue;
           const next = this.#advance(state, other, successor);
+          if (this.#effort.byIds && this.#isDead(next)) continue;
           const name = nameOf(next);
           if (seen.has(name)) continue;
           seen.add(name);
           stack.push(next);
         }
+      }
     }
     return false;
   }
 
+  /** Operations under way that are worth trying before this one. */
+  #othersOf(state: State, ordinal: number): number[] {
+    const others: number[] = [];
+    const { cas } = this.#operations[ordinal]!;
+    const next = this.#effort.byIds ? this.#nextChange(state, ordinal) : undefined;
+    for (const other of this.#pending) {
+      if (other === ordinal || state.modes[this.#slotOf[other]!] === Mode.done) continue;
+      const one = this.#operations[other]!;
+      if (this.#effort.byIds && isNumbered(one) && (other !== next || (cas !== 0 && one.cas > cas))) continue;
+      // What the item cannot show now changes nothing that would let it.
+      if (isAnswerOnly(one) && !mayShow(one, state.item) && !this.#mayBeGone(one, state.item)) continue;
+      others.push(other);
+    }
+    return others;
+  }
+
+  /** A read under way shows a version that was replaced: with ids that grow it does not come again. */
+  #isDead({ item, modes, greatest }: State): boolean {
+    for (const other of this.#pending) {
+      if (modes[this.#slotOf[other]!] !== Mode.todo) continue;
+      const one = this.#operations[other]!;
+      if (one.cas !== 0 && isFinding(one) && one.cas <= greatest && one.cas !== item.cas) return true;
+    }
+    return false;
+  }
+
+  /** The operation finds nothing, and the item may be lost just before. */
+  #mayBeGone({ status, toNs }: Operation, { mayExpireNs }: Item): boolean {
+    return status !== Status.ok && (this.#effort.losesEarly || toNs >= mayExpireNs);
+  }
+
+  /** The change under way with the smallest CAS id: it is the next of them to be executed. */
+  #nextChange(state: State, except: number): number | undefined {
+    let next: number | undefined;
+    for (const other of this.#pending) {
+      if (other === except || state.modes[this.#slotOf[other]!] === Mode.done) continue;
+      const one = this.#operations[other]!;
+      if (isNumbered(one) && (next === undefined || one.cas < this.#operations[next]!.cas)) next = other;
+    }
+    return next;
+  }
+
+  /** Its turn has come, as far as CAS ids tell. */
+  #isInOrder(state: State, ordinal: number): boolean {
+    if (!this.#effort.byIds) return true;
+    const operation = this.#operations[ordinal]!;
+    const { cas } = operation;
+    if (cas === 0) return true;
+    if (isNumbered(operation) && cas <= state.greatest) return false;
+    const next = this.#nextChange(state, ordinal);
+    return next === undefined || this.#operations[next]!.cas > cas;
+  }
+
   #advance(state: State, ordinal: number, { item, step }: Successor): State {
     const { modes, cost, trail } = state;
+    const { cas } = this.#operations[ordinal]!;
     const next: State = {
       item,
       modes: modes.slice(),
+      greatest: isFinding(this.#operations[ordinal]!) ? state.greatest : Math.max(state.greatest, cas),
       cost: cost + costs[step]!,
       trail: { previous: trail, ordinal, step, item, before: state.item },
     };
@@ -250,7 +387,11 @@ class Search {
     if (item.value !== UNKNOWN) this.#had.add(item.value);
     if (this.#isOverwriting[ordinal] === true)
       for (const other of this.#pending)
-        if (this.#isOverwriting[other] === true && next.modes[this.#slotOf[other]!] === Mode.todo)
+        if (
+          this.#isOverwriting[other] === true &&
+          next.modes[this.#slotOf[other]!] === Mode.todo &&
+          !(this.#effort.byIds && isNumbered(this.#operations[other]!))
+        )
           next.modes[this.#slotOf[other]!] = Mode.may;
     if (item !== state.item)
       for (const other of this.#pending)
@@ -272,8 +413,8 @@ class Search {
       byItem.set(name, [...alike.filter((other) => !allows(state, other)), state]);
     }
     let states = [...byItem.values()].flat();
-    if (states.length > MAX_STATES) {
-      states = states.toSorted((a, b) => a.cost - b.cost).slice(0, MAX_STATES);
+    if (states.length > this.#effort.states) {
+      states = states.toSorted((a, b) => a.cost - b.cost).slice(0, this.#effort.states);
       this.#isTruncated = true;
     }
     this.#states = states;
@@ -443,7 +584,7 @@ function nameOf({ item, modes }: State): string {
 
 /** Whatever the second state can still explain, the first one can, and it needs no more losses. */
 function allows(a: State, b: State): boolean {
-  if (a.cost > b.cost) return false;
+  if (a.cost > b.cost || a.greatest > b.greatest) return false;
   for (let slot = 0; slot < a.modes.length; slot++) {
     const [one, other] = [a.modes[slot]!, b.modes[slot] ?? Mode.todo];
     if (one !== other && one !== Mode.may) return false;

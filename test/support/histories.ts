@@ -11,6 +11,8 @@ import { toNumber, type Step } from './brute.ts';
 export interface Played extends Step {
   connection: number;
   quiet: boolean;
+  /** End in the recording. */
+  recordedTo: number;
   /** What the recording has, of the same execution on another server. */
   recorded: { status: number; silent: boolean; read?: string; readFlags?: number; cas: number; result?: bigint };
   /** Recorded CAS id that the request names; 0: none. */
@@ -52,6 +54,7 @@ export function randomHistory(random: Random): { steps: Played[]; initial: { val
       op,
       from,
       to,
+      recordedTo: to,
       point: from + random.float() * (to - from),
       connection,
       quiet: op !== 'touch' && random.chance(0.25),
@@ -305,7 +308,7 @@ export function rowsOf(steps: readonly Played[]): { batch: Batch; results: Resul
     batch.outcome[row] = recorded.silent ? Outcome.silent : Outcome.answered;
     batch.requestNs[row] = step.from * NS;
     batch.requestEndNs[row] = step.from * NS;
-    batch.answerNs[row] = (step.open ? step.from + 1 : step.to) * NS;
+    batch.answerNs[row] = step.recordedTo * NS;
     batch.casLow[row] = step.recordedToken;
     const isStore = op === 'set' || op === 'add' || op === 'replace';
     const extras = isStore
