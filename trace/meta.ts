@@ -125,6 +125,20 @@ export interface ResultsEnd {
   eventLoopDelayNs: { p50: number; p99: number; max: number };
   /** What was done to the targets meanwhile. Absent: nothing. */
   drills?: DrillRun[];
+  /** Of the targets that answer STAT as memcached does. Absent: none of them does. */
+  accounts?: Account[];
+}
+
+/** What a target said of itself before a replay and after it: names and values of its STAT that bear on a replay. */
+export interface Account {
+  /** Index in `targets` of the opening block. */
+  target: number;
+  /** Before the first key was set. */
+  before: Record<string, string>;
+  /** null: it gave none in time. */
+  after: Record<string, string> | null;
+  /** Requests in between that are not in the trace: keys that were set, and keys that were asked for, beforehand. */
+  asked: { sets: number; gets: number };
 }
 
 /** A command that ran during a replay, to see what its servers make of it. */
