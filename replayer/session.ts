@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { Outstanding } from '../protocol/outstanding.ts';
 import { NEVER } from '../trace/batch.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
-import { Refused, dial, type Dialled } from './dial.ts';
+import { Refused, dial, hangUp, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
 import type { Credentials, Target } from './target.ts';
 import type { TokenMap } from './tokens.ts';
@@ -202,11 +202,7 @@ export class Session {
     const { socket } = this;
     this.#dialled?.forget();
     this.#leave();
-    if (socket === undefined) return;
-    socket.on('error', () => undefined);
-    // What comes after a FIN is of no interest; a peer that does not close is not waited for.
-    socket.end(() => socket.destroy());
-    socket.unref();
+    if (socket !== undefined) hangUp(socket);
   }
 
   /** The socket is of no use any more: its outstanding requests are lost with it. */

@@ -56,7 +56,7 @@ async function endOf(
   await replay({ trace, results, timeoutMs: 500, ...run });
   const reader = await ResultsReader.open(results);
   await reader.close();
-  return reader.end;
+  return reader.end!;
 }
 
 /** How much a figure grew. */
