@@ -40,8 +40,13 @@ export function glance(
     return wrongShape(batch, row, answer) ?? 'match';
   }
   if (result === Result.closed || result === Result.unanswered) {
+    // The end of the connection is what a QUIT asks for.
+    if (isQuit)
+      return result === Result.closed
+        ? 'match'
+        : { class: 'violation', kind: 'unanswered', why: 'the connection stayed open' };
     // Both servers hung up on it, or never answered it.
-    if (outcome === Outcome.unanswered || isQuit) return 'match';
+    if (outcome === Outcome.unanswered) return 'match';
     if (results.reason[resultRow] === SkipReason.behind)
       return {
         class: 'violation',

@@ -1,12 +1,13 @@
 // Losing a connection: what becomes of the requests under way on it, and for how long its target is left alone.
 
 import { ProtocolError } from '../protocol/error.ts';
-import { Opcode, isQuiet } from '../protocol/opcode.ts';
+import { isQuiet } from '../protocol/opcode.ts';
+import { isQuit } from '../protocol/semantics.ts';
 import { Result, SkipReason } from '../trace/results.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import { Refused } from './dial.ts';
-import { rowOf } from './page.ts';
+import { rowOf, type Page } from './page.ts';
 import type { Receiving } from './receiving.ts';
 import type { Session, TargetState } from './session.ts';
 import type { Silence } from './silence.ts';
@@ -42,19 +43,22 @@ export class Losing {
     const course = this.#course;
     if (error !== undefined) course.incident(session, error.message);
     else if (session.outstanding.length > 0) {
-      if (!obeysQuit(session)) course.incident(session, 'closed by the target');
+      if (!session.quits) course.incident(session, 'closed by the target');
     } else if (session.recorded.rowsLeft > 0)
       course.incident(session, 'closed by the target between requests');
     if (!wasOpen && !(error instanceof Refused)) this.#leaveAlone(session.target);
     if (error instanceof ProtocolError) this.#malformed(session);
-    this.#loseOutstanding(session, Result.closed);
+    this.#loseOutstanding(session, Result.closed, error === undefined);
   }
 
   /** The request at the head, sent then, had no answer in time: it costs the connection. */
   timedOut(session: Session, sentNs: number, timeoutMs: number): void {
-    // Nothing from the target since, on any connection: it is not this connection that is slow.
-    if (session.target.lastAnswerNs < sentNs) this.#leaveAlone(session.target);
-    this.#loseOutstanding(session, Result.unanswered);
+    // Nothing from the target since, on any connection: it is not this connection that is slow. A QUIT has no answer
+    // to wait for, but the end of its own connection.
+    const { outstanding } = session;
+    const isQuitting = isQuit(outstanding.opcode[outstanding.slot(0)]!);
+    if (session.target.lastAnswerNs < sentNs && !isQuitting) this.#leaveAlone(session.target);
+    this.#loseOutstanding(session, Result.unanswered, false);
     session.drop(new Error(`no answer within ${timeoutMs} ms`));
   }
 
@@ -81,12 +85,13 @@ export class Losing {
     this.#completion.head(session, page, rowOf(handle));
   }
 
-  #loseOutstanding(session: Session, how: Result): void {
+  /** @param isOrderly the target ended the connection, and sent before that what it had to send */
+  #loseOutstanding(session: Session, how: Result, isOrderly: boolean): void {
     const course = this.#course;
     if (session.stat !== undefined) this.#receiving.statEnd(session);
     const { outstanding } = session;
     // A QUIT flushes the replies before it: whatever was silent until then, was.
-    const proven = outstanding.length > 0 && how === Result.closed && obeysQuit(session);
+    let isProven = isOrderly && session.quits;
     let isFirst = true;
     while (outstanding.length > 0) {
       const slot = outstanding.slot(0);
@@ -97,25 +102,29 @@ export class Losing {
       }
       const page = this.#window.of(handle);
       const row = rowOf(handle);
-      const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
-      const silent = quiet && proven;
-      page.results.result[row] = silent ? Result.silent : quiet ? Result.indeterminate : how;
-      // The first had no answer; those behind it lose their connection by our own hand.
-      if (!quiet && how === Result.unanswered && !isFirst) {
-        page.results.result[row] = Result.closed;
-        page.results.reason[row] = SkipReason.behind;
+      const { results } = page;
+      const opcode = outstanding.opcode[slot]!;
+      const quit = isQuit(opcode);
+      if (quit) isProven = false;
+      if (isQuiet[opcode] === 1 && !quit) {
+        results.result[row] = isProven ? Result.silent : Result.indeterminate;
+        if (isProven) results.answeredNs[row] = course.nowNs - course.startNs;
+      } else {
+        this.#loseOne(session, page, row, quit, isFirst ? how : Result.closed);
+        // The first had no answer; those behind it lose their connection by our own hand.
+        if (how === Result.unanswered && !isFirst) results.reason[row] = SkipReason.behind;
+        isFirst = false;
       }
-      isFirst = false;
-      if (!quiet && !proven) course.progress.failed++;
-      if (silent) page.results.answeredNs[row] = course.nowNs - course.startNs;
       this.#completion.head(session, page, row);
     }
     this.#silence.forget(session);
   }
-}
 
-/** The target closes because the last request told it to. */
-function obeysQuit({ outstanding }: Session): boolean {
-  const opcode = outstanding.opcode[outstanding.slot(outstanding.length - 1)];
-  return opcode === Opcode.quit || opcode === Opcode.quitq;
+  /** A request that is not quiet, or a QUITQ: the end of the connection is what a QUIT asked for. */
+  #loseOne(session: Session, { results }: Page, row: number, isQuit: boolean, how: Result): void {
+    const isObeyed = isQuit && how === Result.closed;
+    if (!isObeyed) this.#course.progress.failed++;
+    if (isObeyed && session.quitAnswered) session.quitAnswered = false;
+    else results.result[row] = how;
+  }
 }

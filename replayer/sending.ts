@@ -1,7 +1,8 @@
 // Sending: what a session may send leaves, as far as order, pipeline and socket allow; what must not be sent is skipped.
 
 import { isQuiet } from '../protocol/opcode.ts';
-import { RowFlag } from '../trace/batch.ts';
+import { isQuit } from '../protocol/semantics.ts';
+import { Outcome, RowFlag } from '../trace/batch.ts';
 import { Result, SkipReason } from '../trace/results.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
@@ -70,7 +71,7 @@ export class Sending {
         session.blocked = true;
         return;
       }
-      if (!this.#hasRoom(session) || !this.#readiness.isReady(session)) {
+      if (this.#isHeld(session) || !this.#hasRoom(session) || !this.#readiness.isReady(session)) {
         session.blocked = true;
         break;
       }
@@ -83,7 +84,7 @@ export class Sending {
     }
     if (session.state === SocketState.open) {
       this.#slab.write(session);
-      if (session.endsQuiet) this.#silence.expect(session);
+      if (session.endsQuiet && !session.quits) this.#silence.expect(session);
     }
   }
 
@@ -92,6 +93,16 @@ export class Sending {
     if (reason !== SkipReason.none || session.state !== SocketState.closed) return reason;
     const isOut = session.target.downUntilNs > this.#course.nowNs || session.isRefused;
     return isOut ? SkipReason.unreachable : SkipReason.none;
+  }
+
+  /**
+   * Behind a QUIT the connection is of no use: what follows waits until the target has closed it, and takes another one.
+   * What the recorded server dropped behind a QUIT goes where it went.
+   */
+  #isHeld(session: Session): boolean {
+    if (!session.quits) return false;
+    const outcome = this.#window.of(session.first).batch.outcome[rowOf(session.first)]!;
+    return outcome !== Outcome.unanswered && outcome !== Outcome.indeterminate;
   }
 
   #hasRoom({ loud, outstanding, socket }: Session): boolean {
@@ -133,6 +144,7 @@ export class Sending {
     results.reason[row] = SkipReason.none;
     const opcode = batch.opcode[row]!;
     session.outstanding.push(handle, opcode, session.opaque);
+    if (isQuit(opcode)) session.quits = true;
     if (isQuiet[opcode] === 1) session.endsQuiet = true;
     else {
       session.loud++;

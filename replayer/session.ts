@@ -90,6 +90,9 @@ export class Session {
   /** Among the outstanding: loud requests, and whether quiet ones follow the last of them. */
   loud = 0;
   endsQuiet = false;
+  /** A QUIT or QUITQ was sent on its socket, which the target is to close; and it was answered, and is at the head. */
+  quits = false;
+  quitAnswered = false;
   fenceDueNs = 0;
   fenceSentNs = 0;
 
@@ -177,6 +180,8 @@ export class Session {
   open(nowNs: number): void {
     this.state = SocketState.connecting;
     this.connectingSinceNs = nowNs;
+    this.quits = false;
+    this.quitAnswered = false;
     const events = this.#events;
     this.#dialled = dial(this.target, this.connection.id + this.#dials++, this.credentials, {
       ready: () => {

@@ -48,7 +48,8 @@ export class Silence {
 
   #prove(session: Session): void {
     this.#tails.delete(session);
-    if (!session.endsQuiet || session.state !== SocketState.open) return;
+    // Behind a QUIT, the end of the connection is the proof.
+    if (!session.endsQuiet || session.quits || session.state !== SocketState.open) return;
     this.#slab.noop(session);
     session.outstanding.push(FENCE, Opcode.noop, session.opaque);
     session.loud++;
