@@ -41,6 +41,9 @@ const TIMER_SLACK_NS = 1.2e6;
 /** A timer is set for this long at most, ms: what else is looked at comes with it. */
 const MAX_SLEEP_MS = 5;
 
+/** Another worker may complete nothing for some time-outs, and have rows that ours wait for: then they are not stuck. */
+const OTHERS_TIMEOUTS = 4;
+
 export interface EngineOptions {
   survey: Pick<Survey, 'connections' | 'tokens' | 'tenants'>;
   targets: readonly Target[];
@@ -104,19 +107,19 @@ export class Engine implements SessionEvents {
     const roster = (this.#roster = new Roster(options, course, this, owns));
     const keys = new KeyOrder<Session>((session) => attention.touch(session));
     const completion = new Completion(course, keys, attention, share);
+    const slab = new Slab(course, options.recordedAtSeconds);
+    const silence = (this.#silence = new Silence(course, slab));
     if (share !== undefined) this.#elsewhere = new Elsewhere(share, course, window, roster, completion);
     const loading = { order, route, targets: targets.length, tenants: survey.tenants.length };
     this.#loading = new Loading(loading, course, window, roster, keys, this.#elsewhere);
     this.#due = new Due(course, window, roster, attention, share);
-    const slab = new Slab(course, options.recordedAtSeconds);
-    const silence = (this.#silence = new Silence(course, slab));
     const readiness = new Readiness(window, keys, silence);
     const pipeline = schedule.isMax || schedule.speed > 1 ? options.pipeline : MAX_OUTSTANDING;
     const rooms = { course, window, roster, attention, readiness, completion, slab, silence };
     this.#sending = new Sending(rooms, gate, pipeline);
     this.#receiving = new Receiving(course, window, completion, share);
     const losing = (this.#losing = new Losing(course, window, completion, this.#receiving, silence));
-    this.#watch = new Watch({ ...rooms, losing }, timeoutMs);
+    this.#watch = new Watch({ ...rooms, losing }, timeoutMs, share === undefined ? 1 : OTHERS_TIMEOUTS);
   }
 
   /** Replays the batches; ends when every row is complete. @throws TraceError of the reader or the sink */

@@ -24,6 +24,8 @@ export class Watch {
   readonly #silence: Silence;
   readonly #losing: Losing;
   readonly #timeoutMs: number;
+  /** Without progress for so long, rows that wait are stuck. */
+  readonly #stuckNs: number;
   #checkedNs = 0;
   /** How many rows were complete when that number last changed, and when that was. */
   #progressed = 0;
@@ -41,6 +43,7 @@ export class Watch {
       losing: Losing;
     },
     timeoutMs: number,
+    stuckTimeouts: number,
   ) {
     this.#course = rooms.course;
     this.#window = rooms.window;
@@ -51,6 +54,7 @@ export class Watch {
     this.#silence = rooms.silence;
     this.#losing = rooms.losing;
     this.#timeoutMs = timeoutMs;
+    this.#stuckNs = timeoutMs * stuckTimeouts * 1e6;
   }
 
   begin(): void {
@@ -96,11 +100,14 @@ export class Watch {
       this.#progressedNs = nowNs;
       return;
     }
-    if (nowNs - this.#progressedNs < this.#timeoutMs * 1e6) return;
+    if (nowNs - this.#progressedNs < this.#stuckNs) return;
     this.#progressedNs = nowNs;
     const open = [...this.#roster.open];
     const stuck = open.filter(({ armed }) => armed > 0);
-    if (stuck.length === 0 || open.some(({ outstanding }) => outstanding.length > 0)) return;
+    const goesOn = open.some(
+      ({ outstanding, state }) => outstanding.length > 0 || state === SocketState.connecting,
+    );
+    if (stuck.length === 0 || goesOn) return;
     this.#course.incident(stuck[0]!, 'the trace asks for an order that cannot be kept');
     this.#readiness.ignoresOrder = true;
     for (const session of stuck) this.#attention.touch(session);
