@@ -14,6 +14,7 @@ import {
 import { Opcode } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import type { Account } from '../trace/meta.ts';
+import { Deadline } from './deadline.ts';
 import { dial } from './dial.ts';
 import type { Credentials, Target } from './target.ts';
 
@@ -114,7 +115,7 @@ export async function askAccount(
   return new Promise((resolve) => {
     const statement = new Statement();
     const done = (): void => {
-      clearTimeout(timer);
+      deadline.clear();
       forget();
       socket.on('error', () => undefined);
       socket.destroy();
@@ -131,6 +132,6 @@ export async function askAccount(
       drained: () => undefined,
       gone: done,
     });
-    const timer = setTimeout(done, accountDeadlineMs(timeoutMs));
+    const deadline = new Deadline(accountDeadlineMs(timeoutMs), done);
   });
 }

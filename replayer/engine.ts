@@ -182,6 +182,7 @@ export class Engine implements SessionEvents {
   readonly #tick = (): void => {
     const course = this.#course;
     course.look();
+    this.#watch.wake();
     this.#elsewhere?.hear();
     this.#roster.openDue();
     this.#due.arm();

@@ -5,6 +5,7 @@ import { encodeRequest } from '../protocol/frame.ts';
 import { statusAt } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
+import { Deadline } from './deadline.ts';
 import { Refused, dial, hangUp } from './dial.ts';
 import { ReplayError } from './error.ts';
 import { reasonOf } from './prefill.ts';
@@ -25,7 +26,7 @@ export async function flush(
       ready: () => socket.write(encodeRequest({ opcode: Opcode.flush })),
       response: (data, at) => {
         const status = statusAt(data, at);
-        clearTimeout(deadline);
+        deadline.clear();
         forget();
         hangUp(socket);
         if (status === Status.ok) resolve();
@@ -40,12 +41,12 @@ export async function flush(
       readEnd: () => undefined,
       drained: () => undefined,
       gone: (error) => {
-        clearTimeout(deadline);
+        deadline.clear();
         reject(goneError(target, error));
       },
     });
-    // Not socket.setTimeout(): a target whose bytes trickle would never be given up.
-    const deadline = setTimeout(() => drop(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    // Not the socket's own time-out: a target whose bytes trickle would never be given up.
+    const deadline = new Deadline(timeoutMs, () => drop(new Error(`no answer within ${timeoutMs} ms`)));
   });
 }
 

@@ -8,6 +8,7 @@ import { Opcode } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import type { PresentKey } from '../trace/survey.ts';
 import { Statement, accountDeadlineMs, accountRequest, type Figures } from './account.ts';
+import { Deadline, onIdle } from './deadline.ts';
 import { Refused, dial, hangUp } from './dial.ts';
 import { ReplayError } from './error.ts';
 import type { Credentials, Target } from './target.ts';
@@ -84,13 +85,14 @@ async function fill(
     };
     const ask = (): void => {
       statement = new Statement();
-      accountTimer = setTimeout(() => drop(new Error('no account in time')), accountDeadlineMs(timeoutMs));
+      const late = (): void => drop(new Error('no account in time'));
+      accountDeadline = new Deadline(accountDeadlineMs(timeoutMs), late);
       socket.write(Buffer.concat([accountRequest, barrier]));
     };
-    let accountTimer: NodeJS.Timeout | undefined;
+    let accountDeadline: Deadline | undefined;
     const stopTimers = (): void => {
-      clearTimeout(accountTimer);
-      clearTimeout(deadline);
+      accountDeadline?.clear();
+      deadline.clear();
     };
     const { socket, drop, forget } = dial(target, 0, credentials, {
       ready: onAccount === undefined ? send : ask,
@@ -105,7 +107,7 @@ async function fill(
           return drop(new Refused(`the target asks for credentials, ${who}; see --auth-file`));
         }
         if (statement !== undefined && opcode === Opcode.noop) {
-          clearTimeout(accountTimer);
+          accountDeadline?.clear();
           onAccount!(statement.figures);
           statement = undefined;
           return send();
@@ -137,8 +139,8 @@ async function fill(
       },
     });
     const tooLate = (): void => drop(new Error(`no answer within ${timeoutMs} ms`));
-    socket.setTimeout(timeoutMs, tooLate);
-    const deadline = setTimeout(tooLate, timeoutMs * TRICKLE_TIMEOUTS);
+    onIdle(socket, timeoutMs, tooLate);
+    const deadline = new Deadline(timeoutMs * TRICKLE_TIMEOUTS, tooLate);
   });
 }
 

@@ -1,6 +1,7 @@
 // The watch: every few milliseconds it looks for what does not come by itself: answers and connections that are out of
 // time, connections to close, and an order that cannot be kept.
 
+import { Absences } from './absence.ts';
 import type { Attention } from './attention.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
@@ -26,6 +27,7 @@ export class Watch {
   readonly #timeoutMs: number;
   /** Without progress for so long, rows that wait are stuck. */
   readonly #stuckNs: number;
+  readonly #absences = new Absences();
   #checkedNs = 0;
   /** How many rows were complete when that number last changed, and when that was. */
   #progressed = 0;
@@ -61,6 +63,11 @@ export class Watch {
     this.#progressedNs = this.#course.startNs;
   }
 
+  /** The event loop is with us: later than it should? */
+  wake(): void {
+    this.#absences.see(this.#course.expectedTickNs, this.#course.nowNs);
+  }
+
   /** @param flush looks at every session that something happened to */
   check(flush: () => void): void {
     const { nowNs } = this.#course;
@@ -69,7 +76,7 @@ export class Watch {
     this.#silence.proveDue();
     for (const session of this.#roster.open) {
       if (session.state === SocketState.connecting) {
-        if (nowNs - session.connectingSinceNs > this.#timeoutMs * 1e6)
+        if (this.#waited(session.connectingSinceNs) > this.#timeoutMs * 1e6)
           session.drop(new Error(`no connection within ${this.#timeoutMs} ms`));
       } else if (session.outstanding.length > 0) this.#checkAnswer(session);
       else if (session.recorded.rowsLeft === 0) this.#roster.closeIfDue(session);
@@ -78,15 +85,22 @@ export class Watch {
     flush();
   }
 
+  /** For how long, while we were there to look. Most waits are short, and need no second look. */
+  #waited(sinceNs: number): number {
+    const { nowNs } = this.#course;
+    const waited = nowNs - sinceNs;
+    return waited > this.#timeoutMs * 1e6 ? this.#absences.waitedNs(sinceNs, nowNs) : waited;
+  }
+
   #checkAnswer(session: Session): void {
-    const { startNs, nowNs } = this.#course;
+    const { startNs } = this.#course;
     const { outstanding } = session;
     const handle = outstanding.row[outstanding.slot(0)]!;
     const sentNs =
       handle === FENCE
         ? session.fenceSentNs
         : startNs + this.#window.of(handle).results.sentNs[rowOf(handle)]!;
-    if (nowNs - sentNs > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs, this.#timeoutMs);
+    if (this.#waited(sentNs) > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs, this.#timeoutMs);
   }
 
   /**
@@ -100,7 +114,7 @@ export class Watch {
       this.#progressedNs = nowNs;
       return;
     }
-    if (nowNs - this.#progressedNs < this.#stuckNs) return;
+    if (this.#waited(this.#progressedNs) < this.#stuckNs) return;
     this.#progressedNs = nowNs;
     const open = [...this.#roster.open];
     const stuck = open.filter(({ armed }) => armed > 0);
