@@ -18,6 +18,7 @@ import { Loading, type Order } from './loading.ts';
 import { Losing } from './losing.ts';
 import { KeyOrder } from './order.ts';
 import { NONE, rowOf } from './page.ts';
+import { Probes } from './probe.ts';
 import { Readiness } from './readiness.ts';
 import { Receiving } from './receiving.ts';
 import { Roster } from './roster.ts';
@@ -85,6 +86,7 @@ export class Engine implements SessionEvents {
   readonly #silence: Silence;
   readonly #sending: Sending;
   readonly #receiving: Receiving;
+  readonly #probes: Probes;
   readonly #losing: Losing;
   readonly #watch: Watch;
   #isFlushing = false;
@@ -118,8 +120,13 @@ export class Engine implements SessionEvents {
     const rooms = { course, window, roster, attention, readiness, completion, slab, silence };
     this.#sending = new Sending(rooms, gate, pipeline);
     this.#receiving = new Receiving(course, window, completion, share);
-    const losing = (this.#losing = new Losing(course, window, completion, this.#receiving, silence));
-    this.#watch = new Watch({ ...rooms, losing }, timeoutMs, share === undefined ? 1 : OTHERS_TIMEOUTS);
+    const probes = (this.#probes = new Probes(course));
+    const losing = (this.#losing = new Losing(course, window, completion, this.#receiving, silence, probes));
+    this.#watch = new Watch(
+      { ...rooms, losing, probes },
+      timeoutMs,
+      share === undefined ? 1 : OTHERS_TIMEOUTS,
+    );
   }
 
   /** Replays the batches; ends when every row is complete. @throws TraceError of the reader or the sink */
@@ -146,6 +153,7 @@ export class Engine implements SessionEvents {
     clearTimeout(this.#timer);
     clearImmediate(this.#immediate);
     this.#roster.closeAll();
+    this.#probes.closeAll();
     this.#window.makeRoom();
     await loading;
     signal?.removeEventListener('abort', abort);
@@ -245,8 +253,6 @@ export class Engine implements SessionEvents {
   }
 
   connected(session: Session): void {
-    session.target.failures = 0;
-    session.target.downUntilNs = 0;
     this.#course.look();
     this.#attention.touch(session);
     this.#flush();

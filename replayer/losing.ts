@@ -1,4 +1,4 @@
-// Losing a connection: what becomes of the requests under way on it, and for how long its target is left alone.
+// Losing a connection: what becomes of the requests under way on it, and whether its target is down.
 
 import { ProtocolError } from '../protocol/error.ts';
 import { isQuiet } from '../protocol/opcode.ts';
@@ -8,14 +8,11 @@ import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import { Refused } from './dial.ts';
 import { rowOf, type Page } from './page.ts';
+import type { Probes } from './probe.ts';
 import type { Receiving } from './receiving.ts';
-import type { Session, TargetState } from './session.ts';
+import type { Session } from './session.ts';
 import type { Silence } from './silence.ts';
 import type { Window } from './window.ts';
-
-/** After a target refused, or a request to it ran out of time with nothing heard since: no requests for this long. */
-const BACK_OFF_NS = 250e6;
-const MAX_BACK_OFF_NS = 5e9;
 
 export class Losing {
   readonly #course: Course;
@@ -23,6 +20,7 @@ export class Losing {
   readonly #completion: Completion;
   readonly #receiving: Receiving;
   readonly #silence: Silence;
+  readonly #probes: Probes;
 
   constructor(
     course: Course,
@@ -30,12 +28,14 @@ export class Losing {
     completion: Completion,
     receiving: Receiving,
     silence: Silence,
+    probes: Probes,
   ) {
     this.#course = course;
     this.#window = window;
     this.#completion = completion;
     this.#receiving = receiving;
     this.#silence = silence;
+    this.#probes = probes;
   }
 
   /** The socket is gone. */
@@ -46,7 +46,7 @@ export class Losing {
       if (!session.quits) course.incident(session, 'closed by the target');
     } else if (session.recorded.rowsLeft > 0)
       course.incident(session, 'closed by the target between requests');
-    if (!wasOpen && !(error instanceof Refused)) this.#leaveAlone(session.target);
+    if (!wasOpen && !(error instanceof Refused)) this.#probes.begin(session);
     if (error instanceof ProtocolError) this.#malformed(session);
     this.#loseOutstanding(session, Result.closed, error === undefined);
   }
@@ -57,15 +57,9 @@ export class Losing {
     // to wait for, but the end of its own connection.
     const { outstanding } = session;
     const isQuitting = isQuit(outstanding.opcode[outstanding.slot(0)]!);
-    if (session.target.lastAnswerNs < sentNs && !isQuitting) this.#leaveAlone(session.target);
+    if (session.target.lastAnswerNs < sentNs && !isQuitting) this.#probes.begin(session);
     this.#loseOutstanding(session, Result.unanswered, false);
     session.drop(new Error(`no answer within ${timeoutMs} ms`));
-  }
-
-  #leaveAlone(target: TargetState): void {
-    const forNs = Math.min(BACK_OFF_NS * 2 ** target.failures, MAX_BACK_OFF_NS);
-    target.downUntilNs = this.#course.nowNs + forNs;
-    if (target.failures < 10) target.failures++;
   }
 
   /** What came is no frame: it stands where the answer to the first loud request should be. */

@@ -83,10 +83,10 @@ async function fill(
       parts.push(barrier);
       socket.write(Buffer.concat(parts));
     };
+    const noAccount = (): void => drop(new Error('no account in time'));
     const ask = (): void => {
       statement = new Statement();
-      const late = (): void => drop(new Error('no account in time'));
-      accountDeadline = new Deadline(accountDeadlineMs(timeoutMs), late);
+      accountDeadline = new Deadline(accountDeadlineMs(timeoutMs), noAccount);
       socket.write(Buffer.concat([accountRequest, barrier]));
     };
     let accountDeadline: Deadline | undefined;

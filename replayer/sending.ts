@@ -91,8 +91,7 @@ export class Sending {
   #reasonToSkip(session: Session): SkipReason {
     const reason = this.#gate(this.#window.of(session.first).batch, rowOf(session.first));
     if (reason !== SkipReason.none || session.state !== SocketState.closed) return reason;
-    const isOut = session.target.downUntilNs > this.#course.nowNs || session.isRefused;
-    return isOut ? SkipReason.unreachable : SkipReason.none;
+    return session.target.isDown || session.isRefused ? SkipReason.unreachable : SkipReason.none;
   }
 
   /**

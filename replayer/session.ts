@@ -15,9 +15,8 @@ export interface TargetState extends Target {
   index: number;
   /** The clock's time of its last answer on any connection. */
   lastAnswerNs: number;
-  /** Until then requests to it are not sent: it refused, or does not answer at all. */
-  downUntilNs: number;
-  failures: number;
+  /** Requests to it are not sent: it refused, or does not answer at all. */
+  isDown: boolean;
 }
 
 export const SocketState = { closed: 0, connecting: 1, open: 2 } as const;

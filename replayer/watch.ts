@@ -7,6 +7,7 @@ import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import type { Losing } from './losing.ts';
 import { rowOf } from './page.ts';
+import type { Probes } from './probe.ts';
 import type { Readiness } from './readiness.ts';
 import type { Roster } from './roster.ts';
 import { FENCE, SocketState, type Session } from './session.ts';
@@ -24,6 +25,7 @@ export class Watch {
   readonly #completion: Completion;
   readonly #silence: Silence;
   readonly #losing: Losing;
+  readonly #probes: Probes;
   readonly #timeoutMs: number;
   /** Without progress for so long, rows that wait are stuck. */
   readonly #stuckNs: number;
@@ -43,6 +45,7 @@ export class Watch {
       completion: Completion;
       silence: Silence;
       losing: Losing;
+      probes: Probes;
     },
     timeoutMs: number,
     stuckTimeouts: number,
@@ -55,6 +58,7 @@ export class Watch {
     this.#completion = rooms.completion;
     this.#silence = rooms.silence;
     this.#losing = rooms.losing;
+    this.#probes = rooms.probes;
     this.#timeoutMs = timeoutMs;
     this.#stuckNs = timeoutMs * stuckTimeouts * 1e6;
   }
@@ -74,6 +78,7 @@ export class Watch {
     if (nowNs - this.#checkedNs < CHECK_NS) return;
     this.#checkedNs = nowNs;
     this.#silence.proveDue();
+    this.#probes.check();
     for (const session of this.#roster.open) {
       if (session.state === SocketState.connecting) {
         if (this.#waited(session.connectingSinceNs) > this.#timeoutMs * 1e6)
