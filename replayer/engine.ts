@@ -28,6 +28,7 @@ import type { Session, SessionEvents } from './session.ts';
 import type { Share } from './share.ts';
 import { Silence } from './silence.ts';
 import { Slab } from './slab.ts';
+import { Tails, type Split } from './tail.ts';
 import type { CredentialsOf, Route, Target } from './target.ts';
 import { Watch } from './watch.ts';
 import { Window, type Sink } from './window.ts';
@@ -55,6 +56,8 @@ export interface EngineOptions {
   credentialsOf?: CredentialsOf;
   order: Order;
   timeoutMs: number;
+  /** Default: whole. */
+  split?: Split;
   /** Loud requests under way on one connection at most, where the speed is above the recorded one. */
   pipeline: number;
   /** The first row is due this long after the start, so that connections are open by then. */
@@ -118,7 +121,11 @@ export class Engine implements SessionEvents {
     const readiness = new Readiness(window, keys, silence);
     const pipeline = schedule.isMax || schedule.speed > 1 ? options.pipeline : MAX_OUTSTANDING;
     const rooms = { course, window, roster, attention, readiness, completion, slab, silence };
-    this.#sending = new Sending(rooms, gate, pipeline);
+    const tails =
+      options.split === 'recorded'
+        ? new Tails(course, window, slab, (session) => this.drained(session))
+        : undefined;
+    this.#sending = new Sending(rooms, gate, pipeline, tails);
     this.#receiving = new Receiving(course, window, completion, share);
     const probes = (this.#probes = new Probes(course));
     const losing = (this.#losing = new Losing(course, window, completion, this.#receiving, silence, probes));

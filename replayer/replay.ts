@@ -15,6 +15,7 @@ import type { Permission } from './gate.ts';
 import { run, type Done, type Work } from './run.ts';
 import { createSchedule, type RatePlan, type ScheduleSpec } from './schedule.ts';
 import { setUp, settle } from './setup.ts';
+import type { Split } from './tail.ts';
 import {
   createRoute,
   parseTarget,
@@ -59,6 +60,10 @@ export interface ReplayOptions {
   prefill?: 'auto' | 'none';
   /** How long an answer is waited for. Default 1000. */
   timeoutMs?: number;
+  /**
+   * recorded: a request whose last byte came later than its first leaves in two writes, so far apart. Default whole.
+   */
+  split?: Split;
   /** Outstanding requests a connection at most, where faster than recorded. Default 64. */
   pipeline?: number;
   /** Threads that share the connections. Default 1. */
@@ -130,6 +135,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...(fromNs > 0 ? { fromNs } : {}),
       ...(toNs < Infinity ? { toNs } : {}),
       ...(loops > 1 ? { loops } : {}),
+      ...(options.split === 'recorded' ? { split: options.split } : {}),
       ...rateOf(options),
     };
     const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
@@ -145,6 +151,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       schedule,
       allow: [...(options.allow ?? [])],
       timeoutMs,
+      split: options.split ?? 'whole',
       pipeline: options.pipeline ?? 64,
       leadMs: isLong ? LONG_LEAD_MS : LEAD_MS,
       recordedAtSeconds: Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000 + fromNs / 1e9,

@@ -92,6 +92,10 @@ export class Session {
   /** A QUIT or QUITQ was sent on its socket, which the target is to close; and it was answered, and is at the head. */
   quits = false;
   quitAnswered = false;
+  /** The second half of the last request, which is not sent yet; whose it is, or was, and when that was sent. */
+  tail: Buffer | undefined;
+  splitHandle = NONE;
+  tailSentNs = 0;
   fenceDueNs = 0;
   fenceSentNs = 0;
 
@@ -181,6 +185,7 @@ export class Session {
     this.connectingSinceNs = nowNs;
     this.quits = false;
     this.quitAnswered = false;
+    this.tail = undefined;
     const events = this.#events;
     this.#dialled = dial(this.target, this.connection.id + this.#dials++, this.credentials, {
       ready: () => {

@@ -1,6 +1,7 @@
 // The watch: every few milliseconds it looks for what does not come by itself: answers and connections that are out of
 // time, connections to close, and an order that cannot be kept.
 
+import { isQuiet } from '../protocol/opcode.ts';
 import { Absences } from './absence.ts';
 import type { Attention } from './attention.ts';
 import type { Completion } from './completion.ts';
@@ -98,13 +99,18 @@ export class Watch {
   }
 
   #checkAnswer(session: Session): void {
+    // It was not wholly sent yet.
+    if (session.tail !== undefined) return;
     const { startNs } = this.#course;
     const { outstanding } = session;
     const handle = outstanding.row[outstanding.slot(0)]!;
-    const sentNs =
+    let sentNs =
       handle === FENCE
         ? session.fenceSentNs
         : startNs + this.#window.of(handle).results.sentNs[rowOf(handle)]!;
+    // What is quiet is told by the answer to what came behind it.
+    const isQuietHead = isQuiet[outstanding.opcode[outstanding.slot(0)]!] === 1;
+    if (handle === session.splitHandle || isQuietHead) sentNs = Math.max(sentNs, session.tailSentNs);
     if (this.#waited(sentNs) > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs, this.#timeoutMs);
   }
 

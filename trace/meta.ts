@@ -92,6 +92,8 @@ export interface ResultsMeta {
   fromNs?: number;
   toNs?: number;
   loops?: number;
+  /** What was recorded in parts left in two. Absent: everything left whole. */
+  split?: 'recorded';
   /** As `--rate` was given. */
   rate?: string;
   /** Requests a second that it asks for, where that is one number. */
