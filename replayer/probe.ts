@@ -35,7 +35,8 @@ export class Probes {
     if (target.isDown) return;
     target.isDown = true;
     const { nowNs } = this.#course;
-    const nextNs = nowNs + PROBE_NS;
+    // The first probe goes at once: it may have been one connection only.
+    const nextNs = nowNs;
     this.#down.set(target, { credentials, probes: [], sent: connection.id, sinceNs: nowNs, nextNs });
   }
 
