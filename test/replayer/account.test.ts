@@ -53,7 +53,7 @@ async function endOf(
   const [trace, results] = [temporary('a.tape'), temporary('a.results')];
   const connections = tenants.map((tenant, id) => ({ ...connectionOf(id), tenant }));
   await writeTape(trace, [batchOf(exchanges, connections)]);
-  await replay({ trace, results, timeoutMs: 500, ...run });
+  await replay({ trace, results, timeoutMs: 2000, ...run });
   const reader = await ResultsReader.open(results);
   await reader.close();
   return reader.end!;

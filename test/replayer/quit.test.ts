@@ -103,10 +103,11 @@ describe.each(['memcached', 'embedded'] as const)('%s', (kind) => {
             { ...(n % 2 === 0 ? quitq : quit), ...common, flags },
           ];
         }).flat();
-        const names = await resultsOf(exchanges, { targets: [address], order, speed });
+        const run = { targets: [address], order, speed, timeoutMs: 5000 };
+        const names = await resultsOf(exchanges, run);
         for (const [n, name] of names.entries())
           expect([n, name]).toEqual([n, n % 2 === 0 ? 'silent' : n % 4 === 1 ? 'closed' : 'answered']);
-        const report = await replayed(exchanges, { targets: [address], order, speed });
+        const report = await replayed(exchanges, run);
         expect([report.verdict, report.exchanges.untestable, report.incidents.count]).toEqual(['pass', 0, 0]);
       }
     },
@@ -120,7 +121,7 @@ describe.each(['memcached', 'embedded'] as const)('%s', (kind) => {
       quit,
       { ...quitq, connection: 1 },
     ];
-    const report = await replayed(exchanges, { targets: [address], loops: 25, speed });
+    const report = await replayed(exchanges, { targets: [address], loops: 25, speed, timeoutMs: 5000 });
     expect(report.exchanges).toMatchObject({ total: 100, sent: 100, violations: 0 });
     expect([report.verdict, report.incidents.count]).toEqual(['pass', 0]);
   });
@@ -136,7 +137,7 @@ test('what the recorded server dropped behind a QUIT is not done on another conn
       { op: 'set', key: 'k', value: 'dropped', at: 1000, flags, outcome: Outcome.unanswered },
       { op: 'get', key: 'k', answer: 'kept', connection: 1, at: 5000 },
     ],
-    { targets: [address] },
+    { targets: [address], timeoutMs: 5000 },
   );
   expect(names).toEqual(['answered', 'answered', 'closed', 'answered']);
 });

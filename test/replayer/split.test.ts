@@ -111,15 +111,16 @@ test.each([
       split: 'recorded',
       order: 'none',
       speed,
-      timeoutMs: 250 / speed,
+      timeoutMs: 300 / speed,
     };
     const report = await replayed(exchanges, run);
     expect([report.verdict, report.exchanges.matched, report.incidents.count]).toEqual(['pass', 4, 0]);
     const [first, second] = reader.reads;
     expect(first!.data.length).toBe(24 + 8 + 1 + 1 + (24 + 8 + 3 + 50));
     expect(second!.data.subarray(0, 50).toString()).toBe(value.slice(50));
-    expect(second!.at - first!.at).toBeGreaterThan(apart - 2);
-    expect(second!.at - first!.at).toBeLessThan(apart + 100);
+    // The reader may be late for either of them.
+    expect(second!.at - first!.at).toBeGreaterThan(apart / 2);
+    expect(second!.at - first!.at).toBeLessThan(apart * 1.5);
   },
 );
 
@@ -166,7 +167,8 @@ test('memcached: everything matches, in every order, at every speed, with worker
   ] as const) {
     const server = await startMemcached();
     stops.push(async () => server.stop());
-    const run = { targets: [server.address], order, speed, workers, split: 'recorded' } as const;
+    const timeoutMs = 5000;
+    const run = { targets: [server.address], order, speed, workers, timeoutMs, split: 'recorded' } as const;
     const report = await replayed(exchanges, run);
     expect([report.verdict, report.exchanges.matched, report.incidents.count]).toEqual(['pass', 1500, 0]);
   }
