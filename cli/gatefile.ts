@@ -7,6 +7,7 @@ import { duration, openYaml, type Written } from '../config/yaml.ts';
 import { distributionNames } from '../protocol/distribution.ts';
 import { drillSchema } from '../replayer/drill.ts';
 import { permissions } from '../replayer/gate.ts';
+import { splits } from '../replayer/tail.ts';
 import { parseTarget } from '../replayer/target.ts';
 import { assertLive } from '../report/live.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
@@ -140,6 +141,10 @@ const runFields = {
     .optional()
     .describe('set what the trace shows to have been there; default: auto'),
   timeout: duration.optional().describe('how long an answer is waited for; default 1s'),
+  split: z
+    .enum(splits)
+    .optional()
+    .describe('recorded: requests that came in parts leave in two; default: whole'),
   pipeline: count.optional().describe('outstanding requests a connection at most; default 64'),
   workers: count.max(MAX_WORKERS).optional().describe('threads that share the connections; default 1'),
   allow: z.array(z.enum(permissions)).optional().describe('do what is refused otherwise'),

@@ -187,13 +187,14 @@ class Planner {
     | 'workers'
     | 'allow'
     | 'rate'
+    | 'split'
     | 'pipeline'
     | 'loop'
     | 'from'
     | 'to'
   > {
     const { speed = 1, order = 'key', prefill = 'auto', timeout = TIMEOUT_MS, workers = 1, allow = [] } = run;
-    const { rate, pipeline, loop, from, to } = run;
+    const { rate, split, pipeline, loop, from, to } = run;
     return {
       speed,
       order,
@@ -202,6 +203,7 @@ class Planner {
       workers,
       allow,
       ...(rate === undefined ? {} : { rate }),
+      ...(split === undefined ? {} : { split }),
       ...(pipeline === undefined ? {} : { pipeline }),
       ...(loop === undefined ? {} : { loop }),
       ...(from === undefined ? {} : { from }),

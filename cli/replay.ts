@@ -8,6 +8,7 @@ import { parseDrills } from '../replayer/drill.ts';
 import { permissions } from '../replayer/gate.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { parseRatePlan } from '../replayer/schedule.ts';
+import { splits } from '../replayer/tail.ts';
 import { parseTarget } from '../replayer/target.ts';
 import { exitCodes } from '../report/report.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
@@ -65,6 +66,14 @@ export function replayCommand(): Command {
       '--rate <plan>',
       'requests a second instead: 50k, "10k..100k over 60s", "10k..100k in 5 steps over 60s"',
       parseRatePlanOption,
+    )
+    .addOption(
+      new Option(
+        '--split <mode>',
+        'recorded: a request whose bytes came in parts leaves in two writes, as far apart',
+      )
+        .choices(splits)
+        .default('whole'),
     )
     .option('--loop <n>', 'replay it so many times in a row', (text) => parseCount(text))
     .option('--from <time>', "only requests from this time of the trace's on", parseDuration)

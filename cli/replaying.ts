@@ -12,6 +12,7 @@ import type { DistributionName, NamedServer } from '../protocol/distribution.ts'
 import type { Drill } from '../replayer/drill.ts';
 import type { Permission } from '../replayer/gate.ts';
 import { replay, type Replayed, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
+import type { Split } from '../replayer/tail.ts';
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import type { Model } from '../synth/model.ts';
@@ -44,6 +45,7 @@ export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptio
   order: 'key' | 'connection' | 'none';
   prefill: 'auto' | 'none';
   timeout: number;
+  split?: Split;
   pipeline?: number;
   workers: number;
   allow: readonly Permission[];
@@ -169,7 +171,7 @@ function replayOptionsOf(
   options: RunOptions,
   isInTrace: boolean,
 ): Omit<ReplayOptions, 'results' | 'targets'> {
-  const { speed, rate, order, prefill, timeout, allow, pipeline, loop, from, to, workers } = options;
+  const { speed, rate, order, prefill, timeout, allow, split, pipeline, loop, from, to, workers } = options;
   return {
     trace,
     speed,
@@ -180,6 +182,7 @@ function replayOptionsOf(
     allow: new Set(allow),
     ...targetsOf(options),
     ...(rate === undefined || isInTrace ? {} : { rate }),
+    ...(split === undefined ? {} : { split }),
     ...(pipeline === undefined ? {} : { pipeline }),
     ...(loop === undefined ? {} : { loops: loop }),
     ...(from === undefined ? {} : { fromNs: from * 1e6 }),

@@ -29,6 +29,11 @@ const noKey = violation('wrong-key', 'the answer names no key, and this operatio
 const otherStatus = violation('wrong-status', 'another status than recorded');
 const notSilent = violation('wrong-status', 'a quiet miss and a quiet success are silent, and this one was answered');
 const noCas = violation('cas', 'the answer has no CAS id, and in the recording it has one');
+const unknownFate: Verdict = {
+  class: 'untestable',
+  kind: 'unrecorded',
+  why: 'the recording does not tell whether it was answered before the connection ended',
+};
 const unproven: Verdict = {
   class: 'untestable',
   kind: 'unproven',
@@ -42,6 +47,9 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
     if (isQuit(opcode)) return result === Result.closed ? 'match' : staysOpen;
     // Both servers hung up on it, or never answered it.
     if (batch.outcome[row] === Outcome.unanswered) return 'match';
+    // What stood behind a request that both hung up on may have had no answer in the recording either.
+    if (batch.outcome[row] === Outcome.indeterminate && results.reason[resultRow] === SkipReason.behind)
+      return unknownFate;
     if (results.reason[resultRow] === SkipReason.behind) return behind;
     return result === Result.closed ? closed : unanswered;
   }

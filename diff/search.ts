@@ -300,7 +300,7 @@ class Search {
       const others = this.#othersOf(state, ordinal);
       if (others.length === 0) continue;
       // A store leaves nothing of what was there: another one before it is of use only to what stands between the two.
-      const areStores = !this.#effort.byIds && others.every((other) => this.#isOverwriting[other]);
+      const areStores = !this.#effort.byIds && this.#areStores(state, ordinal);
       if (areStores && isReached && (this.#isOverwriting[ordinal] === true || isPlain)) continue;
       if (++visited > this.#effort.visited || this.#work > this.#effort.work) return true;
       for (const other of others) {
@@ -318,6 +318,14 @@ class Search {
       }
     }
     return false;
+  }
+
+  /** All that is under way besides is stores. */
+  #areStores({ modes }: State, ordinal: number): boolean {
+    return this.#pending.every(
+      (other) =>
+        other === ordinal || this.#isOverwriting[other] === true || modes[this.#slotOf[other]!] === Mode.done,
+    );
   }
 
   /** Operations under way that are worth trying before this one. */

@@ -37,6 +37,21 @@ export interface Dialled {
   readonly drop: (error: Error) => void;
 }
 
+/** How long a socket that is hung up may take to send what is left, ms. */
+const LAST_BYTES_MS = 1000;
+
+/**
+ * Ends a socket of which nothing is of interest any more. What comes after our FIN is not waited for, nor is a peer that
+ * does not close or does not read: no socket outlives this by more than a second, or keeps the process alive.
+ */
+export function hangUp(socket: Socket): void {
+  socket.on('error', () => undefined);
+  socket.end(() => socket.destroy());
+  socket.unref();
+  const timer = setTimeout(() => socket.destroy(), LAST_BYTES_MS).unref();
+  socket.once('close', () => clearTimeout(timer));
+}
+
 /** All sockets read into this: what comes is handled before the next read. */
 const READ_BYTES = 256 * 1024;
 const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES);

@@ -18,6 +18,7 @@ import { Loading, type Order } from './loading.ts';
 import { Losing } from './losing.ts';
 import { KeyOrder } from './order.ts';
 import { NONE, rowOf } from './page.ts';
+import { Probes } from './probe.ts';
 import { Readiness } from './readiness.ts';
 import { Receiving } from './receiving.ts';
 import { Roster } from './roster.ts';
@@ -27,6 +28,7 @@ import type { Session, SessionEvents } from './session.ts';
 import type { Share } from './share.ts';
 import { Silence } from './silence.ts';
 import { Slab } from './slab.ts';
+import { Tails, type Split } from './tail.ts';
 import type { CredentialsOf, Route, Target } from './target.ts';
 import { Watch } from './watch.ts';
 import { Window, type Sink } from './window.ts';
@@ -41,6 +43,9 @@ const TIMER_SLACK_NS = 1.2e6;
 /** A timer is set for this long at most, ms: what else is looked at comes with it. */
 const MAX_SLEEP_MS = 5;
 
+/** Another worker may complete nothing for some time-outs, and have rows that ours wait for: then they are not stuck. */
+const OTHERS_TIMEOUTS = 4;
+
 export interface EngineOptions {
   survey: Pick<Survey, 'connections' | 'tokens' | 'tenants'>;
   targets: readonly Target[];
@@ -51,6 +56,8 @@ export interface EngineOptions {
   credentialsOf?: CredentialsOf;
   order: Order;
   timeoutMs: number;
+  /** Default: whole. */
+  split?: Split;
   /** Loud requests under way on one connection at most, where the speed is above the recorded one. */
   pipeline: number;
   /** The first row is due this long after the start, so that connections are open by then. */
@@ -82,6 +89,7 @@ export class Engine implements SessionEvents {
   readonly #silence: Silence;
   readonly #sending: Sending;
   readonly #receiving: Receiving;
+  readonly #probes: Probes;
   readonly #losing: Losing;
   readonly #watch: Watch;
   #isFlushing = false;
@@ -104,19 +112,28 @@ export class Engine implements SessionEvents {
     const roster = (this.#roster = new Roster(options, course, this, owns));
     const keys = new KeyOrder<Session>((session) => attention.touch(session));
     const completion = new Completion(course, keys, attention, share);
+    const slab = new Slab(course, options.recordedAtSeconds);
+    const silence = (this.#silence = new Silence(course, slab));
     if (share !== undefined) this.#elsewhere = new Elsewhere(share, course, window, roster, completion);
     const loading = { order, route, targets: targets.length, tenants: survey.tenants.length };
     this.#loading = new Loading(loading, course, window, roster, keys, this.#elsewhere);
     this.#due = new Due(course, window, roster, attention, share);
-    const slab = new Slab(course, options.recordedAtSeconds);
-    const silence = (this.#silence = new Silence(course, slab));
     const readiness = new Readiness(window, keys, silence);
     const pipeline = schedule.isMax || schedule.speed > 1 ? options.pipeline : MAX_OUTSTANDING;
     const rooms = { course, window, roster, attention, readiness, completion, slab, silence };
-    this.#sending = new Sending(rooms, gate, pipeline);
+    const tails =
+      options.split === 'recorded'
+        ? new Tails(course, window, slab, (session) => this.drained(session))
+        : undefined;
+    this.#sending = new Sending(rooms, gate, pipeline, tails);
     this.#receiving = new Receiving(course, window, completion, share);
-    const losing = (this.#losing = new Losing(course, window, completion, this.#receiving, silence));
-    this.#watch = new Watch({ ...rooms, losing }, timeoutMs);
+    const probes = (this.#probes = new Probes(course));
+    const losing = (this.#losing = new Losing(course, window, completion, this.#receiving, silence, probes));
+    this.#watch = new Watch(
+      { ...rooms, losing, probes },
+      timeoutMs,
+      share === undefined ? 1 : OTHERS_TIMEOUTS,
+    );
   }
 
   /** Replays the batches; ends when every row is complete. @throws TraceError of the reader or the sink */
@@ -143,6 +160,7 @@ export class Engine implements SessionEvents {
     clearTimeout(this.#timer);
     clearImmediate(this.#immediate);
     this.#roster.closeAll();
+    this.#probes.closeAll();
     this.#window.makeRoom();
     await loading;
     signal?.removeEventListener('abort', abort);
@@ -179,6 +197,7 @@ export class Engine implements SessionEvents {
   readonly #tick = (): void => {
     const course = this.#course;
     course.look();
+    this.#watch.wake();
     this.#elsewhere?.hear();
     this.#roster.openDue();
     this.#due.arm();
@@ -241,8 +260,6 @@ export class Engine implements SessionEvents {
   }
 
   connected(session: Session): void {
-    session.target.failures = 0;
-    session.target.downUntilNs = 0;
     this.#course.look();
     this.#attention.touch(session);
     this.#flush();

@@ -5,7 +5,8 @@ import { encodeRequest } from '../protocol/frame.ts';
 import { statusAt } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
-import { Refused, dial } from './dial.ts';
+import { Deadline } from './deadline.ts';
+import { Refused, dial, hangUp } from './dial.ts';
 import { ReplayError } from './error.ts';
 import { reasonOf } from './prefill.ts';
 import type { Credentials, Target } from './target.ts';
@@ -25,9 +26,9 @@ export async function flush(
       ready: () => socket.write(encodeRequest({ opcode: Opcode.flush })),
       response: (data, at) => {
         const status = statusAt(data, at);
+        deadline.clear();
         forget();
-        socket.on('error', () => undefined);
-        socket.end();
+        hangUp(socket);
         if (status === Status.ok) resolve();
         else
           reject(
@@ -39,9 +40,13 @@ export async function flush(
       },
       readEnd: () => undefined,
       drained: () => undefined,
-      gone: (error) => reject(goneError(target, error)),
+      gone: (error) => {
+        deadline.clear();
+        reject(goneError(target, error));
+      },
     });
-    socket.setTimeout(timeoutMs, () => drop(new Error(`no answer within ${timeoutMs} ms`)));
+    // Not the socket's own time-out: a target whose bytes trickle would never be given up.
+    const deadline = new Deadline(timeoutMs, () => drop(new Error(`no answer within ${timeoutMs} ms`)));
   });
 }
 

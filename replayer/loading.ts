@@ -88,6 +88,8 @@ export class Loading {
       const session = this.#sessionOf(batch, row);
       const finishNs = this.#linkSegment(page, row, session);
       if (order === 'key' && batch.keyLength[row]! > 0) this.#linkKey(page, row, session, finishNs);
+      // Rows of other workers count as well: what waits for what must be the same for all of them.
+      session.loaded++;
       if (this.#elsewhere?.takes(page, row) !== true) this.#enqueue(page, row, session);
     }
     page.linked = batch.count;
@@ -180,7 +182,6 @@ export class Loading {
 
   #enqueue(page: Page, row: number, session: Session): void {
     const handle = page.handle(row);
-    session.loaded++;
     session.recorded.loaded++;
     if (session.last === NONE) session.first = handle;
     else this.#window.of(session.last).next[rowOf(session.last)] = handle;

@@ -1,20 +1,18 @@
-// Losing a connection: what becomes of the requests under way on it, and for how long its target is left alone.
+// Losing a connection: what becomes of the requests under way on it, and whether its target is down.
 
 import { ProtocolError } from '../protocol/error.ts';
-import { Opcode, isQuiet } from '../protocol/opcode.ts';
+import { isQuiet } from '../protocol/opcode.ts';
+import { isQuit } from '../protocol/semantics.ts';
 import { Result, SkipReason } from '../trace/results.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import { Refused } from './dial.ts';
-import { rowOf } from './page.ts';
+import { rowOf, type Page } from './page.ts';
+import type { Probes } from './probe.ts';
 import type { Receiving } from './receiving.ts';
-import type { Session, TargetState } from './session.ts';
+import type { Session } from './session.ts';
 import type { Silence } from './silence.ts';
 import type { Window } from './window.ts';
-
-/** After a target refused, or a request to it ran out of time with nothing heard since: no requests for this long. */
-const BACK_OFF_NS = 250e6;
-const MAX_BACK_OFF_NS = 5e9;
 
 export class Losing {
   readonly #course: Course;
@@ -22,6 +20,7 @@ export class Losing {
   readonly #completion: Completion;
   readonly #receiving: Receiving;
   readonly #silence: Silence;
+  readonly #probes: Probes;
 
   constructor(
     course: Course,
@@ -29,12 +28,14 @@ export class Losing {
     completion: Completion,
     receiving: Receiving,
     silence: Silence,
+    probes: Probes,
   ) {
     this.#course = course;
     this.#window = window;
     this.#completion = completion;
     this.#receiving = receiving;
     this.#silence = silence;
+    this.#probes = probes;
   }
 
   /** The socket is gone. */
@@ -42,26 +43,23 @@ export class Losing {
     const course = this.#course;
     if (error !== undefined) course.incident(session, error.message);
     else if (session.outstanding.length > 0) {
-      if (!obeysQuit(session)) course.incident(session, 'closed by the target');
+      if (!session.quits) course.incident(session, 'closed by the target');
     } else if (session.recorded.rowsLeft > 0)
       course.incident(session, 'closed by the target between requests');
-    if (!wasOpen && !(error instanceof Refused)) this.#leaveAlone(session.target);
+    if (!wasOpen && !(error instanceof Refused)) this.#probes.begin(session);
     if (error instanceof ProtocolError) this.#malformed(session);
-    this.#loseOutstanding(session, Result.closed);
+    this.#loseOutstanding(session, Result.closed, error === undefined);
   }
 
   /** The request at the head, sent then, had no answer in time: it costs the connection. */
   timedOut(session: Session, sentNs: number, timeoutMs: number): void {
-    // Nothing from the target since, on any connection: it is not this connection that is slow.
-    if (session.target.lastAnswerNs < sentNs) this.#leaveAlone(session.target);
-    this.#loseOutstanding(session, Result.unanswered);
+    // Nothing from the target since, on any connection: it is not this connection that is slow. A QUIT has no answer
+    // to wait for, but the end of its own connection.
+    const { outstanding } = session;
+    const isQuitting = isQuit(outstanding.opcode[outstanding.slot(0)]!);
+    if (session.target.lastAnswerNs < sentNs && !isQuitting) this.#probes.begin(session);
+    this.#loseOutstanding(session, Result.unanswered, false);
     session.drop(new Error(`no answer within ${timeoutMs} ms`));
-  }
-
-  #leaveAlone(target: TargetState): void {
-    const forNs = Math.min(BACK_OFF_NS * 2 ** target.failures, MAX_BACK_OFF_NS);
-    target.downUntilNs = this.#course.nowNs + forNs;
-    if (target.failures < 10) target.failures++;
   }
 
   /** What came is no frame: it stands where the answer to the first loud request should be. */
@@ -81,12 +79,13 @@ export class Losing {
     this.#completion.head(session, page, rowOf(handle));
   }
 
-  #loseOutstanding(session: Session, how: Result): void {
+  /** @param isOrderly the target ended the connection, and sent before that what it had to send */
+  #loseOutstanding(session: Session, how: Result, isOrderly: boolean): void {
     const course = this.#course;
     if (session.stat !== undefined) this.#receiving.statEnd(session);
     const { outstanding } = session;
     // A QUIT flushes the replies before it: whatever was silent until then, was.
-    const proven = outstanding.length > 0 && how === Result.closed && obeysQuit(session);
+    let isProven = isOrderly && session.quits;
     let isFirst = true;
     while (outstanding.length > 0) {
       const slot = outstanding.slot(0);
@@ -97,25 +96,29 @@ export class Losing {
       }
       const page = this.#window.of(handle);
       const row = rowOf(handle);
-      const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
-      const silent = quiet && proven;
-      page.results.result[row] = silent ? Result.silent : quiet ? Result.indeterminate : how;
-      // The first had no answer; those behind it lose their connection by our own hand.
-      if (!quiet && how === Result.unanswered && !isFirst) {
-        page.results.result[row] = Result.closed;
-        page.results.reason[row] = SkipReason.behind;
+      const { results } = page;
+      const opcode = outstanding.opcode[slot]!;
+      const quit = isQuit(opcode);
+      if (quit) isProven = false;
+      if (isQuiet[opcode] === 1 && !quit) {
+        results.result[row] = isProven ? Result.silent : Result.indeterminate;
+        if (isProven) results.answeredNs[row] = course.nowNs - course.startNs;
+      } else {
+        this.#loseOne(session, page, row, quit, isFirst ? how : Result.closed);
+        // The first had no answer; those behind it lose their connection by our own hand.
+        if (how === Result.unanswered && !isFirst) results.reason[row] = SkipReason.behind;
+        isFirst = false;
       }
-      isFirst = false;
-      if (!quiet && !proven) course.progress.failed++;
-      if (silent) page.results.answeredNs[row] = course.nowNs - course.startNs;
       this.#completion.head(session, page, row);
     }
     this.#silence.forget(session);
   }
-}
 
-/** The target closes because the last request told it to. */
-function obeysQuit({ outstanding }: Session): boolean {
-  const opcode = outstanding.opcode[outstanding.slot(outstanding.length - 1)];
-  return opcode === Opcode.quit || opcode === Opcode.quitq;
+  /** A request that is not quiet, or a QUITQ: the end of the connection is what a QUIT asked for. */
+  #loseOne(session: Session, { results }: Page, row: number, isQuit: boolean, how: Result): void {
+    const isObeyed = isQuit && how === Result.closed;
+    if (!isObeyed) this.#course.progress.failed++;
+    if (isObeyed && session.quitAnswered) session.quitAnswered = false;
+    else results.result[row] = how;
+  }
 }

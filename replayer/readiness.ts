@@ -37,11 +37,10 @@ export class Readiness {
   }
 
   #waits(session: Session, page: Page, row: number): boolean {
-    if (!this.ignoresOrder) {
-      if (page.connectionRequired[row]! > session.done) return true;
-      const { sessions } = session.recorded;
-      if (sessions.length > 1 && waitsForSibling(sessions, page, row)) return true;
-    }
+    if (this.ignoresOrder) return false;
+    if (page.connectionRequired[row]! > session.done) return true;
+    const { sessions } = session.recorded;
+    if (sessions.length > 1 && waitsForSibling(sessions, page, row)) return true;
     const key = page.keys[row];
     if (key === undefined) return false;
     if (key.done >= page.keyRequired[row]! && !this.#keys.isHeld(key, page.keyNode[row]!)) return false;

@@ -3,6 +3,7 @@
 
 import { bodyLengthAt, opaqueAt, opcodeAt, statusAt } from '../protocol/header.ts';
 import { Opcode, isQuiet } from '../protocol/opcode.ts';
+import { isQuit } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome } from '../trace/batch.ts';
 import { Result } from '../trace/results.ts';
@@ -49,7 +50,8 @@ export class Receiving {
       if (outstanding.opaque[slot] === opaque && outstanding.row[slot] !== TOMBSTONE) break;
       n++;
     }
-    if (n === outstanding.length) return course.orphan(session, opcode, opaque);
+    if (n === outstanding.length || (n === 0 && session.quitAnswered))
+      return course.orphan(session, opcode, opaque);
     for (; n > 0; n--) this.#passOver(session);
     const slot = outstanding.slot(0);
     const handle = outstanding.row[slot]!;
@@ -70,6 +72,11 @@ export class Receiving {
     session.lastAnswered.opaque = opaque;
     session.lastAnswered.index = page.batch.firstIndex + row;
     course.progress.answered++;
+    // It is complete once the connection has ended.
+    if (isQuit(opcode)) {
+      session.quitAnswered = true;
+      return;
+    }
     const status = statusAt(data, at);
     if (opcode === Opcode.stat && status === Status.ok && bodyLengthAt(data, at) > 0) {
       session.stat = [];
@@ -119,7 +126,14 @@ export class Receiving {
     }
     const page = this.#window.of(handle);
     const row = rowOf(handle);
-    const quiet = isQuiet[outstanding.opcode[slot]!] === 1;
+    const opcode = outstanding.opcode[slot]!;
+    // What is answered behind a QUIT says that the connection stayed open.
+    const quit = isQuit(opcode);
+    if (quit) {
+      session.quits = false;
+      session.quitAnswered = false;
+    }
+    const quiet = isQuiet[opcode] === 1 && !quit;
     page.results.result[row] = quiet ? Result.silent : Result.unanswered;
     if (quiet) page.results.answeredNs[row] = this.#course.nowNs - this.#course.startNs;
     this.#completion.head(session, page, row);

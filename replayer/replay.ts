@@ -5,23 +5,23 @@ import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
-import type { PresentKey, Survey, TenantMode } from '../trace/survey.ts';
+import type { Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
 import { TraceView } from '../trace/view.ts';
 import { Drills, type Drill } from './drill.ts';
 import { nothingDone, type EngineProgress, type Order } from './engine.ts';
 import { ReplayError } from './error.ts';
 import type { Permission } from './gate.ts';
-import { prefill, type Prefilled } from './prefill.ts';
 import { run, type Done, type Work } from './run.ts';
 import { createSchedule, type RatePlan, type ScheduleSpec } from './schedule.ts';
+import { setUp, settle } from './setup.ts';
+import type { Split } from './tail.ts';
 import {
   createRoute,
   parseTarget,
   resolveTarget,
   type Credentials,
   type CredentialsOf,
-  type Route,
   type RouteMap,
   type RouteName,
   type Target,
@@ -60,6 +60,10 @@ export interface ReplayOptions {
   prefill?: 'auto' | 'none';
   /** How long an answer is waited for. Default 1000. */
   timeoutMs?: number;
+  /**
+   * recorded: a request whose last byte came later than its first leaves in two writes, so far apart. Default whole.
+   */
+  split?: Split;
   /** Outstanding requests a connection at most, where faster than recorded. Default 64. */
   pipeline?: number;
   /** Threads that share the connections. Default 1. */
@@ -113,7 +117,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     const route = createRoute(routeName, targets, survey.servers.length, options.routeMap);
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
     const wanted = options.prefill ?? 'auto';
-    const filled = await fill(targets, survey, route, options.credentialsOf, wanted === 'auto', timeoutMs);
+    const filled = await setUp(targets, survey, route, options.credentialsOf, wanted === 'auto', timeoutMs);
     const schedule = scheduleSpecOf(options, survey);
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
@@ -131,6 +135,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...(fromNs > 0 ? { fromNs } : {}),
       ...(toNs < Infinity ? { toNs } : {}),
       ...(loops > 1 ? { loops } : {}),
+      ...(options.split === 'recorded' ? { split: options.split } : {}),
       ...rateOf(options),
     };
     const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
@@ -146,6 +151,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       schedule,
       allow: [...(options.allow ?? [])],
       timeoutMs,
+      split: options.split ?? 'whole',
       pipeline: options.pipeline ?? 64,
       leadMs: isLong ? LONG_LEAD_MS : LEAD_MS,
       recordedAtSeconds: Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000 + fromNs / 1e9,
@@ -170,6 +176,8 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     end.prefillFailed = filled.failed;
     end.leftover = wanted === 'auto' ? filled.leftover : null;
+    const accounts = await settle(filled.opened, targets, timeoutMs);
+    if (accounts.length > 0) end.accounts = accounts;
     await sink.finish(end);
     return { survey, end };
   } finally {
@@ -204,61 +212,6 @@ function rateOf({ rate }: ReplayOptions): Pick<ResultsMeta, 'rate' | 'targetRate
   if (rate === undefined) return {};
   const [first, ...more] = rate.plan;
   return { rate: rate.text, ...(more.length === 0 ? { targetRate: first!.from } : {}) };
-}
-
-/** What is set and asked for in one connection: on one target, as one tenant. */
-interface Part {
-  target: Target;
-  tenant: string;
-  keys: PresentKey[];
-  others: string[];
-}
-
-async function fill(
-  targets: readonly Target[],
-  survey: Survey,
-  route: Route,
-  credentialsOf: CredentialsOf | undefined,
-  isWanted: boolean,
-  timeoutMs: number,
-): Promise<Prefilled> {
-  const parts = new Map<string, Part>();
-  const part = (index: number, tenant: string): Part => {
-    const name = `${index} ${tenant}`;
-    let known = parts.get(name);
-    if (known === undefined)
-      parts.set(name, (known = { target: targets[index]!, tenant, keys: [], others: [] }));
-    return known;
-  };
-  // Every target is reached, as every tenant, before anything depends on it.
-  for (const index of targets.keys())
-    for (const { tenant } of survey.connections) part(index, credentialsOf === undefined ? '' : tenant);
-  if (isWanted) {
-    const place = (server: number, key: string): number => {
-      if (route.ofKey === undefined) return route.ofServer(server);
-      const bytes = Buffer.from(key, 'latin1');
-      return route.ofKey(bytes, 0, bytes.length);
-    };
-    // Where tenants share their keys, any of them may set one.
-    const tenantOf = (tenant: string): string =>
-      credentialsOf === undefined ? '' : survey.tenants.length > 1 ? tenant : survey.connections[0]!.tenant;
-    for (const present of survey.present)
-      part(place(present.server, present.key), tenantOf(present.tenant)).keys.push(present);
-    for (const { server, tenant, keys } of survey.others)
-      for (const key of keys) part(place(server, key), tenantOf(tenant)).others.push(key);
-  }
-  const filled = await Promise.all(
-    Array.from(parts.values(), async ({ target, tenant, keys, others }) => {
-      const set = new Set(keys.map(({ key }) => key));
-      // With several recorded servers on one target, one may have held what another lacked.
-      const absent = others.filter((key) => !set.has(key));
-      return prefill(target, credentialsOf?.(tenant), { keys, others: absent }, timeoutMs);
-    }),
-  );
-  return {
-    failed: filled.reduce((sum, { failed }) => sum + failed, 0),
-    leftover: filled.reduce((sum, { leftover }) => sum + leftover, 0),
-  };
 }
 
 /** @throws ReplayError RECORDED_TARGET where a target is one of the servers that the trace was recorded from */

@@ -54,8 +54,7 @@ export class Roster {
       ...target,
       index,
       lastAnswerNs: 0,
-      downUntilNs: 0,
-      failures: 0,
+      isDown: false,
     }));
     this.#openings = survey.connections
       .map(({ id }) => id)

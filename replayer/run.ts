@@ -10,6 +10,7 @@ import { Engine, type EngineOptions, type EngineProgress } from './engine.ts';
 import { createGate, type Permission } from './gate.ts';
 import { rehearse } from './rehearsal.ts';
 import { createSchedule, type ScheduleSpec } from './schedule.ts';
+import type { Split } from './tail.ts';
 import { createRoute, type Credentials, type RouteMap, type RouteName, type Target } from './target.ts';
 
 /** Everything that an engine is made from: plain data, so that threads can be told. */
@@ -26,6 +27,7 @@ export interface Work {
   schedule: ScheduleSpec;
   allow: readonly Permission[];
   timeoutMs: number;
+  split: Split;
   pipeline: number;
   leadMs: number;
   recordedAtSeconds: number;

@@ -1,7 +1,8 @@
 // Sending: what a session may send leaves, as far as order, pipeline and socket allow; what must not be sent is skipped.
 
 import { isQuiet } from '../protocol/opcode.ts';
-import { RowFlag } from '../trace/batch.ts';
+import { isQuit } from '../protocol/semantics.ts';
+import { Outcome, RowFlag } from '../trace/batch.ts';
 import { Result, SkipReason } from '../trace/results.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
@@ -12,6 +13,7 @@ import type { Roster } from './roster.ts';
 import { SocketState, TOMBSTONE, type Session } from './session.ts';
 import type { Silence } from './silence.ts';
 import type { Slab } from './slab.ts';
+import type { Tails } from './tail.ts';
 import type { Window } from './window.ts';
 
 /** A socket with more than this unwritten is not written to. */
@@ -29,8 +31,13 @@ export class Sending {
   readonly #silence: Silence;
   readonly #gate: Gate;
   readonly #pipeline: number;
+  readonly #tails: Tails | undefined;
+  readonly #send: (session: Session) => void;
 
-  /** @param pipeline loud requests under way on one connection at most */
+  /**
+   * @param pipeline loud requests under way on one connection at most
+   * @param tails for what was recorded in parts to leave in two; undefined: everything leaves whole
+   */
   constructor(
     rooms: {
       course: Course;
@@ -43,6 +50,7 @@ export class Sending {
     },
     gate: Gate,
     pipeline: number,
+    tails: Tails | undefined,
   ) {
     this.#course = rooms.course;
     this.#window = rooms.window;
@@ -53,6 +61,10 @@ export class Sending {
     this.#silence = rooms.silence;
     this.#gate = gate;
     this.#pipeline = pipeline;
+    this.#tails = tails;
+    // One look at this before all, and none for each request.
+    this.#send =
+      tails === undefined ? (session) => this.#sendGroup(session) : (session) => this.#sendParts(session);
   }
 
   /** Sends what the session may send. */
@@ -70,7 +82,7 @@ export class Sending {
         session.blocked = true;
         return;
       }
-      if (!this.#hasRoom(session) || !this.#readiness.isReady(session)) {
+      if (this.#isHeld(session) || !this.#hasRoom(session) || !this.#readiness.isReady(session)) {
         session.blocked = true;
         break;
       }
@@ -79,19 +91,29 @@ export class Sending {
         // What ended the wait may have lain there for as long as we did not look.
         session.unblockedNs = course.nowNs - Math.max(0, course.nowNs - course.expectedTickNs);
       }
-      this.#sendGroup(session);
+      this.#send(session);
     }
     if (session.state === SocketState.open) {
       this.#slab.write(session);
-      if (session.endsQuiet) this.#silence.expect(session);
+      if (session.endsQuiet && !session.quits) this.#silence.expect(session);
     }
   }
 
   #reasonToSkip(session: Session): SkipReason {
     const reason = this.#gate(this.#window.of(session.first).batch, rowOf(session.first));
     if (reason !== SkipReason.none || session.state !== SocketState.closed) return reason;
-    const isOut = session.target.downUntilNs > this.#course.nowNs || session.isRefused;
-    return isOut ? SkipReason.unreachable : SkipReason.none;
+    return session.target.isDown || session.isRefused ? SkipReason.unreachable : SkipReason.none;
+  }
+
+  /**
+   * Behind half a request nothing may be sent. Behind a QUIT the connection is of no use: what follows waits until the
+   * target has closed it, and takes another one. What the recorded server dropped behind a QUIT goes where it went.
+   */
+  #isHeld(session: Session): boolean {
+    if (session.tail !== undefined) return true;
+    if (!session.quits) return false;
+    const outcome = this.#window.of(session.first).batch.outcome[rowOf(session.first)]!;
+    return outcome !== Outcome.unanswered && outcome !== Outcome.indeterminate;
   }
 
   #hasRoom({ loud, outstanding, socket }: Session): boolean {
@@ -102,19 +124,32 @@ export class Sending {
 
   #sendGroup(session: Session): void {
     const rows = session.readyRows;
-    for (let sent = 0; sent < rows; sent++) {
+    for (let sent = 0; sent < rows; sent++) this.#sendOne(session, sent);
+  }
+
+  /** The same of what may leave in two parts: what follows in the group waits for the second. */
+  #sendParts(session: Session): void {
+    const rows = session.readyRows;
+    for (let sent = 0; sent < rows && session.tail === undefined; sent++) {
       const handle = session.first;
-      const page = this.#window.of(handle);
-      const row = rowOf(handle);
-      const reason = isNeedless(session, page, row)
-        ? SkipReason.notNeeded
-        : sent === 0
-          ? SkipReason.none
-          : this.#gate(page.batch, row);
-      if (reason === SkipReason.none && this.#slab.request(session, page, row))
-        this.#sent(session, page, row, handle);
-      else this.#skip(session, reason === SkipReason.none ? SkipReason.unmappableCas : reason);
+      if (this.#sendOne(session, sent)) this.#tails!.hold(session, handle);
     }
+  }
+
+  /** Whether it left; else it was skipped. @param before how many of its group were looked at before */
+  #sendOne(session: Session, before: number): boolean {
+    const handle = session.first;
+    const page = this.#window.of(handle);
+    const row = rowOf(handle);
+    const reason = isNeedless(session, page, row)
+      ? SkipReason.notNeeded
+      : before === 0
+        ? SkipReason.none
+        : this.#gate(page.batch, row);
+    const isSent = reason === SkipReason.none && this.#slab.request(session, page, row);
+    if (isSent) this.#sent(session, page, row, handle);
+    else this.#skip(session, reason === SkipReason.none ? SkipReason.unmappableCas : reason);
+    return isSent;
   }
 
   #sent(session: Session, page: Page, row: number, handle: number): void {
@@ -133,6 +168,7 @@ export class Sending {
     results.reason[row] = SkipReason.none;
     const opcode = batch.opcode[row]!;
     session.outstanding.push(handle, opcode, session.opaque);
+    if (isQuit(opcode)) session.quits = true;
     if (isQuiet[opcode] === 1) session.endsQuiet = true;
     else {
       session.loud++;

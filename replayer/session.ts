@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { Outstanding } from '../protocol/outstanding.ts';
 import { NEVER } from '../trace/batch.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
-import { Refused, dial, type Dialled } from './dial.ts';
+import { Refused, dial, hangUp, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
 import type { Credentials, Target } from './target.ts';
 import type { TokenMap } from './tokens.ts';
@@ -15,9 +15,8 @@ export interface TargetState extends Target {
   index: number;
   /** The clock's time of its last answer on any connection. */
   lastAnswerNs: number;
-  /** Until then requests to it are not sent: it refused, or does not answer at all. */
-  downUntilNs: number;
-  failures: number;
+  /** Requests to it are not sent: it refused, or does not answer at all. */
+  isDown: boolean;
 }
 
 export const SocketState = { closed: 0, connecting: 1, open: 2 } as const;
@@ -90,6 +89,13 @@ export class Session {
   /** Among the outstanding: loud requests, and whether quiet ones follow the last of them. */
   loud = 0;
   endsQuiet = false;
+  /** A QUIT or QUITQ was sent on its socket, which the target is to close; and it was answered, and is at the head. */
+  quits = false;
+  quitAnswered = false;
+  /** The second half of the last request, which is not sent yet; whose it is, or was, and when that was sent. */
+  tail: Buffer | undefined;
+  splitHandle = NONE;
+  tailSentNs = 0;
   fenceDueNs = 0;
   fenceSentNs = 0;
 
@@ -177,6 +183,9 @@ export class Session {
   open(nowNs: number): void {
     this.state = SocketState.connecting;
     this.connectingSinceNs = nowNs;
+    this.quits = false;
+    this.quitAnswered = false;
+    this.tail = undefined;
     const events = this.#events;
     this.#dialled = dial(this.target, this.connection.id + this.#dials++, this.credentials, {
       ready: () => {
@@ -202,11 +211,7 @@ export class Session {
     const { socket } = this;
     this.#dialled?.forget();
     this.#leave();
-    if (socket === undefined) return;
-    socket.on('error', () => undefined);
-    // What comes after a FIN is of no interest; a peer that does not close is not waited for.
-    socket.end(() => socket.destroy());
-    socket.unref();
+    if (socket !== undefined) hangUp(socket);
   }
 
   /** The socket is of no use any more: its outstanding requests are lost with it. */

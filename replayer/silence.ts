@@ -48,7 +48,9 @@ export class Silence {
 
   #prove(session: Session): void {
     this.#tails.delete(session);
-    if (!session.endsQuiet || session.state !== SocketState.open) return;
+    // Behind a QUIT, the end of the connection is the proof. Behind half a request there is no place for a NOOP.
+    if (!session.endsQuiet || session.quits || session.tail !== undefined) return;
+    if (session.state !== SocketState.open) return;
     this.#slab.noop(session);
     session.outstanding.push(FENCE, Opcode.noop, session.opaque);
     session.loud++;

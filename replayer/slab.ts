@@ -83,6 +83,14 @@ export class Slab {
     );
   }
 
+  /** Writes all but the last bytes, and gives these back. */
+  writeBut(session: Session, bytes: number): Buffer {
+    const left = Buffer.from(this.#bytes.subarray(this.#length - bytes, this.#length));
+    this.#length -= bytes;
+    this.write(session);
+    return left;
+  }
+
   write(session: Session): void {
     const length = this.#length;
     if (length === 0) return;

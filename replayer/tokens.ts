@@ -1,5 +1,6 @@
 // CAS tokens: a recorded request names a version by the id that the recorded server gave it; the target gave that
-// version another id. The map learns the pairs from answers, for those tokens only that some request will name.
+// version another id. The map learns the pairs from answers, for those tokens only that some request will name. An id of
+// 0 names no version: a server without CAS ids answers it, and a request that carries it is a plain store.
 
 import { tokenOf } from '../trace/token.ts';
 
@@ -13,9 +14,9 @@ export class TokenMap {
     this.#needed = needed;
   }
 
-  /** Whether some request names it. */
+  /** Whether some request names it, and both sides gave it an id. */
   learn(recordedHigh: number, recordedLow: number, high: number, low: number): boolean {
-    if (this.#needed.size === 0) return false;
+    if (this.#needed.size === 0 || (recordedHigh | recordedLow) === 0 || (high | low) === 0) return false;
     const token = tokenOf(recordedHigh, recordedLow);
     if (!this.#needed.has(token)) return false;
     this.#known.set(token, { high, low });

@@ -1,11 +1,14 @@
 // The watch: every few milliseconds it looks for what does not come by itself: answers and connections that are out of
 // time, connections to close, and an order that cannot be kept.
 
+import { isQuiet } from '../protocol/opcode.ts';
+import { Absences } from './absence.ts';
 import type { Attention } from './attention.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import type { Losing } from './losing.ts';
 import { rowOf } from './page.ts';
+import type { Probes } from './probe.ts';
 import type { Readiness } from './readiness.ts';
 import type { Roster } from './roster.ts';
 import { FENCE, SocketState, type Session } from './session.ts';
@@ -23,7 +26,11 @@ export class Watch {
   readonly #completion: Completion;
   readonly #silence: Silence;
   readonly #losing: Losing;
+  readonly #probes: Probes;
   readonly #timeoutMs: number;
+  /** Without progress for so long, rows that wait are stuck. */
+  readonly #stuckNs: number;
+  readonly #absences = new Absences();
   #checkedNs = 0;
   /** How many rows were complete when that number last changed, and when that was. */
   #progressed = 0;
@@ -39,8 +46,10 @@ export class Watch {
       completion: Completion;
       silence: Silence;
       losing: Losing;
+      probes: Probes;
     },
     timeoutMs: number,
+    stuckTimeouts: number,
   ) {
     this.#course = rooms.course;
     this.#window = rooms.window;
@@ -50,11 +59,18 @@ export class Watch {
     this.#completion = rooms.completion;
     this.#silence = rooms.silence;
     this.#losing = rooms.losing;
+    this.#probes = rooms.probes;
     this.#timeoutMs = timeoutMs;
+    this.#stuckNs = timeoutMs * stuckTimeouts * 1e6;
   }
 
   begin(): void {
     this.#progressedNs = this.#course.startNs;
+  }
+
+  /** The event loop is with us: later than it should? */
+  wake(): void {
+    this.#absences.see(this.#course.expectedTickNs, this.#course.nowNs);
   }
 
   /** @param flush looks at every session that something happened to */
@@ -63,9 +79,10 @@ export class Watch {
     if (nowNs - this.#checkedNs < CHECK_NS) return;
     this.#checkedNs = nowNs;
     this.#silence.proveDue();
+    this.#probes.check();
     for (const session of this.#roster.open) {
       if (session.state === SocketState.connecting) {
-        if (nowNs - session.connectingSinceNs > this.#timeoutMs * 1e6)
+        if (this.#waited(session.connectingSinceNs) > this.#timeoutMs * 1e6)
           session.drop(new Error(`no connection within ${this.#timeoutMs} ms`));
       } else if (session.outstanding.length > 0) this.#checkAnswer(session);
       else if (session.recorded.rowsLeft === 0) this.#roster.closeIfDue(session);
@@ -74,15 +91,27 @@ export class Watch {
     flush();
   }
 
+  /** For how long, while we were there to look. Most waits are short, and need no second look. */
+  #waited(sinceNs: number): number {
+    const { nowNs } = this.#course;
+    const waited = nowNs - sinceNs;
+    return waited > this.#timeoutMs * 1e6 ? this.#absences.waitedNs(sinceNs, nowNs) : waited;
+  }
+
   #checkAnswer(session: Session): void {
-    const { startNs, nowNs } = this.#course;
+    // It was not wholly sent yet.
+    if (session.tail !== undefined) return;
+    const { startNs } = this.#course;
     const { outstanding } = session;
     const handle = outstanding.row[outstanding.slot(0)]!;
-    const sentNs =
+    let sentNs =
       handle === FENCE
         ? session.fenceSentNs
         : startNs + this.#window.of(handle).results.sentNs[rowOf(handle)]!;
-    if (nowNs - sentNs > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs, this.#timeoutMs);
+    // What is quiet is told by the answer to what came behind it.
+    const isQuietHead = isQuiet[outstanding.opcode[outstanding.slot(0)]!] === 1;
+    if (handle === session.splitHandle || isQuietHead) sentNs = Math.max(sentNs, session.tailSentNs);
+    if (this.#waited(sentNs) > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs, this.#timeoutMs);
   }
 
   /**
@@ -96,11 +125,14 @@ export class Watch {
       this.#progressedNs = nowNs;
       return;
     }
-    if (nowNs - this.#progressedNs < this.#timeoutMs * 1e6) return;
+    if (this.#waited(this.#progressedNs) < this.#stuckNs) return;
     this.#progressedNs = nowNs;
     const open = [...this.#roster.open];
     const stuck = open.filter(({ armed }) => armed > 0);
-    if (stuck.length === 0 || open.some(({ outstanding }) => outstanding.length > 0)) return;
+    const goesOn = open.some(
+      ({ outstanding, state }) => outstanding.length > 0 || state === SocketState.connecting,
+    );
+    if (stuck.length === 0 || goesOn) return;
     this.#course.incident(stuck[0]!, 'the trace asks for an order that cannot be kept');
     this.#readiness.ignoresOrder = true;
     for (const session of stuck) this.#attention.touch(session);

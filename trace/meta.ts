@@ -92,6 +92,8 @@ export interface ResultsMeta {
   fromNs?: number;
   toNs?: number;
   loops?: number;
+  /** What was recorded in parts left in two. Absent: everything left whole. */
+  split?: 'recorded';
   /** As `--rate` was given. */
   rate?: string;
   /** Requests a second that it asks for, where that is one number. */
@@ -125,18 +127,19 @@ export interface ResultsEnd {
   eventLoopDelayNs: { p50: number; p99: number; max: number };
   /** What was done to the targets meanwhile. Absent: nothing. */
   drills?: DrillRun[];
-  /** Targets that said what they evicted, and whether they restarted. */
-  accounts?: TargetAccount[];
+  /** Of the targets that answer STAT as memcached does. Absent: none of them does. */
+  accounts?: Account[];
 }
 
-/** Figures that a target tells by STAT, before the replay set its first key and after it. */
-export interface TargetAccount {
-  /** Number of the target. */
+/** What a target said of itself before a replay and after it: names and values of its STAT that bear on a replay. */
+export interface Account {
+  /** Index in `targets` of the opening block. */
   target: number;
+  /** Before the first key was set. */
   before: Record<string, string>;
-  /** null: it did not answer any more. */
+  /** null: it gave none in time. */
   after: Record<string, string> | null;
-  /** What the replay itself sent besides exchanges: keys set, and keys asked for. */
+  /** Requests in between that are not in the trace: keys that were set, and keys that were asked for, beforehand. */
   asked: { sets: number; gets: number };
 }
 

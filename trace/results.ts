@@ -3,7 +3,10 @@
 
 import { NEVER, grown } from './batch.ts';
 
-/** How an exchange ended in the replay. */
+/**
+ * How an exchange ended in the replay. QUIT and QUITQ ask for the end of the connection: they are *answered* where it ended
+ * behind an answer, *closed* where it ended without one, and *unanswered* where the target kept it open.
+ */
 export const Result = {
   answered: 0,
   /** Quiet, and proven silent by a later answer on its connection. */

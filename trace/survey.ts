@@ -3,6 +3,7 @@
 
 import { opcodeInfo, type Family } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
+import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch, type Connection } from './batch.ts';
 import { TraceError } from './error.ts';
@@ -121,7 +122,7 @@ export async function surveyTrace(
       survey.lastNs = Math.max(survey.lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
       if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0)
         survey.tokens[connection.serverIndex]!.add(tokenOf(batch.casHigh[row]!, batch.casLow[row]!));
-      if (batch.keyLength[row] === 0 || batch.outcome[row] === Outcome.conditional) continue;
+      if (!isKey(batch.keyLength[row]!) || batch.outcome[row] === Outcome.conditional) continue;
       const { serverIndex, space } = connection;
       if (tenants === 'auto' && survey.tenants.length > 1) sharing.see(batch, row, serverIndex, space);
       const place = batch.keyId[row]! * places + space * survey.servers.length + serverIndex;
@@ -167,6 +168,11 @@ export async function surveyTrace(
   }
   survey.others = [...others.values()];
   return survey;
+}
+
+/** No server holds a longer key: memcached answers 0x04 to one, and closes the connection that named it. */
+function isKey(length: number): boolean {
+  return length > 0 && length <= MAX_KEY_BYTES;
 }
 
 /** Keys that tenants are watched on. */

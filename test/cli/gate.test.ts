@@ -9,6 +9,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { gateJsonSchema, readGate, withDefaults } from '../../cli/gatefile.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { gateReportJsonSchema, gateReportSchema, type GateReport } from '../../report/gate.ts';
+import { ResultsReader } from '../../trace/file.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -150,7 +151,7 @@ describe('exit codes', () => {
       [
         'defaults: {timeout: 5s, thresholds: ["violations == 0", "matched > 99%"]}',
         'runs:',
-        '  - {name: one, trace: capture.tape, speed: 2, loop: 2, results: inner/one.results}',
+        '  - {name: one, trace: capture.tape, speed: 2, loop: 2, split: recorded, results: inner/one.results}',
         '  - {name: two, trace: capture.tape, rate: 1k, order: none, from: 1ms, to: 60ms, drills: [{at: 5ms, run: "true"}]}',
         '  - {name: three, model: etc, requests: 300, speed: max, workers: 2, scenarios: [hotKey], seed: 3, embedded: {backends: 2}}',
         'outputs: {junit: inner/gate.xml}',
@@ -160,6 +161,9 @@ describe('exit codes', () => {
     expect([code, report.verdict]).toEqual([0, 'pass']);
     const [one, two, three] = report.runs.map((one) => one.report);
     expect([one!.exchanges.sent, one!.schedule.speed, one!.thresholds.length]).toEqual([202, 2, 2]);
+    const kept = await ResultsReader.open(join(folder, 'inner/one.results'));
+    await kept.close();
+    expect(kept.meta.split).toBe('recorded');
     expect([two!.schedule.rate, two!.schedule.order, two!.drills.length]).toEqual(['1k', 'none', 1]);
     expect([three!.servers.length, three!.exchanges.sent >= 300]).toEqual([2, true]);
     expect(stdout).toMatch(

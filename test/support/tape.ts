@@ -22,6 +22,8 @@ export interface ExchangeInit {
   /** Microseconds; by default one after the other, an exchange every 100, answered after 50. */
   at?: number;
   answeredAt?: number;
+  /** When the request's last byte came; by default with the first. */
+  endAt?: number;
   outcome?: Outcome;
   status?: number;
   answer?: string | Buffer;
@@ -68,7 +70,7 @@ export function batchOf(exchanges: readonly ExchangeInit[], connections?: Connec
     batch.flags[row] = init.flags ?? 0;
     batch.opaque[row] = init.opaque ?? row;
     batch.requestNs[row] = at;
-    batch.requestEndNs[row] = at;
+    batch.requestEndNs[row] = init.endAt === undefined ? at : init.endAt * 1000;
     batch.answerNs[row] =
       hasAnswer || outcome === Outcome.silent ? (init.answeredAt ?? at / 1000 + 50) * 1000 : NEVER;
     const cas = init.cas ?? 0n;
