@@ -108,6 +108,34 @@ export function decideCounter(
   return isNumber ? counts : nonNumeric;
 }
 
+/** Does the item have a new CAS id afterwards? */
+export function makesVersion(effect: Effect): boolean {
+  return (
+    effect === Effect.store ||
+    effect === Effect.concatenate ||
+    effect === Effect.count ||
+    effect === Effect.create
+  );
+}
+
+// Sizes in memcached 1.6: the item header, the CAS id, the NUL after a key, CRLF after a value, stored flags.
+const ITEM_HEADER_BYTES = 48;
+const CAS_BYTES = 8;
+const TERMINATOR_BYTES = 3;
+const FLAGS_BYTES = 4;
+
+/** What an item takes of the memory; its limit (memcached's -I) is one of this. Flags of 0 are not stored. */
+export function itemBytes(keyLength: number, flags: number, valueLength: number, usesCas = true): number {
+  return (
+    ITEM_HEADER_BYTES +
+    (usesCas ? CAS_BYTES : 0) +
+    (flags === 0 ? 0 : FLAGS_BYTES) +
+    keyLength +
+    valueLength +
+    TERMINATOR_BYTES
+  );
+}
+
 /** What a store that the server has no room for, or finds too large, does: a SET takes the old item with it. */
 export function effectOfRefusal(family: Family): Effect {
   return family === 'set' ? Effect.remove : Effect.none;

@@ -7,6 +7,7 @@ import {
   decide,
   decideCounter,
   effectOfRefusal,
+  itemBytes,
   readExtras,
   type Found,
 } from '../../protocol/semantics.ts';
@@ -29,10 +30,6 @@ export interface Simulated {
   flags: number;
   state: State;
 }
-
-/** memcached's sizes: item header, CAS id, terminators; stored flags. */
-const ITEM_BYTES = 48 + 8 + 3;
-const FLAGS_BYTES = 4;
 
 function answer(status: number | undefined, state: State, value?: Buffer, flags = 0): Simulated {
   return { status, value, flags, state };
@@ -103,8 +100,7 @@ function isTooLarge(
   flags: number,
   { payloads, maxItemBytes }: SimulateOptions,
 ): boolean {
-  const bytes = ITEM_BYTES + (flags === 0 ? 0 : FLAGS_BYTES) + key.length + payloads.length(value);
-  return bytes > maxItemBytes;
+  return itemBytes(key.length, flags, payloads.length(value)) > maxItemBytes;
 }
 
 function concatenate(
@@ -116,8 +112,7 @@ function concatenate(
   const { status, effect } = decide(row.family!, found);
   if (there === undefined || effect !== Effect.concatenate) return answer(status, there);
   const value = joined(there, row, payloads);
-  const bytes = ITEM_BYTES + FLAGS_BYTES + row.key.length + (value?.length ?? 0);
-  if (bytes > maxItemBytes) return answer(Status.notStored, there);
+  if (itemBytes(row.key.length, there.flags, value?.length ?? 0) > maxItemBytes) return answer(Status.notStored, there);
   const kept = value === undefined ? undefined : keep(value);
   return answer(status, new Version(kept, there.flags, there.expiresNs, row.ns));
 }
