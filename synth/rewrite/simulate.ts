@@ -112,7 +112,8 @@ function concatenate(
   const { status, effect } = decide(row.family!, found);
   if (there === undefined || effect !== Effect.concatenate) return answer(status, there);
   const value = joined(there, row, payloads);
-  if (itemBytes(row.key.length, there.flags, value?.length ?? 0) > maxItemBytes) return answer(Status.notStored, there);
+  if (itemBytes(row.key.length, there.flags, value?.length ?? 0) > maxItemBytes)
+    return answer(Status.notStored, there);
   const kept = value === undefined ? undefined : keep(value);
   return answer(status, new Version(kept, there.flags, there.expiresNs, row.ns));
 }
