@@ -27,6 +27,7 @@ interface Asked {
   sequence: number;
   ask: Ask;
   expected: Expected | undefined;
+  readsPastItsEnd: boolean;
 }
 
 interface Target {
@@ -50,16 +51,22 @@ describe.each(Object.entries(targets))('%s answers as the rules say', (_name, st
     const server = await start();
     const client = await Client.open(server);
     try {
-      const probe = await client.one(
-        encodeRequest({ opcode: Opcode.set, key: 'probe', value: 'x', extras: storeExtras(0, 0) }),
-      );
-      const interpreter = new Interpreter(MAX_ITEM_BYTES, Number(probe.cas));
+      let excused = 0;
       for (let first = 0; first < RUNS / 2; first += BATCH) {
+        const probe = await client.one(
+          encodeRequest({ opcode: Opcode.set, key: 'probe', value: 'x', extras: storeExtras(0, 0) }),
+        );
+        const interpreter = new Interpreter(MAX_ITEM_BYTES, Number(probe.cas));
         const { asked, bytes } = batchOf(interpreter, first, hasMinus);
         client.socket.write(bytes);
         const frames = await client.through(asked.length - 1);
-        expect(firstDifference(asked, frames)).toBe('');
+        const difference = firstDifference(asked, frames);
+        // CAS ids are others from there on: the rest of the batch is lost.
+        if (difference === EXCUSED) excused++;
+        else expect(difference).toBe('');
       }
+      // Memory seldom holds a minus sign by chance.
+      expect(excused).toBeLessThanOrEqual(1 + RUNS / 5000);
     } finally {
       client.close();
       await server.stop();
@@ -77,7 +84,8 @@ function batchOf(
   const send = (sequence: number, ask: Ask): void => {
     const opaque = asked.length;
     requests.push(interpreter.encode(ask, opaque));
-    asked.push({ sequence, ask, expected: interpreter.run(ask, opaque) });
+    const readsPastItsEnd = interpreter.readsPastItsEnd(ask);
+    asked.push({ sequence, ask, readsPastItsEnd, expected: interpreter.run(ask, opaque) });
   };
   for (let sequence = first; sequence < first + BATCH; sequence++) {
     const random = new Random(SEED, sequence * 2 + (hasMinus ? 1 : 0));
@@ -94,11 +102,16 @@ function batchOf(
   return { asked, bytes: Buffer.concat(requests) };
 }
 
+/** memcached found a minus sign in memory behind an item. */
+const EXCUSED = 'a number from 2^63 on that is none';
+
 /** Says what the first answer is that is not as expected, behind the requests of its sequence; empty where all are. */
 function firstDifference(asked: readonly Asked[], frames: readonly Frame[]): string {
   let next = 0;
-  for (const [opaque, { sequence, expected }] of asked.entries()) {
+  for (const [opaque, { sequence, expected, readsPastItsEnd }] of asked.entries()) {
     const frame = frames[next];
+    if (readsPastItsEnd && frame?.opaque === opaque && frame.status === Status.nonNumeric)
+      if (expected === undefined || expected.status === Status.ok) return EXCUSED;
     let different: string[] = [];
     if (expected === undefined) {
       if (frame?.opaque === opaque) different = [`silence, got status ${frame.status}`];

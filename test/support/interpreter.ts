@@ -33,6 +33,8 @@ interface Item {
   isHeld: boolean;
   /** A FLUSH took it; it is removed when it is looked up. */
   isFlushed: boolean;
+  /** It was flushed as room was made for another item, and may have been removed then. */
+  isUncertain: boolean;
 }
 
 /** Undefined: silence. */
@@ -54,6 +56,16 @@ interface Outcome {
   results: readonly bigint[];
 }
 
+/** These make room for an item before they look for one, and memcached removes what was flushed to make it. */
+const allocates: ReadonlySet<Family> = new Set([
+  'set',
+  'add',
+  'replace',
+  'append',
+  'prepend',
+  'incr',
+  'decr',
+]);
 const NEVER_MADE = 2 ** 40;
 const nothing = { extras: '', key: '', values: [''], cas: 0 };
 
@@ -95,19 +107,26 @@ export class Interpreter {
 
   /**
    * Does the answer follow from what is known? It does not where texts that the counter may have would be answered
-   * differently, nor where memcached reads past the item's end.
+   * differently, where an item that a FLUSH took may have come back, nor where memcached reads past the item's end.
    * @param hasMinus items with a minus sign were on this server: its memory is full of them
    */
   isDefinite(ask: Ask, hasMinus: boolean): boolean {
     const item = this.#peek(ask.key);
     if (item === undefined) return true;
     const { family } = opcodeInfo(ask.opcode)!;
+    if (item.isUncertain) return family === 'set' && ask.version === 'none';
     const counts = family === 'incr' || family === 'decr';
     const all = item.texts.map((text) => this.#decide(ask, family, { ...item, texts: [text] }));
     if (all.some(({ decision }) => decision !== all[0]!.decision)) return false;
     return (
       !counts || !item.texts.some((text) => readsPast(text) && (hasMinus || numberOf(text) === undefined))
     );
+  }
+
+  /** May memcached find a minus sign behind the item, and answer that it is no number? */
+  readsPastItsEnd({ opcode, key }: Ask): boolean {
+    const { family } = opcodeInfo(opcode)!;
+    return (family === 'incr' || family === 'decr') && this.#peek(key)?.texts.some(readsPast) === true;
   }
 
   /** Executes the request. */
@@ -123,6 +142,7 @@ export class Interpreter {
       this.#flush(ask.expiry);
       return isSilent(opcode, Status.ok) ? undefined : base;
     }
+    if (allocates.has(family)) for (const item of this.#items.values()) item.isUncertain ||= item.isFlushed;
     const refusal = this.#refusal(ask, family);
     if (refusal !== undefined) return this.#failure(ask, opaque, refusal);
     const before = this.#find(key);
@@ -245,6 +265,7 @@ export class Interpreter {
       // A counter may be the same item as before, written in place.
       isHeld: effect === Effect.count && before!.isHeld,
       isFlushed: false,
+      isUncertain: false,
     };
     this.#items.set(key, item);
     return item;
