@@ -183,6 +183,8 @@ export class World {
     const { recorded, rewritten } = item;
     if (recorded === undefined || rewritten === undefined || recorded === rewritten) return;
     if (recorded === unknown || rewritten === unknown || !recorded.equals(rewritten)) return;
+    // The same bytes stored twice are two versions, and who names one of them does not mean the other.
+    if (this.#options.usesCas && recorded.source !== rewritten.source) return;
     if (rewritten.cas !== 0 && rewritten.cas !== recorded.cas) recorded.alias = rewritten.cas;
     else if (rewritten.alias !== 0) recorded.alias = rewritten.alias;
     // A flush in between is over.

@@ -241,7 +241,7 @@ export async function wronglyExpected(path: string): Promise<string[]> {
     if (named === undefined) continue;
     const answer = ask(store, { ...told, cas: named });
     const isReading = isRead[opcodeOf(op)] === 1;
-    if (isReading && answer.status === Status.ok && told.answerCas !== 0)
+    if (outcome === Outcome.answered && answer.status === Status.ok && told.answerCas !== 0)
       tokens.set(told.answerCas, answer.cas);
     if (outcome === Outcome.indeterminate) continue;
     const expected = outcome === Outcome.silent ? (isReading ? Status.notFound : Status.ok) : told.status;
