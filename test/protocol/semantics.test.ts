@@ -20,7 +20,7 @@ const SEED = Number(process.env['SEMANTICS_SEED'] ?? 1);
 /** Sequences that leave in one write. */
 const BATCH = 40;
 const MAX_REQUESTS = 12;
-
+/** memcached 1.6.18 breaks down with lower ones. */
 const MAX_ITEM_BYTES = 1024 * 1024;
 
 interface Asked {
