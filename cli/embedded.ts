@@ -3,7 +3,8 @@
 
 import { startCluster } from '../fixtures/cluster.ts';
 import { parseFault } from '../fixtures/fault.ts';
-import { parseProxyFault, startFaultProxy } from '../fixtures/proxy.ts';
+import { parseProxyFault } from '../fixtures/proxy/fault.ts';
+import { startFaultProxy } from '../fixtures/proxy.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import { parseHostPort } from '../trace/address.ts';
 

@@ -8,7 +8,7 @@ import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { drifts, untestables, violations, type Finding } from '../diff/verdict.ts';
 import { parseFault } from '../fixtures/fault.ts';
-import { parseProxyFault } from '../fixtures/proxy.ts';
+import { parseProxyFault } from '../fixtures/proxy/fault.ts';
 import { permissions, type Permission } from '../replayer/gate.ts';
 import { refuseRecorded } from '../replayer/replay.ts';
 import { parseTarget, resolveTarget } from '../replayer/target.ts';

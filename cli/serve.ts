@@ -14,7 +14,8 @@ import {
 } from '../fixtures/cluster.ts';
 import { FaultFile, parseFault } from '../fixtures/fault.ts';
 import type { EmbeddedServer } from '../fixtures/server.ts';
-import { parseProxyFault, startFaultProxy } from '../fixtures/proxy.ts';
+import { parseProxyFault } from '../fixtures/proxy/fault.ts';
+import { startFaultProxy } from '../fixtures/proxy.ts';
 
 interface ServeOptions {
   backends: number;

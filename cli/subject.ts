@@ -3,7 +3,8 @@
 
 import { spawn } from 'node:child_process';
 import { startCluster, type ClusterOptions } from '../fixtures/cluster.ts';
-import { startFaultProxy, type ProxyFault } from '../fixtures/proxy.ts';
+import type { ProxyFault } from '../fixtures/proxy/fault.ts';
+import { startFaultProxy } from '../fixtures/proxy.ts';
 import { flush } from '../replayer/flush.ts';
 import type { Credentials, Target } from '../replayer/target.ts';
 import { CliError } from './error.ts';

@@ -1,9 +1,10 @@
 // What the formats of cache research know of a request: when, who, which key, what, how large, for how long. Here is how
 // an exchange of a trace reads as one.
 
-import { MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
+import { DO_NOT_CREATE, MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
 import { opcodeInfo, type Family } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
+import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
 
@@ -23,8 +24,6 @@ export const operations = [
 ] as const;
 export type Operation = (typeof operations)[number];
 
-/** The longest key of memcached. */
-export const MAX_KEY_BYTES = 250;
 /** The largest value that is made for a request: memcached stores 1 MiB unless told otherwise. */
 export const MAX_VALUE_BYTES = 64 * 1024 * 1024;
 
@@ -70,7 +69,7 @@ export function ttlOf(batch: Batch, row: number, operation: Operation, second: n
   const at = expiryAt[operation];
   if (at === undefined || batch.extrasLength[row]! < at + 4) return 0;
   const expiry = uint32(batch.heap, batch.extrasAt[row]! + at);
-  if (at === COUNTER_EXPIRY && expiry === 0xffffffff) return 0;
+  if (at === COUNTER_EXPIRY && expiry === DO_NOT_CREATE) return 0;
   if (expiry >= 0x80000000) return EXPIRED;
   if (expiry <= MAX_RELATIVE_SECONDS) return expiry;
   return expiry > second ? expiry - second : EXPIRED;
@@ -78,7 +77,7 @@ export function ttlOf(batch: Batch, row: number, operation: Operation, second: n
 
 /** The expiry to send for a time to live. The inverse of ttlOf, but for a counter without one: it is not created. */
 export function expiryOf(ttl: number, operation: Operation, second: number): number {
-  if (ttl === 0 && expiryAt[operation] === COUNTER_EXPIRY) return 0xffffffff;
+  if (ttl === 0 && expiryAt[operation] === COUNTER_EXPIRY) return DO_NOT_CREATE;
   if (ttl === EXPIRED) return 0xfffffffe;
   if (ttl <= MAX_RELATIVE_SECONDS) return ttl;
   // Beyond the year 2038 there is no time to name: it does not expire.

@@ -2,16 +2,9 @@
 // seconds. Keys are written as they are but for what would break a line: bytes that are not printable ASCII are `\xNN`,
 // and a backslash is two. A key may contain commas: what stands between the first comma and the last five is the key.
 
+import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import type { TraceReader } from '../trace/file.ts';
-import {
-  MAX_KEY_BYTES,
-  MAX_VALUE_BYTES,
-  operationOf,
-  operations,
-  sizeOf,
-  ttlOf,
-  type Operation,
-} from './access.ts';
+import { MAX_VALUE_BYTES, operationOf, operations, sizeOf, ttlOf, type Operation } from './access.ts';
 import { Clock } from './clock.ts';
 import { ConvertError } from './error.ts';
 import type { Parser } from './input.ts';

@@ -3,6 +3,7 @@
 import { ByteWriter, ParquetWriter, type SchemaElement } from 'hyparquet-writer';
 import { isRead, opcodeInfo, opcodeName, type Family } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
+import { isStore } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import type { TraceReader } from '../trace/file.ts';
@@ -137,8 +138,8 @@ function isAnswered(batch: Batch, row: number): boolean {
 /** The client's flags of the item: those that are stored, or those of a hit. */
 function flagsOf(batch: Batch, row: number): Cell {
   const family = opcodeInfo(batch.opcode[row]!)?.family;
-  const stores = family === 'set' || family === 'add' || family === 'replace';
-  if (stores && batch.extrasLength[row] === 8) return BigInt(uint32(batch.heap, batch.extrasAt[row]!));
+  if (isStore(family) && batch.extrasLength[row] === 8)
+    return BigInt(uint32(batch.heap, batch.extrasAt[row]!));
   if (hitOf(batch, row) === true && batch.answerExtrasLength[row]! >= 4)
     return BigInt(uint32(batch.heap, batch.answerExtrasAt[row]!));
   return null;

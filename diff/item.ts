@@ -1,7 +1,7 @@
 // The one item under a key as the oracle imagines it, and what an operation with a given answer makes of it. An answer that
 // the item cannot give leaves no successor; where a correct server had a choice there are several.
 
-import { applyDelta, parseCounter } from '../protocol/counter.ts';
+import { applyDelta, parseCounter, readsPastItsEnd } from '../protocol/counter.ts';
 import { counterTexts } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Ending, UNKNOWN, type Operation, type Values } from './operation.ts';
@@ -417,7 +417,7 @@ export class Machine {
         // An empty value is refused before the CAS id is looked at, and what is no number after it.
         return hasCas && isThere(item, operation) && differs && !this.#isEmpty(item) ? present(item) : nothing;
       case Status.nonNumeric: {
-        const isRefused = this.#numberOf(item) === undefined && (agrees || this.#isEmpty(item));
+        const isRefused = this.#mayBeNoNumber(item) && (agrees || this.#isEmpty(item));
         return isThere(item, operation) && isRefused ? present(item) : nothing;
       }
       case Status.notStored:
@@ -429,6 +429,17 @@ export class Machine {
 
   #isEmpty({ value }: Item): boolean {
     return value !== UNKNOWN && this.#about.values.text(value) === '';
+  }
+
+  /** It is none, or the server may find it to be none in the memory behind it. */
+  #mayBeNoNumber(item: Item): boolean {
+    return this.#numberOf(item) === undefined || this.#readsPast(item);
+  }
+
+  #readsPast({ value }: Item): boolean {
+    if (value === UNKNOWN) return false;
+    const bytes = Buffer.from(this.#about.values.text(value), 'latin1');
+    return readsPastItsEnd(bytes, bytes.length);
   }
 
   /** Undefined: it is no number, or the value is not known. */
@@ -446,7 +457,12 @@ export class Machine {
       return [{ ...this.#counter(item, operation, ordinal, result.toString()), isLoose: true }];
     }
     const before = this.#numberOf(item);
-    if (before === undefined) return [];
+    if (before === undefined) {
+      // White space alone: the digits are those of whatever stands behind it in memory.
+      if (!this.#readsPast(item) || result === undefined) return [];
+      const { length } = this.#about.values.text(item.value);
+      return counterTexts(result, length).map((text) => this.#counter(item, operation, ordinal, text));
+    }
     const sum = applyDelta(before, delta, family === 'incr');
     if (result !== undefined && result !== sum) return [];
     if (item.isLoose) return [{ ...this.#counter(item, operation, ordinal, sum.toString()), isLoose: true }];

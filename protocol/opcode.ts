@@ -151,6 +151,23 @@ export function opcodeNamed(name: string): number | undefined {
   return byName.get(name);
 }
 
+const quietOpcodes = infos.map((info, opcode) =>
+  info === undefined || info.quiet ? opcode : (byName.get(`${info.name}q`) ?? opcode),
+);
+const loudOpcodes = infos.map((info, opcode) =>
+  info?.quiet === true ? (byName.get(info.name.slice(0, -1)) ?? opcode) : opcode,
+);
+
+/** The quiet opcode of a loud one; itself where there is none. */
+export function quietOf(opcode: number): number {
+  return quietOpcodes[opcode]!;
+}
+
+/** The loud opcode of a quiet one; itself where it is loud. */
+export function loudOf(opcode: number): number {
+  return loudOpcodes[opcode]!;
+}
+
 function flagTable(holds: (info: OpcodeInfo) => boolean): Uint8Array {
   return Uint8Array.from(infos, (info) => (info !== undefined && holds(info) ? 1 : 0));
 }

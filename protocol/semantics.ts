@@ -108,18 +108,53 @@ export function decideCounter(
   return isNumber ? counts : nonNumeric;
 }
 
+/** Does the item have a new CAS id afterwards? */
+export function makesVersion(effect: Effect): boolean {
+  return (
+    effect === Effect.store ||
+    effect === Effect.concatenate ||
+    effect === Effect.count ||
+    effect === Effect.create
+  );
+}
+
+// Sizes in memcached 1.6: the item header, the CAS id, the NUL after a key, CRLF after a value, stored flags.
+const ITEM_HEADER_BYTES = 48;
+const CAS_BYTES = 8;
+const TERMINATOR_BYTES = 3;
+const FLAGS_BYTES = 4;
+
+/** What an item takes of the memory; its limit (memcached's -I) is one of this. Flags of 0 are not stored. */
+export function itemBytes(keyLength: number, flags: number, valueLength: number, usesCas = true): number {
+  return (
+    ITEM_HEADER_BYTES +
+    (usesCas ? CAS_BYTES : 0) +
+    (flags === 0 ? 0 : FLAGS_BYTES) +
+    keyLength +
+    valueLength +
+    TERMINATOR_BYTES
+  );
+}
+
 /** What a store that the server has no room for, or finds too large, does: a SET takes the old item with it. */
 export function effectOfRefusal(family: Family): Effect {
   return family === 'set' ? Effect.remove : Effect.none;
 }
 
 /**
- * Texts that a counter of so many bytes may have after an INCR or DECR: memcached writes in place, padded with spaces to the
- * item's length, unless an answer under way still holds the item; then it makes a new one of just the digits.
+ * The text of a counter after an INCR or DECR: memcached writes in place, padded with spaces to the item's length, unless
+ * an answer under way still holds the item; then it makes a new one of just the digits.
  */
-export function counterTexts(result: bigint, lengthBefore: number): string[] {
+export function counterText(result: bigint, lengthBefore: number, isHeld: boolean): string {
   const digits = result.toString();
-  return digits.length < lengthBefore ? [digits.padEnd(lengthBefore, ' '), digits] : [digits];
+  return isHeld ? digits : digits.padEnd(lengthBefore, ' ');
+}
+
+/** Texts that a counter of so many bytes may have after an INCR or DECR; who sees answers only cannot tell which. */
+export function counterTexts(result: bigint, lengthBefore: number): string[] {
+  const padded = counterText(result, lengthBefore, false);
+  const digits = counterText(result, lengthBefore, true);
+  return padded === digits ? [digits] : [padded, digits];
 }
 
 /** What silence of a quiet operation says: a read found nothing, a change succeeded. */
@@ -149,15 +184,7 @@ const missWithKey: AnswerShape = { extras: 0, value: 0, key: true };
 /** The text of a status: advisory, and never compared. */
 const text: AnswerShape = { extras: 0, value: -1, key: false };
 
-/** The parts of an answer; undefined where they depend on what was asked (STAT, VERSION, SASL, unknown opcodes). */
-export function shapeOf(opcode: number, status: number): AnswerShape | undefined {
-  const info = opcodeInfo(opcode);
-  if (info === undefined) return undefined;
-  const { family, echoesKey } = info;
-  if (family === 'stat' || family === 'version' || family === 'saslList' || family === 'sasl')
-    return undefined;
-  if (status === Status.notFound && echoesKey) return missWithKey;
-  if (status !== Status.ok) return text;
+function successShape(family: Family, echoesKey: boolean): AnswerShape {
   switch (family) {
     case 'get':
     case 'gat':
@@ -170,6 +197,25 @@ export function shapeOf(opcode: number, status: number): AnswerShape | undefined
     default:
       return bare;
   }
+}
+
+/** By opcode: the shapes of a success, of "not found", and of other statuses. */
+const shapes = Array.from({ length: 256 }, (_, opcode) => {
+  const info = opcodeInfo(opcode);
+  if (info === undefined) return undefined;
+  const { family, echoesKey } = info;
+  if (family === 'stat' || family === 'version' || family === 'saslList' || family === 'sasl')
+    return undefined;
+  const success = successShape(family, echoesKey);
+  return { success, missing: echoesKey ? missWithKey : text, failure: text };
+});
+
+/** The parts of an answer; undefined where they depend on what was asked (STAT, VERSION, SASL, unknown opcodes). */
+export function shapeOf(opcode: number, status: number): AnswerShape | undefined {
+  const row = shapes[opcode];
+  if (row === undefined) return undefined;
+  if (status === Status.ok) return row.success;
+  return status === Status.notFound ? row.missing : row.failure;
 }
 
 /** Does a success tell the CAS id of the item? */
@@ -203,50 +249,76 @@ function bitOf(status: number): number {
 }
 
 const room = bitsOf(Status.tooLarge, Status.outOfMemory);
-const states: readonly Found[] = [true, false].flatMap((isThere) =>
-  [true, false].map((casAgrees) => ({ isThere, casAgrees, hasCas: true })),
-);
+const both: readonly boolean[] = [true, false];
 
-/** By family and whether the request names a version: statuses that some state of the item gives. */
-function statusesOf(family: Family, hasCas: boolean): number {
-  if (family === 'incr' || family === 'decr') {
-    // 0x05: another connection created the counter between two steps of this one.
-    let bits = bitsOf(Status.notStored, Status.outOfMemory);
-    for (const found of states)
-      if (hasCas || found.casAgrees)
-        for (const isNumber of [true, false])
-          for (const mayCreate of [true, false])
-            bits |= bitOf(decideCounter(found, false, isNumber, mayCreate).status);
-    return bits;
-  }
+/** Statuses that the item gives an operation, in all states in which it is there, or is not. */
+function statusesGiven(family: Family, hasCas: boolean, isThere: boolean): number {
   let bits = 0;
-  for (const found of states)
-    if (hasCas || found.casAgrees) bits |= bitOf(decide(family, { ...found, hasCas }).status);
+  for (const casAgrees of hasCas ? both : [true]) {
+    const found = { isThere, casAgrees, hasCas };
+    if (family === 'incr' || family === 'decr')
+      for (const isNumber of both)
+        for (const mayCreate of both) bits |= bitOf(decideCounter(found, false, isNumber, mayCreate).status);
+    else bits |= bitOf(decide(family, found).status);
+  }
+  return bits;
+}
+
+/** Statuses that have other reasons than the item. */
+function statusesBesides(family: Family): number {
   switch (family) {
     case 'set':
     case 'add':
     case 'replace':
     case 'append':
     case 'prepend':
-      return bits | room;
+      return room;
+    case 'incr':
+    case 'decr':
+      // 0x05: another connection created the counter between two steps of this one.
+      return bitsOf(Status.notStored, Status.outOfMemory);
     case 'get':
     case 'gat':
     case 'touch':
-      return bits | bitsOf(Status.outOfMemory);
+      return bitsOf(Status.outOfMemory);
     default:
-      return bits;
+      return 0;
   }
 }
 
-const possible = Array.from({ length: 256 }, (_, opcode) => {
+/** By opcode, and whether the request names a version: statuses of an item that is there, and of one that is not. */
+const presence = Array.from({ length: 256 }, (_, opcode) => {
   const family = opcodeInfo(opcode)?.family;
-  return family === undefined ? [0, 0] : [statusesOf(family, false), statusesOf(family, true)];
+  return [false, true].map((hasCas) =>
+    family === undefined
+      ? ([0, 0] as const)
+      : ([statusesGiven(family, hasCas, true), statusesGiven(family, hasCas, false)] as const),
+  );
+});
+
+const possible = presence.map((rows, opcode) => {
+  const family = opcodeInfo(opcode)?.family;
+  return rows.map(([present, absent]) =>
+    family === undefined ? 0 : present | absent | statusesBesides(family),
+  );
 });
 
 /** Statuses that the operation may answer with at all; 0x04, 0x20 and 0x81 say that the server refused the request. */
 export function isPossible(opcode: number, hasCas: boolean, status: number): boolean {
   if (opcodeInfo(opcode) === undefined) return status === Status.unknownCommand;
   return (possible[opcode]![hasCas ? 1 : 0]! & bitOf(status)) !== 0;
+}
+
+/**
+ * Was the item there when an operation was executed that answered so? Undefined: the status does not tell, as that of
+ * a SET, or that of a counter, which may have been created.
+ */
+export function wasThere(opcode: number, hasCas: boolean, status: number): boolean | undefined {
+  const bit = bitOf(status);
+  const [present, absent] = presence[opcode]![hasCas ? 1 : 0]!;
+  const isPresent = (present & bit) !== 0;
+  const isAbsent = (absent & bit) !== 0;
+  return isPresent === isAbsent ? undefined : isPresent;
 }
 
 /** A request's extras, read. Fields that the operation does not have are 0. */
@@ -260,22 +332,36 @@ export interface RequestExtras {
   mayCreate: boolean;
 }
 
+// The fields of extras that begin at `at`, for those who must not allocate.
+export const flagsAt = (data: Buffer, at: number): number => uint32(data, at);
+export const deltaAt = (data: Buffer, at: number): bigint => data.readBigUInt64BE(at);
+export const initialAt = (data: Buffer, at: number): bigint => data.readBigUInt64BE(at + 8);
+
+/** The expiry in extras of so many bytes; 0 where the operation has none. The delay of a FLUSH is none. */
+export function expiryAt(opcode: number, data: Buffer, at: number, length: number): number {
+  const offset = expiryOffset[opcode]!;
+  return offset >= 0 && length >= offset + 4 ? uint32(data, at + offset) : 0;
+}
+
 /** Reads the extras of an operation on a key. Undefined: their length is not one that the operation has. */
 export function readExtras(opcode: number, extras: Buffer): RequestExtras | undefined {
   const info = opcodeInfo(opcode);
   if (info === undefined || !info.extras.includes(extras.length)) return undefined;
-  const at = expiryOffset[opcode]!;
-  const expiry = at >= 0 && extras.length >= at + 4 ? uint32(extras, at) : 0;
   const { family } = info;
+  const expiry = expiryAt(opcode, extras, 0, extras.length);
   const isCounter = family === 'incr' || family === 'decr';
-  const isStore = family === 'set' || family === 'add' || family === 'replace';
   return {
-    flags: isStore ? uint32(extras, 0) : 0,
+    flags: isStore(family) ? flagsAt(extras, 0) : 0,
     expiry: family === 'flush' && extras.length === 4 ? uint32(extras, 0) : expiry,
-    delta: isCounter ? extras.readBigUInt64BE(0) : 0n,
-    initial: isCounter ? extras.readBigUInt64BE(8) : 0n,
+    delta: isCounter ? deltaAt(extras, 0) : 0n,
+    initial: isCounter ? initialAt(extras, 0) : 0n,
     mayCreate: isCounter && expiry !== DO_NOT_CREATE,
   };
+}
+
+/** SET, ADD and REPLACE: they bring a value, flags and an expiry. */
+export function isStore(family: Family | undefined): boolean {
+  return family === 'set' || family === 'add' || family === 'replace';
 }
 
 /** QUIT and QUITQ are answered by the end of the connection. */

@@ -16,9 +16,9 @@ import {
   statusAt,
 } from '../protocol/header.ts';
 import { opcodeInfo } from '../protocol/opcode.ts';
+import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import { Status, statuses } from '../protocol/status.ts';
 
-const MAX_KEY_BYTES = 250;
 const MAX_CHAIN = 3;
 
 /** Whether data[at, end) begins with up to three plausible frames, as far as it goes. */

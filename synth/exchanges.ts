@@ -1,8 +1,9 @@
 // What is asked, and what a cache without limits answers: the operations of a model, each with the rows that it makes and
 // what follows from it. `at` says whose request comes next; the operations that follow are of it.
 
-import { Opcode } from '../protocol/opcode.ts';
-import { Status } from '../protocol/status.ts';
+import { Opcode, opcodeInfo, quietOf, type Family } from '../protocol/opcode.ts';
+import { Effect, decide, decideCounter, isSilent, type Decision, type Found } from '../protocol/semantics.ts';
+import { Status, statuses } from '../protocol/status.ts';
 import { Outcome, RowFlag } from '../trace/batch.ts';
 import type { MixOperation } from './mix.ts';
 import { Rows } from './rows.ts';
@@ -20,16 +21,19 @@ import {
 import type { Stream } from './stream.ts';
 import { TaskKind, Tasks } from './tasks.ts';
 
-const notFound = Buffer.from('Not found');
-const exists = Buffer.from('Data exists for key.');
-const notStored = Buffer.from('Not stored.');
-
-/** Changes that have a quiet sort, which is answered only where it fails; and by opcode, which one. */
-const changes = ['set', 'add', 'replace', 'delete', 'append', 'prepend', 'incr', 'decr'] as const;
-const hasQuiet: ReadonlySet<MixOperation> = new Set(changes);
-const quietOpcodes: ReadonlyMap<number, number> = new Map(
-  changes.map((name) => [Opcode[name], Opcode[`${name}q`]]),
-);
+/** Changes that have a quiet sort, which is answered only where it fails. */
+const hasQuiet: ReadonlySet<MixOperation> = new Set([
+  'set',
+  'add',
+  'replace',
+  'delete',
+  'append',
+  'prepend',
+  'incr',
+  'decr',
+]);
+/** Of statuses, the texts that memcached sends with them. */
+const texts = new Map(Object.entries(statuses).map(([code, { text }]) => [Number(code), Buffer.from(text)]));
 
 export class Exchanges {
   readonly rows: Rows;
@@ -48,6 +52,9 @@ export class Exchanges {
   #joins = false;
   /** It is a change that is answered only where it fails. */
   #isQuiet = false;
+  #opcode: number = Opcode.noop;
+  /** What the cache has for it: one object for all. */
+  readonly #found: Found = { isThere: false, casAgrees: true, hasCas: false };
 
   /** @param latencyNs what a client waits for an answer */
   constructor(latencyNs: number) {
@@ -128,16 +135,17 @@ export class Exchanges {
     const entry = this.#readEntry(sort, id);
     // Not before: columns are replaced where the table grows.
     const { expiresNs } = space.table;
-    const isHit = expiresNs[entry]! > ns;
+    const { status, effect } = this.#decide(opcode === Opcode.gat ? 'gat' : 'get', entry);
+    const isHit = status === Status.ok;
     this.#request(opcode);
     if (opcode === Opcode.gat) {
       const ttl = space.ttl(this.#stream.choose);
       rows.expiryExtras(expiryOf(ttl, ns));
-      if (isHit) expiresNs[entry] = expires(ns, ttl);
+      if (effect === Effect.touch) expiresNs[entry] = expires(ns, ttl);
     }
     rows.key(space, sort, id, entry);
     if (isHit) this.#hit(sort, id, entry, false);
-    else this.#fail(Status.notFound, notFound);
+    else this.#fail(status);
     this.#fill(sort, id, entry, isHit, refillNs);
     return entry;
   }
@@ -153,15 +161,13 @@ export class Exchanges {
       const id = space.versioned(stream.id, version);
       const sort = n === 0 ? first : stream.sortOf('get', id);
       const entry = this.#readEntry(sort, id);
-      const isHit = space.table.expiresNs[entry]! > ns;
+      const { status } = this.#decide('get', entry);
+      const isHit = status === Status.ok;
       this.#joins = n > 0;
       this.#request(Opcode.getkq);
       rows.key(space, sort, id, entry);
       if (isHit) this.#hit(sort, id, entry, true);
-      else {
-        rows.silence(ns);
-        this.requests++;
-      }
+      else this.#fail(status);
       this.#fill(sort, id, entry, isHit);
     }
     // The NOOP asks for nothing, and is no request of the model.
@@ -214,14 +220,13 @@ export class Exchanges {
     const { rows } = this;
     const space = this.#space;
     const { table } = space;
-    const isThere = table.expiresNs[entry]! > this.#ns;
-    const status = statusOf(opcode, isThere, token, table.cas[entry]!);
+    const { status, effect } = this.#decide(opcodeInfo(opcode)!.family, entry, token);
     const ttl = this.#requestStore(opcode, sort, id, entry);
     if (token !== 0) {
       rows.batch.casLow[rows.row] = token;
       this.casRequests++;
     }
-    if (status === Status.ok) {
+    if (effect === Effect.store) {
       this.#renew(opcode, sort, id, entry);
       rows.value(space, sort, id, entry);
       this.#stored(entry, ttl);
@@ -235,7 +240,7 @@ export class Exchanges {
     table.bytes[entry] = bytes;
     table.count[entry] = count;
     rows.changed(space, entry);
-    this.#fail(status, status === Status.exists ? exists : notFound);
+    this.#fail(status);
   }
 
   /**
@@ -245,8 +250,9 @@ export class Exchanges {
   refill(sort: Sort, id: number, entry: number, missed: boolean): void {
     const { rows } = this;
     const space = this.#space;
-    const isThere = space.table.expiresNs[entry]! > this.#ns;
     const opcode = this.#stream.refillOpcode;
+    const { status } = this.#decide(opcodeInfo(opcode)!.family, entry);
+    const isThere = space.table.expiresNs[entry]! > this.#ns;
     const ttl = this.#requestStore(opcode, sort, id, entry);
     const { batch, row } = rows;
     batch.flags[row]! |= RowFlag.refill;
@@ -256,8 +262,8 @@ export class Exchanges {
       rows.answer(this.#ns, Status.ok);
       // No server made it: it says nothing of the order.
       batch.outcome[row] = Outcome.conditional;
-    } else if (opcode === Opcode.add && isThere) this.#fail(Status.exists, exists);
-    else this.#stored(entry, ttl);
+    } else if (status === Status.ok) this.#stored(entry, ttl);
+    else this.#fail(status);
   }
 
   /** A store as far as its value. Returns how long the item lives, ms. */
@@ -292,17 +298,17 @@ export class Exchanges {
     const { table } = space;
     const ns = this.#ns;
     const entry = this.#entryOf(sort, id);
-    const isThere = table.expiresNs[entry]! > ns;
+    const { status, effect } = this.#decide(operation, entry);
     const isTouch = operation === 'touch';
     this.#request(Opcode[operation]);
     if (isTouch) {
       const ttl = space.ttlAt(ns, entry, this.#stream.choose);
       rows.expiryExtras(expiryOf(ttl, ns));
-      if (isThere) table.expiresNs[entry] = expires(ns, ttl);
-    } else table.expiresNs[entry] = 0;
+      if (effect === Effect.touch) table.expiresNs[entry] = expires(ns, ttl);
+    } else if (effect === Effect.remove) table.expiresNs[entry] = 0;
     rows.key(space, sort, id, entry);
-    if (!isThere) {
-      this.#fail(Status.notFound, notFound);
+    if (status !== Status.ok) {
+      this.#fail(status);
       return;
     }
     if (isTouch) rows.flags(space.flags);
@@ -314,7 +320,8 @@ export class Exchanges {
     const space = this.#space;
     const { table } = space;
     const entry = this.#entryOf(Sort.list, id);
-    const isThere = table.expiresNs[entry]! > this.#ns;
+    const { status } = this.#decide(operation, entry);
+    const isThere = status === Status.ok;
     const isAppend = operation === 'append';
     const count = table.count[entry]!;
     const pieces = piecesOf(count)[isAppend ? 1 : 0];
@@ -327,7 +334,7 @@ export class Exchanges {
     rows.key(space, Sort.list, id, entry);
     rows.piece(space, id, (isAppend ? appendedPiece : prependedPiece)(table.version[entry]!, pieces + 1));
     if (!isThere) {
-      this.#fail(Status.notStored, notStored);
+      this.#fail(status);
       return;
     }
     table.count[entry] = count + (isAppend ? 1 : PREPENDED);
@@ -347,7 +354,9 @@ export class Exchanges {
     this.#request(Opcode[operation]);
     rows.countExtras(delta, space.counter ?? 0, expiryOf(ttl, ns));
     rows.key(space, Sort.counter, id, entry);
-    if (table.expiresNs[entry]! > ns)
+    // Counters are numbers from their first request on, and all of these requests create.
+    const { effect } = decideCounter(this.#find(entry), false, true, true);
+    if (effect === Effect.count)
       table.count[entry] = Math.max(0, table.count[entry]! + (operation === 'incr' ? delta : -delta));
     else {
       table.count[entry] = space.counter ?? 0;
@@ -355,7 +364,7 @@ export class Exchanges {
     }
     rows.changed(space, entry);
     table.cas[entry] = ++this.#cas;
-    if (this.#isQuiet) rows.silence(ns);
+    if (isSilent(this.#opcode, Status.ok)) rows.silence(ns);
     else rows.number(ns, table.count[entry], table.cas[entry]);
     this.requests++;
   }
@@ -366,11 +375,27 @@ export class Exchanges {
     this.#answer(Status.ok);
   }
 
+  // ---- What is there.
+
+  /** @param token of the version that the request names; 0: none */
+  #decide(family: Family, entry: number, token = 0): Decision {
+    return decide(family, this.#find(entry, token));
+  }
+
+  #find(entry: number, token = 0): Found {
+    const { table } = this.#space;
+    const found = this.#found;
+    found.isThere = table.expiresNs[entry]! > this.#ns;
+    found.hasCas = token !== 0;
+    found.casAgrees = token === 0 || table.cas[entry] === token;
+    return found;
+  }
+
   // ---- Rows.
 
   #request(opcode: number): void {
-    const own = this.#isQuiet ? quietOpcodes.get(opcode)! : opcode;
-    this.rows.request(this.#ns, this.#connection, own, this.#joins);
+    this.#opcode = this.#isQuiet ? quietOf(opcode) : opcode;
+    this.rows.request(this.#ns, this.#connection, this.#opcode, this.#joins);
   }
 
   #hit(sort: Sort, id: number, entry: number, hasKey: boolean): void {
@@ -379,22 +404,14 @@ export class Exchanges {
   }
 
   #answer(status: number, cas = 0): void {
-    if (this.#isQuiet) this.rows.silence(this.#ns);
+    if (isSilent(this.#opcode, status)) this.rows.silence(this.#ns);
     else this.rows.answer(this.#ns, status, cas);
     this.requests++;
   }
 
-  #fail(status: number, text: Buffer): void {
-    this.rows.error(this.#ns, status, text);
+  #fail(status: number): void {
+    if (isSilent(this.#opcode, status)) this.rows.silence(this.#ns);
+    else this.rows.error(this.#ns, status, texts.get(status)!);
     this.requests++;
   }
-}
-
-function statusOf(opcode: number, isThere: boolean, token: number, current: number): number {
-  if (token !== 0) {
-    if (!isThere) return Status.notFound;
-    return current === token ? Status.ok : Status.exists;
-  }
-  if (opcode === Opcode.add && isThere) return Status.exists;
-  return opcode === Opcode.replace && !isThere ? Status.notFound : Status.ok;
 }

@@ -1,9 +1,7 @@
 // Keys of further tenants, or of another version of an application: the same key with a name in front.
 
 import { createHash } from 'node:crypto';
-
-/** memcached's limit. */
-export const MAX_KEY_BYTES = 250;
+import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 
 /** `name:key`; of a key that is too long for a name in front, the end becomes a hash. */
 export function renamedKey(key: Buffer, name: string): Buffer {

@@ -3,7 +3,7 @@
 
 import { opcodeInfo, type Family } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
-import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
+import { MAX_KEY_BYTES, isStore, readExtras, silentStatus, wasThere } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch, type Connection } from './batch.ts';
 import { TraceError } from './error.ts';
@@ -188,12 +188,10 @@ class Sharing {
   see(batch: Batch, row: number, server: number, space: number): void {
     if (batch.outcome[row] !== Outcome.answered && batch.outcome[row] !== Outcome.silent) return;
     const family = opcodeInfo(batch.opcode[row]!)?.family;
-    const isOk = batch.outcome[row] === Outcome.silent || batch.status[row] === Status.ok;
-    const isStore = family === 'set' || family === 'add' || family === 'replace';
-    if (!isOk || (!isStore && family !== 'get')) return;
+    if (statusOf(batch, row) !== Status.ok || (!isStore(family) && family !== 'get')) return;
     const name = `${server} ${batch.key(row).toString('latin1')}`;
     let key = this.#stored.get(name);
-    if (isStore) {
+    if (isStore(family)) {
       if (key === undefined) {
         if (this.#stored.size === MAX_WATCHED) return;
         this.#stored.set(name, (key = { byTenant: new Map(), last: space }));
@@ -227,6 +225,11 @@ function unknownConnection(id: number): TraceError {
     'BROKEN',
     `the trace is broken: it names connection ${id} and does not tell of all up to it`,
   );
+}
+
+/** The status of an exchange that was answered, or whose silence was. */
+function statusOf(batch: Batch, row: number): number {
+  return batch.outcome[row] === Outcome.answered ? batch.status[row]! : silentStatus(batch.opcode[row]!);
 }
 
 const empty = Buffer.alloc(0);
@@ -292,34 +295,29 @@ class KeyHistory {
       return;
     }
     if ((batch.flags[row]! & RowFlag.ambiguous) !== 0) return;
-    const answered = outcome === Outcome.answered;
-    const ok = answered ? batch.status[row] === Status.ok : info.family !== 'get' && info.family !== 'gat';
-    this.#family(info.family, batch, row, answered, ok, keepValue);
-    if (!this.settled || !this.present || !answered || info.family === 'delete') return;
+    this.#family(info.family, batch, row, keepValue);
+    if (!this.settled || !this.present || outcome !== Outcome.answered || info.family === 'delete') return;
     this.watchedUntilNs = batch.answerNs[row]!;
     this.#cas = tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!);
   }
 
-  #family(
-    family: Family,
-    batch: Batch,
-    row: number,
-    answered: boolean,
-    ok: boolean,
-    keepValue: boolean,
-  ): void {
-    const status = answered ? batch.status[row]! : Status.ok;
+  #family(family: Family, batch: Batch, row: number, keepValue: boolean): void {
+    const opcode = batch.opcode[row]!;
+    const status = statusOf(batch, row);
+    const hasCas = (batch.casHigh[row]! | batch.casLow[row]!) !== 0;
+    const isThere = wasThere(opcode, hasCas, status) === true;
     switch (family) {
       case 'get':
       case 'gat':
-        if (ok) this.#hit(batch, row, keepValue);
+        if (isThere) this.#hit(batch, row, keepValue);
         else this.settled = true;
         return;
       case 'touch':
-        if (ok) this.present = true;
+        if (isThere) this.present = true;
         else this.settled = true;
         return;
       case 'add':
+        // What an ADD with the right CAS id replaced, as a SET does, was a version that no exchange showed.
         if (status === Status.exists) this.present = true;
         else this.settled = true;
         return;
@@ -329,23 +327,26 @@ class KeyHistory {
         return;
       case 'replace':
       case 'delete':
-        if (ok || status === Status.exists) this.present = true;
+        if (isThere) this.present = true;
         this.settled = true;
         return;
       case 'append':
       case 'prepend':
-        if (!ok) {
+        if (isThere) this.present = true;
+        if (status !== Status.ok) {
           this.settled = true;
           return;
         }
-        this.present = true;
         this.#concatenated = true;
         if (family === 'append') this.#after.push(Buffer.from(batch.value(row)));
         else this.#before.unshift(Buffer.from(batch.value(row)));
         return;
       case 'incr':
       case 'decr':
-        this.#counter(family, batch, row, answered, ok);
+        if (isThere) this.present = true;
+        this.settled = true;
+        if (batch.outcome[row] === Outcome.answered && status === Status.ok)
+          this.#counter(family, batch, row);
         return;
       default:
     }
@@ -365,22 +366,14 @@ class KeyHistory {
     this.flags = batch.answerExtrasLength[row]! >= 4 ? uint32(batch.heap, batch.answerExtrasAt[row]!) : 0;
   }
 
-  #counter(family: 'incr' | 'decr', batch: Batch, row: number, answered: boolean, ok: boolean): void {
-    this.settled = true;
-    if (!ok || !answered || batch.answerValueLength[row] !== 8 || batch.extrasLength[row] !== 20) {
-      if (answered && (batch.status[row] === Status.nonNumeric || batch.status[row] === Status.exists))
-        this.present = true;
-      return;
-    }
-    const extras = batch.extras(row);
-    const delta = extras.readBigUInt64BE(0);
-    const initial = extras.readBigUInt64BE(8);
-    const creates = extras.readUInt32BE(16) !== 0xffffffff;
+  /** What was counted from, if it was not created: then it is the result that the initial value is. */
+  #counter(family: 'incr' | 'decr', batch: Batch, row: number): void {
+    const extras = readExtras(batch.opcode[row]!, batch.extras(row));
+    if (extras === undefined || batch.answerValueLength[row] !== 8) return;
     const result = batch.answerValue(row).readBigUInt64BE(0);
-    if (creates && result === initial) return;
+    if (extras.mayCreate && result === extras.initial) return;
     this.present = true;
-    const before =
-      family === 'incr' ? BigInt.asUintN(64, result - delta) : BigInt.asUintN(64, result + delta);
-    this.value = Buffer.from(before.toString());
+    const delta = family === 'incr' ? -extras.delta : extras.delta;
+    this.value = Buffer.from(BigInt.asUintN(64, result + delta).toString());
   }
 }

@@ -2,6 +2,7 @@
 
 import { DO_NOT_CREATE, expiryOffset } from '../../protocol/expiry.ts';
 import { putUint32, uint32 } from '../../protocol/header.ts';
+import { isStore } from '../../protocol/semantics.ts';
 import { NEVER, RowFlag } from '../../trace/batch.ts';
 import { renamedKey } from '../../trace/rename.ts';
 import { unitOf } from '../hash.ts';
@@ -12,10 +13,6 @@ import { Stage, type Context } from './stage.ts';
 
 /** Larger values than the trace has stay below memcached's limit of 1 MiB, header and key included. */
 const MAX_VALUE_BYTES = 1024 * 1024 - 512;
-
-function isStore({ family }: Row): boolean {
-  return family === 'set' || family === 'add' || family === 'replace';
-}
 
 /** What is stored in a stretch of time is gone at its end. */
 export class ExpiryStage extends Stage {
@@ -55,7 +52,7 @@ export class SizeStage extends Stage {
 
   protected override take(row: Row): void {
     const isSecret = (row.flags & RowFlag.secret) !== 0;
-    if (row.ns >= this.#fromNs && isStore(row) && row.value.length > 0 && !isSecret) {
+    if (row.ns >= this.#fromNs && isStore(row.family) && row.value.length > 0 && !isSecret) {
       row.change();
       row.value = this.context.payloads.scaled(row.value, this.#factor, MAX_VALUE_BYTES);
     }

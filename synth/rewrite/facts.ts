@@ -1,7 +1,8 @@
 // What scenarios need to know of a recorded trace before they change it: its length and rates, its keys and how popular
 // they are, and what its clients do that miss.
 
-import { Opcode, opcodeInfo } from '../../protocol/opcode.ts';
+import { Opcode, opcodeInfo, type Family } from '../../protocol/opcode.ts';
+import { isStore } from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../../trace/batch.ts';
 import type { TraceReader } from '../../trace/file.ts';
@@ -178,7 +179,7 @@ class Gatherer {
     return fact;
   }
 
-  #tell(fact: KeyFact, batch: Batch, row: number, family: string): void {
+  #tell(fact: KeyFact, batch: Batch, row: number, family: Family): void {
     fact.requests++;
     const outcome = batch.outcome[row]!;
     const isHit = outcome === Outcome.answered && batch.status[row] === Status.ok;
@@ -193,9 +194,9 @@ class Gatherer {
         this.#miss(fact, batch, row);
       return;
     }
-    const isStore = family === 'set' || family === 'add' || family === 'replace';
-    if (isStore) this.#stored(fact, batch, row, isHit || outcome === Outcome.silent);
-    this.#answered(fact, batch, row, isStore, family === 'add');
+    const stores = isStore(family);
+    if (stores) this.#stored(fact, batch, row, isHit || outcome === Outcome.silent);
+    this.#answered(fact, batch, row, stores, family === 'add');
   }
 
   #stored(fact: KeyFact, batch: Batch, row: number, isDone: boolean): void {
@@ -205,13 +206,13 @@ class Gatherer {
   }
 
   /** What its client does next with a key that it missed: a refill, or something else. */
-  #answered(fact: KeyFact, batch: Batch, row: number, isStore: boolean, isAdd: boolean): void {
+  #answered(fact: KeyFact, batch: Batch, row: number, stores: boolean, isAdd: boolean): void {
     const id = `${batch.connection[row]} ${fact.name}`;
     const missedNs = this.#missed.get(id);
     if (missedNs === undefined) return;
     this.#missed.delete(id);
     const delayNs = batch.requestNs[row]! - missedNs;
-    if (!isStore || delayNs > REFILL_NS) return;
+    if (!stores || delayNs > REFILL_NS) return;
     this.#all.refills++;
     this.#misses.get(batch.connection[row]!)!.refills++;
     if (this.#delays.length < MAX_MEASURED) this.#delays.push(Math.max(0, delayNs));

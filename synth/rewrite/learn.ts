@@ -1,7 +1,16 @@
 // What an exchange of the recording tells of its key: the version that is there after it, given the one before.
 
-import { expiryOffset } from '../../protocol/expiry.ts';
 import { uint32 } from '../../protocol/header.ts';
+import {
+  Effect,
+  counterText,
+  effectOfRefusal,
+  expiryAt,
+  flagsAt,
+  isStore,
+  silentStatus,
+  wasThere,
+} from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
 import { tokenOf } from '../../trace/token.ts';
@@ -26,8 +35,7 @@ export function isOpen(outcome: number): boolean {
 
 /** The expiry in the request's extras; 0 where it has none. */
 export function expiryOf(row: Pick<Row, 'opcode' | 'extras'>): number {
-  const at = expiryOffset[row.opcode]!;
-  return at >= 0 && at + 4 <= row.extras.length ? uint32(row.extras, at) : 0;
+  return expiryAt(row.opcode, row.extras, 0, row.extras.length);
 }
 
 /** @param row as it was recorded, answer and request @param before what was there */
@@ -37,28 +45,20 @@ export function learn(before: State, row: Row, options: LearnOptions): State {
   const isFinding = family === 'get' || family === 'gat' || family === 'touch';
   if (isOpen(outcome)) return isFinding ? before : unknown;
   const isSilent = outcome === Outcome.silent;
-  const status = !isSilent ? row.status : row.isRead ? Status.notFound : Status.ok;
-  switch (status) {
-    case Status.ok:
-      return succeeded(before, row, isSilent, options);
-    case Status.notFound:
-    case Status.notStored:
-      return undefined;
-    // A refused SET deletes what was there; what else is refused leaves it.
-    case Status.tooLarge:
-    case Status.outOfMemory:
-      return family === 'set' ? undefined : before;
-    case Status.exists:
-    case Status.nonNumeric:
-      return before ?? unknown;
-    default:
-      return before;
-  }
+  const status = isSilent ? silentStatus(row.opcode) : row.status;
+  if (status === Status.ok) return succeeded(before, row, isSilent, options);
+  if (family === undefined) return before;
+  if (status === Status.tooLarge || status === Status.outOfMemory)
+    return effectOfRefusal(family) === Effect.remove ? undefined : before;
+  const hasCas = (row.casHigh | row.casLow) !== 0;
+  const isThere = wasThere(row.opcode, hasCas, status);
+  if (isThere === undefined) return before;
+  return isThere ? (before ?? unknown) : undefined;
 }
 
 function succeeded(before: State, row: Row, isSilent: boolean, options: LearnOptions): State {
   const { payloads, startSeconds, keep } = options;
-  const { family, ns } = row;
+  const { family, ns, answerValue } = row;
   const cas = isSilent ? 0 : tokenOf(row.answerCasHigh, row.answerCasLow);
   const until = expiresAt(expiryOf(row), ns, startSeconds);
   switch (family) {
@@ -71,7 +71,7 @@ function succeeded(before: State, row: Row, isSilent: boolean, options: LearnOpt
     case 'set':
     case 'add':
     case 'replace':
-      return new Version(keep(row.value), uint32At(row.extras), until, ns, cas);
+      return new Version(keep(row.value), storedFlags(row), until, ns, cas);
     case 'append':
     case 'prepend': {
       const value = joined(before, row, payloads);
@@ -81,8 +81,11 @@ function succeeded(before: State, row: Row, isSilent: boolean, options: LearnOpt
     case 'incr':
     case 'decr': {
       const { flags = 0, expiresNs = until } = before ?? {};
+      const length = before?.value === undefined ? 0 : payloads.length(before.value);
       const value =
-        row.answerValue.length === 8 ? payloads.counter(row.answerValue.readBigUInt64BE(0)) : undefined;
+        answerValue.length === 8
+          ? payloads.counter(counterText(answerValue.readBigUInt64BE(0), length, false))
+          : undefined;
       return new Version(value, flags, expiresNs, ns, cas);
     }
     case 'delete':
@@ -132,6 +135,7 @@ export function flagsOf({ answerExtras }: Pick<Row, 'answerExtras'>): number {
   return answerExtras.length >= 4 ? uint32(answerExtras, 0) : 0;
 }
 
-function uint32At(extras: Buffer): number {
-  return extras.length >= 4 ? uint32(extras, 0) : 0;
+/** The flags that a store brings. */
+export function storedFlags({ family, extras }: Pick<Row, 'family' | 'extras'>): number {
+  return isStore(family) && extras.length >= 4 ? flagsAt(extras, 0) : 0;
 }

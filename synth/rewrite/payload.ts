@@ -34,9 +34,9 @@ export class Payloads {
     return bytes === undefined || bytes.length === 0 ? undefined : parseCounter(bytes, bytes.length);
   }
 
-  /** The value that a counter leaves. */
-  counter(number: bigint): Buffer {
-    return this.#clear(Buffer.from(number.toString()));
+  /** The value that a counter leaves. @param text its digits, padded or not */
+  counter(text: string): Buffer {
+    return this.#clear(Buffer.from(text));
   }
 
   /** A value of so many bytes that no other exchange stores. @param draw a number of its own */

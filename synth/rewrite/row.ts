@@ -1,7 +1,7 @@
 // One exchange on its way through a rewrite: what a batch has in columns, as an object, since stages copy, move, rename and
 // drop exchanges one at a time. Its bytes are views into the batch that it came from.
 
-import { isQuiet, isRead, opcodeInfo, type Family } from '../../protocol/opcode.ts';
+import { isRead, opcodeInfo, type Family } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../../trace/batch.ts';
 import type { Line } from './line.ts';
@@ -62,10 +62,6 @@ export class Row {
 
   get isRead(): boolean {
     return isRead[this.opcode] === 1;
-  }
-
-  get isQuiet(): boolean {
-    return isQuiet[this.opcode] === 1;
   }
 
   /** It left together with the one before it. */

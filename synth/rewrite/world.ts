@@ -4,7 +4,8 @@
 import { MAX_RELATIVE_SECONDS } from '../../protocol/expiry.ts';
 import { storeExtras } from '../../protocol/frame.ts';
 import { uint32 } from '../../protocol/header.ts';
-import { Opcode, echoesKey } from '../../protocol/opcode.ts';
+import { Opcode } from '../../protocol/opcode.ts';
+import { isSilent, isStore, shapeOf } from '../../protocol/semantics.ts';
 import { Status, statuses } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag } from '../../trace/batch.ts';
 import { tokenOf } from '../../trace/token.ts';
@@ -182,6 +183,8 @@ export class World {
     const { recorded, rewritten } = item;
     if (recorded === undefined || rewritten === undefined || recorded === rewritten) return;
     if (recorded === unknown || rewritten === unknown || !recorded.equals(rewritten)) return;
+    // The same bytes stored twice are two versions, and who names one of them does not mean the other.
+    if (this.#options.usesCas && recorded.source !== rewritten.source) return;
     if (rewritten.cas !== 0 && rewritten.cas !== recorded.cas) recorded.alias = rewritten.cas;
     else if (rewritten.alias !== 0) recorded.alias = rewritten.alias;
     // A flush in between is over.
@@ -196,9 +199,8 @@ export class World {
       row.answerNs = NEVER;
       return;
     }
-    const isOk = status === Status.ok;
-    const isSilent = row.isQuiet && (row.isRead ? status === Status.notFound : isOk);
-    if (!row.isAdded && isSame(row, status, isSilent, value, flags)) {
+    const silent = isSilent(row.opcode, status);
+    if (!row.isAdded && isSame(row, status, silent, value, flags)) {
       if (row.isHit) this.#tellVersion(row, version);
       return;
     }
@@ -207,18 +209,18 @@ export class World {
       row.status === Status.ok && !row.isAdded ? [row.answerCasHigh, row.answerCasLow] : [0, 0];
     clear(row);
     if (row.answerNs === NEVER) row.answerNs = row.endNs;
-    row.outcome = isSilent ? Outcome.silent : Outcome.answered;
-    if (isSilent) return;
+    row.outcome = silent ? Outcome.silent : Outcome.answered;
+    if (silent) return;
     row.frames = 1;
     row.status = status;
-    const echoes = echoesKey[row.opcode] === 1;
-    if (echoes) row.answerKey = row.key;
-    if (isOk) {
-      if (row.isRead || row.family === 'touch') row.answerExtras = flagsBytes(flags);
+    const shape = shapeOf(row.opcode, status)!;
+    if (shape.key) row.answerKey = row.key;
+    if (status === Status.ok) {
+      if (shape.extras > 0) row.answerExtras = flagsBytes(flags);
       row.answerValue = value ?? empty;
       if (row.isRead) this.#tellVersion(row, version);
       else [row.answerCasHigh, row.answerCasLow] = casBefore as [number, number];
-    } else if (!echoes) row.answerValue = textOf(status);
+    } else if (!shape.key) row.answerValue = textOf(status);
   }
 
   /** A read tells the version, where somebody may name it. */
@@ -308,8 +310,7 @@ export class World {
   #remember(item: Item, row: Row): void {
     const version = item.rewritten ?? item.recorded;
     if (version !== undefined && version !== unknown && version.value !== undefined) item.last = version;
-    const { family } = row;
-    if (row.status === Status.ok && (family === 'set' || family === 'add' || family === 'replace'))
+    if (row.status === Status.ok && isStore(row.family))
       item.expiry = expiryOf(row.was === undefined ? row : { opcode: row.opcode, extras: row.was.extras });
   }
 
@@ -363,11 +364,11 @@ function isOutOfTime(state: State, row: Row): boolean {
 function isSame(
   row: Row,
   status: number,
-  isSilent: boolean,
+  silent: boolean,
   value: Buffer | undefined,
   flags: number,
 ): boolean {
-  if (isSilent) return row.outcome === Outcome.silent;
+  if (silent) return row.outcome === Outcome.silent;
   if (row.outcome !== Outcome.answered || row.status !== status) return false;
   if (status !== Status.ok) return true;
   if (row.isRead) return flagsOf(row) === flags && value !== undefined && row.answerValue.equals(value);

@@ -199,6 +199,8 @@ export function isLegal(steps: readonly Step[], initial: { value: string; flags:
             out(thing, 6, n, told);
             continue;
           }
+          // A minus sign may stand somewhere behind so large a number, in memory that was freed.
+          if (before >= MAX / 2n && !thing.value.includes('\0')) out(thing, 6, n, told);
           const delta = step.delta!;
           const sum = op === 'incr' ? (before + delta) % MAX : before > delta ? before - delta : 0n;
           if (!step.open && !step.silent && status === 0 && step.result !== sum) continue;

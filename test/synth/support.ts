@@ -194,21 +194,13 @@ function ask(
       return plain(store.store(name, key, uint32(extras, 0), uint32(extras, 4), cas, data, 0, data.length));
     case 'append':
     case 'prepend':
-      return plain(store.concat(name === 'append', key, cas, data, 0, data.length));
+      return plain(store.concat(name, key, cas, data, 0, data.length));
     case 'delete':
       return { ...plain(store.delete(key, cas)), cas: 0 };
     case 'incr':
     case 'decr': {
       const { 0: delta, 1: initial } = [extras.readBigUInt64BE(0), extras.readBigUInt64BE(8)];
-      const status = store.delta(
-        name === 'incr',
-        key,
-        delta,
-        initial,
-        extras.readUInt32BE(16),
-        cas,
-        store.newBatch(),
-      );
+      const status = store.delta(name, key, delta, initial, extras.readUInt32BE(16), cas, store.newBatch());
       const result = Buffer.alloc(8);
       if (status === Status.ok) result.writeBigUInt64BE(store.counter);
       return { ...plain(status), value: status === Status.ok ? result : Buffer.alloc(0) };
@@ -249,7 +241,7 @@ export async function wronglyExpected(path: string): Promise<string[]> {
     if (named === undefined) continue;
     const answer = ask(store, { ...told, cas: named });
     const isReading = isRead[opcodeOf(op)] === 1;
-    if (isReading && answer.status === Status.ok && told.answerCas !== 0)
+    if (outcome === Outcome.answered && answer.status === Status.ok && told.answerCas !== 0)
       tokens.set(told.answerCas, answer.cas);
     if (outcome === Outcome.indeterminate) continue;
     const expected = outcome === Outcome.silent ? (isReading ? Status.notFound : Status.ok) : told.status;
