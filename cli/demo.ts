@@ -18,7 +18,7 @@ import { startProxy } from '../recorder/proxy.ts';
 import { replay } from '../replayer/replay.ts';
 import { makeReport, type Report } from '../report/report.ts';
 import { renderText } from '../report/text.ts';
-import { parseThreshold } from '../report/threshold.ts';
+import { defaultThresholds } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
@@ -145,7 +145,7 @@ async function judgedReplay(
   const seen = await ResultsReader.open(results);
   try {
     const judged = await diff(tape, seen, { survey, backends });
-    const thresholds = [parseThreshold('violations == 0')];
+    const thresholds = defaultThresholds();
     return makeReport({ diff: judged, meta: seen.meta, end: seen.end, thresholds });
   } finally {
     await tape.close();

@@ -170,7 +170,9 @@ const runFields = {
     .array(thresholdSchema)
     .min(1)
     .optional()
-    .describe('what passes; default: violations == 0. Those of a run take the place of those of defaults'),
+    .describe(
+      'what passes; default: violations == 0, judged > 90%, drift.lost < 5%. Those of a run take the place of those of defaults',
+    ),
 };
 
 const runSchema = z.strictObject({

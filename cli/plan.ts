@@ -10,7 +10,7 @@ import type { NamedServer } from '../protocol/distribution.ts';
 import { parseDrills, type Drill } from '../replayer/drill.ts';
 import { createSchedule } from '../replayer/schedule.ts';
 import { createRoute, parseTarget } from '../replayer/target.ts';
-import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import { defaultThresholds, type Threshold } from '../report/threshold.ts';
 import { DEFAULT_MS } from '../synth/generator.ts';
 import { checkScenario } from '../synth/scenario.ts';
 import { meanRate } from '../synth/transform.ts';
@@ -40,7 +40,6 @@ export interface Plan {
 
 const TIMEOUT_MS = 1000;
 const EXAMPLES = 10;
-const passing = parseThreshold('violations == 0');
 
 /**
  * The runs of a gate file, checked.
@@ -165,7 +164,7 @@ class Planner {
     const backends = run.backends ?? entry?.backends;
     const backendsRoute = run.backendsRoute ?? entry?.backendsRoute;
     return {
-      threshold: thresholds?.map(({ threshold }) => threshold) ?? [passing],
+      threshold: thresholds?.map(({ threshold }) => threshold) ?? defaultThresholds(),
       examples,
       ...(backends === undefined
         ? {}

@@ -126,7 +126,7 @@ function reportOptions(command: Command): Command {
   return outputOptions(command)
     .option(
       '--threshold <expr>',
-      'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0)',
+      'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0, judged > 90%, drift.lost < 5%)',
       addThreshold,
       [],
     )

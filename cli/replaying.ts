@@ -14,7 +14,7 @@ import type { Permission } from '../replayer/gate.ts';
 import { replay, type Replayed, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
 import type { Split } from '../replayer/tail.ts';
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
-import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import { defaultThresholds, type Threshold } from '../report/threshold.ts';
 import type { Model } from '../synth/model.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { hashSource, openSource, type Source } from '../trace/source.ts';
@@ -33,7 +33,7 @@ export interface JudgeOptions {
   minCoverage?: number;
   /** Milliseconds. */
   maxLag?: number;
-  /** Without any: violations == 0. */
+  /** Without any: defaultThresholds(). */
   threshold: readonly Threshold[];
   examples: number;
   quiet?: true;
@@ -273,8 +273,7 @@ export async function judge(
         ...(options.backendsRoute === undefined ? {} : { distribution: options.backendsRoute }),
         ...(survey === undefined ? {} : { survey }),
       });
-      const thresholds =
-        options.threshold.length > 0 ? options.threshold : [parseThreshold('violations == 0')];
+      const thresholds = options.threshold.length > 0 ? options.threshold : defaultThresholds();
       const input: ReportInput = {
         diff: judged,
         meta: results.meta,

@@ -60,7 +60,8 @@ export function nameDrift(
       if (step === Step.none && showsTheItem(operation)) cause = undefined;
     } else {
       const verdict = nameOf(operation, before, own, hides, races, expiry);
-      if (verdict !== 'match' && verdict.class === 'drift' && verdict.kind !== 'unexplained') cause = verdict.kind;
+      if (verdict !== 'match' && verdict.class === 'drift' && verdict.kind !== 'unexplained')
+        cause = verdict.kind;
       named.push({ ordinal, verdict });
     }
     if (renews(operation, item)) cause = undefined;
@@ -102,7 +103,9 @@ function nameOf(
   const isHere = before.presence === Presence.present;
   const wasThere = wasPresent(operation, recordedStatus);
   if (before.presence === Presence.unknown)
-    return drift(wasThere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained');
+    return drift(
+      wasThere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained',
+    );
   if (!isHere && before.absence === Absence.expired) return drift('temporal');
   if (isHere && !wasThere && expiry.wasNear(operation)) return drift('temporal');
   if (races.isOpen(operation)) return drift('raced');
@@ -169,7 +172,10 @@ class Races {
     this.#changes = operations.filter(({ family }) => family !== 'get');
     this.#connections = new Set(this.#changes.map(({ connection }) => connection));
     this.#here = new Spans(this.#changes, ({ fromNs, toNs }) => [fromNs, toNs]);
-    this.#there = new Spans(this.#changes, ({ recordedFromNs, recordedToNs }) => [recordedFromNs, recordedToNs]);
+    this.#there = new Spans(this.#changes, ({ recordedFromNs, recordedToNs }) => [
+      recordedFromNs,
+      recordedToNs,
+    ]);
   }
 
   /** Another connection changes the key too. */

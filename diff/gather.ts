@@ -21,8 +21,21 @@ export interface ReplayClock {
   recordedAtSeconds: number;
 }
 
-const Bit = { silent: 1, hasCas: 2, differs: 4, counts: 8, readsFlags: 16, mayCreate: 32, judged: 64 } as const;
-const unrecordedKinds: readonly (UntestableKind | undefined)[] = [undefined, 'gap', 'unrecorded', 'ambiguous'];
+const Bit = {
+  silent: 1,
+  hasCas: 2,
+  differs: 4,
+  counts: 8,
+  readsFlags: 16,
+  mayCreate: 32,
+  judged: 64,
+} as const;
+const unrecordedKinds: readonly (UntestableKind | undefined)[] = [
+  undefined,
+  'gap',
+  'unrecorded',
+  'ambiguous',
+];
 const NONE = -1;
 
 /** Why the recording has no answer to compare with; 0: it has one. */
@@ -366,7 +379,9 @@ function sentOf(
   const before = learned.filter(({ atNs }) => atNs <= fromNs);
   if (before.length === 0) return learned.map(({ cas }) => cas);
   const last = before.at(-1)!;
-  const near = before.filter(({ atNs }) => atNs >= last.atNs - TOLD_WITHIN_NS || atNs >= fromNs - TOLD_WITHIN_NS);
+  const near = before.filter(
+    ({ atNs }) => atNs >= last.atNs - TOLD_WITHIN_NS || atNs >= fromNs - TOLD_WITHIN_NS,
+  );
   return [...new Set(near.map(({ cas }) => cas))];
 }
 

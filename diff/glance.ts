@@ -27,7 +27,10 @@ const misshapen = violation('malformed', 'the answer has other parts than this o
 const otherKey = violation('wrong-key', 'the answer names another key than the request');
 const noKey = violation('wrong-key', 'the answer names no key, and this operation is answered with it');
 const otherStatus = violation('wrong-status', 'another status than recorded');
-const notSilent = violation('wrong-status', 'a quiet miss and a quiet success are silent, and this one was answered');
+const notSilent = violation(
+  'wrong-status',
+  'a quiet miss and a quiet success are silent, and this one was answered',
+);
 const noCas = violation('cas', 'the answer has no CAS id, and in the recording it has one');
 const unknownFate: Verdict = {
   class: 'untestable',
@@ -66,7 +69,9 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
   const isSame = agrees || (!isUnrecorded && agree(opcode, recordedAnswer(batch, row)!, replayed));
   if (!isPossible(opcode, hasCas(batch, row), status) && isOfItem(opcode)) {
     // Both servers refused the request; else it is no answer to this operation.
-    return isSame ? 'match' : violation('wrong-status', `no answer to this operation: ${statusLabel(status)}`);
+    return isSame
+      ? 'match'
+      : violation('wrong-status', `no answer to this operation: ${statusLabel(status)}`);
   }
   if (lacksCas(batch, row, results, resultRow, replayed)) return noCas;
   if (isSilent(opcode, status) && !replayed.silent && recordedAnswer(batch, row)?.silent !== false)
@@ -100,10 +105,15 @@ function lacksCas(
 ): boolean {
   if (silent || status !== Status.ok || (results.casHigh[resultRow]! | results.casLow[resultRow]!) !== 0)
     return false;
-  if ((batch.answerCasHigh[row]! | batch.answerCasLow[row]!) === 0 || recordedStatus(batch, row) !== Status.ok)
+  if (
+    (batch.answerCasHigh[row]! | batch.answerCasLow[row]!) === 0 ||
+    recordedStatus(batch, row) !== Status.ok
+  )
     return false;
   // Where no server made the recorded answer, it says nothing of what servers tell.
-  return batch.outcome[row] === Outcome.answered && tellsCas(opcodeInfo(batch.opcode[row]!)?.family ?? 'noop');
+  return (
+    batch.outcome[row] === Outcome.answered && tellsCas(opcodeInfo(batch.opcode[row]!)?.family ?? 'noop')
+  );
 }
 
 /** What makes an answer wrong whatever was recorded. */

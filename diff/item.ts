@@ -308,10 +308,10 @@ export class Machine {
       case Status.ok: {
         if (!this.#isFresh(item, operation, ordinal)) return nothing;
         const next = this.#version(item, operation, ordinal);
-        if (hasCas)
-          return isThere(item, operation) && agrees ? [{ item: next, step: Step.none }] : nothing;
+        if (hasCas) return isThere(item, operation) && agrees ? [{ item: next, step: Step.none }] : nothing;
         if (family === 'set') return [{ item: next, step: Step.none }];
-        if (family === 'replace') return isThere(item, operation) ? [{ item: next, step: Step.none }] : nothing;
+        if (family === 'replace')
+          return isThere(item, operation) ? [{ item: next, step: Step.none }] : nothing;
         return gone(item, operation).map(({ step }) => ({ item: next, step }));
       }
       case Status.exists:
@@ -408,14 +408,17 @@ export class Machine {
           for (const { step } of gone(item, operation))
             found.push({ item: this.#created(item, operation, ordinal), step });
         if (isThere(item, operation) && agrees)
-          for (const next of this.#sums(item, operation, ordinal)) found.push({ item: next, step: Step.none });
+          for (const next of this.#sums(item, operation, ordinal))
+            found.push({ item: next, step: Step.none });
         return found;
       }
       case Status.notFound:
         return mayCreate ? nothing : gone(item, operation);
       case Status.exists:
         // An empty value is refused before the CAS id is looked at, and what is no number after it.
-        return hasCas && isThere(item, operation) && differs && !this.#isEmpty(item) ? present(item) : nothing;
+        return hasCas && isThere(item, operation) && differs && !this.#isEmpty(item)
+          ? present(item)
+          : nothing;
       case Status.nonNumeric: {
         const isRefused = this.#mayBeNoNumber(item) && (agrees || this.#isEmpty(item));
         return isThere(item, operation) && isRefused ? present(item) : nothing;
@@ -453,7 +456,8 @@ export class Machine {
   #sums(item: Item, operation: Operation, ordinal: number): Item[] {
     const { result, delta, family } = operation;
     if (item.value === UNKNOWN) {
-      if (result === undefined) return [{ ...item, presence: Presence.present, cas: operation.cas, by: ordinal }];
+      if (result === undefined)
+        return [{ ...item, presence: Presence.present, cas: operation.cas, by: ordinal }];
       return [{ ...this.#counter(item, operation, ordinal, result.toString()), isLoose: true }];
     }
     const before = this.#numberOf(item);

@@ -37,9 +37,20 @@ const familyOf = Uint8Array.from({ length: 256 }, (_, opcode) => {
   const at = families.indexOf(opcodeInfo(opcode)?.family as KeyFamily);
   return at < 0 ? OTHER : at;
 });
-const [GET, GAT, TOUCH, SET, ADD, REPLACE, APPEND, PREPEND, DELETE, INCR, DECR] = families.keys() as Iterable<number> as [
-  number, number, number, number, number, number, number, number, number, number, number,
-];
+const [GET, GAT, TOUCH, SET, ADD, REPLACE, APPEND, PREPEND, DELETE, INCR, DECR] =
+  families.keys() as Iterable<number> as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
 const TWO32 = 0x1_0000_0000;
 const NOT_NUMERIC = -1;
 
@@ -166,15 +177,14 @@ export class Sequences {
     const toNs = results.answeredNs[resultRow]!;
     // Whatever it is, it must come after the last change.
     if (!(fromNs > this.#changedNs[key]!) || !(toNs >= fromNs)) return false;
-    const changes = family !== GET && (status === Status.ok || (family === SET && status !== Status.notFound));
+    const changes =
+      family !== GET && (status === Status.ok || (family === SET && status !== Status.notFound));
     if (changes) {
       if (!(fromNs > this.#readNs[key]!)) return false;
       this.#changedNs[key] = toNs;
     } else if (toNs > this.#readNs[key]!) this.#readNs[key] = toNs;
     const cas =
-      isSilent || status !== Status.ok
-        ? 0
-        : tokenOf(results.casHigh[resultRow]!, results.casLow[resultRow]!);
+      isSilent || status !== Status.ok ? 0 : tokenOf(results.casHigh[resultRow]!, results.casLow[resultRow]!);
     switch (status) {
       case Status.ok:
         break;
@@ -199,7 +209,9 @@ export class Sequences {
       case REPLACE: {
         if (hasCas(batch, row)) {
           if (!this.#isNamed(key, batch, row) || !this.#isThere(key, fromNs)) return false;
-        } else if (family === ADD ? !this.#isGone(key, toNs) : family === REPLACE && !this.#isThere(key, fromNs))
+        } else if (
+          family === ADD ? !this.#isGone(key, toNs) : family === REPLACE && !this.#isThere(key, fromNs)
+        )
           return false;
         if (batch.extrasLength[row] !== 8) return false;
         const { heap } = batch;
@@ -215,7 +227,9 @@ export class Sequences {
         return true;
       case INCR:
       case DECR:
-        return !hasCas(batch, row) && this.#counted(key, family, batch, row, results, resultRow, isSilent, cas);
+        return (
+          !hasCas(batch, row) && this.#counted(key, family, batch, row, results, resultRow, isSilent, cas)
+        );
       default:
         // What was concatenated is worked out by the search.
         return false;

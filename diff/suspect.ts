@@ -40,12 +40,7 @@ function isGone(replayed: Pick<Answer, 'status'>): boolean {
   return replayed.status === Status.notFound;
 }
 
-export function suspectOf(
-  batch: Batch,
-  row: number,
-  results: ResultBatch,
-  resultRow: number,
-): Suspect {
+export function suspectOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): Suspect {
   const answeredNs = results.answeredNs[resultRow]!;
   const replayed = replayedAnswer(batch, row, results, resultRow)!;
   const recorded = recordedAnswer(batch, row);

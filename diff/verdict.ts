@@ -20,14 +20,7 @@ export const violations = [
   'orphan',
 ] as const;
 export type ViolationKind = (typeof violations)[number];
-export const untestables = [
-  'gap',
-  'unrecorded',
-  'ambiguous',
-  'unproven',
-  'undecided',
-  'masked',
-] as const;
+export const untestables = ['gap', 'unrecorded', 'ambiguous', 'unproven', 'undecided', 'masked'] as const;
 export type UntestableKind = (typeof untestables)[number];
 
 /** Why an exchange is no match. */

@@ -8,7 +8,7 @@ import { diff, type Diff } from '../diff/diff.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
 import { replay, type ReplayOptions } from '../replayer/replay.ts';
 import { makeReport, type Report, type ReportInput } from '../report/report.ts';
-import { parseThreshold } from '../report/threshold.ts';
+import { defaultExpressions, parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { ResultsReader } from '../trace/file.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
@@ -16,7 +16,7 @@ import type { Survey } from '../trace/survey.ts';
 import { LibraryError } from './error.ts';
 
 export interface JudgeOptions {
-  /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: no violation. */
+  /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: defaultExpressions. */
   thresholds?: readonly string[];
   /** Examples of each kind of finding. Default 10. */
   examples?: number;
@@ -74,7 +74,7 @@ async function judgeOne(
   resultsPath: string,
   options: JudgeOptions,
 ): Promise<ReportInput & { diff: Diff }> {
-  const { thresholds = ['violations == 0'], examples, backends, distribution, survey } = options;
+  const { thresholds = defaultExpressions, examples, backends, distribution, survey } = options;
   const { minCoverage, maxLagMs } = options;
   const parsed = thresholds.map(parseThreshold);
   const trace = await openSource(source);

@@ -36,6 +36,7 @@ export function reportOfNothing({
       sent: 0,
       answered: 0,
       matched: 0,
+      unrecorded: 0,
       drift: 0,
       violations: 0,
       untestable: 0,

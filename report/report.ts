@@ -1,6 +1,7 @@
 // The report of a replay as JSON: what `--json` writes, and what every other rendering is made from.
 
 import type { Histogram } from 'hdr-histogram-js';
+import type { Account } from '../diff/accounts.ts';
 import type { Diff } from '../diff/diff.ts';
 import type { Difference } from '../diff/compare.ts';
 import type { Culprit } from '../diff/attribution.ts';
@@ -30,6 +31,8 @@ export interface ServerReport extends GroupReport {
   address: string;
   /** Since the replay's start; null where it never answered. */
   lastAnswerSeconds: number | null;
+  /** Keys that got lost, and what the target says of what it evicted meanwhile. */
+  losses: Account;
 }
 
 export interface Report {
@@ -40,6 +43,8 @@ export interface Report {
     sent: number;
     answered: number;
     matched: number;
+    /** Of those that matched: the recording has no answer, and this one is as it must be. */
+    unrecorded: number;
     drift: number;
     violations: number;
     untestable: number;
@@ -169,6 +174,7 @@ export function makeReport(input: ReportInput): Report {
       sent: diff.sent,
       answered: diff.answered,
       matched: diff.matched,
+      unrecorded: diff.unrecorded,
       drift: sum(counts.drift),
       violations: sum(counts.violation),
       untestable: sum(counts.untestable),
@@ -180,10 +186,11 @@ export function makeReport(input: ReportInput): Report {
     skipped: diff.skips,
     findings: diff.findings,
     attribution: diff.culprits,
-    servers: Array.from(diff.targets, (target) => ({
+    servers: Array.from(diff.targets, (target, n) => ({
       address: target.address,
       ...groupReport(target),
       lastAnswerSeconds: target.lastAnswerNs === NEVER ? null : round(target.lastAnswerNs / 1e9, 6),
+      losses: diff.accounts[n] ?? { kind: 'unknown', evicted: null, lost: 0 },
     })),
     tenants: hasTenants
       ? Array.from(diff.tenants.all, ([tenant, figures]) => ({ tenant, ...groupReport(figures) }))
@@ -320,14 +327,16 @@ function verdictOf(
   if (thresholds.some(({ evaluated, ok, expression }) => evaluated && !ok && !isOfEvidence(expression)))
     return 'fail';
   if (isLate) return 'invalid';
-  if (exchanges.sent === 0 || isThin || thresholds.some(({ evaluated, ok }) => !evaluated || !ok))
+  // Nothing was judged, whatever was asked of it.
+  const isBlind = exchanges.matched + exchanges.drift + exchanges.violations === 0;
+  if (exchanges.sent === 0 || isBlind || isThin || thresholds.some(({ evaluated, ok }) => !evaluated || !ok))
     return 'insufficient';
   return 'pass';
 }
 
 /** It asks how much was seen, and not what: crossed, there is too little evidence. */
 function isOfEvidence(expression: string): boolean {
-  return /^\s*(coverage|untestable)\b/.test(expression);
+  return /^\s*(coverage|untestable|judged)\b/.test(expression);
 }
 
 /** The exit code that a verdict means; an interrupted run is 130, which its caller knows. */

@@ -27,6 +27,7 @@ const exchanges = z.object({
   sent: count,
   answered: count,
   matched: count,
+  unrecorded: count.meta({ description: 'matched, though the recording has no answer: it is as it must be' }),
   drift: count,
   violations: count,
   untestable: count,
@@ -83,7 +84,15 @@ const group = z.object({
   violations: count,
 });
 
-const server = group.extend({ address: z.string(), lastAnswerSeconds: z.number().nullable() });
+const server = group.extend({
+  address: z.string(),
+  lastAnswerSeconds: z.number().nullable(),
+  losses: z.object({
+    kind: z.enum(['exact', 'restarted', 'shared', 'unknown']),
+    evicted: count.nullable().meta({ description: 'keys that the target says it evicted' }),
+    lost: count.meta({ description: 'keys that were seen to get lost' }),
+  }),
+});
 
 const latencyMicros = z.object({
   fromIntended: percentiles,

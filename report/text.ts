@@ -1,6 +1,7 @@
 // The report for a person at a terminal, or in a log: the verdict first, then what is behind it.
 
 import type { Example, Finding } from '../diff/verdict.ts';
+import { lossesOf } from './words.ts';
 import { fields, figure, micros, percent, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
@@ -61,7 +62,7 @@ function headline({ verdict, exchanges, schedule }: Report, palette: Palette): s
 }
 
 function counts({ exchanges, drift, violations, untestable, skipped }: Report, palette: Palette): string[] {
-  const { total, matched } = exchanges;
+  const { total, matched, unrecorded } = exchanges;
   const line = (
     name: string,
     count: number,
@@ -73,7 +74,7 @@ function counts({ exchanges, drift, violations, untestable, skipped }: Report, p
     return `${count > 0 ? color(text) : text}${listed.length > 0 ? `   ${listed.join(', ')}` : ''}`;
   };
   return [
-    line('matched', matched, {}, same),
+    line('matched', matched, unrecorded > 0 ? { 'without a recorded answer': unrecorded } : {}, same),
     line('drift', exchanges.drift, drift, palette.warn),
     line('violations', exchanges.violations, violations, palette.bad),
     line('untestable', exchanges.untestable, untestable, palette.dim),
@@ -148,6 +149,9 @@ function servers({ servers: all }: Report, palette: Palette): string[] {
       const line = `  ${server.address.padEnd(width)} ${figure(server.exchanges).padStart(11)} ${percent(server.hitRate).padStart(9)} ${percent(server.recordedHitRate).padStart(9)} ${figure(server.drift).padStart(8)} ${figure(server.violations).padStart(11)}`;
       return server.violations > 0 ? palette.bad(line) : line;
     }),
+    ...all
+      .filter(({ losses }) => losses.lost > 0)
+      .map((server) => `  ${server.address}: ${lossesOf(server)}`),
   ];
 }
 

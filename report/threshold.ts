@@ -25,6 +25,9 @@ export interface EvaluatedThreshold {
   evaluated: boolean;
 }
 
+/** What passes where nobody says: no wrong answer, nearly everything judged, and few keys lost. */
+export const defaultExpressions: readonly string[] = ['violations == 0', 'judged > 90%', 'drift.lost < 5%'];
+
 export class ThresholdError extends Error {
   override readonly name = 'ThresholdError';
 }
@@ -157,6 +160,11 @@ for (const [group, grouping, labels] of [
       (report, label) => membersOf(report, grouping, label).map(({ exchanges }) => exchanges),
     );
 
+// A verdict was reached: of what was sent, and of what could not be sent for want of the CAS id that the target gave.
+define('judged', 'rate', ({ exchanges: { sent, untestable }, drift, skipped }) => {
+  const asked = sent + (skipped['unmappable-cas'] ?? 0);
+  return [sent === 0 ? null : (sent - untestable - (drift['unexplained'] ?? 0)) / asked];
+});
 define('coverage.backends', 'rate', ({ coverage }) => [
   coverage.backends === 0 ? null : coverage.covered / coverage.backends,
 ]);
@@ -176,6 +184,11 @@ function ofLabel(
 
 const timeUnits: Readonly<Record<string, number>> = { us: 1, µs: 1, ms: 1e3, s: 1e6 };
 const scales: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6 };
+
+/** Those that hold where nobody sets any. */
+export function defaultThresholds(): Threshold[] {
+  return defaultExpressions.map(parseThreshold);
+}
 
 /** @throws ThresholdError that says what was expected */
 export function parseThreshold(expression: string): Threshold {
@@ -256,5 +269,5 @@ function hint(name: string): string {
   const best = nearest(name, metrics.keys());
   return best !== undefined
     ? `; did you mean ${best}?`
-    : '; there are violations, drift, untestable, matched, failed, differ, skipped, latency, schedule, servers, tenants, operations and coverage';
+    : '; there are violations, judged, drift, untestable, matched, failed, differ, skipped, latency, schedule, servers, tenants, operations and coverage';
 }

@@ -5,7 +5,7 @@
 import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
 import { figure, micros, percent, plural, share, visible } from './format.ts';
-import type { NamedReport, Report, ReportVerdict } from './report.ts';
+import type { NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 
 /** A sentence: our own words, and what is quoted from traffic, options or addresses. */
@@ -63,6 +63,21 @@ export function meaningOf(kind: string): string {
 export function paceOf({ schedule: { rate, speed } }: Report): string {
   if (rate !== null) return `--rate ${visible(rate)}`;
   return speed === 'max' ? 'max speed' : `${speed}×`;
+}
+
+/** How what got lost on a server is accounted for. */
+export function lossesOf({ losses: { kind, evicted, lost } }: ServerReport): string {
+  const keys = `${plural(lost, 'key')} got lost`;
+  switch (kind) {
+    case 'exact':
+      return `${keys}, and it says that it evicted ${figure(evicted ?? 0)}`;
+    case 'restarted':
+      return `${keys}, and it restarted meanwhile`;
+    case 'shared':
+      return `${keys}, and others used it meanwhile, so that any may be their doing`;
+    default:
+      return `${keys}, and it does not say what it evicted, so that any may be legal`;
+  }
 }
 
 /** What was done: `5,002 requests at 10× in 0.50 s (9,948/s)`. */

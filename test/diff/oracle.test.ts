@@ -49,7 +49,8 @@ function said(steps: readonly Played[], initial: Initial): Said {
   }
   const { operations: all } = operations.of(0, 0, true);
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
-  const item = initial === null ? neverThere : prefilled(operations.values.number(initial.value), initial.flags);
+  const item =
+    initial === null ? neverThere : prefilled(operations.values.number(initial.value), initial.flags);
   const { wrong, undecided } = explain(all, item, about);
   return {
     wrong: wrong.length > 0 || isMisshapen,
@@ -65,7 +66,8 @@ test('what some order allows is never called wrong, and what none allows always 
     const { steps, initial } = randomHistory(random);
     if (random.chance(0.15)) cutOff(steps, random);
     const changed: string[] = [];
-    for (let times = random.pick([0, 1, 1, 1, 2]); times > 0; times--) changed.push(mutate(steps, random) ?? '');
+    for (let times = random.pick([0, 1, 1, 1, 2]); times > 0; times--)
+      changed.push(mutate(steps, random) ?? '');
     if (!settleTokens(steps)) continue;
     const isRight = isLegal(steps, initial);
     const { wrong, undecided, passes } = said(steps, initial);

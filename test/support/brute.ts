@@ -3,7 +3,19 @@
 
 /** An operation and its answer; times in seconds. */
 export interface Step {
-  op: 'get' | 'gat' | 'touch' | 'set' | 'add' | 'replace' | 'append' | 'prepend' | 'delete' | 'incr' | 'decr' | 'flush';
+  op:
+    | 'get'
+    | 'gat'
+    | 'touch'
+    | 'set'
+    | 'add'
+    | 'replace'
+    | 'append'
+    | 'prepend'
+    | 'delete'
+    | 'incr'
+    | 'decr'
+    | 'flush';
   from: number;
   to: number;
   /** Nobody knows whether it was executed. */
@@ -86,7 +98,11 @@ export function isLegal(steps: readonly Step[], initial: { value: string; flags:
   type Outcome = [after: Thing | null, ids: ReadonlyMap<number, number>];
 
   /** The version has this id, if no other has it and it has no other. */
-  const tell = (ids: ReadonlyMap<number, number>, version: number, id: number): ReadonlyMap<number, number> | null => {
+  const tell = (
+    ids: ReadonlyMap<number, number>,
+    version: number,
+    id: number,
+  ): ReadonlyMap<number, number> | null => {
     if (id === 0) return ids;
     const known = ids.get(version);
     if (known !== undefined) return known === id ? ids : null;
@@ -94,7 +110,12 @@ export function isLegal(steps: readonly Step[], initial: { value: string; flags:
     return new Map([...ids, [version, id]]);
   };
 
-  const outcomes = (step: Step, n: number, thing: Thing | null, ids: ReadonlyMap<number, number>): Outcome[] => {
+  const outcomes = (
+    step: Step,
+    n: number,
+    thing: Thing | null,
+    ids: ReadonlyMap<number, number>,
+  ): Outcome[] => {
     const { op, status, token = 0 } = step;
     const dies = step.ttl === undefined || step.ttl === 0 ? Infinity : step.to + step.ttl + MARGIN;
     // An item past its expiry is as good as none; it may be reclaimed at any time before, as any other.
@@ -102,7 +123,12 @@ export function isLegal(steps: readonly Step[], initial: { value: string; flags:
     if (op === 'flush') return [[null, ids]];
     if (status === 3 || status === 0x82) return step.open ? [] : [[op === 'set' ? null : thing, ids]];
     const results: Outcome[] = [];
-    const out = (after: Thing | null, wants: number, told: number, tells: ReadonlyMap<number, number> = ids): void => {
+    const out = (
+      after: Thing | null,
+      wants: number,
+      told: number,
+      tells: ReadonlyMap<number, number> = ids,
+    ): void => {
       if (step.open) {
         if (wants === 0) results.push([after, tells]);
         return;
@@ -121,7 +147,12 @@ export function isLegal(steps: readonly Step[], initial: { value: string; flags:
       const id = ids.get(thing!.version);
       if (id !== undefined) return [[id === token, ids]];
       const may = tell(ids, thing!.version, token);
-      return may === null ? [[false, ids]] : [[true, may], [false, ids]];
+      return may === null
+        ? [[false, ids]]
+        : [
+            [true, may],
+            [false, ids],
+          ];
     };
     const fresh = (): Thing => ({ value: step.value ?? '', flags: step.flags ?? 0, version: n, dies });
     switch (op) {

@@ -14,13 +14,33 @@ export interface Played extends Step {
   /** End in the recording. */
   recordedTo: number;
   /** What the recording has, of the same execution on another server. */
-  recorded: { status: number; silent: boolean; read?: string; readFlags?: number; cas: number; result?: bigint };
+  recorded: {
+    status: number;
+    silent: boolean;
+    read?: string;
+    readFlags?: number;
+    cas: number;
+    result?: bigint;
+  };
   /** Recorded CAS id that the request names; 0: none. */
   recordedToken: number;
 }
 
 const MAX = 2n ** 64n;
-const texts = ['5', 'a', '007', '99', '100', '5 abc', '', '18446744073709551615', '99999999999999999999', ' 7', '-1', 'b'];
+const texts = [
+  '5',
+  'a',
+  '007',
+  '99',
+  '100',
+  '5 abc',
+  '',
+  '18446744073709551615',
+  '99999999999999999999',
+  ' 7',
+  '-1',
+  'b',
+];
 const deltas = [1n, 1n, 5n, 200n, MAX - 1n];
 /** Seconds: far more than the oracle allows for what takes time to be told. */
 const SPAN = 24;
@@ -29,11 +49,29 @@ const kinds: Record<string, readonly Step['op'][]> = {
   stores: ['get', 'get', 'set', 'set', 'add', 'replace', 'delete'],
   counters: ['get', 'set', 'incr', 'incr', 'incr', 'decr', 'decr', 'delete'],
   texts: ['get', 'get', 'set', 'append', 'append', 'prepend', 'incr'],
-  all: ['get', 'get', 'gat', 'touch', 'set', 'set', 'add', 'replace', 'append', 'prepend', 'delete', 'incr', 'decr', 'flush'],
+  all: [
+    'get',
+    'get',
+    'gat',
+    'touch',
+    'set',
+    'set',
+    'add',
+    'replace',
+    'append',
+    'prepend',
+    'delete',
+    'incr',
+    'decr',
+    'flush',
+  ],
 };
 
 /** A history that a correct server gave, and its requests in the order of their sending. */
-export function randomHistory(random: Random): { steps: Played[]; initial: { value: string; flags: number } | null } {
+export function randomHistory(random: Random): {
+  steps: Played[];
+  initial: { value: string; flags: number } | null;
+} {
   const ops = kinds[random.pick(['stores', 'counters', 'texts', 'all', 'all'] as const)]!;
   const connections = 2 + random.int(3);
   const count = 2 + random.int(7);
@@ -63,7 +101,11 @@ export function randomHistory(random: Random): { steps: Played[]; initial: { val
       ...(isStore ? { flags: random.pick([0, 0, 7, 9]) } : {}),
       ttl: isStore || op === 'gat' || op === 'touch' || isCounter ? random.pick([0, 0, 0, 3, 8]) : 0,
       ...(isCounter
-        ? { delta: random.pick(deltas), initial: random.pick([0n, 5n, MAX - 1n]), creates: random.chance(0.4) }
+        ? {
+            delta: random.pick(deltas),
+            initial: random.pick([0n, 5n, MAX - 1n]),
+            creates: random.chance(0.4),
+          }
         : {}),
       token: 0,
       recordedToken: 0,
@@ -199,10 +241,18 @@ export function mutate(steps: Played[], random: Random): string | undefined {
       hasValue,
       () => (step.read = random.pick(steps).read ?? random.pick(steps).value ?? 'z'),
     ],
-    ['other flags', step.status === 0 && step.readFlags !== undefined, () => (step.readFlags = random.pick([0, 7, 9]))],
+    [
+      'other flags',
+      step.status === 0 && step.readFlags !== undefined,
+      () => (step.readFlags = random.pick([0, 7, 9])),
+    ],
     [
       'a miss',
-      step.status === 0 && loud && step.op !== 'flush' && step.op !== 'set' && !(isCounter && step.creates === true),
+      step.status === 0 &&
+        loud &&
+        step.op !== 'flush' &&
+        step.op !== 'set' &&
+        !(isCounter && step.creates === true),
       () => fail(step, step.op === 'add' ? 2 : step.op === 'append' || step.op === 'prepend' ? 5 : 1),
     ],
     ['silence', step.quiet && loud && isRead(step.op), () => fail(step, 1, true)],
@@ -225,7 +275,11 @@ export function mutate(steps: Played[], random: Random): string | undefined {
         if (isCounter && !step.silent) step.result = random.pick([0n, 5n, 6n, 8n, 100n]);
       },
     ],
-    ['another number', step.result !== undefined, () => (step.result = BigInt.asUintN(64, step.result! + random.pick([1n, -1n, 5n])))],
+    [
+      'another number',
+      step.result !== undefined,
+      () => (step.result = BigInt.asUintN(64, step.result! + random.pick([1n, -1n, 5n]))),
+    ],
     ['another id', (step.cas ?? 0) > 0, () => (step.cas = (random.pick(steps).cas ?? 0) || step.cas! + 1)],
     ['no number', isCounter && step.status === 0 && loud, () => fail(step, 6)],
     ['a failed CAS', (step.token ?? 0) !== 0 && step.status === 0 && loud, () => fail(step, 2)],
@@ -259,7 +313,9 @@ export function settleTokens(steps: readonly Played[]): boolean {
   return steps.every((step) => {
     if (step.recordedToken === 0) return true;
     const learned = steps
-      .filter(({ recorded, cas = 0, to }) => recorded.cas === step.recordedToken && cas !== 0 && to <= step.from)
+      .filter(
+        ({ recorded, cas = 0, to }) => recorded.cas === step.recordedToken && cas !== 0 && to <= step.from,
+      )
       .toSorted((a, b) => a.to - b.to);
     const last = learned.at(-1);
     step.token = last?.cas ?? 0;

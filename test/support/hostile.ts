@@ -58,12 +58,14 @@ export function hostileReport(): Report {
     drift: 40,
     violations: n === 1 ? 70 : 0,
     lastAnswerSeconds: n === 2 ? null : 59.9,
+    losses: { kind: 'unknown' as const, evicted: null, lost: 0 },
   }));
   const exchanges = {
     total: 30_000,
     sent: 29_990,
     answered: 29_990,
     matched: 29_700,
+    unrecorded: 0,
     drift: 120,
     violations: 70,
     untestable: 100,
@@ -258,6 +260,7 @@ export function cleanReport(): Report {
     exchanges: {
       ...report.exchanges,
       matched: report.exchanges.sent,
+      unrecorded: 0,
       drift: 0,
       violations: 0,
       untestable: 0,
