@@ -2,6 +2,7 @@
 // executed it, from the sending of the request to the first byte of its answer.
 
 import type { Family } from '../protocol/opcode.ts';
+import { Status } from '../protocol/status.ts';
 import type { UntestableKind } from './verdict.ts';
 
 /** How an operation ended. */
@@ -82,4 +83,21 @@ export class Values {
   text(number: number): string {
     return this.#texts[number]!;
   }
+}
+
+/** It looks for the item, and at most changes its expiry. */
+export function isFinding({ family }: Operation): boolean {
+  return family === 'get' || family === 'gat' || family === 'touch';
+}
+
+/** A change that was answered with the id of the version that it made. */
+export function isNumbered(operation: Operation): boolean {
+  return operation.cas !== 0 && !isFinding(operation);
+}
+
+/** It tells of the item, and changes nothing. */
+export function isAnswerOnly({ family, status }: Operation): boolean {
+  if (family === 'get') return true;
+  if (status === Status.tooLarge || status === Status.outOfMemory) return family !== 'set';
+  return status !== Status.ok;
 }

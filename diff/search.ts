@@ -15,8 +15,9 @@ import {
   type Item,
   type Successor,
 } from './item.ts';
-import { Ending, UNKNOWN, type Operation } from './operation.ts';
+import { Ending, UNKNOWN, isAnswerOnly, isFinding, isNumbered, type Operation } from './operation.ts';
 import type { ViolationKind } from './verdict.ts';
+import { witness } from './witness.ts';
 
 /** An operation in the order that explains the answers. */
 export interface Executed {
@@ -109,6 +110,8 @@ export function explain(operations: readonly Operation[], initial: Item, about: 
   ) => new Search(operations, initial, about, { byIds, losesEarly, ...limits }).run();
   const byIds = areIdsInOrder(operations);
   if (byIds) {
+    const told = length > 2 ? witness(operations, initial, about) : undefined;
+    if (told !== undefined) return told;
     const quick = tryWith(true, false, narrow);
     if (isClean(quick) && quick.cost < costs[Step.evicted]!) return quick;
     const careful = tryWith(true, true, wide);
@@ -148,15 +151,6 @@ function mayShow({ family, status, read, cas }: Operation, item: Item): boolean 
   if (item.presence === Presence.absent) return false;
   if (cas !== 0 && item.cas !== 0 && cas !== item.cas) return false;
   return item.value === read || item.value === UNKNOWN || item.isLoose;
-}
-
-/** A change that was answered with the id of the version that it made. */
-function isNumbered(operation: Operation): boolean {
-  return operation.cas !== 0 && !isFinding(operation);
-}
-
-function isFinding({ family }: Operation): boolean {
-  return family === 'get' || family === 'gat' || family === 'touch';
 }
 
 class Search {
@@ -578,13 +572,6 @@ function isHit({ ending, family, status }: Operation): boolean {
 function overwrites({ family, ending, status, hasCas }: Operation): boolean {
   if (family === 'flush') return true;
   return family === 'set' && !hasCas && (ending === Ending.open || status === Status.ok);
-}
-
-/** It tells of the item, and changes nothing. */
-function isAnswerOnly({ family, status }: Operation): boolean {
-  if (family === 'get') return true;
-  if (status === Status.tooLarge || status === Status.outOfMemory) return family !== 'set';
-  return status !== Status.ok;
 }
 
 function itemName(item: Item): string {

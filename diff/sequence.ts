@@ -1,8 +1,8 @@
-// The first look at each key: where its operations came one after the other, there is one order, and one item that can be
-// worked out as they pass. As long as it gives every answer, there is nothing to search. Whatever is not plainly so makes
-// the key odd: two changes at once, a read during a change, a key that is gone. Odd keys go to the search, so this may call
-// odd what is right, and never right what the search refuses: it holds what the search holds of the one state that is left,
-// and asks of each answer at least what the search asks (test/diff/sequence.test.ts holds the two against each other).
+// The first look at each key: its changes are taken in the order of the trace, and reads where the trace has them between
+// these, each executed at some moment of its interval; one item is worked out as they pass. As long as that order is possible and the item gives every answer, it
+// explains them, and there is nothing to search. Whatever is not plainly so makes the key odd: an order that the intervals do
+// not allow, a key that is gone, a concatenation. Odd keys go to the search. So this may call odd what is right, and never
+// right what the search refuses: what it accepts is one of the orders that the search may find (test/diff/oracle.test.ts).
 
 import { DO_NOT_CREATE, expiryOffset, lifetimeOf } from '../protocol/expiry.ts';
 import { uint32 } from '../protocol/header.ts';
@@ -72,7 +72,7 @@ export class Sequences {
   #greatest!: Float64Array;
   #mayNs!: Float64Array;
   #mustNs!: Float64Array;
-  /** Ends of the last change and of the last read. */
+  /** The earliest moments at which the last change and the last read can have been executed. */
   #changedNs!: Float64Array;
   #readNs!: Float64Array;
   #rows!: Uint32Array;
@@ -175,14 +175,12 @@ export class Sequences {
     if (family === OTHER) return true;
     const fromNs = results.sentNs[resultRow]!;
     const toNs = results.answeredNs[resultRow]!;
-    // Whatever it is, it must come after the last change.
-    if (!(fromNs > this.#changedNs[key]!) || !(toNs >= fromNs)) return false;
-    const changes =
-      family !== GET && (status === Status.ok || (family === SET && status !== Status.notFound));
-    if (changes) {
-      if (!(fromNs > this.#readNs[key]!)) return false;
-      this.#changedNs[key] = toNs;
-    } else if (toNs > this.#readNs[key]!) this.#readNs[key] = toNs;
+    const changes = family !== GET && (status === Status.ok || family === SET);
+    // Each is executed at some moment of its interval; changes after all before them, reads after the last change.
+    const pointNs = Math.max(fromNs, this.#changedNs[key]!, changes ? this.#readNs[key]! : 0);
+    if (!(toNs >= pointNs)) return false;
+    if (changes) this.#changedNs[key] = pointNs;
+    else if (pointNs > this.#readNs[key]!) this.#readNs[key] = pointNs;
     const cas =
       isSilent || status !== Status.ok ? 0 : tokenOf(results.casHigh[resultRow]!, results.casLow[resultRow]!);
     switch (status) {

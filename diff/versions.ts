@@ -59,6 +59,9 @@ export function meaninglessIds(all: readonly RecordedVersion[]): Set<number> {
         maker !== undefined &&
         maker.cas !== 0 &&
         maker.cas !== cas &&
+        // Another value was stored by a request that this replay did not send.
+        maker.value === value &&
+        value >= 0 &&
         fromNs > changedUntilNs &&
         !changesMeanwhile(all, n, toNs)
       )
