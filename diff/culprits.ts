@@ -20,7 +20,9 @@ import { seconds } from './example.ts';
 import { HangUps } from './hangups.ts';
 import type { Ledger } from './ledger.ts';
 import type { Sides } from './sides.ts';
+import { onsetOf } from './onset.ts';
 import { Slowness } from './slowness.ts';
+import type { ViolationKind } from './verdict.ts';
 
 /** Of hang-ups, what explains less of who fails than this is chance: they fall on what is frequent. */
 const WEAK = 0.1;
@@ -29,6 +31,14 @@ const SLOW_MICROS = 3000;
 const SLOW_TIMES = 4;
 const SLOW_PERCENT = 2;
 const SLOW_EXPLAINED = 0.3;
+
+const connectionKinds: readonly ViolationKind[] = [
+  'closed',
+  'unanswered',
+  'orphan',
+  'wrong-key',
+  'malformed',
+];
 
 /** Operations that say, one way or another, whether they found the key. */
 const finding: ReadonlySet<Family> = new Set([
@@ -69,6 +79,8 @@ export class Culprits {
     const named = new Map(
       failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
     );
+    // Where every loss is accounted for by what its server says it evicted, nobody is to blame.
+    if (this.#ledger.diff.accounts.every(({ kind }) => kind === 'exact')) named.delete('lost');
     // A moment, a connection or a size that is slow is no news; a place that is nearly always slow is.
     named.set(
       'slow',
@@ -94,13 +106,35 @@ export class Culprits {
             }));
       const others = culprits.filter(({ factor }) => among.every((place) => place.factor !== factor));
       // A stable sort: of the same sort, the better explanation stays first.
-      const ordered =
-        first !== undefined && isCircumstance(first.factor)
-          ? others.toSorted((a, b) => Number(isPlace(b.factor)) - Number(isPlace(a.factor)))
-          : others;
+      const placesFirst =
+        (first !== undefined && isCircumstance(first.factor)) ||
+        (of === 'violations' && this.#isOfConnections());
+      const ordered = placesFirst
+        ? others.toSorted((a, b) => Number(isPlace(b.factor)) - Number(isPlace(a.factor)))
+        : others;
       found.push(...among, ...ordered);
     }
-    return found;
+    return this.#sinceTheBreak(found);
+  }
+
+  /** Most of what failed is of connections and framing, and hardly of what was asked: the place comes first. */
+  #isOfConnections(): boolean {
+    const kinds = this.#ledger.findings.counts('violation');
+    const all = Object.values(kinds).reduce((sum, count) => sum + count, 0);
+    const own = connectionKinds.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0);
+    return 2 * own > all;
+  }
+
+  /** A stray failure long before the rate of failures breaks is not when it began. */
+  #sinceTheBreak(found: readonly Culprit[]): Culprit[] {
+    const { timeline } = this.#ledger.diff;
+    const onset = onsetOf(timeline.targets, timeline.binNs);
+    if (onset === undefined) return [...found];
+    return found.map((culprit) =>
+      culprit.of === 'violations' && 2 * culprit.failures > culprit.allFailures
+        ? { ...culprit, sinceSeconds: Math.max(culprit.sinceSeconds, onset) }
+        : culprit,
+    );
   }
 
   /** What takes so long is slow; Infinity where too few do to say who. */

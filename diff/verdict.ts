@@ -52,6 +52,9 @@ export interface Finding {
   examples: Example[];
 }
 
+/** What a connection that ended takes with it. */
+const follows: ReadonlySet<string> = new Set<ViolationKind>(['closed', 'orphan']);
+
 const severity = { violation: 0, drift: 1, untestable: 2 };
 
 export class Findings {
@@ -75,11 +78,14 @@ export class Findings {
     if (examples.length < this.#limit) examples.push(example());
   }
 
-  /** Violations first, then the most frequent. */
+  /** Violations first; causes before what follows from them, then the most frequent. */
   all(): Finding[] {
     for (const { examples } of this.#findings.values()) examples.sort((a, b) => a.index - b.index);
     return [...this.#findings.values()].toSorted(
-      (a, b) => severity[a.class] - severity[b.class] || b.count - a.count,
+      (a, b) =>
+        severity[a.class] - severity[b.class] ||
+        Number(follows.has(a.kind)) - Number(follows.has(b.kind)) ||
+        b.count - a.count,
     );
   }
 

@@ -209,19 +209,14 @@ const cases: [string, ExchangeInit[], Partial<FrameInit>[], string[]][] = [
     [ok, notFound],
     ['drift temporal 1'],
   ],
-  ['recorded behind a hole: the key was never stored', [{ ...hit('1'), outcome: Outcome.gap }], [notFound], []],
   [
-    'recorded without an answer',
-    [{ ...hit('1'), outcome: Outcome.unanswered }],
+    'recorded behind a hole: the key was never stored',
+    [{ ...hit('1'), outcome: Outcome.gap }],
     [notFound],
     [],
   ],
-  [
-    'one of several alike',
-    [{ ...hit('1'), flags: RowFlag.ambiguous }],
-    [notFound],
-    [],
-  ],
+  ['recorded without an answer', [{ ...hit('1'), outcome: Outcome.unanswered }], [notFound], []],
+  ['one of several alike', [{ ...hit('1'), flags: RowFlag.ambiguous }], [notFound], []],
 ];
 
 test.each(cases)('%s', async (_name, exchanges, script, expected) => {
