@@ -66,6 +66,19 @@ export function toNumber(text: string): bigint | undefined {
   return wrapped >= MAX / 2n ? undefined : wrapped;
 }
 
+/** The version has this id, if no other has it and it has no other. */
+function tell(
+  ids: ReadonlyMap<number, number>,
+  version: number,
+  id: number,
+): ReadonlyMap<number, number> | null {
+  if (id === 0) return ids;
+  const known = ids.get(version);
+  if (known !== undefined) return known === id ? ids : null;
+  for (const other of ids.values()) if (other === id) return null;
+  return new Map([...ids, [version, id]]);
+}
+
 /** Is there an order in which a correct server answers so? `initial`: what was there before. */
 export function isLegal(steps: readonly Step[], initial: { value: string; flags: number } | null): boolean {
   const seen = new Set<string>();
@@ -96,19 +109,6 @@ export function isLegal(steps: readonly Step[], initial: { value: string; flags:
   };
 
   type Outcome = [after: Thing | null, ids: ReadonlyMap<number, number>];
-
-  /** The version has this id, if no other has it and it has no other. */
-  const tell = (
-    ids: ReadonlyMap<number, number>,
-    version: number,
-    id: number,
-  ): ReadonlyMap<number, number> | null => {
-    if (id === 0) return ids;
-    const known = ids.get(version);
-    if (known !== undefined) return known === id ? ids : null;
-    for (const other of ids.values()) if (other === id) return null;
-    return new Map([...ids, [version, id]]);
-  };
 
   const outcomes = (
     step: Step,

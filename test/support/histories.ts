@@ -341,6 +341,14 @@ export function cutOff(steps: Played[], random: Random): void {
 const KEY = Buffer.from('k');
 const NS = 1e9;
 
+/** Puts bytes into the heap. */
+function put(into: Batch | ResultBatch, data: Buffer | string): [at: number, length: number] {
+  const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data;
+  const at = into.allocate(bytes.length);
+  bytes.copy(into.heap, at);
+  return [at, bytes.length];
+}
+
 /** The history as rows of a trace and of the results of its replay. */
 export function rowsOf(steps: readonly Played[]): { batch: Batch; results: ResultBatch } {
   const batch = new Batch(16, 2048);
@@ -351,12 +359,6 @@ export function rowsOf(steps: readonly Played[]): { batch: Batch; results: Resul
   results.count = steps.length;
   const keyAt = batch.allocate(1);
   KEY.copy(batch.heap, keyAt);
-  const put = (into: Batch | ResultBatch, data: Buffer | string): [number, number] => {
-    const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data;
-    const at = into.allocate(bytes.length);
-    bytes.copy(into.heap, at);
-    return [at, bytes.length];
-  };
   for (const [row, step] of steps.entries()) {
     const { op, quiet, recorded } = step;
     batch.connection[row] = step.connection;
