@@ -120,7 +120,7 @@ class Judgement {
           present: this.#present,
           startsEmpty: this.#startsEmpty,
           isFilled: this.#isFilled,
-          isTelling: this.#telling.isShown,
+          ids: this.#telling.ids,
         },
         this.#settle,
       );

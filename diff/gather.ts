@@ -9,9 +9,9 @@ import { NEVER, Outcome, RowFlag, grown, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
 import { tokenOf } from '../trace/token.ts';
 import { recordedStatus, replayedAnswer, type Answer } from './answer.ts';
-import { Ending, UNKNOWN, Values, type Operation } from './operation.ts';
+import { Ending, UNKNOWN, Values, areIdsInOrder, type Operation } from './operation.ts';
 import type { UntestableKind } from './verdict.ts';
-import { meaninglessIds, type RecordedVersion } from './versions.ts';
+import { meaninglessIds, type RecordedVersion, type WhoseIds } from './versions.ts';
 
 /** How the expiries of a trace are to be understood in its replay. */
 export interface ReplayClock {
@@ -244,17 +244,19 @@ export class Operations {
 
   /**
    * The operations on a key, and on everything that its target holds, in the order of their sending; and the number of each.
-   * @param isTelling the recorded server's CAS ids tell versions apart
+   * @param ids whose CAS ids say which version is which
    */
-  of(key: number, target: number, isTelling: boolean): { operations: Operation[]; numbers: number[] } {
+  of(key: number, target: number, ids: WhoseIds): { operations: Operation[]; numbers: number[] } {
     const numbers: number[] = [];
     for (let at = this.#first[key] ?? NONE; at !== NONE; at = this.#next[at]!) numbers.push(at);
     const flushes = this.#flushes.get(target);
     if (flushes !== undefined) for (const at of this.#near(numbers, flushes)) numbers.push(at);
     numbers.sort((a, b) => this.#fromNs[a]! - this.#fromNs[b]! || a - b);
-    const meaningless = this.#meaningless(numbers, isTelling);
+    const meaningless = this.#meaningless(numbers, ids);
     const learned = this.#learned(numbers, meaningless);
     const operations = numbers.map((at) => this.#operation(at, learned, meaningless));
+    // Without a recording that shows what ids are worth, they count where they are as memcached's.
+    if (ids === 'replay' && !areIdsInOrder(operations)) for (const one of operations) one.cas = 0;
     for (const one of operations)
       if (one.status === Status.notStored)
         one.isContended = operations.some(
@@ -282,8 +284,9 @@ export class Operations {
   }
 
   /** Recorded CAS ids that mark no version; undefined: none does. */
-  #meaningless(numbers: readonly number[], isTelling: boolean): ReadonlySet<number> | undefined {
-    if (!isTelling) return undefined;
+  #meaningless(numbers: readonly number[], ids: WhoseIds): ReadonlySet<number> | undefined {
+    if (ids === 'nobody') return undefined;
+    if (ids === 'replay') return new Set();
     const recorded = numbers.map((at): RecordedVersion => {
       const opcode = this.#opcode[at]!;
       const { family } = opcodeInfo(opcode)!;

@@ -13,6 +13,7 @@ import { explain } from './search.ts';
 import type { Sides } from './sides.ts';
 import { suspectOf, type CopiedAnswer, type Suspect } from './suspect.ts';
 import type { Verdict } from './verdict.ts';
+import type { WhoseIds } from './versions.ts';
 
 /** What is said of an exchange; `match`: nothing, it is as it must be. */
 export type Settle = (suspect: Suspect, verdict: Verdict | 'match', differs: boolean) => void;
@@ -29,8 +30,7 @@ export interface OddKeys {
   startsEmpty: boolean;
   /** Every key that was to be set was. */
   isFilled: boolean;
-  /** The CAS ids of the recording tell versions apart. */
-  isTelling: boolean;
+  ids: WhoseIds;
 }
 
 /** Judges some keys, in one pass over trace and results. */
@@ -78,14 +78,14 @@ export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Pro
 
 function judgeKey(
   sides: Sides,
-  { numbers, accounts, present, startsEmpty, isFilled, isTelling }: OddKeys,
+  { numbers, accounts, present, startsEmpty, isFilled, ids }: OddKeys,
   all: Operations,
   suspects: ReadonlyMap<number, Suspect>,
   { number, place, name }: { number: number; place: number; name: string },
   settle: Settle,
 ): void {
   const target = numbers.targetOf(number);
-  const { operations, numbers: numberOf } = all.of(place, target, isTelling);
+  const { operations, numbers: numberOf } = all.of(place, target, ids);
   const held = present.get(name);
   const about = circumstancesOf(sides, all, operations, accounts.isShort(target));
   const initial: Item =
@@ -94,7 +94,7 @@ function judgeKey(
       : startsEmpty && held === undefined
         ? neverThere
         : unknownItem;
-  const { order, wrong, undecided } = explain(operations, initial, about);
+  const { order, wrong, undecided, isExact } = explain(operations, initial, about);
   const settled = new Set<number>();
   const tell = (ordinal: number, verdict: Verdict | 'match'): void => {
     if (settled.has(ordinal)) return;
@@ -120,7 +120,7 @@ function judgeKey(
   const hides = about.hidesJoined || about.hidesNumbers;
   const { named, losses } = nameDrift(operations, order, hides, (ordinal) => settled.has(ordinal));
   for (const { ordinal } of losses)
-    if (!accounts.lose(target))
+    if (!accounts.lose(target) && isExact)
       tell(ordinal, {
         class: 'violation',
         kind: 'vanished',

@@ -101,3 +101,18 @@ export function isAnswerOnly({ family, status }: Operation): boolean {
   if (status === Status.tooLarge || status === Status.outOfMemory) return family !== 'set';
   return status !== Status.ok;
 }
+
+/** Changes that came one after the other have ids that grow: those of memcached do. */
+export function areIdsInOrder(operations: readonly Operation[]): boolean {
+  const changes = operations.filter(isNumbered);
+  if (changes.length === 0 || new Set(changes.map(({ cas }) => cas)).size < changes.length) return false;
+  const byEnd = changes.toSorted((a, b) => a.toNs - b.toNs);
+  let ended = 0;
+  let greatest = 0;
+  for (const { fromNs, cas } of changes) {
+    while (ended < byEnd.length && byEnd[ended]!.toNs < fromNs)
+      greatest = Math.max(greatest, byEnd[ended++]!.cas);
+    if (cas <= greatest) return false;
+  }
+  return true;
+}

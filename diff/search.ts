@@ -15,7 +15,15 @@ import {
   type Item,
   type Successor,
 } from './item.ts';
-import { Ending, UNKNOWN, isAnswerOnly, isFinding, isNumbered, type Operation } from './operation.ts';
+import {
+  Ending,
+  UNKNOWN,
+  areIdsInOrder,
+  isAnswerOnly,
+  isFinding,
+  isNumbered,
+  type Operation,
+} from './operation.ts';
 import type { ViolationKind } from './verdict.ts';
 import { witness } from './witness.ts';
 
@@ -43,6 +51,8 @@ export interface Explanation {
   undecided: number[];
   /** Of the steps of the order. */
   cost: number;
+  /** All orders were tried, or this one needs no loss. */
+  isExact: boolean;
 }
 
 /** What becomes of an operation under way, in one way of seeing things. */
@@ -128,21 +138,6 @@ function isClean({ wrong, undecided }: Explanation): boolean {
   return wrong.length === 0 && undecided.length === 0;
 }
 
-/** Changes that came one after the other have ids that grow: those of memcached do. */
-function areIdsInOrder(operations: readonly Operation[]): boolean {
-  const changes = operations.filter(isNumbered);
-  if (changes.length === 0) return false;
-  const byEnd = changes.toSorted((a, b) => a.toNs - b.toNs);
-  let ended = 0;
-  let greatest = 0;
-  for (const { fromNs, cas } of changes) {
-    while (ended < byEnd.length && byEnd[ended]!.toNs < fromNs)
-      greatest = Math.max(greatest, byEnd[ended++]!.cas);
-    if (cas <= greatest) return false;
-  }
-  return true;
-}
-
 /** Quickly: whether the item can give the answer, as far as presence, value and version tell. */
 function mayShow({ family, status, read, cas }: Operation, item: Item): boolean {
   if (family !== 'get') return status !== Status.notFound || item.presence !== Presence.present;
@@ -167,6 +162,8 @@ class Search {
   readonly #pending: number[] = [];
   #states: State[];
   #isTruncated = false;
+  /** Some orders were not tried. */
+  #wasTruncated = false;
   #work = 0;
   readonly #effort: Effort;
   readonly #wrong: Wrong[] = [];
@@ -207,7 +204,13 @@ class Search {
     const best = this.#states.reduce((a, b) => (b.cost < a.cost ? b : a));
     const order: Executed[] = [];
     for (let at = best.trail; at !== undefined; at = at.previous) order.push(at);
-    return { order: order.toReversed(), wrong: this.#wrong, undecided: this.#undecided, cost: best.cost };
+    return {
+      order: order.toReversed(),
+      wrong: this.#wrong,
+      undecided: this.#undecided,
+      cost: best.cost,
+      isExact: !this.#wasTruncated,
+    };
   }
 
   #begin(ordinal: number): void {
@@ -261,6 +264,7 @@ class Search {
     if (this.#states.length > 1) this.#reduce();
     else if (this.#pending.length === 0) this.#isTruncated = false;
     if (isTruncated) this.#isTruncated = true;
+    if (this.#isTruncated) this.#wasTruncated = true;
   }
 
   #leave(ordinal: number, slot: number): void {

@@ -6,18 +6,29 @@ import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
 import { tokenOf } from '../trace/token.ts';
 
+/**
+ * Whose CAS ids say which version is which: the recording's, and the replay's where they are alike · the replay's own, since
+ * the recording has none · nobody's, since the recording has the same for all.
+ */
+export type WhoseIds = 'recording' | 'replay' | 'nobody';
+
 /** Whether the recording's CAS ids tell versions apart at all. */
 export class Telling {
   /** The first id that an answer told; 0: none so far. */
   #first = 0;
-  isShown = false;
+  #isShown = false;
+
+  get ids(): WhoseIds {
+    if (this.#isShown) return 'recording';
+    return this.#first === 0 ? 'replay' : 'nobody';
+  }
 
   see(batch: Batch, row: number): void {
-    if (this.isShown || batch.status[row] !== Status.ok) return;
+    if (this.#isShown || batch.status[row] !== Status.ok) return;
     const cas = tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!);
     if (cas === 0) return;
     if (this.#first === 0) this.#first = cas;
-    else if (this.#first !== cas) this.isShown = true;
+    else if (this.#first !== cas) this.#isShown = true;
   }
 }
 

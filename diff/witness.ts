@@ -76,7 +76,7 @@ class Gaps {
         return undefined;
     }
     const order = this.#tried();
-    return order === undefined ? undefined : { order, wrong: [], undecided: [], cost: 0 };
+    return order === undefined ? undefined : { order, wrong: [], undecided: [], cost: 0, isExact: true };
   }
 
   /** The changes in the order of their ids, with the item after each. */

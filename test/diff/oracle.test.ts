@@ -47,7 +47,7 @@ function said(steps: readonly Played[], initial: Initial): Said {
     operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
     sequences.see(0, batch, row, results, row, isSound(seen));
   }
-  const { operations: all } = operations.of(0, 0, true);
+  const { operations: all } = operations.of(0, 0, 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
   const item =
     initial === null ? neverThere : prefilled(operations.values.number(initial.value), initial.flags);
