@@ -54,7 +54,8 @@ export class Receiving {
     }
     if (n === outstanding.length || (n === 0 && session.quitAnswered))
       return course.orphan(session, opcode, opaque);
-    for (; n > 0; n--) this.#passOver(session);
+    // What was not sent leaves with the request before it: the count is of what is left.
+    for (const left = outstanding.length - n; outstanding.length > left;) this.#passOver(session);
     const slot = outstanding.slot(0);
     const handle = outstanding.row[slot]!;
     if (handle === FENCE) return this.#completion.pop(session);

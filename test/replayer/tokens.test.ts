@@ -3,6 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { TokenMap } from '../../replayer/tokens.ts';
+import { Outcome } from '../../trace/batch.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { kindsOf, replayed } from '../support/replay.ts';
 import type { ExchangeInit } from '../support/tape.ts';
@@ -65,6 +66,24 @@ test('memcached -C: a CAS of which no counterpart is known is not sent, and what
     expect(report.skipped).toEqual({ 'unmappable-cas': 2 });
     // A target that tells no CAS id where the recorded server told one is not as healthy as that.
     expect(kindsOf(report)).toEqual(['violation cas 3']);
+  } finally {
+    await server.stop();
+  }
+});
+
+test('what is not sent between quiet requests shifts no answer', async () => {
+  const server = await startMemcached();
+  const exchanges = Array.from({ length: 20 }, (_, n): ExchangeInit[] => [
+    { op: 'setq', key: `k${n}`, value: `v${n}`, outcome: Outcome.silent },
+    { op: 'set', key: `k${n}`, value: 'stale', cas: 17n, status: 2 },
+    { op: 'getkq', key: `k${n}`, answer: `v${n}`, answerKey: `k${n}` },
+    { op: 'set', key: `k${n}`, value: 'stale', cas: 17n, status: 2 },
+    { op: 'getkq', key: `none${n}`, outcome: Outcome.silent },
+    { op: 'noop' },
+  ]).flat();
+  try {
+    const report = await replayed(exchanges, { targets: [server.address], speed: 'max', order: 'none' });
+    expect([report.skipped, kindsOf(report)]).toEqual([{ 'unmappable-cas': 40 }, []]);
   } finally {
     await server.stop();
   }
