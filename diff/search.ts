@@ -33,6 +33,8 @@ export interface Explanation {
   undecided: number[];
   /** Of the steps of the order. */
   cost: number;
+  /** Nothing was cut short: no order needs fewer losses. */
+  isWhole: boolean;
 }
 
 /** What becomes of an operation under way, in one way of seeing things. */
@@ -91,7 +93,7 @@ export function explain(operations: readonly Operation[], initial: Item, about: 
   const isFew = length <= FEW;
   const narrow = { states: 256, visited: 4000, work: 20_000 + 300 * length };
   const wide = isFew
-    ? { states: 1024, visited: 20_000, work: 2_000_000 }
+    ? { states: 1024, visited: 20_000, work: 300_000 }
     : { states: 128, visited: 400, work: 20_000 + 200 * length };
   const tryWith = (byIds: boolean, losesEarly: boolean, limits: Pick<Effort, 'states' | 'visited' | 'work'>) =>
     new Search(operations, initial, about, { byIds, losesEarly, ...limits }).run();
@@ -161,6 +163,8 @@ class Search {
   readonly #pending: number[] = [];
   #states: State[];
   #isTruncated = false;
+  /** It was, at any time. */
+  #wasTruncated = false;
   #work = 0;
   readonly #effort: Effort;
   readonly #wrong: Wrong[] = [];
@@ -206,7 +210,13 @@ class Search {
     const best = this.#states.reduce((a, b) => (b.cost < a.cost ? b : a));
     const order: Executed[] = [];
     for (let at = best.trail; at !== undefined; at = at.previous) order.push(at);
-    return { order: order.toReversed(), wrong: this.#wrong, undecided: this.#undecided, cost: best.cost };
+    return {
+      order: order.toReversed(),
+      wrong: this.#wrong,
+      undecided: this.#undecided,
+      cost: best.cost,
+      isWhole: !this.#wasTruncated,
+    };
   }
 
   #begin(ordinal: number): void {
@@ -261,6 +271,7 @@ class Search {
     if (this.#states.length > 1) this.#reduce();
     else if (this.#pending.length === 0) this.#isTruncated = false;
     if (isTruncated) this.#isTruncated = true;
+    if (this.#isTruncated) this.#wasTruncated = true;
   }
 
   #leave(ordinal: number, slot: number): void {
