@@ -33,6 +33,12 @@ export interface OddKeys {
   isTelling: boolean;
 }
 
+const tooMany: Verdict = {
+  class: 'untestable',
+  kind: 'undecided',
+  why: 'too many requests on the key were under way at once to try all of their orders',
+};
+
 /** Judges some keys, in one pass over trace and results. */
 export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Promise<void> {
   const { keys, numbers, clock } = odd;
@@ -106,17 +112,7 @@ function judgeKey(
     settle(suspect, verdict, operation.differs);
   };
   for (const { ordinal, kind, why } of wrong) tell(ordinal, { class: 'violation', kind, why });
-  for (const ordinal of undecided)
-    tell(
-      ordinal,
-      operations[ordinal]!.differs
-        ? {
-            class: 'untestable',
-            kind: 'undecided',
-            why: 'too many requests on the key were under way at once to try all of their orders',
-          }
-        : 'match',
-    );
+  for (const ordinal of undecided) tell(ordinal, operations[ordinal]!.differs ? tooMany : 'match');
   const hides = about.hidesJoined || about.hidesNumbers;
   const { named, losses } = nameDrift(operations, order, hides, (ordinal) => settled.has(ordinal));
   // Where not all orders were tried, another one may need no loss.
@@ -127,7 +123,9 @@ function judgeKey(
         kind: 'vanished',
         why: 'the key is gone, had not expired, and the target says that it evicted nothing more and did not restart',
       });
-  for (const { ordinal, verdict } of named) tell(ordinal, verdict);
+  const isDoubtful = !isWhole && !accounts.mayLose(target);
+  for (const { ordinal, verdict } of named)
+    tell(ordinal, isDoubtful && verdict !== 'match' && verdict.kind === 'lost' ? tooMany : verdict);
   // A store that another one came right after needs no place in the order.
   for (const [ordinal, { differs, ending, status, recordedStatus, unrecorded }] of operations.entries())
     if (differs && ending === Ending.known)
@@ -140,7 +138,7 @@ function judgeKey(
 }
 
 export function circumstancesOf(
-  { hidesValues, hidesNumbers }: Pick<Sides, "hidesValues" | "hidesNumbers">,
+  { hidesValues, hidesNumbers }: Pick<Sides, 'hidesValues' | 'hidesNumbers'>,
   { values }: Operations,
   operations: readonly Operation[],
   isShort: boolean,
@@ -170,7 +168,12 @@ function suspectLike(operation: Operation, name: string, target: number, { value
   const { index, connection, opcode, fromNs, toNs, status, silent, read, readFlags, result } = operation;
   const extras = readFlags === UNKNOWN ? none : Buffer.alloc(4);
   if (readFlags !== UNKNOWN) extras.writeUInt32BE(readFlags);
-  const value = result === undefined ? (read === UNKNOWN ? none : Buffer.from(values.text(read), 'latin1')) : Buffer.alloc(8);
+  const value =
+    result === undefined
+      ? read === UNKNOWN
+        ? none
+        : Buffer.from(values.text(read), 'latin1')
+      : Buffer.alloc(8);
   if (result !== undefined) value.writeBigUInt64BE(result);
   const answer: CopiedAnswer = { status, silent, extras, key: none, value, valueLength: value.length };
   const [first = '', second = ''] = name.split(' ', 2);
