@@ -9,7 +9,7 @@ import { glance, isSound } from './glance.ts';
 import { neverThere, prefilled, unknownItem, type Circumstances, type Item } from './item.ts';
 import type { ItemNumbers } from './numbers.ts';
 import { Ending, UNKNOWN, type Operation } from './operation.ts';
-import { explain } from './search.ts';
+import { explain, type Explanation } from './search.ts';
 import type { Sides } from './sides.ts';
 import { suspectOf, type CopiedAnswer, type Suspect } from './suspect.ts';
 import type { Verdict } from './verdict.ts';
@@ -31,6 +31,22 @@ export interface OddKeys {
   isFilled: boolean;
   /** The CAS ids of the recording tell versions apart. */
   isTelling: boolean;
+}
+
+/** Work on keys of which not all orders could be tried, after which it is tried less hard. */
+const PATIENCE = 200_000;
+
+/** Where all keys have too many requests under way at once, hours of trying would decide no more of them. */
+class Patience {
+  #spent = 0;
+
+  get haste(): number {
+    return (1 + this.#spent / PATIENCE) ** 2;
+  }
+
+  spend({ isWhole, work }: Explanation): void {
+    if (!isWhole) this.#spent += work;
+  }
 }
 
 const tooMany: Verdict = {
@@ -76,10 +92,11 @@ export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Pro
       else suspects.set(number, suspect);
     }
   }
+  const patience = new Patience();
   const names = new Map<number, string>();
   for (const [name, number] of numbers.names()) if (keys.has(number)) names.set(number, name);
   for (const [number, place] of keys)
-    judgeKey(sides, odd, operations, suspects, { number, place, name: names.get(number)! }, settle);
+    judgeKey(sides, odd, operations, suspects, { number, place, name: names.get(number)! }, patience, settle);
 }
 
 function judgeKey(
@@ -88,6 +105,7 @@ function judgeKey(
   all: Operations,
   suspects: ReadonlyMap<number, Suspect>,
   { number, place, name }: { number: number; place: number; name: string },
+  patience: Patience,
   settle: Settle,
 ): void {
   const target = numbers.targetOf(number);
@@ -100,7 +118,9 @@ function judgeKey(
       : startsEmpty && held === undefined
         ? neverThere
         : unknownItem;
-  const { order, wrong, undecided, isWhole } = explain(operations, initial, about);
+  const explanation = explain(operations, initial, about, patience.haste);
+  patience.spend(explanation);
+  const { order, wrong, undecided, isWhole } = explanation;
   const settled = new Set<number>();
   const tell = (ordinal: number, verdict: Verdict | 'match'): void => {
     if (settled.has(ordinal)) return;

@@ -35,6 +35,8 @@ export interface Explanation {
   cost: number;
   /** Nothing was cut short: no order needs fewer losses. */
   isWhole: boolean;
+  /** How hard it was tried: successors that were looked at. */
+  work: number;
 }
 
 /** What becomes of an operation under way, in one way of seeing things. */
@@ -78,6 +80,8 @@ interface Effort {
   work: number;
 }
 
+/** However hasty: enough for requests that race by twos and threes. */
+const LEAST_WORK = 4_000;
 /** A key with so few operations is searched whole. */
 const FEW = 64;
 const NO_SLOT = -1;
@@ -87,16 +91,31 @@ const COST_OF_WRONG = 1e6;
  * The cheapest explanation. CAS ids tell in which order changes were executed, so that is tried first: it is quick, and what
  * it explains is explained. Only where it fails every order is tried.
  * @param operations in the order of their beginnings
+ * @param haste tries so many times less than it might
  */
-export function explain(operations: readonly Operation[], initial: Item, about: Circumstances): Explanation {
+export function explain(
+  operations: readonly Operation[],
+  initial: Item,
+  about: Circumstances,
+  haste = 1,
+): Explanation {
   const { length } = operations;
   const isFew = length <= FEW;
   const narrow = { states: 256, visited: 4000, work: 20_000 + 300 * length };
   const wide = isFew
     ? { states: 1024, visited: 20_000, work: 300_000 }
     : { states: 128, visited: 400, work: 20_000 + 200 * length };
-  const tryWith = (byIds: boolean, losesEarly: boolean, limits: Pick<Effort, 'states' | 'visited' | 'work'>) =>
-    new Search(operations, initial, about, { byIds, losesEarly, ...limits }).run();
+  let work = 0;
+  const tryWith = (
+    byIds: boolean,
+    losesEarly: boolean,
+    limits: Pick<Effort, 'states' | 'visited' | 'work'>,
+  ): Explanation => {
+    const most = Math.max(LEAST_WORK, limits.work / haste);
+    const found = new Search(operations, initial, about, { byIds, losesEarly, ...limits, work: most }).run();
+    work += found.work;
+    return { ...found, work };
+  };
   const byIds = areIdsInOrder(operations);
   if (byIds) {
     const quick = tryWith(true, false, narrow);
@@ -216,6 +235,7 @@ class Search {
       undecided: this.#undecided,
       cost: best.cost,
       isWhole: !this.#wasTruncated,
+      work: this.#work,
     };
   }
 
