@@ -180,6 +180,8 @@ class Search {
   readonly #free: number[] = [];
   /** Ordinals under way. */
   readonly #pending: number[] = [];
+  /** By ordinal: 1: another operation was under way at the same time. */
+  readonly #overlaps: Uint8Array;
   #states: State[];
   #isTruncated = false;
   /** It was, at any time. */
@@ -210,6 +212,7 @@ class Search {
       (operation, ordinal) => overwrites(operation) && !this.#isTaken(ordinal, []),
     );
     this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
+    this.#overlaps = new Uint8Array(operations.length);
     this.#states = [{ item: initial, modes: new Uint8Array(4), greatest: 0, cost: 0, trail: undefined }];
     if (initial.value !== UNKNOWN) this.#had.add(initial.value);
   }
@@ -243,6 +246,10 @@ class Search {
     const slot = this.#free.pop() ?? this.#slots.length;
     this.#slots[slot] = ordinal;
     this.#slotOf[ordinal] = slot;
+    if (this.#pending.length > 0) {
+      this.#overlaps[ordinal] = 1;
+      for (const other of this.#pending) this.#overlaps[other] = 1;
+    }
     this.#pending.push(ordinal);
     const mode = this.#operations[ordinal]!.ending === Ending.open ? Mode.may : Mode.todo;
     for (const state of this.#states) {
@@ -289,7 +296,8 @@ class Search {
     else this.#states = next;
     this.#leave(ordinal, slot);
     if (this.#states.length > 1) this.#reduce();
-    else if (this.#pending.length === 0) this.#isTruncated = false;
+    // A store that nothing overlaps leaves one item, whatever was there: nothing else makes up for what was not tried.
+    else if (this.#isOverwriting[ordinal] === true && this.#overlaps[ordinal] === 0) this.#isTruncated = false;
     if (isTruncated) this.#isTruncated = true;
     if (this.#isTruncated) this.#wasTruncated = true;
   }

@@ -82,3 +82,17 @@ test('what is missing then is neither lost nor vanished: another order may need 
   await trace.close();
   expect([counts.violation, counts.drift, counts.untestable]).toEqual([{}, {}, { undecided: 1 }]);
 });
+
+test('one state is left, and not all orders were tried: what it cannot explain is undecided', () => {
+  // The last of the appends is the one that all others were tried after; then the value is looked at, alone.
+  const joined = Array.from({ length: 100 }, (_, n) => `${(n * 37) % 100},`).join('');
+  const said = explained([
+    ...atOnce,
+    { op: 'replace', key: 'k', value: 'b', at: 1000, answeredAt: 1010 },
+    { op: 'prepend', key: 'k', value: 'a', at: 1020, answeredAt: 1030 },
+    { op: 'get', key: 'k', answer: `0${joined}`, at: 1040, answeredAt: 1050 },
+    { op: 'set', key: 'k', value: 'c', at: 1060, answeredAt: 1070 },
+    { op: 'get', key: 'k', answer: 'd', at: 1080, answeredAt: 1090 },
+  ]);
+  expect([said.undecided, said.wrong.map(({ ordinal }) => ordinal)]).toEqual([[103], [105]]);
+});
