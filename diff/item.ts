@@ -91,7 +91,8 @@ const lost = absent(Absence.lost);
 const expired = absent(Absence.expired);
 const removed = absent(Absence.removed);
 
-export const unknownItem: Item = { ...neverThere, presence: Presence.unknown };
+/** What others may have stored before the replay, with any expiry. */
+export const unknownItem: Item = { ...neverThere, presence: Presence.unknown, mayExpireNs: -Infinity };
 export { neverThere };
 
 /** A value that was set before the replay. */

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { diff } from '../../diff/diff.ts';
 import { Operations } from '../../diff/gather.ts';
-import { neverThere } from '../../diff/item.ts';
+import { neverThere, unknownItem, type Item } from '../../diff/item.ts';
 import { circumstancesOf } from '../../diff/keys.ts';
 import { explain, type Explanation } from '../../diff/search.ts';
 import type { Batch } from '../../trace/batch.ts';
@@ -27,14 +27,14 @@ function resultsOf(batch: Batch): ResultBatch {
   return results;
 }
 
-function explained(exchanges: readonly ExchangeInit[]): Explanation {
+function explained(exchanges: readonly ExchangeInit[], initial: Item = neverThere): Explanation {
   const batch = batchOf(exchanges);
   const results = resultsOf(batch);
   const operations = new Operations({ speed: 1, recordedAtSeconds: 1_700_000_000 });
   for (let row = 0; row < batch.count; row++) operations.add(0, batch, row, results, row, true, false, false);
   const { operations: all } = operations.of(0, 0, true);
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
-  return explain(all, neverThere, about);
+  return explain(all, initial, about);
 }
 
 test('one after the other: the loss is certain', () => {
@@ -53,6 +53,15 @@ const atOnce: readonly ExchangeInit[] = [
     return { op: 'append', key: 'k', value, connection: n, at: 200, answeredAt: 400 + n };
   }),
 ];
+
+test('what was there before the replay may expire at any time', () => {
+  const exchanges: ExchangeInit[] = [
+    { op: 'get', key: 'k', answer: 'of before' },
+    { op: 'append', key: 'k', value: '+' },
+    { op: 'get', key: 'k', status: 1 },
+  ];
+  expect(explained(exchanges, unknownItem)).toMatchObject({ wrong: [], undecided: [], cost: 1 });
+});
 
 test('a hundred at once: not all orders are tried, and it says so', () => {
   expect(explained(atOnce)).toMatchObject({ wrong: [], isWhole: false });
