@@ -102,7 +102,8 @@ function nameOf(
   const isHere = before.presence === Presence.present;
   const wasThere = wasPresent(operation, recordedStatus);
   if (before.presence === Presence.unknown) {
-    if (races.isOpen(operation)) return drift('raced');
+    // Nothing was stored here yet, and in the recording something was: by another connection, where there is one.
+    if (races.hasOthers(operation)) return drift('raced');
     return drift(wasThere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained');
   }
   if (!isHere && before.absence === Absence.expired) return drift('temporal');

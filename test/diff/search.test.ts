@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { diff } from '../../diff/diff.ts';
+import { nameDrift } from '../../diff/drift.ts';
 import { Operations } from '../../diff/gather.ts';
 import { neverThere, unknownItem, type Item } from '../../diff/item.ts';
 import { circumstancesOf } from '../../diff/keys.ts';
@@ -104,4 +105,23 @@ test('one state is left, and not all orders were tried: what it cannot explain i
     { op: 'get', key: 'k', answer: 'd', at: 1080, answeredAt: 1090 },
   ]);
   expect([said.undecided, said.wrong.map(({ ordinal }) => ordinal)]).toEqual([[103], [105]]);
+});
+
+test("on a target that others had filled, a read before another connection's store has raced", () => {
+  const batch = batchOf([
+    { op: 'set', key: 'k', value: 'a', connection: 0, at: 0, answeredAt: 10 },
+    { op: 'get', key: 'k', answer: 'a', connection: 1, at: 100, answeredAt: 110 },
+  ]);
+  const results = resultsOf(batch);
+  results.agrees[1] = 0;
+  results.status[1] = 1;
+  results.sentNs[1] = -100_000;
+  results.answeredNs[1] = -90_000;
+  const operations = new Operations({ speed: 1, recordedAtSeconds: 1_700_000_000 });
+  for (const row of [0, 1]) operations.add(0, batch, row, results, row, true, row === 1, false);
+  const { operations: all } = operations.of(0, 0, true);
+  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
+  const { order } = explain(all, unknownItem, about);
+  const { named } = nameDrift(all, order, false, () => false);
+  expect(named).toMatchObject([{ verdict: { class: 'drift', kind: 'raced' } }]);
 });
