@@ -460,7 +460,9 @@ export class Machine {
     const before = this.#numberOf(item);
     if (before === undefined) {
       // White space alone: the digits are those of whatever stands behind it in memory.
-      if (!this.#readsPast(item) || result === undefined) return [];
+      if (!this.#readsPast(item)) return [];
+      if (result === undefined)
+        return [{ ...item, presence: Presence.present, value: UNKNOWN, cas: operation.cas, by: ordinal }];
       const { length } = this.#about.values.text(item.value);
       return counterTexts(result, length).map((text) => this.#counter(item, operation, ordinal, text));
     }

@@ -7,6 +7,8 @@ import { Operations } from '../../diff/gather.ts';
 import { neverThere, unknownItem, type Item } from '../../diff/item.ts';
 import { circumstancesOf } from '../../diff/keys.ts';
 import { explain, type Explanation } from '../../diff/search.ts';
+import { counterExtras, storeExtras } from '../../protocol/frame.ts';
+import { isQuiet } from '../../protocol/opcode.ts';
 import type { Batch } from '../../trace/batch.ts';
 import type { ResultsReader } from '../../trace/file.ts';
 import { Result, ResultBatch, SkipReason } from '../../trace/results.ts';
@@ -18,7 +20,7 @@ function resultsOf(batch: Batch): ResultBatch {
   const results = new ResultBatch();
   for (let row = 0; row < batch.count; row++) {
     results.skip(SkipReason.none);
-    results.result[row] = Result.answered;
+    results.result[row] = isQuiet[batch.opcode[row]!] === 1 ? Result.silent : Result.answered;
     results.frames[row] = 1;
     results.agrees[row] = 1;
     results.status[row] = batch.status[row]!;
@@ -62,6 +64,16 @@ test('what was there before the replay may expire at any time', () => {
     { op: 'get', key: 'k', status: 1 },
   ];
   expect(explained(exchanges, unknownItem)).toMatchObject({ wrong: [], undecided: [], cost: 1 });
+});
+
+test('white space alone: a quiet counter may have counted from whatever stood behind it in memory', () => {
+  const ninth = Buffer.from('00000009', 'hex');
+  const exchanges: ExchangeInit[] = [
+    { op: 'set', key: 'k', value: ' ', extras: storeExtras(9, 0) },
+    { op: 'incrq', key: 'k', extras: counterExtras(1n, 5n, 0) },
+    { op: 'get', key: 'k', answer: '41', answerExtras: ninth },
+  ];
+  expect(explained(exchanges)).toMatchObject({ wrong: [], undecided: [], cost: 0 });
 });
 
 test('a hundred at once: not all orders are tried, and it says so', () => {
