@@ -121,12 +121,19 @@ export class Accounts {
     return { kind: isShared ? 'shared' : 'exact', evicted, lost: 0 };
   }
 
+  /** Whether it may lose one more, as far as it says. */
+  mayLose(target: number): boolean {
+    const account = this.all[target];
+    return account?.kind !== 'exact' || account.evicted === null || account.lost < account.evicted;
+  }
+
   /** A key was lost. @returns whether its target may have lost it */
   lose(target: number): boolean {
     const account = this.all[target];
     if (account === undefined) return true;
+    const may = this.mayLose(target);
     account.lost++;
-    return account.kind !== 'exact' || account.evicted === null || account.lost <= account.evicted;
+    return may;
   }
 }
 

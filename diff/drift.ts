@@ -102,10 +102,13 @@ function nameOf(
   if (cause !== undefined) return drift(cause);
   const isHere = before.presence === Presence.present;
   const wasThere = wasPresent(operation, recordedStatus);
-  if (before.presence === Presence.unknown)
+  if (before.presence === Presence.unknown) {
+    // Nothing was stored here yet, and in the recording something was: by another connection, where there is one.
+    if (races.hasOthers(operation)) return drift('raced');
     return drift(
       wasThere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained',
     );
+  }
   if (!isHere && before.absence === Absence.expired) return drift('temporal');
   if (isHere && !wasThere && expiry.wasNear(operation)) return drift('temporal');
   if (races.isOpen(operation)) return drift('raced');

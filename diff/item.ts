@@ -91,7 +91,8 @@ const lost = absent(Absence.lost);
 const expired = absent(Absence.expired);
 const removed = absent(Absence.removed);
 
-export const unknownItem: Item = { ...neverThere, presence: Presence.unknown };
+/** What others may have stored before the replay, with any expiry. */
+export const unknownItem: Item = { ...neverThere, presence: Presence.unknown, mayExpireNs: -Infinity };
 export { neverThere };
 
 /** A value that was set before the replay. */
@@ -463,7 +464,9 @@ export class Machine {
     const before = this.#numberOf(item);
     if (before === undefined) {
       // White space alone: the digits are those of whatever stands behind it in memory.
-      if (!this.#readsPast(item) || result === undefined) return [];
+      if (!this.#readsPast(item)) return [];
+      if (result === undefined)
+        return [{ ...item, presence: Presence.present, value: UNKNOWN, cas: operation.cas, by: ordinal }];
       const { length } = this.#about.values.text(item.value);
       return counterTexts(result, length).map((text) => this.#counter(item, operation, ordinal, text));
     }

@@ -9,7 +9,7 @@ import { glance, isSound } from './glance.ts';
 import { neverThere, prefilled, unknownItem, type Circumstances, type Item } from './item.ts';
 import type { ItemNumbers } from './numbers.ts';
 import { Ending, UNKNOWN, type Operation } from './operation.ts';
-import { explain } from './search.ts';
+import { explain, type Explanation } from './search.ts';
 import type { Sides } from './sides.ts';
 import { suspectOf, type CopiedAnswer, type Suspect } from './suspect.ts';
 import type { Verdict } from './verdict.ts';
@@ -32,6 +32,28 @@ export interface OddKeys {
   isFilled: boolean;
   ids: WhoseIds;
 }
+
+/** Work on keys of which not all orders could be tried, after which it is tried less hard. */
+const PATIENCE = 200_000;
+
+/** Where all keys have too many requests under way at once, hours of trying would decide no more of them. */
+class Patience {
+  #spent = 0;
+
+  get haste(): number {
+    return (1 + this.#spent / PATIENCE) ** 2;
+  }
+
+  spend({ isWhole, work }: Explanation): void {
+    if (!isWhole) this.#spent += work;
+  }
+}
+
+const tooMany: Verdict = {
+  class: 'untestable',
+  kind: 'undecided',
+  why: 'too many requests on the key were under way at once to try all of their orders',
+};
 
 /** Judges some keys, in one pass over trace and results. */
 export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Promise<void> {
@@ -70,10 +92,11 @@ export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Pro
       else suspects.set(number, suspect);
     }
   }
+  const patience = new Patience();
   const names = new Map<number, string>();
   for (const [name, number] of numbers.names()) if (keys.has(number)) names.set(number, name);
   for (const [number, place] of keys)
-    judgeKey(sides, odd, operations, suspects, { number, place, name: names.get(number)! }, settle);
+    judgeKey(sides, odd, operations, suspects, { number, place, name: names.get(number)! }, patience, settle);
 }
 
 function judgeKey(
@@ -82,6 +105,7 @@ function judgeKey(
   all: Operations,
   suspects: ReadonlyMap<number, Suspect>,
   { number, place, name }: { number: number; place: number; name: string },
+  patience: Patience,
   settle: Settle,
 ): void {
   const target = numbers.targetOf(number);
@@ -94,7 +118,9 @@ function judgeKey(
       : startsEmpty && held === undefined
         ? neverThere
         : unknownItem;
-  const { order, wrong, undecided, isExact } = explain(operations, initial, about);
+  const explanation = explain(operations, initial, about, patience.haste);
+  patience.spend(explanation);
+  const { order, wrong, undecided, isWhole } = explanation;
   const settled = new Set<number>();
   const tell = (ordinal: number, verdict: Verdict | 'match'): void => {
     if (settled.has(ordinal)) return;
@@ -106,27 +132,20 @@ function judgeKey(
     settle(suspect, verdict, operation.differs);
   };
   for (const { ordinal, kind, why } of wrong) tell(ordinal, { class: 'violation', kind, why });
-  for (const ordinal of undecided)
-    tell(
-      ordinal,
-      operations[ordinal]!.differs
-        ? {
-            class: 'untestable',
-            kind: 'undecided',
-            why: 'too many requests on the key were under way at once to try all of their orders',
-          }
-        : 'match',
-    );
+  for (const ordinal of undecided) tell(ordinal, operations[ordinal]!.differs ? tooMany : 'match');
   const hides = about.hidesJoined || about.hidesNumbers;
   const { named, losses } = nameDrift(operations, order, hides, (ordinal) => settled.has(ordinal));
-  for (const { ordinal } of losses)
-    if (!accounts.lose(target) && isExact)
+  // Where not all orders were tried, another one may need no loss.
+  for (const { ordinal } of isWhole ? losses : [])
+    if (!accounts.lose(target))
       tell(ordinal, {
         class: 'violation',
         kind: 'vanished',
         why: 'the key is gone, had not expired, and the target says that it evicted nothing more and did not restart',
       });
-  for (const { ordinal, verdict } of named) tell(ordinal, verdict);
+  const isDoubtful = !isWhole && !accounts.mayLose(target);
+  for (const { ordinal, verdict } of named)
+    tell(ordinal, isDoubtful && verdict !== 'match' && verdict.kind === 'lost' ? tooMany : verdict);
   // A store that another one came right after needs no place in the order.
   for (const [ordinal, { differs, ending, status, recordedStatus, unrecorded }] of operations.entries())
     if (differs && ending === Ending.known)

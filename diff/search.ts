@@ -51,8 +51,10 @@ export interface Explanation {
   undecided: number[];
   /** Of the steps of the order. */
   cost: number;
-  /** All orders were tried, or this one needs no loss. */
-  isExact: boolean;
+  /** Nothing was cut short: no order needs fewer losses. */
+  isWhole: boolean;
+  /** How hard it was tried: successors that were looked at. */
+  work: number;
 }
 
 /** What becomes of an operation under way, in one way of seeing things. */
@@ -96,6 +98,8 @@ interface Effort {
   work: number;
 }
 
+/** However hasty: enough for requests that race by twos and threes. */
+const LEAST_WORK = 4_000;
 /** A key with so few operations is searched whole. */
 const FEW = 64;
 const NO_SLOT = -1;
@@ -105,19 +109,31 @@ const COST_OF_WRONG = 1e6;
  * The cheapest explanation. CAS ids tell in which order changes were executed, so that is tried first: it is quick, and what
  * it explains is explained. Only where it fails every order is tried.
  * @param operations in the order of their beginnings
+ * @param haste tries so many times less than it might
  */
-export function explain(operations: readonly Operation[], initial: Item, about: Circumstances): Explanation {
+export function explain(
+  operations: readonly Operation[],
+  initial: Item,
+  about: Circumstances,
+  haste = 1,
+): Explanation {
   const { length } = operations;
   const isFew = length <= FEW;
   const narrow = { states: 256, visited: 4000, work: 20_000 + 300 * length };
   const wide = isFew
-    ? { states: 1024, visited: 20_000, work: 2_000_000 }
+    ? { states: 1024, visited: 20_000, work: 300_000 }
     : { states: 128, visited: 400, work: 20_000 + 200 * length };
+  let work = 0;
   const tryWith = (
     byIds: boolean,
     losesEarly: boolean,
     limits: Pick<Effort, 'states' | 'visited' | 'work'>,
-  ) => new Search(operations, initial, about, { byIds, losesEarly, ...limits }).run();
+  ): Explanation => {
+    const most = Math.max(LEAST_WORK, limits.work / haste);
+    const found = new Search(operations, initial, about, { byIds, losesEarly, ...limits, work: most }).run();
+    work += found.work;
+    return { ...found, work };
+  };
   const byIds = areIdsInOrder(operations);
   if (byIds) {
     const told = length > 2 ? witness(operations, initial, about) : undefined;
@@ -160,9 +176,11 @@ class Search {
   readonly #free: number[] = [];
   /** Ordinals under way. */
   readonly #pending: number[] = [];
+  /** By ordinal: 1: another operation was under way at the same time. */
+  readonly #overlaps: Uint8Array;
   #states: State[];
   #isTruncated = false;
-  /** Some orders were not tried. */
+  /** It was, at any time. */
   #wasTruncated = false;
   #work = 0;
   readonly #effort: Effort;
@@ -185,6 +203,7 @@ class Search {
       (operation, ordinal) => overwrites(operation) && !this.#isTaken(ordinal, []),
     );
     this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
+    this.#overlaps = new Uint8Array(operations.length);
     this.#states = [{ item: initial, modes: new Uint8Array(4), greatest: 0, cost: 0, trail: undefined }];
     if (initial.value !== UNKNOWN) this.#had.add(initial.value);
   }
@@ -209,7 +228,8 @@ class Search {
       wrong: this.#wrong,
       undecided: this.#undecided,
       cost: best.cost,
-      isExact: !this.#wasTruncated,
+      isWhole: !this.#wasTruncated,
+      work: this.#work,
     };
   }
 
@@ -217,6 +237,10 @@ class Search {
     const slot = this.#free.pop() ?? this.#slots.length;
     this.#slots[slot] = ordinal;
     this.#slotOf[ordinal] = slot;
+    if (this.#pending.length > 0) {
+      this.#overlaps[ordinal] = 1;
+      for (const other of this.#pending) this.#overlaps[other] = 1;
+    }
     this.#pending.push(ordinal);
     const mode = this.#operations[ordinal]!.ending === Ending.open ? Mode.may : Mode.todo;
     for (const state of this.#states) {
@@ -262,7 +286,9 @@ class Search {
     else this.#states = next;
     this.#leave(ordinal, slot);
     if (this.#states.length > 1) this.#reduce();
-    else if (this.#pending.length === 0) this.#isTruncated = false;
+    // A store that nothing overlaps leaves one item, whatever was there: nothing else makes up for what was not tried.
+    else if (this.#isOverwriting[ordinal] === true && this.#overlaps[ordinal] === 0)
+      this.#isTruncated = false;
     if (isTruncated) this.#isTruncated = true;
     if (this.#isTruncated) this.#wasTruncated = true;
   }

@@ -76,7 +76,9 @@ class Gaps {
         return undefined;
     }
     const order = this.#tried();
-    return order === undefined ? undefined : { order, wrong: [], undecided: [], cost: 0, isExact: true };
+    return order === undefined
+      ? undefined
+      : { order, wrong: [], undecided: [], cost: 0, isWhole: true, work: 0 };
   }
 
   /** The changes in the order of their ids, with the item after each. */

@@ -36,8 +36,8 @@ export class Elsewhere implements ShareEvents {
     else this.#leave(page, index - page.batch.firstIndex);
   }
 
-  token(server: number, recordedHigh: number, recordedLow: number, high: number, low: number): void {
-    this.#roster.tokens[server]?.learn(recordedHigh, recordedLow, high, low);
+  token(server: number, token: number, item: number, high: number, low: number): void {
+    this.#roster.tokens[server]?.learn(token, item, high, low);
   }
 
   /** Whether the loaded row is another worker's; what was told of it before is done to it. */

@@ -7,12 +7,14 @@ import { isQuit } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome } from '../trace/batch.ts';
 import { Result } from '../trace/results.ts';
+import { tokenOf } from '../trace/token.ts';
 import { keepAnswer, keepFrames } from './answer.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import { rowOf, type Page } from './page.ts';
 import { FENCE, TOMBSTONE, type Session } from './session.ts';
 import { Told, type Share } from './share.ts';
+import { itemOf } from './tokens.ts';
 import type { Window } from './window.ts';
 
 const MAX_STAT_BYTES = 4 * 1024 * 1024;
@@ -52,7 +54,8 @@ export class Receiving {
     }
     if (n === outstanding.length || (n === 0 && session.quitAnswered))
       return course.orphan(session, opcode, opaque);
-    for (; n > 0; n--) this.#passOver(session);
+    // What was not sent leaves with the request before it: the count is of what is left.
+    for (const left = outstanding.length - n; outstanding.length > left;) this.#passOver(session);
     const slot = outstanding.slot(0);
     const handle = outstanding.row[slot]!;
     if (handle === FENCE) return this.#completion.pop(session);
@@ -111,8 +114,12 @@ export class Receiving {
     if (batch.outcome[row] !== Outcome.answered) return;
     const toHigh = results.casHigh[row]!;
     const toLow = results.casLow[row]!;
-    if (session.tokens.learn(high, low, toHigh, toLow))
-      this.#share?.tell(Told.token, session.connection.serverIndex, high, low, toHigh, toLow);
+    const token = tokenOf(high, low);
+    if ((toHigh | toLow) === 0 || !session.tokens.isNeeded(token)) return;
+    const { serverIndex, space } = session.connection;
+    const item = itemOf(batch, row, space);
+    session.tokens.learn(token, item, toHigh, toLow);
+    this.#share?.tell(Told.token, serverIndex, token, item, toHigh, toLow);
   }
 
   /** The head is behind an answered request: silent where it is quiet, else its answer is not coming. */

@@ -7,7 +7,7 @@ export const Told = {
 } as const;
 export type Told = (typeof Told)[keyof typeof Told];
 
-/** Words of an entry: what, the row or the server, and of a token: recorded high and low, replayed high and low. */
+/** Words of an entry: what, the row or the server, and of a token: the recorded one, its item, replayed high and low. */
 const WORDS = 6;
 /** More than a window of rows brings forth, for the others to be a window behind. */
 const ENTRIES = 1 << 18;
@@ -32,7 +32,7 @@ export function createShared(workers: number): SharedMemory {
 
 export interface ShareEvents {
   complete(index: number): void;
-  token(server: number, recordedHigh: number, recordedLow: number, high: number, low: number): void;
+  token(server: number, token: number, item: number, high: number, low: number): void;
 }
 
 export class Share {

@@ -2,11 +2,13 @@
 
 import { HEADER_BYTES, Magic, putHeader, putUint32, uint32 } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
-import type { Course } from './course.ts';
 import { expiryOffset } from '../protocol/expiry.ts';
+import { tokenOf } from '../trace/token.ts';
+import type { Course } from './course.ts';
 import { replayedExpiry } from './expiry.ts';
 import type { Page } from './page.ts';
 import type { Session } from './session.ts';
+import { itemOf } from './tokens.ts';
 
 const SLAB_BYTES = 256 * 1024;
 
@@ -29,7 +31,8 @@ export class Slab {
     let casHigh = batch.casHigh[row]!;
     let casLow = batch.casLow[row]!;
     if ((casHigh | casLow) !== 0) {
-      const token = session.tokens.find(casHigh, casLow);
+      const item = itemOf(batch, row, session.connection.space);
+      const token = session.tokens.find(tokenOf(casHigh, casLow), item);
       if (token === undefined) return false;
       casHigh = token.high;
       casLow = token.low;

@@ -1,111 +1,279 @@
-// No false alarm: `node dist/scripts/clean.js [RECORDINGS] [SEED]`. Each recording is of memjs, pylibmc and quiet clients
-// that race on few keys of three real memcached servers, with little memory, so that they evict, and expiries of one to
-// three seconds; each is replayed five times against fresh servers with other options, at other speeds. A healthy server
-// is never called wrong. Ends with 1 where one was.
+// No false alarm: `node dist/scripts/clean.js [REPLAYS] [SEED] [KEPT] [CLIENT,…]`. Real clients race on few keys of real
+// memcached servers, behind the recording proxy: php-memcached, pylibmc and Dalli, each as it buffers, pipelines and asks for
+// no answer, memjs, and a client of ours that does whatever the protocol allows. Each recording is replayed against fresh
+// healthy servers, with little memory or much, in every order, at every speed, by one worker or several, once or looped, and
+// twice in a row. A healthy server is never called wrong, and nobody is named: ends with 1 where that happened, and keeps
+// the trace and the results in the folder KEPT. Prints a table in Markdown, a row for each client.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runClients, settled } from '../fixtures/clients.ts';
+import { runDalli } from '../fixtures/dalli.ts';
+import { runEdges } from '../fixtures/edges.ts';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
-import { runPylibmc } from '../fixtures/pylibmc.ts';
+import { runPhp, type PhpMode } from '../fixtures/php.ts';
+import { runPylibmc, type PylibmcOptions } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
+import type { Order } from '../replayer/engine.ts';
 import { Random } from '../synth/random.ts';
 import { judged } from './judged.ts';
 
-const RECORDINGS = Number(process.argv[2] ?? 40);
+const REPLAYS = Number(process.argv[2] ?? 400);
 const SEED = Number(process.argv[3] ?? 1);
-const REPLAYS = 5;
-const SERVERS = 3;
+const KEPT = process.argv[4] ?? join(tmpdir(), 'clean-failures');
+const ONLY = process.argv[5]?.split(',');
+/** A judgement that takes longer is told of. */
+const LONG_MS = 10_000;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-clean-'));
 
-async function servers(random: Random): Promise<Memcached[]> {
-  const options = [
-    '-m',
-    String(random.pick([2, 2, 64] as const)),
-    '-t',
-    String(1 + random.int(4)),
-    ...(random.chance(0.3) ? ['-R', '1'] : []),
-    ...(random.chance(0.2) ? ['-o', 'no_lru_crawler,no_lru_maintainer'] : []),
-  ];
-  const all: Memcached[] = [];
-  for (let n = 0; n < SERVERS; n++) all.push(await startMemcached(options));
-  return all;
+interface Traffic {
+  addresses: readonly string[];
+  seed: number;
+  ttl: number;
+}
+type Client = (traffic: Traffic) => Promise<unknown>;
+
+/** Several of them at once, so that they race. */
+const several = (count: number, run: (seed: number) => Promise<void>): Promise<unknown> =>
+  Promise.all(Array.from({ length: count }, async (_, n) => run(n)));
+const php =
+  (mode: PhpMode): Client =>
+  ({ seed, ...traffic }) =>
+    several(3, (n) => runPhp(mode, { ...traffic, seed: seed * 8 + n, count: 140 }));
+const pylibmc =
+  (behavior?: PylibmcOptions['behavior']): Client =>
+  ({ seed, ...traffic }) =>
+    several(3, (n) =>
+      runPylibmc({
+        ...traffic,
+        seed: seed * 8 + n,
+        count: 150,
+        pauseMs: 1,
+        ...(behavior === undefined ? {} : { behavior }),
+      }).catch((error: unknown) => {
+        // It frees memory twice, now and then, and dies: what it sent until then is recorded.
+        if (behavior !== '_noreply') throw error;
+      }),
+    );
+const memjs =
+  (exchanges: number): Client =>
+  ({ addresses, seed }) =>
+    runClients({
+      address: addresses.join(','),
+      seed,
+      clients: 5,
+      keys: 16,
+      exchanges,
+      seconds: 1.2,
+      calls: {},
+    });
+const edges =
+  (flushes: boolean): Client =>
+  ({ addresses, seed }) =>
+    Promise.all(
+      addresses.map(async (address, n) =>
+        runEdges({ address, seed: seed * 8 + n, connections: 3, count: 40, flushes }),
+      ),
+    );
+
+const clients: Readonly<Record<string, Client>> = {
+  'php-memcached': php('plain'),
+  'php-memcached, OPT_BUFFER_WRITES': php('buffered'),
+  'php-memcached, OPT_NOREPLY': php('noreply'),
+  'php-memcached, OPT_NO_BLOCK': php('nonblocking'),
+  pylibmc: pylibmc(),
+  'pylibmc, _noreply': pylibmc('_noreply'),
+  'pylibmc, buffer_requests': pylibmc('buffer_requests'),
+  Dalli: ({ seed, ...traffic }) =>
+    several(3, (n) => runDalli({ ...traffic, seed: seed * 8 + n, count: 140 })),
+  memjs: memjs(1000),
+  'every operation': edges(false),
+  'every operation, FLUSH': edges(true),
+  'several of them': (traffic) =>
+    Promise.all([
+      memjs(600)(traffic),
+      ...traffic.addresses.map(async (address) => runQuiet(address, 60)),
+      pylibmc()(traffic),
+    ]),
+};
+
+const targetOptions = [[], ['-m', '2'], ['-t', '4'], ['-I', '2m']] as const;
+const productionOptions = [
+  ...targetOptions,
+  ['-m', '2', '-R', '1'],
+  ['-o', 'no_lru_crawler,no_lru_maintainer'],
+] as const;
+const orders: readonly Order[] = ['key', 'connection', 'none'];
+const speeds = [1, 5, 'max'] as const;
+
+async function start(options: readonly string[], count: number): Promise<Memcached[]> {
+  return Promise.all(Array.from({ length: count }, async () => startMemcached(options)));
 }
 
-async function record(path: string, random: Random, seed: number): Promise<void> {
-  const production = await servers(random);
+/** @returns how many servers there were */
+async function record(client: Client, path: string, random: Random, seed: number): Promise<number> {
+  const production = await start(random.pick(productionOptions), 1 + random.int(3));
   const proxy = await startProxy({
     listen: production.map(() => '127.0.0.1:0'),
     upstream: production.map(({ address }) => address),
     output: path,
   });
-  const { addresses } = proxy;
-  await Promise.all([
-    runClients({
-      address: addresses.join(','),
-      seed,
-      clients: 2 + random.int(5),
-      keys: 4 + random.int(60),
-      exchanges: 2500,
-      seconds: 3.5,
-      calls: {},
-    }),
-    ...[0, 1].map(async (n) =>
-      runPylibmc({ addresses, seed: seed * 2 + n, count: 600, ttl: 1 + random.int(3) }),
-    ),
-    ...addresses.map(async (address) => runQuiet(address, 150)),
-  ]);
+  await client({ addresses: proxy.addresses, seed, ttl: 1 + random.int(2) });
   await settled(() => proxy.open === 0);
   await proxy.stop();
   for (const server of production) await server.stop();
+  return production.length;
 }
 
-let runs = 0;
-let alarms = 0;
-let exchanges = 0;
-const drift: Record<string, number> = {};
-let named = 0;
+interface Replay {
+  client: string;
+  order: Order;
+  speed: (typeof speeds)[number];
+}
 
-async function check(tape: string, random: Random, name: string): Promise<void> {
-  const targets = await servers(random);
-  const speed = random.pick([1, 2, 5, 20, 'max', 'max'] as const);
-  const workers = random.pick([1, 1, 2] as const);
-  const order = random.pick(['key', 'key', 'key', 'connection'] as const);
+interface Row {
+  replays: number;
+  exchanges: number;
+  matched: number;
+  drift: Record<string, number>;
+  untestable: Record<string, number>;
+  alarms: number;
+  seconds: number;
+  longestMs: number;
+}
+const rows = new Map<string, Row>();
+let alarms = 0;
+/** An interrupt ends it early, with the table of what was done. */
+let isStopped = false;
+process.once('SIGINT', () => (isStopped = true));
+
+async function check(
+  tape: string,
+  servers: number,
+  replay: Replay,
+  random: Random,
+  name: string,
+): Promise<void> {
+  const options = random.pick(targetOptions);
+  const workers = random.pick([1, 3] as const);
+  const loops = random.pick([1, 1, 1, 2]);
+  const isTwice = random.chance(0.25);
+  const mayFlush = random.chance(0.7);
+  const targets = await start(options, servers);
   const results = join(folder, 'clean.results');
+  const row = rows.get(replay.client) ?? {
+    replays: 0,
+    exchanges: 0,
+    matched: 0,
+    drift: {},
+    untestable: {},
+    alarms: 0,
+    seconds: 0,
+    longestMs: 0,
+  };
+  rows.set(replay.client, row);
   try {
-    const addresses = targets.map(({ address }) => address);
-    const { diff } = await judged(
-      { trace: tape, results, targets: addresses, speed, workers, order, timeoutMs: 5000 },
-      { examples: 5 },
-    );
-    runs++;
-    exchanges += diff.total;
-    for (const [kind, count] of Object.entries(diff.counts.drift)) drift[kind] = (drift[kind] ?? 0) + count;
-    named += diff.culprits.filter(({ of }) => of === 'violations').length;
-    const wrong = diff.findings.filter((finding) => finding.class === 'violation');
-    if (wrong.length === 0) return;
-    alarms++;
-    process.stdout.write(
-      `${name}, speed ${speed}, ${workers} workers, order ${order}: ${wrong.map(({ kind, count, examples }) => `${kind} ${count} ${JSON.stringify(examples[0])}`).join('; ')}\n`,
-    );
+    for (let time = 0; time < (isTwice ? 2 : 1); time++) {
+      const began = performance.now();
+      const { diff, judgedMs } = await judged(
+        {
+          trace: tape,
+          results,
+          targets: targets.map(({ address }) => address),
+          speed: replay.speed,
+          workers,
+          order: replay.order,
+          loops,
+          timeoutMs: 10_000,
+          allow: new Set(mayFlush ? ['flush'] : []),
+        },
+        { examples: 5 },
+      );
+      row.replays++;
+      row.exchanges += diff.total;
+      row.matched += diff.matched;
+      row.seconds += (performance.now() - began) / 1000;
+      row.longestMs = Math.max(row.longestMs, judgedMs);
+      add(row.drift, diff.counts.drift);
+      add(row.untestable, diff.counts.untestable);
+      const wrong = diff.findings.filter((finding) => finding.class === 'violation');
+      // How slow a server is depends on what else this machine does.
+      const named = diff.culprits.filter((culprit) => culprit.of !== 'slow');
+      const isAlarm = wrong.length > 0 || named.length > 0;
+      if (isAlarm || judgedMs > LONG_MS) {
+        const what = [
+          ...wrong.map(({ kind, count, examples }) => `${kind} ${count} ${JSON.stringify(examples[0])}`),
+          ...named.map((culprit) => `named: ${JSON.stringify(culprit)}`),
+        ];
+        const how = `${options.join(' ') || 'default'}, speed ${replay.speed}, order ${replay.order}, ${workers} workers, ${loops} loops, time ${time + 1}${mayFlush ? ', FLUSH' : ''}`;
+        process.stdout.write(
+          `${name}: ${replay.client}: ${how}: ${diff.total} exchanges judged in ${(judgedMs / 1000).toFixed(1)} s: ${what.join('; ')}\n`,
+        );
+        mkdirSync(KEPT, { recursive: true });
+        copyFileSync(tape, join(KEPT, `${name}-${time}.tape`));
+        copyFileSync(results, join(KEPT, `${name}-${time}.results`));
+      }
+      if (!isAlarm) continue;
+      alarms++;
+      row.alarms++;
+    }
   } finally {
     for (const target of targets) await target.stop();
   }
 }
 
+function add(to: Record<string, number>, counts: Readonly<Record<string, number>>): void {
+  for (const [kind, count] of Object.entries(counts)) to[kind] = (to[kind] ?? 0) + count;
+}
+
+/** Every client with every order and speed, in rounds of another sequence each. */
+function* replaysOf(random: Random): Generator<{ replay: Replay; round: number }> {
+  const all = Object.keys(clients)
+    .filter((client) => ONLY === undefined || ONLY.some((name) => client.includes(name)))
+    .flatMap((client) =>
+      orders.flatMap((order) => speeds.map((speed): Replay => ({ client, order, speed }))),
+    );
+  for (let round = 0; ; round++) {
+    const left = [...all];
+    while (left.length > 0) yield { replay: left.splice(random.int(left.length), 1)[0]!, round };
+  }
+}
+
+const list = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([kind, count]) => `${kind} ${count}`)
+    .join(', ') || '–';
+
+const random = new Random(SEED);
+const recordings = new Map<string, number>();
 try {
-  for (let recording = 0; recording < RECORDINGS; recording++) {
-    const random = new Random(SEED, recording);
-    const tape = join(folder, 'clean.tape');
-    await record(tape, random, SEED * 1000 + recording);
-    for (let n = 0; n < REPLAYS; n++) await check(tape, random, `recording ${recording}, replay ${n}`);
+  let n = 0;
+  for (const { replay, round } of replaysOf(random)) {
+    if (isStopped || [...rows.values()].reduce((sum, row) => sum + row.replays, 0) >= REPLAYS) break;
+    const clientNumber = Object.keys(clients).indexOf(replay.client);
+    const tape = join(folder, `${clientNumber}-${round}.tape`);
+    let servers = recordings.get(tape);
+    if (servers === undefined) {
+      servers = await record(clients[replay.client]!, tape, random, SEED * 1000 + round * 20 + clientNumber);
+      recordings.set(tape, servers);
+    }
+    await check(tape, servers, replay, random, `${SEED}-${n++}`);
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
 process.stdout.write(
-  `${runs} replays, ${exchanges} exchanges: ${alarms} false alarms, ${named} culprits named; drift ${JSON.stringify(drift)}\n`,
+  '| recorded from | replays | exchanges | as recorded | drift | untestable | alarms | judged at most, s | seconds |\n|---|---|---|---|---|---|---|---|---|\n',
 );
+for (const [client, row] of rows)
+  process.stdout.write(
+    `| ${client} | ${row.replays} | ${row.exchanges} | ${((100 * row.matched) / row.exchanges).toFixed(1)}% | ${list(row.drift)} | ${list(row.untestable)} | ${row.alarms} | ${(row.longestMs / 1000).toFixed(1)} | ${row.seconds.toFixed(0)} |\n`,
+  );
+const total = [...rows.values()].reduce(
+  (sum, row) => ({ replays: sum.replays + row.replays, exchanges: sum.exchanges + row.exchanges }),
+  { replays: 0, exchanges: 0 },
+);
+process.stdout.write(`${total.replays} replays, ${total.exchanges} exchanges: ${alarms} false alarms\n`);
 process.exitCode = alarms === 0 ? 0 : 1;

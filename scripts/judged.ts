@@ -10,12 +10,14 @@ import { openSource } from '../trace/source.ts';
 export async function judged(
   run: ReplayOptions,
   options: Omit<DiffOptions, 'survey'> = {},
-): Promise<{ diff: Diff; end: ResultsEnd }> {
+): Promise<{ diff: Diff; end: ResultsEnd; judgedMs: number }> {
   const { survey, end } = await replay(run);
   const trace = await openSource(run.trace);
   const results = await ResultsReader.open(run.results);
   try {
-    return { diff: await diff(trace, results, { ...options, survey }), end };
+    const began = performance.now();
+    const judgement = await diff(trace, results, { ...options, survey });
+    return { diff: judgement, end, judgedMs: performance.now() - began };
   } finally {
     await trace.close();
     await results.close();

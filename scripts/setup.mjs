@@ -32,7 +32,7 @@ const packages = {
 };
 
 /** Packages that are no programs, but what programs load. */
-const libraries = new Set(['python3-pylibmc', 'php-memcached', 'libsasl2-modules']);
+const libraries = new Set(['python3-pylibmc', 'php-memcached', 'ruby-dalli', 'libsasl2-modules']);
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 19)) {
