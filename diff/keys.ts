@@ -94,7 +94,7 @@ function judgeKey(
       : startsEmpty && held === undefined
         ? neverThere
         : unknownItem;
-  const { order, wrong, undecided } = explain(operations, initial, about);
+  const { order, wrong, undecided, isWhole } = explain(operations, initial, about);
   const settled = new Set<number>();
   const tell = (ordinal: number, verdict: Verdict | 'match'): void => {
     if (settled.has(ordinal)) return;
@@ -120,7 +120,7 @@ function judgeKey(
   const hides = about.hidesJoined || about.hidesNumbers;
   const { named, losses } = nameDrift(operations, order, hides, (ordinal) => settled.has(ordinal));
   for (const { ordinal } of losses)
-    if (!accounts.lose(target))
+    if (!accounts.lose(target) && isWhole)
       tell(ordinal, {
         class: 'violation',
         kind: 'vanished',
@@ -139,7 +139,7 @@ function judgeKey(
 }
 
 export function circumstancesOf(
-  { hidesValues, hidesNumbers }: Pick<Sides, "hidesValues" | "hidesNumbers">,
+  { hidesValues, hidesNumbers }: Pick<Sides, 'hidesValues' | 'hidesNumbers'>,
   { values }: Operations,
   operations: readonly Operation[],
   isShort: boolean,
@@ -169,7 +169,12 @@ function suspectLike(operation: Operation, name: string, target: number, { value
   const { index, connection, opcode, fromNs, toNs, status, silent, read, readFlags, result } = operation;
   const extras = readFlags === UNKNOWN ? none : Buffer.alloc(4);
   if (readFlags !== UNKNOWN) extras.writeUInt32BE(readFlags);
-  const value = result === undefined ? (read === UNKNOWN ? none : Buffer.from(values.text(read), 'latin1')) : Buffer.alloc(8);
+  const value =
+    result === undefined
+      ? read === UNKNOWN
+        ? none
+        : Buffer.from(values.text(read), 'latin1')
+      : Buffer.alloc(8);
   if (result !== undefined) value.writeBigUInt64BE(result);
   const answer: CopiedAnswer = { status, silent, extras, key: none, value, valueLength: value.length };
   const [first = '', second = ''] = name.split(' ', 2);

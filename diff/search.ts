@@ -5,7 +5,16 @@
 // correct server can have answered so; the search goes on without it, so that one sick answer is one finding.
 
 import { Status } from '../protocol/status.ts';
-import { Absence, Machine, Presence, Step, costs, type Circumstances, type Item, type Successor } from './item.ts';
+import {
+  Absence,
+  Machine,
+  Presence,
+  Step,
+  costs,
+  type Circumstances,
+  type Item,
+  type Successor,
+} from './item.ts';
 import { Ending, UNKNOWN, type Operation } from './operation.ts';
 import type { ViolationKind } from './verdict.ts';
 
@@ -33,6 +42,8 @@ export interface Explanation {
   undecided: number[];
   /** Of the steps of the order. */
   cost: number;
+  /** Every order was tried: that the cheapest needs a loss means that there was one. */
+  isWhole: boolean;
 }
 
 /** What becomes of an operation under way, in one way of seeing things. */
@@ -93,8 +104,11 @@ export function explain(operations: readonly Operation[], initial: Item, about: 
   const wide = isFew
     ? { states: 1024, visited: 20_000, work: 2_000_000 }
     : { states: 128, visited: 400, work: 20_000 + 200 * length };
-  const tryWith = (byIds: boolean, losesEarly: boolean, limits: Pick<Effort, 'states' | 'visited' | 'work'>) =>
-    new Search(operations, initial, about, { byIds, losesEarly, ...limits }).run();
+  const tryWith = (
+    byIds: boolean,
+    losesEarly: boolean,
+    limits: Pick<Effort, 'states' | 'visited' | 'work'>,
+  ) => new Search(operations, initial, about, { byIds, losesEarly, ...limits }).run();
   const byIds = areIdsInOrder(operations);
   if (byIds) {
     const quick = tryWith(true, false, narrow);
@@ -161,6 +175,8 @@ class Search {
   readonly #pending: number[] = [];
   #states: State[];
   #isTruncated = false;
+  /** It was at some time: an order that needs fewer losses may have been dropped. */
+  #wasTruncated = false;
   #work = 0;
   readonly #effort: Effort;
   readonly #wrong: Wrong[] = [];
@@ -172,12 +188,7 @@ class Search {
   /** Every value that the key has is one that a request carries. */
   #isPlain: boolean | undefined;
 
-  constructor(
-    operations: readonly Operation[],
-    initial: Item,
-    about: Circumstances,
-    effort: Effort,
-  ) {
+  constructor(operations: readonly Operation[], initial: Item, about: Circumstances, effort: Effort) {
     this.#operations = operations;
     this.#effort = effort;
     this.#about = about;
@@ -206,7 +217,13 @@ class Search {
     const best = this.#states.reduce((a, b) => (b.cost < a.cost ? b : a));
     const order: Executed[] = [];
     for (let at = best.trail; at !== undefined; at = at.previous) order.push(at);
-    return { order: order.toReversed(), wrong: this.#wrong, undecided: this.#undecided, cost: best.cost };
+    return {
+      order: order.toReversed(),
+      wrong: this.#wrong,
+      undecided: this.#undecided,
+      cost: best.cost,
+      isWhole: !this.#wasTruncated,
+    };
   }
 
   #begin(ordinal: number): void {
@@ -247,20 +264,21 @@ class Search {
       if (state.modes[slot] === Mode.done) next.push(state);
       else
         for (const successor of this.#machine.after(state.item, this.#operations[ordinal]!, ordinal))
-          if (this.#isInOrder(state, ordinal))
-            next.push(this.#advance(state, ordinal, successor));
+          if (this.#isInOrder(state, ordinal)) next.push(this.#advance(state, ordinal, successor));
     } else {
       for (const one of this.#states) {
         if (one.modes[slot] !== Mode.todo) next.push(one);
         if (one.modes[slot] !== Mode.done) isTruncated = this.#reach(one, ordinal, next) || isTruncated;
       }
     }
+    if (isTruncated || this.#isTruncated) this.#wasTruncated = true;
     if (next.length === 0) this.#fail(ordinal, isTruncated || this.#isTruncated);
     else this.#states = next;
     this.#leave(ordinal, slot);
     if (this.#states.length > 1) this.#reduce();
     else if (this.#pending.length === 0) this.#isTruncated = false;
     if (isTruncated) this.#isTruncated = true;
+    if (this.#isTruncated) this.#wasTruncated = true;
   }
 
   #leave(ordinal: number, slot: number): void {
@@ -448,7 +466,8 @@ class Search {
         verdict?.kind === 'resurrected' && isHit(operation)
           ? this.#machine.believed(operation)
           : this.#machine.forced(state.item, operation, ordinal);
-      if (claimed !== undefined) next.push(this.#advance(without, ordinal, { item: claimed, step: Step.none }));
+      if (claimed !== undefined)
+        next.push(this.#advance(without, ordinal, { item: claimed, step: Step.none }));
     }
     this.#states = next;
   }
@@ -485,7 +504,10 @@ class Search {
       return status === Status.ok
         ? { kind: 'cas', why: 'it succeeded, and the version that it names had been replaced before' }
         : { kind: 'cas', why: 'it failed, and nothing can have replaced the version that it names' };
-    if (gone.length > 0 && (status === Status.ok || status === Status.exists || status === Status.nonNumeric)) {
+    if (
+      gone.length > 0 &&
+      (status === Status.ok || status === Status.exists || status === Status.nonNumeric)
+    ) {
       if (gone.some(({ absence }) => absence === Absence.lost || absence === Absence.expired))
         return { kind: 'resurrected', why: 'the key was gone, nothing stored it again, and it was there' };
       return {
@@ -582,7 +604,8 @@ function itemName(item: Item): string {
   // A version without an id that is known is told from others by who made it.
   const version = cas !== 0 || presence === Presence.absent ? cas : `b${by}`;
   let ids = '';
-  for (let at = item.told, n = 0; at !== undefined && n < 4; at = at.previous, n++) ids += ` ${at.cas}b${at.by}`;
+  for (let at = item.told, n = 0; at !== undefined && n < 4; at = at.previous, n++)
+    ids += ` ${at.cas}b${at.by}`;
   return `${presence} ${value} ${isLoose ? 1 : 0} ${flags} ${version} ${mustExpireNs} ${mayExpireNs}${ids}`;
 }
 
