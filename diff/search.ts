@@ -282,6 +282,7 @@ class Search {
         if (one.modes[slot] !== Mode.done) isTruncated = this.#reach(one, ordinal, next) || isTruncated;
       }
     }
+    if (isTruncated || this.#isTruncated) this.#wasTruncated = true;
     if (next.length === 0) this.#fail(ordinal, isTruncated || this.#isTruncated);
     else this.#states = next;
     this.#leave(ordinal, slot);

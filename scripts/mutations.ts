@@ -574,7 +574,7 @@ function explained({ batch, results, reader }: History, key: string): Explained 
     if (seen === 'match' && results.result[row] === Result.answered) continue;
     operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
   }
-  const { operations: all } = operations.of(0, 0, true);
+  const { operations: all } = operations.of(0, 0, 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
   const { order, wrong, undecided } = explain(all, neverThere, about);
   if (wrong.length > 0) return 'none';
