@@ -429,10 +429,7 @@ const operators: Readonly<Record<string, { isSure: boolean; change: Operator }>>
     isSure: false,
     change: (row, { byKey }) => {
       if (!isCounted(row)) return undefined;
-      const before = byKey
-        .get(row.key)!
-        .filter((one) => isCounted(one) && one.toNs < row.fromNs)
-        .at(-1);
+      const before = byKey.get(row.key)!.findLast((one) => isCounted(one) && one.toNs < row.fromNs);
       return before === undefined || before.reply.value.equals(row.reply.value)
         ? undefined
         : { value: before.reply.value };

@@ -24,12 +24,13 @@ test.each([1, 3])('behind a proxy, ids of several servers coincide: %i workers',
   const server = await startMemcached();
   const keys = Array.from({ length: 40 }, (_, n) => `k${n}`);
   // Each of the servers behind counts its own ids: all keys are at version 1, and then at version 2.
-  const exchanges = [
+  const exchanges: ExchangeInit[] = [
     ...keys.map((key): ExchangeInit => ({ op: 'set', key, value: `${key} first`, answerCas: 1n })),
     ...keys.map((key): ExchangeInit => ({ op: 'set', key, value: `${key} next`, cas: 1n, answerCas: 2n })),
     ...keys.map((key): ExchangeInit => ({ op: 'set', key, value: 'stale', cas: 1n, status: 2 })),
     ...keys.map((key): ExchangeInit => ({ op: 'delete', key, cas: 2n })),
-  ].map((one, n) => ({ ...one, connection: n % 7 }));
+  ];
+  for (const [n, one] of exchanges.entries()) one.connection = n % 7;
   try {
     const report = await replayed(exchanges, { targets: [server.address], workers, speed: 'max' });
     expect([report.verdict, report.exchanges.matched, report.skipped]).toEqual(['pass', 160, {}]);
