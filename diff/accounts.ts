@@ -64,6 +64,7 @@ export class Accounts {
   readonly #told: ResultsEnd['accounts'];
   #accounts: Account[] | undefined;
   readonly #isShort: boolean[];
+  readonly #hasMissed: boolean[];
 
   constructor(targets: number, end: ResultsEnd | null) {
     this.#asked = Array.from({ length: targets }, () => ({
@@ -75,6 +76,7 @@ export class Accounts {
       flushes: 0,
     }));
     this.#isShort = Array.from({ length: targets }, () => false);
+    this.#hasMissed = Array.from({ length: targets }, () => false);
     this.#told = end?.accounts;
     for (const { target, asked } of this.#told ?? []) {
       const own = this.#asked[target];
@@ -99,6 +101,17 @@ export class Accounts {
   /** It ran out of memory, or evicts: a change may have found no room. */
   isShort(target: number): boolean {
     return this.#isShort[target] === true || (this.all[target]?.evicted ?? 0) > 0;
+  }
+
+  /** A key that was there in the recording was not there on the target. */
+  missed(target: number): void {
+    if (target < this.#hasMissed.length) this.#hasMissed[target] = true;
+  }
+
+  /** It did, or nothing tells that it did not, and keys are missing: CAS ids then begin anew. */
+  mayRestart(target: number): boolean {
+    const kind = this.all[target]?.kind ?? 'unknown';
+    return kind === 'restarted' || (kind === 'unknown' && this.#hasMissed[target] === true);
   }
 
   /** By target, once all rows were seen. */

@@ -3,6 +3,7 @@
 // gathers all operations of the other keys, some at a time, and searches an order that explains their answers (search.ts).
 
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
+import { isRead } from '../protocol/opcode.ts';
 import { isFlush } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
@@ -12,6 +13,7 @@ import type { Trace } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { TraceView } from '../trace/view.ts';
 import { Accounts } from './accounts.ts';
+import { recordedStatus } from './answer.ts';
 import { Culprits } from './culprits.ts';
 import type { ReplayClock } from './gather.ts';
 import { glance, isSound } from './glance.ts';
@@ -175,7 +177,9 @@ class Judgement {
     if (key === before) this.#begin(key, batch, row, results, resultRow);
     const sequences = this.#sequences;
     sequences.see(key, batch, row, results, resultRow, isSound(seen));
-    if (seen === 'suspect') sequences.mark(key);
+    if (seen !== 'suspect') return;
+    sequences.mark(key);
+    if (isMissed(batch, row, results, resultRow)) this.#accounts.missed(results.target[resultRow]!);
   }
 
   #begin(key: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
@@ -212,4 +216,10 @@ class Judgement {
     }
     if (keys.size > 0) yield keys;
   }
+}
+
+/** A read that found in the recording what the target has not. */
+function isMissed(batch: Batch, row: number, results: ResultBatch, resultRow: number): boolean {
+  if (isRead[batch.opcode[row]!] !== 1 || recordedStatus(batch, row) !== Status.ok) return false;
+  return results.result[resultRow] === Result.silent || results.status[resultRow] === Status.notFound;
 }

@@ -110,6 +110,13 @@ export interface Circumstances {
   isShort: boolean;
   /** CAS id -> end of the first operation that told it, ns. */
   toldNs: ReadonlyMap<number, number>;
+  /** The target may have restarted meanwhile. */
+  mayRestart: boolean;
+  /**
+   * CAS ids that more than one version had: a server that restarts counts from 1 again, and has lost all by then. Empty where
+   * the target is known not to have restarted: there they are wrong.
+   */
+  repeated: ReadonlySet<number>;
   /** CAS id -> ordinal of the operation whose answer gave it to the version that it made. */
   madeBy: ReadonlyMap<number, number>;
 }
@@ -137,6 +144,23 @@ export class Machine {
 
   /** The states in which the item can be after the operation has given its answer; `ordinal` is the operation's. */
   after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
+    const all = this.#after(item, operation, ordinal);
+    const { repeated } = this.#about;
+    if (repeated.size === 0) return all;
+    // What was lost, perhaps in a restart, takes its ids with it.
+    return all.map(({ item: next, step }) =>
+      step === Step.evicted || step === Step.expired
+        ? { item: { ...next, told: this.#toldOf(next, ordinal, undefined) }, step }
+        : { item: next, step },
+    );
+  }
+
+  /** Ids that may not come again before the item is lost. */
+  #toldOf({ cas }: Pick<Item, 'cas'>, ordinal: number, previous: ToldId | undefined): ToldId | undefined {
+    return cas !== 0 && this.#about.repeated.has(cas) ? { cas, by: ordinal, previous } : previous;
+  }
+
+  #after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
     if (operation.ending === Ending.open) return this.#open(item, operation, ordinal);
     const { family, status } = operation;
     if (status === Status.tooLarge || status === Status.outOfMemory)
@@ -257,18 +281,23 @@ export class Machine {
   /** Can the version, whose id nothing told so far, have this one? */
   #mayBe(item: Item, cas: number): boolean {
     const { toldNs, madeBy } = this.#about;
+    if (this.#about.repeated.has(cas)) return true;
     const maker = madeBy.get(cas);
     if (maker !== undefined) return maker === item.by;
     let told = item.told;
     for (let n = 0; told !== undefined && n < MAX_TOLD; n++, told = told.previous)
       if (told.cas === cas && told.by !== item.by) return false;
-    return item.by < 0 || (toldNs.get(cas) ?? Infinity) >= this.bornNs(item.by);
+    return item.by < 0 || this.#about.mayRestart || (toldNs.get(cas) ?? Infinity) >= this.bornNs(item.by);
   }
 
   /** A new version has an id that no other version had. */
   #isFresh(item: Item, { cas, fromNs }: Operation, ordinal: number): boolean {
     if (cas === 0) return true;
-    const { toldNs, madeBy } = this.#about;
+    const { toldNs, madeBy, repeated } = this.#about;
+    if (repeated.has(cas)) {
+      for (let told = item.told; told !== undefined; told = told.previous) if (told.cas === cas) return false;
+      return cas !== item.cas;
+    }
     return cas !== item.cas && madeBy.get(cas) === ordinal && (toldNs.get(cas) ?? Infinity) >= fromNs;
   }
 
@@ -297,7 +326,7 @@ export class Machine {
       mustExpireNs: operation.toNs + operation.mustDieNs,
       by: ordinal,
       absence: Absence.never,
-      told: item.told,
+      told: this.#toldOf(operation, ordinal, item.told),
       ...more,
     };
   }
@@ -307,8 +336,14 @@ export class Machine {
     const { agrees, differs } = this.#agreement(item, operation);
     switch (status) {
       case Status.ok: {
-        if (!this.#isFresh(item, operation, ordinal)) return nothing;
+        const isFresh = this.#isFresh(item, operation, ordinal);
+        if (!isFresh && !this.#about.repeated.has(operation.cas)) return nothing;
         const next = this.#version(item, operation, ordinal);
+        // Its id was another version's: there was a loss in between.
+        if (!isFresh)
+          return hasCas || family === 'replace' || item.presence !== Presence.present
+            ? nothing
+            : gone(item, operation).map(({ step }) => ({ item: next, step }));
         if (hasCas) return isThere(item, operation) && agrees ? [{ item: next, step: Step.none }] : nothing;
         if (family === 'set') return [{ item: next, step: Step.none }];
         if (family === 'replace')
@@ -336,6 +371,7 @@ export class Machine {
       value: isHidden || (item.isLoose && operation.family === 'append') ? UNKNOWN : values.number(joined),
       cas: operation.cas,
       by: ordinal,
+      told: this.#toldOf(operation, ordinal, item.told),
     };
   }
 
@@ -388,6 +424,7 @@ export class Machine {
       isLoose: false,
       cas: operation.cas,
       by: ordinal,
+      told: this.#toldOf(operation, ordinal, item.told),
     };
   }
 

@@ -8,7 +8,7 @@ import { Operations, type ReplayClock } from './gather.ts';
 import { glance, isSound } from './glance.ts';
 import { neverThere, prefilled, unknownItem, type Circumstances, type Item } from './item.ts';
 import type { ItemNumbers } from './numbers.ts';
-import { Ending, UNKNOWN, type Operation } from './operation.ts';
+import { Ending, UNKNOWN, isFinding, type Operation } from './operation.ts';
 import { explain, type Explanation } from './search.ts';
 import type { Sides } from './sides.ts';
 import { suspectOf, type CopiedAnswer, type Suspect } from './suspect.ts';
@@ -111,7 +111,10 @@ function judgeKey(
   const target = numbers.targetOf(number);
   const { operations, numbers: numberOf } = all.of(place, target, ids);
   const held = present.get(name);
-  const about = circumstancesOf(sides, all, operations, accounts.isShort(target));
+  const about = circumstancesOf(sides, all, operations, {
+    isShort: accounts.isShort(target),
+    mayRestart: accounts.mayRestart(target),
+  });
   const initial: Item =
     held !== undefined && isFilled
       ? prefilled(all.values.number(held.value.toString('latin1')), held.flags)
@@ -161,21 +164,28 @@ export function circumstancesOf(
   { hidesValues, hidesNumbers }: Pick<Sides, 'hidesValues' | 'hidesNumbers'>,
   { values }: Operations,
   operations: readonly Operation[],
-  isShort: boolean,
+  { isShort, mayRestart }: { isShort: boolean; mayRestart: boolean },
 ): Circumstances {
   const toldNs = new Map<number, number>();
   const madeBy = new Map<number, number>();
-  for (const [ordinal, { cas, toNs, family }] of operations.entries()) {
+  const repeated = new Set<number>();
+  for (const [ordinal, operation] of operations.entries()) {
+    const { cas, toNs } = operation;
     if (cas === 0) continue;
     toldNs.set(cas, Math.min(toldNs.get(cas) ?? Infinity, toNs));
-    const isRead = family === 'get' || family === 'gat' || family === 'touch';
-    if (!isRead && !madeBy.has(cas)) madeBy.set(cas, ordinal);
+    if (isFinding(operation)) continue;
+    if (madeBy.has(cas)) repeated.add(cas);
+    else madeBy.set(cas, ordinal);
+    // A read that was over before showed another version with it.
+    if (toldNs.get(cas)! < operation.fromNs) repeated.add(cas);
   }
   return {
     values,
     hidesJoined: hidesValues,
     hidesNumbers: hidesNumbers,
     isShort,
+    mayRestart,
+    repeated: mayRestart ? repeated : new Set(),
     toldNs,
     madeBy,
   };

@@ -534,9 +534,10 @@ class Search {
   /** The CAS id of the version that it made is another's. */
   #isTaken(ordinal: number, items: readonly Item[]): boolean {
     const { cas, fromNs } = this.#operations[ordinal]!;
-    const { madeBy, toldNs } = this.#about;
+    const { madeBy, toldNs, repeated } = this.#about;
     if (cas === 0) return false;
     return (
+      repeated.has(cas) ||
       madeBy.get(cas) !== ordinal ||
       (toldNs.get(cas) ?? Infinity) < fromNs ||
       items.some((item) => item.cas === cas)

@@ -572,7 +572,10 @@ function explained({ batch, results, reader }: History, key: string): Explained 
     operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
   }
   const { operations: all } = operations.of(0, 0, 'recording');
-  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
+  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
+    isShort: false,
+    mayRestart: false,
+  });
   const { order, wrong, undecided } = explain(all, neverThere, about);
   if (wrong.length > 0) return 'none';
   if (undecided.length > 0) return 'cut short';

@@ -37,7 +37,10 @@ function explained(steps: readonly Played[], initial: Initial): Explanation {
     operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
   }
   const { operations: all } = operations.of(0, 0, 'recording');
-  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
+  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
+    isShort: false,
+    mayRestart: false,
+  });
   return explain(
     all,
     initial === null ? neverThere : prefilled(operations.values.number(initial.value), initial.flags),
@@ -65,7 +68,10 @@ function said(steps: readonly Played[], initial: Initial): Said {
     sequences.see(0, batch, row, results, row, isSound(seen));
   }
   const { operations: all } = operations.of(0, 0, 'recording');
-  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
+  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
+    isShort: false,
+    mayRestart: false,
+  });
   const item =
     initial === null ? neverThere : prefilled(operations.values.number(initial.value), initial.flags);
   const { wrong, undecided } = explain(all, item, about);

@@ -36,7 +36,10 @@ function explained(exchanges: readonly ExchangeInit[], initial: Item = neverTher
   const operations = new Operations({ speed: 1, recordedAtSeconds: 1_700_000_000 });
   for (let row = 0; row < batch.count; row++) operations.add(0, batch, row, results, row, true, false, false);
   const { operations: all } = operations.of(0, 0, 'recording');
-  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
+  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
+    isShort: false,
+    mayRestart: false,
+  });
   return explain(all, initial, about);
 }
 
@@ -132,7 +135,10 @@ test("on a target that others had filled, a read before another connection's sto
   const operations = new Operations({ speed: 1, recordedAtSeconds: 1_700_000_000 });
   for (const row of [0, 1]) operations.add(0, batch, row, results, row, true, row === 1, false);
   const { operations: all } = operations.of(0, 0, 'recording');
-  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, false);
+  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
+    isShort: false,
+    mayRestart: false,
+  });
   const { order } = explain(all, unknownItem, about);
   const { named } = nameDrift(all, order, false, () => false);
   expect(named).toMatchObject([{ verdict: { class: 'drift', kind: 'raced' } }]);
