@@ -212,7 +212,8 @@ export class TcpConnection implements Outlet {
   #park(packet: Packet, fromClient: boolean, sequence: number): void {
     const { acknowledgement, ns, at, end, wireEnd } = packet;
     const data = Buffer.allocUnsafeSlow(end - at);
-    packet.data.copy(data, 0, at, end);
+    // The header itself may say that it goes on behind what was captured: then there is nothing to copy.
+    if (end > at) packet.data.copy(data, 0, at, end);
     this.#parked.push({ fromClient, sequence, acknowledgement, data, missing: wireEnd - end, ns });
     this.#charge(data.length + PARKED_BYTES);
     const isFull = this.#parked.length > MAX_PARKED || this.#parkedBytes > MAX_PARKED_BYTES;

@@ -269,5 +269,5 @@ function hint(name: string): string {
   const best = nearest(name, metrics.keys());
   return best !== undefined
     ? `; did you mean ${best}?`
-    : '; there are violations, judged, drift, untestable, matched, failed, differ, skipped, latency, schedule, servers, tenants, operations and coverage';
+    : '; there are violations, drift, judged, untestable, matched, failed, differ, skipped, latency, schedule, servers, tenants, operations and coverage';
 }

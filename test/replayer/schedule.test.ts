@@ -97,7 +97,7 @@ describe('stretches', () => {
     );
     const report = await replayed(wrong, { targets: [server.address], fromNs: 20e6, loops: 3 });
     await server.stop();
-    expect(kindsOf(report)).toEqual(['drift raced 3']);
+    expect(kindsOf(report)).toEqual(['drift unexplained 3']);
     expect(report.findings[0]!.examples.map(({ index }) => index)).toEqual([11, 11, 11]);
   });
 
