@@ -434,7 +434,9 @@ test('a threshold that aborts ends its run early, which then has failed', async 
 });
 
 test('variables, secrets and named targets; --only', async () => {
-  const server = await startServer({ users: new Map([['alice', 'wonder:land']]) });
+  const users = new Map([['alice', 'wonder:land']]);
+  const server = await startServer({ users });
+  const before = await startServer({ users });
   const lines = [
     'defaults: {speed: "${PACE:-max}", timeout: 5s}',
     'targets:',
@@ -447,11 +449,16 @@ test('variables, secrets and named targets; --only', async () => {
     '    trace: ${TRACE:-capture}.tape',
     '    target: staging',
     '    loop: "${LOOPS:-1}"',
-    '    baseline: ${HOST}:${PORT}',
+    '    baseline: ${BASELINE}',
     '  - {name: other, trace: capture.tape}',
   ];
   // A quoted value is text, and a count is none.
-  const env = { HOST: server.host, PORT: String(server.port), STAGING_USERS: 'alice:wonder:land' };
+  const env = {
+    HOST: server.host,
+    PORT: String(server.port),
+    BASELINE: before.address,
+    STAGING_USERS: 'alice:wonder:land',
+  };
   const quoted = await gate(lines, [], env);
   expect([quoted.code, quoted.stderr]).toEqual([
     2,
@@ -468,6 +475,7 @@ test('variables, secrets and named targets; --only', async () => {
   const json = JSON.stringify(report);
   expect(json.includes('wonder')).toBe(false);
   await server.stop();
+  await before.stop();
 });
 
 test('--dry-run checks, says how long it would take, and sends nothing', async () => {
