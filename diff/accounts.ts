@@ -65,8 +65,11 @@ export class Accounts {
   #accounts: Account[] | undefined;
   readonly #isShort: boolean[];
   readonly #hasMissed: boolean[];
+  readonly #hasTenants: boolean;
 
-  constructor(targets: number, end: ResultsEnd | null) {
+  /** @param hasTenants whose FLUSH may empty what others stored, or only their own */
+  constructor(targets: number, end: ResultsEnd | null, hasTenants = false) {
+    this.#hasTenants = hasTenants;
     this.#asked = Array.from({ length: targets }, () => ({
       sets: 0,
       gets: 0,
@@ -124,7 +127,8 @@ export class Accounts {
     const told = this.#told?.find((account) => account.target === target);
     if (told === undefined) return { kind: 'unknown', evicted: null, lost: 0 };
     const { before, after } = told;
-    if (after === null) return { kind: 'unknown', evicted: null, lost: 0 };
+    if (after === null || (this.#hasTenants && own.flushes > 0))
+      return { kind: 'unknown', evicted: null, lost: 0 };
     if (before['pid'] !== after['pid'] || since(before, after, ['uptime']) < 0)
       return { kind: 'restarted', evicted: null, lost: 0 };
     const evicted = since(before, after, evictions);

@@ -88,7 +88,7 @@ class Judgement {
     this.#ledger = new Ledger(sides, places, examples);
     this.#strangers = new Strangers(sides);
     this.#numbers = new ItemNumbers(sides);
-    this.#accounts = new Accounts(meta.targets.length, end);
+    this.#accounts = new Accounts(meta.targets.length, end, sides.survey.tenants.length > 1);
     this.#clock = {
       speed: meta.speed === 'max' ? 1 : meta.speed,
       recordedAtSeconds: sides.trace.startSeconds,

@@ -86,7 +86,8 @@ export class Operations {
   /** By key: the first and the last of its operations. */
   readonly #first: number[] = [];
   readonly #last: number[] = [];
-  readonly #flushes = new Map<number, number[]>();
+  /** By target and tenant's space. */
+  readonly #flushes = new Map<string, number[]>();
   readonly #clock: ReplayClock;
 
   constructor(clock: ReplayClock) {
@@ -151,8 +152,8 @@ export class Operations {
     return at;
   }
 
-  /** Takes in a FLUSH, which is an operation on every key of its target. */
-  addFlush(target: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+  /** Takes in a FLUSH, which is an operation on every key of its place: its target, and whose keys. */
+  addFlush(place: string, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
     const at = this.#put(batch, row, results, resultRow, true, false);
     if (at === NONE) return;
     this.#bits[at]! |= Bit.judged;
@@ -163,8 +164,8 @@ export class Operations {
       this.#fromNs[at]! += Math.max(0, mayLiveNs - 1e9);
       this.#toNs[at]! += mustDieNs;
     }
-    const all = this.#flushes.get(target);
-    if (all === undefined) this.#flushes.set(target, [at]);
+    const all = this.#flushes.get(place);
+    if (all === undefined) this.#flushes.set(place, [at]);
     else all.push(at);
   }
 
@@ -246,10 +247,10 @@ export class Operations {
    * The operations on a key, and on everything that its target holds, in the order of their sending; and the number of each.
    * @param ids whose CAS ids say which version is which
    */
-  of(key: number, target: number, ids: WhoseIds): { operations: Operation[]; numbers: number[] } {
+  of(key: number, place: string, ids: WhoseIds): { operations: Operation[]; numbers: number[] } {
     const numbers: number[] = [];
     for (let at = this.#first[key] ?? NONE; at !== NONE; at = this.#next[at]!) numbers.push(at);
-    const flushes = this.#flushes.get(target);
+    const flushes = this.#flushes.get(place);
     if (flushes !== undefined) for (const at of this.#near(numbers, flushes)) numbers.push(at);
     numbers.sort((a, b) => this.#fromNs[a]! - this.#fromNs[b]! || a - b);
     const meaningless = this.#meaningless(numbers, ids);

@@ -65,7 +65,8 @@ export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Pro
     for (let n = 0; n < rows; n++) {
       const [at, of] = [row + n, resultRow + n];
       if (batch.keyLength[at] === 0) {
-        if (isFlush(batch.opcode[at]!)) operations.addFlush(results.target[of]!, batch, at, results, of);
+        if (isFlush(batch.opcode[at]!))
+          operations.addFlush(`${results.target[of]} ${sides.spaceOf(batch, at)}`, batch, at, results, of);
         continue;
       }
       if (results.result[of] === Result.skipped) continue;
@@ -109,7 +110,7 @@ function judgeKey(
   settle: Settle,
 ): void {
   const target = numbers.targetOf(number);
-  const { operations, numbers: numberOf } = all.of(place, target, ids);
+  const { operations, numbers: numberOf } = all.of(place, placeOf(name), ids);
   const held = present.get(name);
   const about = circumstancesOf(sides, all, operations, {
     isShort: accounts.isShort(target),
@@ -218,4 +219,9 @@ function suspectLike(operation: Operation, name: string, target: number, { value
     recorded: answer,
     replayed: answer,
   };
+}
+
+/** Target and tenant's space of the item with this name. */
+function placeOf(name: string): string {
+  return name.split(' ', 2).join(' ');
 }

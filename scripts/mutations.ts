@@ -571,7 +571,7 @@ function explained({ batch, results, reader }: History, key: string): Explained 
     if (seen === 'match' && results.result[row] === Result.answered) continue;
     operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
   }
-  const { operations: all } = operations.of(0, 0, 'recording');
+  const { operations: all } = operations.of(0, '0 0', 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
     isShort: false,
     mayRestart: false,

@@ -36,7 +36,7 @@ function explained(steps: readonly Played[], initial: Initial): Explanation {
     const seen = glance(batch, row, results, row);
     operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
   }
-  const { operations: all } = operations.of(0, 0, 'recording');
+  const { operations: all } = operations.of(0, '0 0', 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
     isShort: false,
     mayRestart: false,
@@ -56,7 +56,7 @@ function said(steps: readonly Played[], initial: Initial): Said {
   let isMisshapen = false;
   for (let row = 0; row < batch.count; row++) {
     if (isFlush(batch.opcode[row]!)) {
-      operations.addFlush(0, batch, row, results, row);
+      operations.addFlush('0 0', batch, row, results, row);
       sequences.mark(0);
       continue;
     }
@@ -67,7 +67,7 @@ function said(steps: readonly Played[], initial: Initial): Said {
     operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
     sequences.see(0, batch, row, results, row, isSound(seen));
   }
-  const { operations: all } = operations.of(0, 0, 'recording');
+  const { operations: all } = operations.of(0, '0 0', 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
     isShort: false,
     mayRestart: false,

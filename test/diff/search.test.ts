@@ -35,7 +35,7 @@ function explained(exchanges: readonly ExchangeInit[], initial: Item = neverTher
   const results = resultsOf(batch);
   const operations = new Operations({ speed: 1, recordedAtSeconds: 1_700_000_000 });
   for (let row = 0; row < batch.count; row++) operations.add(0, batch, row, results, row, true, false, false);
-  const { operations: all } = operations.of(0, 0, 'recording');
+  const { operations: all } = operations.of(0, '0 0', 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
     isShort: false,
     mayRestart: false,
@@ -134,7 +134,7 @@ test("on a target that others had filled, a read before another connection's sto
   results.answeredNs[1] = -90_000;
   const operations = new Operations({ speed: 1, recordedAtSeconds: 1_700_000_000 });
   for (const row of [0, 1]) operations.add(0, batch, row, results, row, true, row === 1, false);
-  const { operations: all } = operations.of(0, 0, 'recording');
+  const { operations: all } = operations.of(0, '0 0', 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
     isShort: false,
     mayRestart: false,
