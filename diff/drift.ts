@@ -18,6 +18,8 @@ export interface Named {
 export interface Loss {
   /** Of the operation that showed it. */
   ordinal: number;
+  /** Before the item could have expired by itself, ns; negative: after. */
+  spareNs: number;
 }
 
 type Cause = DriftKind | undefined;
@@ -50,7 +52,7 @@ export function nameDrift(
     const operation = operations[ordinal]!;
     if (isSkipped(ordinal)) continue;
     if (step === Step.evicted) {
-      losses.push({ ordinal });
+      losses.push({ ordinal, spareNs: before.mayExpireNs - operation.toNs });
       cause = 'lost';
     } else if (step === Step.expired) cause = 'temporal';
     else if (step === Step.noRoom) cause = 'capacity';
