@@ -83,7 +83,7 @@ export function agree(opcode: number, recorded: Answer, replayed: Answer): boole
 }
 
 /** Equal, or the same decimal counter with other padding: memcached pads with spaces what became shorter in place. */
-export function sameValue(a: Buffer, b: Buffer): boolean {
+function sameValue(a: Buffer, b: Buffer): boolean {
   if (a.equals(b)) return true;
   const trimmedA = unpadded(a);
   const trimmedB = unpadded(b);
@@ -93,7 +93,7 @@ export function sameValue(a: Buffer, b: Buffer): boolean {
 const MAX_COUNTER_BYTES = 24;
 
 /** A decimal number without the spaces behind it; undefined where the bytes are none. */
-export function unpadded(value: Buffer): Buffer | undefined {
+function unpadded(value: Buffer): Buffer | undefined {
   if (value.length === 0 || value.length > MAX_COUNTER_BYTES) return undefined;
   let end = value.length;
   while (end > 0 && value[end - 1] === 0x20) end--;

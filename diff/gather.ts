@@ -9,7 +9,7 @@ import { NEVER, Outcome, RowFlag, grown, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
 import { tokenOf } from '../trace/token.ts';
 import { recordedStatus, replayedAnswer, type Answer } from './answer.ts';
-import { Ending, UNKNOWN, Values, areIdsInOrder, type Operation } from './operation.ts';
+import { Ending, UNKNOWN, Values, areIdsInOrder, isFinding, type Operation } from './operation.ts';
 import type { UntestableKind } from './verdict.ts';
 import { meaninglessIds, type RecordedVersion, type WhoseIds } from './versions.ts';
 
@@ -292,7 +292,7 @@ export class Operations {
       const opcode = this.#opcode[at]!;
       const { family } = opcodeInfo(opcode)!;
       const status = this.#recordedStatus[at]!;
-      const isRead = family === 'get' || family === 'gat' || family === 'touch';
+      const isRead = isFinding({ family });
       const isStore = family === 'set' || family === 'add' || family === 'replace';
       return {
         cas: this.#recordedCas[at]!,

@@ -2,7 +2,7 @@
 // the item cannot give leaves no successor; where a correct server had a choice there are several.
 
 import { applyDelta, parseCounter, readsPastItsEnd } from '../protocol/counter.ts';
-import { counterTexts } from '../protocol/semantics.ts';
+import { Effect, counterTexts, effectOfRefusal } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Ending, UNKNOWN, type Operation, type Values } from './operation.ts';
 
@@ -164,7 +164,9 @@ export class Machine {
     if (operation.ending === Ending.open) return this.#open(item, operation, ordinal);
     const { family, status } = operation;
     if (status === Status.tooLarge || status === Status.outOfMemory)
-      return family === 'set' ? [{ item: leaves(item, removed), step: Step.none }] : same(item);
+      return effectOfRefusal(family) === Effect.remove
+        ? [{ item: leaves(item, removed), step: Step.none }]
+        : same(item);
     switch (family) {
       case 'get':
       case 'gat':

@@ -29,14 +29,9 @@ export class ItemNumbers {
     return this.#targets[number]!;
   }
 
-  /** The name of an item, as named() takes it. */
+  /** Every item's name, as Sides.nameOf() gives it, and its number. */
   names(): IterableIterator<[string, number]> {
     return this.#numbers.entries();
-  }
-
-  /** The number of the item with this name, which Sides.nameOf() gives; undefined where there is none. */
-  named(name: string): number | undefined {
-    return this.#numbers.get(name);
   }
 
   /** The number of the item that a row is about. */

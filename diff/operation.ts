@@ -86,7 +86,7 @@ export class Values {
 }
 
 /** It looks for the item, and at most changes its expiry. */
-export function isFinding({ family }: Operation): boolean {
+export function isFinding({ family }: Pick<Operation, 'family'>): boolean {
   return family === 'get' || family === 'gat' || family === 'touch';
 }
 
