@@ -26,6 +26,13 @@ export interface ToldId {
   cas: number;
   by: number;
   previous: ToldId | undefined;
+  /** Of the whole chain. */
+  hash: number;
+}
+
+function chained(cas: number, by: number, previous: ToldId | undefined): ToldId {
+  const hash = Math.imul(Math.imul((previous?.hash ?? 0) ^ by, 0x01000193) ^ (cas | 0), 0x85ebca6b);
+  return { cas, by, previous, hash: hash ^ (hash >>> 15) };
 }
 
 /** Immutable. */
@@ -113,8 +120,8 @@ export interface Circumstances {
   /** The target may have restarted meanwhile. */
   mayRestart: boolean;
   /**
-   * CAS ids that more than one version had: a server that restarts counts from 1 again, and has lost all by then. Empty where
-   * the target is known not to have restarted: there they are wrong.
+   * CAS ids that stand in more than one request or answer, and may be those of several versions: a server that restarts counts
+   * from 1 again, and has lost all by then. Empty where the target is known not to have restarted: no two versions share one.
    */
   repeated: ReadonlySet<number>;
   /** CAS id -> ordinal of the operation whose answer gave it to the version that it made. */
@@ -123,7 +130,7 @@ export interface Circumstances {
 
 const nothing: readonly Successor[] = [];
 /** Ids that are looked at for whether one was another version's: of operations that overlap there are few. */
-const MAX_TOLD = 16;
+const MAX_TOLD = 256;
 /** From this size on a concatenation may pass the item limit, whose value is not known. */
 const LARGE_BYTES = 500_000;
 
@@ -144,20 +151,38 @@ export class Machine {
 
   /** The states in which the item can be after the operation has given its answer; `ordinal` is the operation's. */
   after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
-    const all = this.#after(item, operation, ordinal);
-    const { repeated } = this.#about;
-    if (repeated.size === 0) return all;
-    // What was lost, perhaps in a restart, takes its ids with it.
-    return all.map(({ item: next, step }) =>
-      step === Step.evicted || step === Step.expired
-        ? { item: { ...next, told: this.#toldOf(next, ordinal, undefined) }, step }
-        : { item: next, step },
+    if (!this.#about.mayRestart) return this.#after(item, operation, ordinal);
+    const all = this.#after(this.#withNamed(item, operation), operation, ordinal);
+    if (item.told === undefined) return all;
+    const sure = all.map((successor) => this.#withoutOldIds(successor, ordinal));
+    if (operation.status !== Status.ok || item.presence === Presence.absent) return sure;
+    // It may have found nothing: what was there had been lost before.
+    const lostBefore = gone({ ...item, told: undefined }, operation).flatMap(({ item: left, step }) =>
+      this.#after(left, operation, ordinal).map(({ item: next }) => ({ item: next, step })),
     );
+    return [...sure, ...lostBefore];
+  }
+
+  /** Where a request succeeds that names a version, the version has the id that was named. */
+  #withNamed(item: Item, { hasCas, tokens, status }: Operation): Item {
+    if (!hasCas || status !== Status.ok || tokens?.length !== 1) return item;
+    if (item.cas !== 0 || item.presence !== Presence.present) return item;
+    const [token = 0] = tokens;
+    return this.#about.repeated.has(token) && this.#mayBe(item, token)
+      ? { ...item, cas: token, told: chained(token, item.by, item.told) }
+      : item;
+  }
+
+  /** What was lost, perhaps in a restart, takes its ids with it, and what is not there may miss a restart. */
+  #withoutOldIds({ item, step }: Successor, ordinal: number): Successor {
+    if (item.presence === Presence.absent) return { item: { ...item, told: undefined }, step };
+    if (step !== Step.evicted && step !== Step.expired) return { item, step };
+    return { item: { ...item, told: this.#toldOf(item, ordinal, undefined) }, step };
   }
 
   /** Ids that may not come again before the item is lost. */
   #toldOf({ cas }: Pick<Item, 'cas'>, ordinal: number, previous: ToldId | undefined): ToldId | undefined {
-    return cas !== 0 && this.#about.repeated.has(cas) ? { cas, by: ordinal, previous } : previous;
+    return cas !== 0 && this.#about.repeated.has(cas) ? chained(cas, ordinal, previous) : previous;
   }
 
   #after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
@@ -269,7 +294,7 @@ export class Machine {
     if (operation.cas !== 0 && operation.cas !== item.cas) {
       if (item.cas !== 0 || !this.#mayBe(item, operation.cas)) return nothing;
       seen.cas = operation.cas;
-      seen.told = { cas: operation.cas, by: item.by, previous: item.told };
+      seen.told = chained(operation.cas, item.by, item.told);
       isNew = true;
     }
     if (family !== 'get') {
@@ -283,12 +308,9 @@ export class Machine {
   /** Can the version, whose id nothing told so far, have this one? */
   #mayBe(item: Item, cas: number): boolean {
     const { toldNs, madeBy } = this.#about;
-    if (this.#about.repeated.has(cas)) return true;
-    const maker = madeBy.get(cas);
+    const maker = this.#about.repeated.has(cas) ? undefined : madeBy.get(cas);
     if (maker !== undefined) return maker === item.by;
-    let told = item.told;
-    for (let n = 0; told !== undefined && n < MAX_TOLD; n++, told = told.previous)
-      if (told.cas === cas && told.by !== item.by) return false;
+    if (isOfAnother(item, cas)) return false;
     return item.by < 0 || this.#about.mayRestart || (toldNs.get(cas) ?? Infinity) >= this.bornNs(item.by);
   }
 
@@ -297,8 +319,7 @@ export class Machine {
     if (cas === 0) return true;
     const { toldNs, madeBy, repeated } = this.#about;
     if (repeated.has(cas)) {
-      for (let told = item.told; told !== undefined; told = told.previous) if (told.cas === cas) return false;
-      return cas !== item.cas;
+      return cas !== item.cas && !isOfAnother(item, cas);
     }
     return cas !== item.cas && madeBy.get(cas) === ordinal && (toldNs.get(cas) ?? Infinity) >= fromNs;
   }
@@ -338,14 +359,8 @@ export class Machine {
     const { agrees, differs } = this.#agreement(item, operation);
     switch (status) {
       case Status.ok: {
-        const isFresh = this.#isFresh(item, operation, ordinal);
-        if (!isFresh && !this.#about.repeated.has(operation.cas)) return nothing;
+        if (!this.#isFresh(item, operation, ordinal)) return nothing;
         const next = this.#version(item, operation, ordinal);
-        // Its id was another version's: there was a loss in between.
-        if (!isFresh)
-          return hasCas || family === 'replace' || item.presence !== Presence.present
-            ? nothing
-            : gone(item, operation).map(({ step }) => ({ item: next, step }));
         if (hasCas) return isThere(item, operation) && agrees ? [{ item: next, step: Step.none }] : nothing;
         if (family === 'set') return [{ item: next, step: Step.none }];
         if (family === 'replace')
@@ -564,6 +579,13 @@ export class Machine {
         return nothing;
     }
   }
+}
+
+/** The id was told of a version that the item had before. */
+function isOfAnother({ told, by }: Item, cas: number): boolean {
+  for (let n = 0; told !== undefined && n < MAX_TOLD; n++, told = told.previous)
+    if (told.cas === cas && told.by !== by) return true;
+  return false;
 }
 
 const same = (item: Item): readonly Successor[] => [{ item, step: Step.none }];

@@ -172,16 +172,17 @@ export function circumstancesOf(
 ): Circumstances {
   const toldNs = new Map<number, number>();
   const madeBy = new Map<number, number>();
+  const mentioned = new Set<number>();
   const repeated = new Set<number>();
   for (const [ordinal, operation] of operations.entries()) {
-    const { cas, toNs } = operation;
+    const { cas, toNs, tokens = [] } = operation;
+    for (const id of cas === 0 ? tokens : [cas, ...tokens]) {
+      if (mentioned.has(id)) repeated.add(id);
+      mentioned.add(id);
+    }
     if (cas === 0) continue;
     toldNs.set(cas, Math.min(toldNs.get(cas) ?? Infinity, toNs));
-    if (isFinding(operation)) continue;
-    if (madeBy.has(cas)) repeated.add(cas);
-    else madeBy.set(cas, ordinal);
-    // A read that was over before showed another version with it.
-    if (toldNs.get(cas)! < operation.fromNs) repeated.add(cas);
+    if (!isFinding(operation) && !madeBy.has(cas)) madeBy.set(cas, ordinal);
   }
   return {
     values,

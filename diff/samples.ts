@@ -13,6 +13,7 @@ const CLASSES = classOf(MAX_MICROS) + 1;
 
 export class Samples {
   readonly #counts = new Uint32Array(CLASSES);
+  /** Besides 0. */
   #least = MAX_MICROS;
   #most = 0;
 
@@ -20,7 +21,7 @@ export class Samples {
   record(micros: number): void {
     const value = micros > MAX_MICROS ? MAX_MICROS : micros;
     this.#counts[classOf(value)]!++;
-    if (value < this.#least) this.#least = value;
+    if (value < this.#least && value > 0) this.#least = value;
     if (value > this.#most) this.#most = value;
   }
 
@@ -31,11 +32,13 @@ export class Samples {
       numberOfSignificantValueDigits: 2,
       bitBucketSize: 32,
     });
+    const last = classOf(this.#most);
     for (const [at, count] of this.#counts.entries()) {
-      if (count === 0) continue;
       // The first and the last are known to the microsecond.
-      const value = at === classOf(this.#most) ? this.#most : Math.max(this.#least, lowestOf(at));
-      histogram.recordValueWithCount(value, count);
+      const others = at === last ? count - 1 : count;
+      const value = at === 0 ? 0 : Math.max(this.#least, lowestOf(at));
+      if (others > 0) histogram.recordValueWithCount(value, others);
+      if (at === last && count > 0) histogram.recordValue(this.#most);
     }
     return histogram;
   }

@@ -607,13 +607,10 @@ function overwrites({ family, ending, status, hasCas }: Operation): boolean {
 }
 
 function itemName(item: Item): string {
-  const { presence, value, isLoose, flags, cas, mustExpireNs, mayExpireNs, by } = item;
+  const { presence, value, isLoose, flags, cas, mustExpireNs, mayExpireNs, by, told } = item;
   // A version without an id that is known is told from others by who made it.
   const version = cas !== 0 || presence === Presence.absent ? cas : `b${by}`;
-  let ids = '';
-  for (let at = item.told, n = 0; at !== undefined && n < 4; at = at.previous, n++)
-    ids += ` ${at.cas}b${at.by}`;
-  return `${presence} ${value} ${isLoose ? 1 : 0} ${flags} ${version} ${mustExpireNs} ${mayExpireNs}${ids}`;
+  return `${presence} ${value} ${isLoose ? 1 : 0} ${flags} ${version} ${mustExpireNs} ${mayExpireNs} ${told?.hash ?? 0}`;
 }
 
 function nameOf({ item, modes }: State): string {

@@ -48,7 +48,7 @@ function explained(steps: readonly Played[], initial: Initial): Explanation {
   );
 }
 
-function said(steps: readonly Played[], initial: Initial): Said {
+function said(steps: readonly Played[], initial: Initial, mayRestart: boolean): Said {
   const { batch, results } = rowsOf(steps);
   const operations = new Operations(clock);
   const sequences = new Sequences(clock);
@@ -70,7 +70,7 @@ function said(steps: readonly Played[], initial: Initial): Said {
   const { operations: all } = operations.of(0, '0 0', 'recording');
   const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
     isShort: false,
-    mayRestart: false,
+    mayRestart,
   });
   const item =
     initial === null ? neverThere : prefilled(operations.values.number(initial.value), initial.flags);
@@ -86,16 +86,17 @@ test('what some order allows is never called wrong, and what none allows always 
   const counts = { legal: 0, illegal: 0, passed: 0 };
   for (let run = 0; run < RUNS; run++) {
     const random = new Random(SEED * 1_000_003 + run);
-    const { steps, initial } = randomHistory(random);
+    const restarts = random.chance(0.2);
+    const { steps, initial } = randomHistory(random, restarts);
     if (random.chance(0.15)) cutOff(steps, random);
     const changed: string[] = [];
     for (let times = random.pick([0, 1, 1, 1, 2]); times > 0; times--)
       changed.push(mutate(steps, random) ?? '');
     if (!settleTokens(steps)) continue;
-    const isRight = isLegal(steps, initial);
-    const { wrong, undecided, passes } = said(steps, initial);
+    const isRight = isLegal(steps, initial, restarts);
+    const { wrong, undecided, passes } = said(steps, initial, restarts);
     const about = (): string =>
-      `seed ${SEED} run ${run}: ${changed.join(', ')} ${JSON.stringify({ initial, steps }, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value), 1)}`;
+      `seed ${SEED} run ${run}${restarts ? ', may restart' : ''}: ${changed.join(', ')} ${JSON.stringify({ initial, steps }, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value), 1)}`;
     if (isRight) counts.legal++;
     else counts.illegal++;
     if (passes) counts.passed++;

@@ -35,7 +35,7 @@ test('the same as a histogram of each of them', () => {
       ];
       expect(read(histogram)).toEqual(read(expected));
     }),
-    { numRuns: 500 },
+    { numRuns: 1000 },
   );
 });
 

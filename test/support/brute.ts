@@ -79,8 +79,16 @@ function tell(
   return new Map([...ids, [version, id]]);
 }
 
-/** Is there an order in which a correct server answers so? `initial`: what was there before. */
-export function isLegal(steps: readonly Step[], initial: { value: string; flags: number } | null): boolean {
+/**
+ * Is there an order in which a correct server answers so?
+ * @param initial what was there before
+ * @param restarts the server may have restarted, at any time and any number of times: it then is empty, and counts ids anew
+ */
+export function isLegal(
+  steps: readonly Step[],
+  initial: { value: string; flags: number } | null,
+  restarts = false,
+): boolean {
   const seen = new Set<string>();
   const overlaps = (a: Step, b: Step): boolean => a.from <= b.to && b.from <= a.to;
   const changes = (step: Step): boolean => step.op !== 'get';
@@ -94,6 +102,7 @@ export function isLegal(steps: readonly Step[], initial: { value: string; flags:
     if (seen.has(name)) return false;
     seen.add(name);
     if (thing !== null && visit(done, null, ids)) return true;
+    if (restarts && ids.size > 0 && visit(done, null, new Map())) return true;
     for (let n = 0; n < steps.length; n++) {
       if ((done & (1 << n)) !== 0) continue;
       const step = steps[n]!;

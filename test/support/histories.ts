@@ -68,7 +68,10 @@ const kinds: Record<string, readonly Step['op'][]> = {
 };
 
 /** A history that a correct server gave, and its requests in the order of their sending. */
-export function randomHistory(random: Random): {
+export function randomHistory(
+  random: Random,
+  restarts = false,
+): {
   steps: Played[];
   initial: { value: string; flags: number } | null;
 } {
@@ -113,7 +116,7 @@ export function randomHistory(random: Random): {
     });
   }
   steps.sort((a, b) => a.from - b.from || a.point - b.point);
-  play(steps, initial, random);
+  play(steps, initial, random, restarts);
   return { steps, initial };
 }
 
@@ -122,14 +125,22 @@ function play(
   steps: (Played & { point: number })[],
   initial: { value: string; flags: number } | null,
   random: Random,
+  restarts: boolean,
 ): void {
   let thing: { value: string; flags: number; id: number; dies: number } | null =
     initial === null ? null : { ...initial, id: 1, dies: Infinity };
   let lastId = 1 + random.int(3);
+  /** On the recorded server ids count from elsewhere, and on. */
+  let ahead = 1000;
   const told = random.chance(0.7);
   const order = steps.toSorted((a, b) => a.point - b.point);
   for (const step of order) {
     if (thing !== null && (random.chance(0.06) || thing.dies < step.point)) thing = null;
+    if (restarts && random.chance(0.2)) {
+      thing = null;
+      ahead += lastId;
+      lastId = random.int(2);
+    }
     chooseToken(step, steps, random);
     const { op, token = 0, ttl = 0 } = step;
     const dies = ttl === 0 ? Infinity : step.point + ttl;
@@ -198,14 +209,14 @@ function play(
       step.cas = 0;
       delete step.result;
     }
+    step.recorded.cas = step.cas === 0 ? 0 : step.cas + ahead;
   }
   for (const step of steps) {
-    const { status, silent = false, read, readFlags, cas = 0, result } = step;
+    const { status, silent = false, read, readFlags, result, recorded } = step;
     step.recorded = {
       status,
       silent,
-      // On the recorded server ids count from elsewhere.
-      cas: cas === 0 ? 0 : cas + 1000,
+      cas: recorded.cas,
       ...(read === undefined ? {} : { read }),
       ...(readFlags === undefined ? {} : { readFlags }),
       ...(result === undefined ? {} : { result }),
@@ -219,9 +230,9 @@ function chooseToken(step: Played, steps: readonly Played[], random: Random): vo
   if (!random.chance(0.3)) return;
   const known = steps.filter(({ to, cas = 0 }) => cas !== 0 && to < step.from);
   if (known.length === 0) return;
-  const { cas = 0 } = random.pick(known);
+  const { cas = 0, recorded } = random.pick(known);
   step.token = cas;
-  step.recordedToken = cas + 1000;
+  step.recordedToken = recorded.cas;
 }
 
 export function isRead(op: Step['op']): boolean {
