@@ -23,9 +23,28 @@ export interface RefillLaw {
   model: Pick<ModelInput['tenants'][number], 'onMiss' | 'refills' | 'refillDelays'>;
 }
 
+/** Groups of reads: how many independent ones they are worth. */
+class Clumps {
+  #reads = 0;
+  #squares = 0;
+
+  add(reads: number): void {
+    this.#reads += reads;
+    this.#squares += reads * reads;
+  }
+
+  /** @param reads all of them, those that belong to no group included; at least 1 */
+  independent(reads: number): number {
+    return Math.max(1, this.#squares === 0 ? reads : (reads * this.#reads) / this.#squares);
+  }
+}
+
 export class Refills {
   #misses = 0;
   #hits = 0;
+  /** Reads that the same store followed stand or fall together: of misses, and of hits. */
+  readonly #missClumps = new Clumps();
+  readonly #hitClumps = new Clumps();
   readonly #afterMiss = WITHIN_NS.map(() => 0);
   readonly #afterHit = WITHIN_NS.map(() => 0);
   readonly #soon = WITHIN_NS.map(() => 0);
@@ -40,6 +59,9 @@ export class Refills {
       data.hitNs[id] = ns;
     } else if (data.untilNs[id]! <= ns) {
       this.#misses++;
+      // Whether a store would have followed those, had the item stayed, nobody knows.
+      this.#hits -= data.hits[id]!;
+      data.hits[id] = 0;
       data.misses[id]!++;
       data.owed[id]!++;
       data.missedNs[id] = ns;
@@ -55,6 +77,8 @@ export class Refills {
       if (sinceMiss < limit) this.#afterMiss[n]! += data.misses[id]!;
       if (sinceHit < limit) this.#afterHit[n]! += data.hits[id]!;
     }
+    this.#missClumps.add(data.misses[id]!);
+    this.#hitClumps.add(data.hits[id]!);
     data.misses[id] = 0;
     data.hits[id] = 0;
     if (data.owed[id] === 0) return 0;
@@ -79,7 +103,8 @@ export class Refills {
       const chance = this.#hits === 0 ? 0 : Math.min(1, this.#afterHit[within]! / this.#hits);
       const share = (after - chance) / Math.max(1e-9, 1 - chance);
       // On keys that are stored all the time, a store soon after says little.
-      const noise = LEAST.deviations * Math.sqrt((chance * (1 - chance)) / this.#misses);
+      const reads = 1 / this.#missClumps.independent(this.#misses) + 1 / this.#hitClumps.independent(this.#hits);
+      const noise = LEAST.deviations * Math.sqrt(chance * (1 - chance) * reads);
       if (after - chance < Math.max(LEAST.excess, noise)) continue;
       if (share > LEAST.share && share > (best?.share ?? 0) + 0.02) best = { share, within };
     }
