@@ -103,7 +103,8 @@ export class Refills {
       const chance = this.#hits === 0 ? 0 : Math.min(1, this.#afterHit[within]! / this.#hits);
       const share = (after - chance) / Math.max(1e-9, 1 - chance);
       // On keys that are stored all the time, a store soon after says little.
-      const reads = 1 / this.#missClumps.independent(this.#misses) + 1 / this.#hitClumps.independent(this.#hits);
+      const reads =
+        1 / this.#missClumps.independent(this.#misses) + 1 / this.#hitClumps.independent(this.#hits);
       const noise = LEAST.deviations * Math.sqrt(chance * (1 - chance) * reads);
       if (after - chance < Math.max(LEAST.excess, noise)) continue;
       if (share > LEAST.share && share > (best?.share ?? 0) + 0.02) best = { share, within };
