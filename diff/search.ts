@@ -5,16 +5,8 @@
 // correct server can have answered so; the search goes on without it, so that one sick answer is one finding.
 
 import { Status } from '../protocol/status.ts';
-import {
-  Absence,
-  Machine,
-  Presence,
-  Step,
-  costs,
-  type Circumstances,
-  type Item,
-  type Successor,
-} from './item.ts';
+import { Classifier, isHit } from './classifier.ts';
+import { Machine, Presence, Step, costs, type Circumstances, type Item, type Successor } from './item.ts';
 import {
   Ending,
   UNKNOWN,
@@ -167,7 +159,7 @@ function mayShow({ family, status, read, cas }: Operation, item: Item): boolean 
 class Search {
   readonly #operations: readonly Operation[];
   readonly #machine: Machine;
-  readonly #about: Circumstances;
+  readonly #classifier: Classifier;
   readonly #isOverwriting: boolean[];
   /** By ordinal. */
   readonly #slotOf: Int32Array;
@@ -186,26 +178,20 @@ class Search {
   readonly #effort: Effort;
   readonly #wrong: Wrong[] = [];
   readonly #undecided: number[] = [];
-  /** Numbers of the values that the key had in some way of seeing things. */
-  readonly #had = new Set<number>();
-  /** By number of a value: when a store of it was sent first. */
-  #sentNs: Map<number, number> | undefined;
-  /** Every value that the key has is one that a request carries. */
-  #isPlain: boolean | undefined;
 
   constructor(operations: readonly Operation[], initial: Item, about: Circumstances, effort: Effort) {
     this.#operations = operations;
     this.#effort = effort;
-    this.#about = about;
     this.#machine = new Machine(about);
+    this.#classifier = new Classifier(operations, this.#machine, about);
     this.#machine.bornNs = (ordinal) => operations[ordinal]?.fromNs ?? -Infinity;
     this.#isOverwriting = operations.map(
-      (operation, ordinal) => overwrites(operation) && !this.#isTaken(ordinal, []),
+      (operation, ordinal) => overwrites(operation) && !this.#classifier.isTaken(ordinal, []),
     );
     this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
     this.#overlaps = new Uint8Array(operations.length);
     this.#states = [{ item: initial, modes: new Uint8Array(4), greatest: 0, cost: 0, trail: undefined }];
-    if (initial.value !== UNKNOWN) this.#had.add(initial.value);
+    if (initial.value !== UNKNOWN) this.#classifier.had.add(initial.value);
   }
 
   run(): Explanation {
@@ -423,7 +409,7 @@ class Search {
       trail: { previous: trail, ordinal, step, item, before: state.item },
     };
     next.modes[this.#slotOf[ordinal]!] = Mode.done;
-    if (item.value !== UNKNOWN) this.#had.add(item.value);
+    if (item.value !== UNKNOWN) this.#classifier.had.add(item.value);
     if (this.#isOverwriting[ordinal] === true)
       for (const other of this.#pending)
         if (
@@ -464,7 +450,9 @@ class Search {
   #fail(ordinal: number, isTruncated: boolean): void {
     const operation = this.#operations[ordinal]!;
     const slot = this.#slotOf[ordinal]!;
-    const verdict = isTruncated && !this.#isCertain(ordinal) ? undefined : this.#classify(ordinal);
+    const items = this.#states.map(({ item }) => item);
+    const isUndecided = isTruncated && !this.#classifier.isCertain(ordinal, items);
+    const verdict = isUndecided ? undefined : this.#classifier.classify(ordinal, items);
     if (verdict === undefined) this.#undecided.push(ordinal);
     else this.#wrong.push({ ordinal, ...verdict });
     const next: State[] = [];
@@ -484,120 +472,6 @@ class Search {
     }
     this.#states = next;
   }
-
-  /** Whatever the order: the value was never the key's. */
-  #isCertain(ordinal: number): boolean {
-    const operation = this.#operations[ordinal]!;
-    if (!isHit(operation) || operation.family === 'touch' || this.#about.hidesJoined) return false;
-    this.#isPlain ??= this.#operations.every(
-      (other) => isPlainStore(other) || plainFamilies.has(other.family),
-    );
-    return (
-      this.#isPlain &&
-      !this.#sentFrom(operation.read, Infinity) &&
-      this.#states.every(({ item }) => item.value !== UNKNOWN || item.presence === Presence.absent)
-    );
-  }
-
-  #classify(ordinal: number): Pick<Wrong, 'kind' | 'why'> {
-    const operation = this.#operations[ordinal]!;
-    const { family, status, hasCas } = operation;
-    const items = this.#states.map(({ item }) => item);
-    if (isHit(operation)) return this.#classifyRead(operation, items);
-    if (status === Status.ok && this.#isTaken(ordinal, items))
-      return { kind: 'cas', why: 'it changed the item, and its CAS id is that of another version' };
-    const there = items.filter(({ presence }) => presence !== Presence.absent);
-    const gone = items.filter(({ presence }) => presence === Presence.absent);
-    if ((family === 'incr' || family === 'decr') && status === Status.ok && there.length > 0)
-      return { kind: 'counter', why: 'no value that the counter can have had gives this result' };
-    if (family === 'incr' || family === 'decr')
-      if (status === Status.nonNumeric && there.length > 0)
-        return { kind: 'wrong-status', why: 'every value that the key can have had is a number' };
-    if (hasCas && there.length > 0)
-      return status === Status.ok
-        ? { kind: 'cas', why: 'it succeeded, and the version that it names had been replaced before' }
-        : { kind: 'cas', why: 'it failed, and nothing can have replaced the version that it names' };
-    if (
-      gone.length > 0 &&
-      (status === Status.ok || status === Status.exists || status === Status.nonNumeric)
-    ) {
-      if (gone.some(({ absence }) => absence === Absence.lost || absence === Absence.expired))
-        return { kind: 'resurrected', why: 'the key was gone, nothing stored it again, and it was there' };
-      return {
-        kind: family === 'incr' || family === 'decr' ? 'counter' : 'wrong-status',
-        why: 'the key cannot be present: nothing stored it, or it was removed before',
-      };
-    }
-    return { kind: 'wrong-status', why: 'no state in which the key can be gives this answer' };
-  }
-
-  /** The CAS id of the version that it made is another's. */
-  #isTaken(ordinal: number, items: readonly Item[]): boolean {
-    const { cas, fromNs } = this.#operations[ordinal]!;
-    const { madeBy, toldNs, repeated } = this.#about;
-    if (cas === 0) return false;
-    return (
-      repeated.has(cas) ||
-      madeBy.get(cas) !== ordinal ||
-      (toldNs.get(cas) ?? Infinity) < fromNs ||
-      items.some((item) => item.cas === cas)
-    );
-  }
-
-  #classifyRead(operation: Operation, items: readonly Item[]): Pick<Wrong, 'kind' | 'why'> {
-    const { read, fromNs, family } = operation;
-    const there = items.filter(({ presence }) => presence !== Presence.absent);
-    const shown = family === 'touch' ? there : there.filter((item) => this.#machine.shows(item, read));
-    if (shown.length > 0) {
-      if (shown.every(({ mustExpireNs }) => mustExpireNs < fromNs))
-        return { kind: 'stale-value', why: 'the value was to expire, and should have been gone for long' };
-      if (shown.every(({ flags }) => flags !== UNKNOWN && flags !== operation.readFlags))
-        return { kind: 'wrong-flags', why: 'the value is right, and nothing stored it with these flags' };
-      return { kind: 'cas', why: 'the value is right, and the CAS id is that of another version' };
-    }
-    const wasLost = items.some(
-      ({ presence, absence }) =>
-        presence === Presence.absent && (absence === Absence.lost || absence === Absence.expired),
-    );
-    const isKnown = family === 'touch' || this.#had.has(read);
-    if (wasLost && isKnown)
-      return { kind: 'resurrected', why: 'the key was gone, nothing stored it again, and it was there' };
-    if (family === 'touch')
-      return { kind: 'wrong-status', why: 'the key cannot be present: nothing stored it, or it was removed' };
-    if (isKnown || this.#sentFrom(read, fromNs))
-      return { kind: 'stale-value', why: 'the value was replaced or removed before this request was sent' };
-    return { kind: 'wrong-value', why: 'nothing that this replay did gives the key this value' };
-  }
-
-  /** A store of the value had been sent by then: of a value that the search did not come by. */
-  #sentFrom(read: number, fromNs: number): boolean {
-    if (this.#sentNs === undefined) {
-      this.#sentNs = new Map();
-      for (const other of this.#operations)
-        if (isPlainStore(other) && wasDone(other) && !this.#sentNs.has(other.value))
-          this.#sentNs.set(other.value, other.fromNs);
-    }
-    return (this.#sentNs.get(read) ?? Infinity) < fromNs;
-  }
-}
-
-const plainFamilies: ReadonlySet<Operation['family']> = new Set(['get', 'delete', 'flush', 'touch', 'gat']);
-
-function isPlainStore({ family }: Operation): boolean {
-  return family === 'set' || family === 'add' || family === 'replace';
-}
-
-function wasDone({ ending, status }: Operation): boolean {
-  return ending === Ending.open || status === Status.ok;
-}
-
-/** It was found: a value or flags were read. */
-function isHit({ ending, family, status }: Operation): boolean {
-  return (
-    ending === Ending.known &&
-    status === Status.ok &&
-    (family === 'get' || family === 'gat' || family === 'touch')
-  );
 }
 
 /** Its success leaves nothing of what was there, whatever that was. */
