@@ -80,6 +80,8 @@ interface State {
 interface Effort {
   /** Changes are executed in the order of their CAS ids, as memcached's are: it counts them up. */
   byIds: boolean;
+  /** Requests of one connection are executed in the order of their sending, as memcached's are. */
+  byConnections: boolean;
   /** An item may be lost before an operation under way that does not end yet. */
   losesEarly: boolean;
   /** States that are held at once. */
@@ -94,12 +96,16 @@ interface Effort {
 const LEAST_WORK = 4_000;
 /** A key with so few operations is searched whole. */
 const FEW = 64;
+/** So many times as many states are found as are held then. */
+const MANY = 16;
+/** States with one item that are compared with each other. */
+const MAX_ALIKE = 64;
 const NO_SLOT = -1;
 const COST_OF_WRONG = 1e6;
 
 /**
- * The cheapest explanation. CAS ids tell in which order changes were executed, so that is tried first: it is quick, and what
- * it explains is explained. Only where it fails every order is tried.
+ * The cheapest explanation. CAS ids tell in which order changes were executed, and connections in which order their requests
+ * were, so that is tried first: it is quick, and what it explains is explained. Only where it fails every order is tried.
  * @param operations in the order of their beginnings
  * @param haste tries so many times less than it might
  */
@@ -110,36 +116,42 @@ export function explain(
   haste = 1,
 ): Explanation {
   const { length } = operations;
-  const isFew = length <= FEW;
   const narrow = { states: 256, visited: 4000, work: 20_000 + 300 * length };
-  const wide = isFew
-    ? { states: 1024, visited: 20_000, work: 300_000 }
-    : { states: 128, visited: 400, work: 20_000 + 200 * length };
-  let work = 0;
-  const tryWith = (
-    byIds: boolean,
-    losesEarly: boolean,
-    limits: Pick<Effort, 'states' | 'visited' | 'work'>,
-  ): Explanation => {
-    const most = Math.max(LEAST_WORK, limits.work / haste);
-    const found = new Search(operations, initial, about, { byIds, losesEarly, ...limits, work: most }).run();
-    work += found.work;
-    return { ...found, work };
-  };
+  const wide =
+    length <= FEW
+      ? { states: 1024, visited: 20_000, work: 300_000 }
+      : { states: 128, visited: 400, work: 20_000 + 200 * length };
   const byIds = areIdsInOrder(operations);
-  if (byIds) {
-    const told = length > 2 ? witness(operations, initial, about) : undefined;
-    if (told !== undefined) return told;
-    const quick = tryWith(true, false, narrow);
-    if (isClean(quick) && quick.cost < costs[Step.evicted]!) return quick;
-    const careful = tryWith(true, true, wide);
-    if (isClean(careful)) return careful;
-    const all = tryWith(false, true, wide);
-    // Of many operations at once not all orders can be tried; then that of the ids counts.
-    return all.undecided.length > 0 && careful.undecided.length === 0 ? careful : all;
+  const told = byIds && length > 2 ? witness(operations, initial, about) : undefined;
+  if (told !== undefined) return told;
+  const attempts: Effort[] = [
+    { byIds, byConnections: true, losesEarly: false, ...narrow },
+    { byIds, byConnections: false, losesEarly: false, ...narrow },
+    { byIds, byConnections: true, losesEarly: true, ...wide },
+    { byIds, byConnections: false, losesEarly: true, ...wide },
+  ];
+  if (byIds) attempts.push({ byIds: false, byConnections: false, losesEarly: true, ...wide });
+  let work = 0;
+  // The best that explains all answers, and the best that says of each whether it is right.
+  let clean: Explanation | undefined;
+  let decided: Explanation | undefined;
+  let last: Explanation | undefined;
+  for (const effort of attempts) {
+    const limit = Math.max(LEAST_WORK, effort.work / haste);
+    last = new Search(operations, initial, about, { ...effort, work: limit }).run();
+    work += last.work;
+    if (isClean(last)) {
+      // Another order may need no loss.
+      if (last.cost < costs[Step.evicted]! || (effort.losesEarly && !effort.byConnections && last.isWhole))
+        return { ...last, work };
+      if (clean === undefined || last.cost < clean.cost) clean = { ...last, isWhole: false };
+    }
+    // What connections do is no law: a proxy may have several to one server.
+    if (effort.losesEarly && !effort.byConnections && last.undecided.length === 0) decided = last;
   }
-  const quick = tryWith(false, false, narrow);
-  return isClean(quick) && quick.cost < costs[Step.evicted]! ? quick : tryWith(false, true, wide);
+  // Of many operations at once not all orders can be tried; then what was found counts.
+  const best = clean ?? (last!.undecided.length > 0 ? decided : undefined) ?? last!;
+  return { ...best, work };
 }
 
 function isClean({ wrong, undecided }: Explanation): boolean {
@@ -161,6 +173,8 @@ class Search {
   readonly #machine: Machine;
   readonly #classifier: Classifier;
   readonly #isOverwriting: boolean[];
+  /** By ordinal: what it does and is answered; undefined: no other one is the same. */
+  readonly #kinds: (string | undefined)[];
   /** By ordinal. */
   readonly #slotOf: Int32Array;
   /** By slot: the ordinal under way; or none. */
@@ -188,6 +202,7 @@ class Search {
     this.#isOverwriting = operations.map(
       (operation, ordinal) => overwrites(operation) && !this.#classifier.isTaken(ordinal, []),
     );
+    this.#kinds = operations.map(kindOf);
     this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
     this.#overlaps = new Uint8Array(operations.length);
     this.#states = [{ item: initial, modes: new Uint8Array(4), greatest: 0, cost: 0, trail: undefined }];
@@ -263,9 +278,12 @@ class Search {
         for (const successor of this.#machine.after(state.item, this.#operations[ordinal]!, ordinal))
           if (this.#isInOrder(state, ordinal)) next.push(this.#advance(state, ordinal, successor));
     } else {
+      const most = this.#effort.states * MANY;
       for (const one of this.#states) {
         if (one.modes[slot] !== Mode.todo) next.push(one);
-        if (one.modes[slot] !== Mode.done) isTruncated = this.#reach(one, ordinal, next) || isTruncated;
+        if (one.modes[slot] === Mode.done) continue;
+        if (next.length > most) isTruncated = true;
+        else isTruncated = this.#reach(one, ordinal, next) || isTruncated;
       }
     }
     if (isTruncated || this.#isTruncated) this.#wasTruncated = true;
@@ -353,12 +371,28 @@ class Search {
     for (const other of this.#pending) {
       if (other === ordinal || state.modes[this.#slotOf[other]!] === Mode.done) continue;
       const one = this.#operations[other]!;
+      if (this.#effort.byConnections && this.#isBehind(state, other)) continue;
       if (this.#effort.byIds && isNumbered(one) && (other !== next || (cas !== 0 && one.cas > cas))) continue;
       // What the item cannot show now changes nothing that would let it.
       if (isAnswerOnly(one) && !mayShow(one, state.item) && !this.#mayBeGone(one, state.item)) continue;
+      if (!this.#effort.byConnections && this.#isLaterTwin(state, other)) continue;
       others.push(other);
     }
     return others;
+  }
+
+  /** One that does the same and ends earlier is under way too: whatever comes of this one now comes of that one. */
+  #isLaterTwin({ modes }: State, ordinal: number): boolean {
+    const kind = this.#kinds[ordinal];
+    if (kind === undefined) return false;
+    const mode = modes[this.#slotOf[ordinal]!];
+    const { toNs } = this.#operations[ordinal]!;
+    return this.#pending.some((other) => {
+      if (other === ordinal || this.#kinds[other] !== kind || modes[this.#slotOf[other]!] !== mode)
+        return false;
+      const end = this.#operations[other]!.toNs;
+      return end < toNs || (end === toNs && other < ordinal);
+    });
   }
 
   /** A read under way shows a version that was replaced: with ids that grow it does not come again. */
@@ -387,8 +421,9 @@ class Search {
     return next;
   }
 
-  /** Its turn has come, as far as CAS ids tell. */
+  /** Its turn has come, as far as its connection and CAS ids tell. */
   #isInOrder(state: State, ordinal: number): boolean {
+    if (this.#effort.byConnections && this.#isBehind(state, ordinal)) return false;
     if (!this.#effort.byIds) return true;
     const operation = this.#operations[ordinal]!;
     const { cas } = operation;
@@ -396,6 +431,19 @@ class Search {
     if (isNumbered(operation) && cas <= state.greatest) return false;
     const next = this.#nextChange(state, ordinal);
     return next === undefined || this.#operations[next]!.cas > cas;
+  }
+
+  /** A request of its connection that was sent before it is yet to be executed. */
+  #isBehind({ modes }: State, ordinal: number): boolean {
+    const { connection } = this.#operations[ordinal]!;
+    for (const other of this.#pending)
+      if (
+        other < ordinal &&
+        this.#operations[other]!.connection === connection &&
+        modes[this.#slotOf[other]!] === Mode.todo
+      )
+        return true;
+    return false;
   }
 
   #advance(state: State, ordinal: number, { item, step }: Successor): State {
@@ -432,6 +480,10 @@ class Search {
       const alike = byItem.get(name);
       if (alike === undefined) {
         byItem.set(name, [state]);
+        continue;
+      }
+      if (alike.length >= MAX_ALIKE) {
+        this.#isTruncated = true;
         continue;
       }
       if (alike.some((other) => allows(other, state))) continue;
@@ -478,6 +530,15 @@ class Search {
 function overwrites({ family, ending, status, hasCas }: Operation): boolean {
   if (family === 'flush') return true;
   return family === 'set' && !hasCas && (ending === Ending.open || status === Status.ok);
+}
+
+/** Operations of one kind do the same; undefined: it makes a version that can be told from others. */
+function kindOf(operation: Operation): string | undefined {
+  const { family, ending, status, value, flags, mayLiveNs, delta, initial, tokens, result } = operation;
+  if (operation.cas !== 0 || (mayLiveNs !== Infinity && status === Status.ok) || isFinding(operation))
+    return undefined;
+  const asked = `${family} ${value} ${flags} ${delta} ${initial} ${operation.mayCreate} ${operation.hasCas}`;
+  return `${asked} ${tokens?.join(',')} ${ending} ${status} ${result}`;
 }
 
 function itemName(item: Item): string {
