@@ -5,7 +5,7 @@ import { isCounter, wasThere } from '../protocol/semantics.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { Absence, Presence, Step, type Item } from './item.ts';
 import { UNKNOWN, type Operation } from './operation.ts';
-import type { Executed } from './search.ts';
+import type { Executed } from './explanation.ts';
 import type { DriftKind, Verdict } from './verdict.ts';
 
 /** An operation that differs, or of which the recording has no answer, and what is to be said of it. */

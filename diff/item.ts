@@ -166,9 +166,9 @@ export class Machine {
   after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
     if (!this.#about.mayRestart) return this.#after(item, operation, ordinal);
     const all = this.#after(item, operation, ordinal);
-    if (item.told === undefined) return all;
     const sure = all.map((successor) => this.#withoutOldIds(successor, ordinal));
-    if (operation.status !== Status.ok || item.presence === Presence.absent) return sure;
+    if (item.told === undefined || operation.status !== Status.ok || item.presence === Presence.absent)
+      return sure;
     // It may have found nothing: what was there had been lost before.
     const { item: left, step } = gone({ ...item, told: undefined }, operation);
     const lostBefore = this.#after(left, operation, ordinal);
@@ -177,6 +177,7 @@ export class Machine {
 
   /** What was lost, perhaps in a restart, takes its ids with it, and what is not there may miss a restart. */
   #withoutOldIds({ item, step }: Successor, ordinal: number): Successor {
+    if (item.told === undefined) return { item, step };
     if (item.presence === Presence.absent) return { item: { ...item, told: undefined }, step };
     if (step !== Step.evicted && step !== Step.expired) return { item, step };
     return { item: { ...item, told: this.#toldOf(item, ordinal, undefined) }, step };

@@ -6,7 +6,8 @@
 
 import { Status } from '../protocol/status.ts';
 import { Classifier, isHit } from './classifier.ts';
-import { Machine, Presence, Step, costs, type Circumstances, type Item, type Successor } from './item.ts';
+import { itemName, mayShow, type Executed, type Explanation, type Wrong } from './explanation.ts';
+import { Machine, Step, costs, type Circumstances, type Item, type Successor } from './item.ts';
 import {
   Ending,
   UNKNOWN,
@@ -16,38 +17,8 @@ import {
   isNumbered,
   type Operation,
 } from './operation.ts';
-import type { ViolationKind } from './verdict.ts';
+import { seek } from './seek.ts';
 import { witness } from './witness.ts';
-
-/** An operation in the order that explains the answers. */
-export interface Executed {
-  ordinal: number;
-  step: Step;
-  /** The item after it. */
-  item: Item;
-  /** Before it, evictions and expiries that came first included. */
-  before: Item;
-}
-
-export interface Wrong {
-  ordinal: number;
-  kind: ViolationKind;
-  why: string;
-}
-
-export interface Explanation {
-  /** The cheapest order; operations that are wrong, or were perhaps never executed, are not in it. */
-  order: Executed[];
-  wrong: Wrong[];
-  /** Operations of which it takes too long to say. */
-  undecided: number[];
-  /** Of the steps of the order. */
-  cost: number;
-  /** Nothing was cut short: no order needs fewer losses. */
-  isWhole: boolean;
-  /** How hard it was tried: successors that were looked at. */
-  work: number;
-}
 
 /** What becomes of an operation under way, in one way of seeing things. */
 const Mode = {
@@ -80,8 +51,6 @@ interface State {
 interface Effort {
   /** Changes are executed in the order of their CAS ids, as memcached's are: it counts them up. */
   byIds: boolean;
-  /** Requests of one connection are executed in the order of their sending, as memcached's are. */
-  byConnections: boolean;
   /** An item may be lost before an operation under way that does not end yet. */
   losesEarly: boolean;
   /** States that are held at once. */
@@ -124,17 +93,21 @@ export function explain(
   const byIds = areIdsInOrder(operations);
   const told = byIds && length > 2 ? witness(operations, initial, about) : undefined;
   if (told !== undefined) return told;
-  const attempts: Effort[] = [
-    { byIds, byConnections: true, losesEarly: false, ...narrow },
-    { byIds, byConnections: false, losesEarly: false, ...narrow },
-    { byIds, byConnections: true, losesEarly: true, ...wide },
-    { byIds, byConnections: false, losesEarly: true, ...wide },
-  ];
-  if (byIds) attempts.push({ byIds: false, byConnections: false, losesEarly: true, ...wide });
   let work = 0;
   // The best that explains all answers, and the best that says of each whether it is right.
   let clean: Explanation | undefined;
   let decided: Explanation | undefined;
+  for (const loses of [false, true]) {
+    const sought = seek(operations, initial, about, { byIds, loses, haste });
+    work += sought.work;
+    clean ??= sought.found;
+    if (clean?.isWhole === true) return { ...clean, work };
+  }
+  const attempts: Effort[] = [
+    { byIds, losesEarly: false, ...narrow },
+    { byIds, losesEarly: true, ...wide },
+  ];
+  if (byIds) attempts.push({ byIds: false, losesEarly: true, ...wide });
   let last: Explanation | undefined;
   for (const effort of attempts) {
     const limit = Math.max(LEAST_WORK, effort.work / haste);
@@ -142,12 +115,10 @@ export function explain(
     work += last.work;
     if (isClean(last)) {
       // Another order may need no loss.
-      if (last.cost < costs[Step.evicted]! || (effort.losesEarly && !effort.byConnections && last.isWhole))
-        return { ...last, work };
+      if (last.cost < costs[Step.evicted]! || (effort.losesEarly && last.isWhole)) return { ...last, work };
       if (clean === undefined || last.cost < clean.cost) clean = { ...last, isWhole: false };
     }
-    // What connections do is no law: a proxy may have several to one server.
-    if (effort.losesEarly && !effort.byConnections && last.undecided.length === 0) decided = last;
+    if (effort.losesEarly && last.undecided.length === 0) decided = last;
   }
   // Of many operations at once not all orders can be tried; then what was found counts.
   const best = clean ?? (last!.undecided.length > 0 ? decided : undefined) ?? last!;
@@ -156,16 +127,6 @@ export function explain(
 
 function isClean({ wrong, undecided }: Explanation): boolean {
   return wrong.length === 0 && undecided.length === 0;
-}
-
-/** Quickly: whether the item can give the answer, as far as presence, value and version tell. */
-function mayShow({ family, status, read, cas }: Operation, item: Item): boolean {
-  if (family !== 'get') return status !== Status.notFound || item.presence !== Presence.present;
-  if (status === Status.notFound) return item.presence !== Presence.present;
-  if (status !== Status.ok) return true;
-  if (item.presence === Presence.absent) return false;
-  if (cas !== 0 && item.cas !== 0 && cas !== item.cas) return false;
-  return item.value === read || item.value === UNKNOWN || item.isLoose;
 }
 
 class Search {
@@ -371,11 +332,10 @@ class Search {
     for (const other of this.#pending) {
       if (other === ordinal || state.modes[this.#slotOf[other]!] === Mode.done) continue;
       const one = this.#operations[other]!;
-      if (this.#effort.byConnections && this.#isBehind(state, other)) continue;
       if (this.#effort.byIds && isNumbered(one) && (other !== next || (cas !== 0 && one.cas > cas))) continue;
       // What the item cannot show now changes nothing that would let it.
       if (isAnswerOnly(one) && !mayShow(one, state.item) && !this.#mayBeGone(one, state.item)) continue;
-      if (!this.#effort.byConnections && this.#isLaterTwin(state, other)) continue;
+      if (this.#isLaterTwin(state, other)) continue;
       others.push(other);
     }
     return others;
@@ -421,9 +381,8 @@ class Search {
     return next;
   }
 
-  /** Its turn has come, as far as its connection and CAS ids tell. */
+  /** Its turn has come, as far as CAS ids tell. */
   #isInOrder(state: State, ordinal: number): boolean {
-    if (this.#effort.byConnections && this.#isBehind(state, ordinal)) return false;
     if (!this.#effort.byIds) return true;
     const operation = this.#operations[ordinal]!;
     const { cas } = operation;
@@ -431,19 +390,6 @@ class Search {
     if (isNumbered(operation) && cas <= state.greatest) return false;
     const next = this.#nextChange(state, ordinal);
     return next === undefined || this.#operations[next]!.cas > cas;
-  }
-
-  /** A request of its connection that was sent before it is yet to be executed. */
-  #isBehind({ modes }: State, ordinal: number): boolean {
-    const { connection } = this.#operations[ordinal]!;
-    for (const other of this.#pending)
-      if (
-        other < ordinal &&
-        this.#operations[other]!.connection === connection &&
-        modes[this.#slotOf[other]!] === Mode.todo
-      )
-        return true;
-    return false;
   }
 
   #advance(state: State, ordinal: number, { item, step }: Successor): State {
@@ -539,13 +485,6 @@ function kindOf(operation: Operation): string | undefined {
     return undefined;
   const asked = `${family} ${value} ${flags} ${delta} ${initial} ${operation.mayCreate} ${operation.hasCas}`;
   return `${asked} ${tokens?.join(',')} ${ending} ${status} ${result}`;
-}
-
-function itemName(item: Item): string {
-  const { presence, value, isLoose, flags, cas, mustExpireNs, mayExpireNs, by, told } = item;
-  // A version without an id that is known is told from others by who made it.
-  const version = cas !== 0 || presence === Presence.absent ? cas : `b${by}`;
-  return `${presence} ${value} ${isLoose ? 1 : 0} ${flags} ${version} ${mustExpireNs} ${mayExpireNs} ${told?.hash ?? 0}`;
 }
 
 function nameOf({ item, modes }: State): string {
