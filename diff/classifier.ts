@@ -47,7 +47,7 @@ export class Classifier {
     const operation = this.#operations[ordinal]!;
     const { family, status, hasCas } = operation;
     if (isHit(operation)) return this.#classifyRead(operation, items);
-    if (status === Status.ok && this.isTaken(ordinal, items))
+    if (this.#isIdWrong(operation, ordinal, items))
       return { kind: 'cas', why: 'it changed the item, and its CAS id is that of another version' };
     const there = items.filter(({ presence }) => presence !== Presence.absent);
     const gone = items.filter(({ presence }) => presence === Presence.absent);
@@ -74,17 +74,11 @@ export class Classifier {
     return { kind: 'wrong-status', why: 'no state in which the key can be gives this answer' };
   }
 
-  /** The CAS id of the version that it made is another's. */
-  isTaken(ordinal: number, items: readonly Item[]): boolean {
-    const { cas, fromNs } = this.#operations[ordinal]!;
-    const { madeBy, toldNs, repeated } = this.#about;
-    if (cas === 0) return false;
-    return (
-      repeated.has(cas) ||
-      madeBy.get(cas) !== ordinal ||
-      (toldNs.get(cas) ?? Infinity) < fromNs ||
-      items.some((item) => item.cas === cas)
-    );
+  /** But for the CAS id that it was answered with, the item gives the answer. */
+  #isIdWrong(operation: Operation, ordinal: number, items: readonly Item[]): boolean {
+    if (operation.status !== Status.ok || operation.cas === 0) return false;
+    const without = { ...operation, cas: 0 };
+    return items.some((item) => this.#machine.after(item, without, ordinal).length > 0);
   }
 
   #classifyRead(operation: Operation, items: readonly Item[]): Cause {

@@ -161,7 +161,7 @@ class Search {
     this.#classifier = new Classifier(operations, this.#machine, about);
     this.#machine.bornNs = (ordinal) => operations[ordinal]?.fromNs ?? -Infinity;
     this.#isOverwriting = operations.map(
-      (operation, ordinal) => overwrites(operation) && !this.#classifier.isTaken(ordinal, []),
+      (operation, ordinal) => overwrites(operation) && isOwn(operation, ordinal, about),
     );
     this.#kinds = operations.map(kindOf);
     this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
@@ -485,6 +485,13 @@ function kindOf(operation: Operation): string | undefined {
     return undefined;
   const asked = `${family} ${value} ${flags} ${delta} ${initial} ${operation.mayCreate} ${operation.hasCas}`;
   return `${asked} ${tokens?.join(',')} ${ending} ${status} ${result}`;
+}
+
+/** The CAS id that it told can be that of its own version alone: of those that a restart may repeat nobody knows. */
+function isOwn({ cas, fromNs }: Operation, ordinal: number, about: Circumstances): boolean {
+  if (cas === 0) return true;
+  const { madeBy, toldNs, repeated } = about;
+  return !repeated.has(cas) && madeBy.get(cas) === ordinal && (toldNs.get(cas) ?? Infinity) >= fromNs;
 }
 
 function nameOf({ item, modes }: State): string {
