@@ -7,7 +7,7 @@ import type { Batch } from './batch.ts';
 import { BlockReader, BlockType, BlockWriter, FileKind, kindNames, type Block } from './block.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
-import { deriveValues } from './masked.ts';
+import { deriveValues, hasUnknown } from './masked.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
 import type { ResultBatch } from './results.ts';
 import { decodeBatch, decodeResults, encodeBatch, encodeResults } from './rows.ts';
@@ -145,7 +145,14 @@ class TapeReader<Rows, Meta, End> {
 /** @throws TraceError BROKEN */
 function decodeMasked(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
   const batch = decodeBatch(raw, rows, firstIndex, where);
-  deriveValues(batch, where);
+  deriveValues(batch, where, true);
+  return batch;
+}
+
+/** Of a trace that has its values, but for those that the capture lacked. @throws TraceError BROKEN */
+function decodeFull(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+  const batch = decodeBatch(raw, rows, firstIndex, where);
+  if (hasUnknown(batch)) deriveValues(batch, where, false);
   return batch;
 }
 
@@ -159,8 +166,9 @@ export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
     { values = 'derived' }: { values?: 'derived' | 'as they stand' } = {},
   ): Promise<TraceReader> {
     const parts = await openTape(path, FileKind.trace);
-    const isFull = (parts.meta as TraceMeta).privacy.values === 'full' || values === 'as they stand';
-    return new TraceReader(parts, isFull ? decodeBatch : decodeMasked);
+    if (values === 'as they stand') return new TraceReader(parts, decodeBatch);
+    const isFull = (parts.meta as TraceMeta).privacy.values === 'full';
+    return new TraceReader(parts, isFull ? decodeFull : decodeMasked);
   }
 }
 

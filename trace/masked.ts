@@ -3,8 +3,10 @@
 // the right length, and nothing of the customer's.
 //
 // A token: kind (1 byte), length (u32, little-endian), hash (8 bytes; zeros in `size`). Kind 2 is followed by the value
-// itself instead.
+// itself instead. Kind 3 ends behind the length: a value that the capture lacked bytes of, which also traces with values
+// have; its row is marked (RowFlag.valueUnknown, RowFlag.answerUnknown), and bytes are derived from the key.
 
+import { fnv1a32 } from '../protocol/distribution.ts';
 import { isRead } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch } from './batch.ts';
@@ -16,8 +18,12 @@ export const TokenKind = {
   digits: 1,
   /** Kept as it is. */
   clear: 2,
+  /** Not known. */
+  unknown: 3,
 } as const;
 export const TOKEN_BYTES = 13;
+const UNKNOWN_BYTES = 5;
+const ANY_UNKNOWN = RowFlag.valueUnknown | RowFlag.answerUnknown;
 
 /** Bytes that the tokens of one block may become. */
 const MAX_DERIVED_BYTES = 512 * 1024 * 1024;
@@ -39,11 +45,49 @@ export function hasMaskedAnswer(batch: Batch, row: number): boolean {
   );
 }
 
-/** Puts derived bytes in the place of every token of a batch that was just read. @throws TraceError BROKEN */
-export function deriveValues(batch: Batch, where: string): void {
-  const known = new Map<number, { at: number; length: number }>();
+/** Puts the token of a value of so many bytes, of which some are not known, into the heap; returns its place. */
+export function putUnknown(batch: Batch, bytes: number): number {
+  const at = batch.allocate(UNKNOWN_BYTES);
+  batch.heap[at] = TokenKind.unknown;
+  batch.heap.writeUInt32LE(bytes, at + 1);
+  return at;
+}
+
+/** How long the value is that stands at this place of a row whose values may be unknown. */
+export function lengthOfUnknown(batch: Batch, at: number): number {
+  return batch.heap.readUInt32LE(at + 1);
+}
+
+/** Whether there is anything to derive in a batch of a trace that has its values. */
+export function hasUnknown(batch: Batch): boolean {
+  for (let row = 0; row < batch.count; row++) if ((batch.flags[row]! & ANY_UNKNOWN) !== 0) return true;
+  return false;
+}
+
+/**
+ * Puts derived bytes in the place of every token of a batch that was just read.
+ * @param areMasked whether tokens stand for all values, or only for those that are not known
+ * @throws TraceError BROKEN
+ */
+export function deriveValues(batch: Batch, where: string, areMasked: boolean): void {
+  const known = new Map<number | string, { at: number; length: number }>();
   const parts: Buffer[] = [batch.heap];
   let end = batch.heapLength;
+  const unknown = (row: number, at: number, length: number): { at: number; length: number } => {
+    if (length !== UNKNOWN_BYTES || batch.heap[at] !== TokenKind.unknown)
+      throw new TraceError('BROKEN', `${where}: expected the token of an unknown value in its row ${row}`);
+    const bytes = lengthOfUnknown(batch, at);
+    const name = `${batch.keyId[row]} ${bytes}`;
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    const hash = fnv1a32(batch.heap, batch.keyAt[row]!, batch.keyLength[row]!);
+    checkRoom(bytes, MAX_DERIVED_BYTES - (end - batch.heapLength), where);
+    parts.push(deriveBytes(TokenKind.bytes, bytes, hash, ~hash >>> 0));
+    const place = { at: end, length: bytes };
+    known.set(name, place);
+    end += bytes;
+    return place;
+  };
   const derived = (at: number, length: number): { at: number; length: number } => {
     const before = known.get(at);
     if (before !== undefined) return before;
@@ -55,13 +99,20 @@ export function deriveValues(batch: Batch, where: string): void {
     return place;
   };
   for (let row = 0; row < batch.count; row++) {
-    if (hasMaskedValue(batch, row)) {
-      const { at, length } = derived(batch.valueAt[row]!, batch.valueLength[row]!);
+    const flags = batch.flags[row]!;
+    const isUnknown = (flags & RowFlag.valueUnknown) !== 0;
+    if (isUnknown || (areMasked && hasMaskedValue(batch, row))) {
+      const { at, length } = isUnknown
+        ? unknown(row, batch.valueAt[row]!, batch.valueLength[row]!)
+        : derived(batch.valueAt[row]!, batch.valueLength[row]!);
       batch.valueAt[row] = at;
       batch.valueLength[row] = length;
     }
-    if (hasMaskedAnswer(batch, row)) {
-      const { at, length } = derived(batch.answerValueAt[row]!, batch.answerValueLength[row]!);
+    const isAnswerUnknown = (flags & RowFlag.answerUnknown) !== 0;
+    if (isAnswerUnknown || (areMasked && hasMaskedAnswer(batch, row))) {
+      const { at, length } = isAnswerUnknown
+        ? unknown(row, batch.answerValueAt[row]!, batch.answerValueLength[row]!)
+        : derived(batch.answerValueAt[row]!, batch.answerValueLength[row]!);
       batch.answerValueAt[row] = at;
       batch.answerValueLength[row] = length;
     }
@@ -79,9 +130,13 @@ function derive(heap: Buffer, at: number, length: number, most: number, where: s
       `${where}: expected the token of a value, got ${length} bytes of kind ${kind}`,
     );
   const bytes = heap.readUInt32LE(at + 1);
+  checkRoom(bytes, most, where);
+  return deriveBytes(kind, bytes, heap.readUInt32LE(at + 5), heap.readUInt32LE(at + 9));
+}
+
+function checkRoom(bytes: number, most: number, where: string): void {
   if (bytes > most)
     throw new TraceError('BROKEN', `${where}: values of more than ${MAX_DERIVED_BYTES} bytes in one block`);
-  return deriveBytes(kind, bytes, heap.readUInt32LE(at + 5), heap.readUInt32LE(at + 9));
 }
 
 /** The bytes of a token: xorshift128 from the two halves of the hash. */
