@@ -1,8 +1,10 @@
 // `memtape info`: what a trace holds, in figures.
 
 import { Command } from 'commander';
+import pc from 'picocolors';
 import { TraceReader } from '../trace/file.ts';
 import { summarise, type Summary } from '../trace/summary.ts';
+import { cutLine, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
 import { Progress } from './progress.ts';
 import { statusLabel } from '../protocol/status.ts';
 import { formatBytes, formatCount, formatDuration, printable } from './text.ts';
@@ -56,6 +58,7 @@ function render(file: string, summary: Summary): string {
     ...sparkline(summary.rate),
     `  privacy     values ${summary.privacy.values}, keys ${summary.privacy.keys}`,
     `  capture     ${formatCount(capture.packets)} packets, ${formatCount(capture.retransmitted)} retransmitted, ${formatCount(capture.gaps)} holes, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
+    ...lossNotes(capture),
     '',
     ...table('operation', summary.operations, exchanges),
     ...table('outcome', summary.outcomes, exchanges),
@@ -81,6 +84,21 @@ function render(file: string, summary: Summary): string {
     ...topKeys(summary),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** What the recording lacks; loudly where that is much. */
+function lossNotes(capture: Summary['capture']): string[] {
+  const lines = [
+    ...lossLines(capture),
+    cutLine(capture) ?? '',
+    sidesLine(capture) ?? '',
+    upstreamLine(capture) ?? '',
+  ].filter((line) => line !== '');
+  const warning = lossWarning(capture);
+  return [
+    ...lines.map((line, n) => `  ${n === 0 ? 'missing    ' : '           '} ${line}`),
+    ...(warning === undefined ? [] : [`  ${pc.bold(pc.red(warning))}`]),
+  ];
 }
 
 function percentiles({ count, mean, p50, p90, p99, max }: Summary['keyBytes']): string {

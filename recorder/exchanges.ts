@@ -371,13 +371,13 @@ class ConnectionExchanges implements StreamSink {
     const number = pairing.answered(data, at, opcode, opaque, stamp);
     const { window, capture } = this.#owner;
     this.#responses.frames++;
-    if (missing > 0) capture.cutValues++;
     if (number < 0 || (pairing.wasOvertaken && number < window.base)) {
       if (number >= 0 || pairing.isOrphan) capture.orphans++;
       return;
     }
     if (opcode === HELLO && statusAt(data, at) === Status.ok) return this.#leaveCouchbase(number);
     const tells = tellsEnough(data, at, missing);
+    if (tells && missing > 0) capture.cutValues++;
     if (tells && number >= window.base) this.#answer(number - window.base, data, at, end, missing);
     window.complete(number, tells ? Outcome.answered : Outcome.gap, tells ? stamp : NEVER);
     if (opcode === Opcode.stat && statusAt(data, at) === Status.ok && bodyLengthAt(data, at) > 0) {

@@ -69,7 +69,7 @@ export function putRequest(
   if (missing > 0) {
     batch.flags[row] = flags | RowFlag.valueUnknown;
     batch.valueAt[row] = putUnknown(batch, missing);
-    batch.valueLength[row] = batch.heapLength - batch.valueAt[row]!;
+    batch.valueLength[row] = batch.heapLength - batch.valueAt[row];
     return undefined;
   }
   batch.valueAt[row] = window.keep(data, from + headLength, valueLength);
@@ -136,7 +136,7 @@ export function putAnswer(
   if (missing > 0 && !isWithheld && status === Status.ok) {
     batch.flags[row]! |= RowFlag.answerUnknown;
     batch.answerValueAt[row] = putUnknown(batch, missing);
-    batch.answerValueLength[row] = batch.heapLength - batch.answerValueAt[row]!;
+    batch.answerValueLength[row] = batch.heapLength - batch.answerValueAt[row];
   } else
     batch.answerValueAt[row] = isWithheld
       ? body + extrasLength + keyLength
