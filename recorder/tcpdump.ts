@@ -61,6 +61,7 @@ export async function captureLive({ interface: name, ports, filter }: LiveOption
     void gone.then((how) => reject(refusal(how, name, said)));
   });
   let stopping: NodeJS.Timeout | undefined;
+  let wasTold = false;
   void gone.then(() => clearTimeout(stopping));
   return {
     packets: child.stdout,
@@ -72,12 +73,15 @@ export async function captureLive({ interface: name, ports, filter }: LiveOption
       if (process.platform === 'linux') child.kill('SIGUSR1');
     },
     stop: () => {
-      stopping ??= setTimeout(() => child.kill('SIGINT'), HAND_OVER_MS);
+      stopping ??= setTimeout(() => {
+        wasTold = true;
+        child.kill('SIGINT');
+      }, HAND_OVER_MS);
     },
     dropped: async () => {
       const how = await gone;
       // Something else than this recorder has ended it.
-      if (how !== 0 && stopping === undefined) throw death(how, name, tail);
+      if (how !== 0 && !wasTold) throw death(how, name, tail);
       if (how !== 0 && droppedSoFar === null) throw refusal(how, name, said);
       return droppedSoFar;
     },
