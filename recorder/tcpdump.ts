@@ -95,7 +95,7 @@ type Ending = Error | number | string;
 function death(how: Ending, name: string, tail: string): RecorderError {
   const why = typeof how === 'string' ? `was killed by ${how}` : `ended with ${String(how)}`;
   const said = /tcpdump: (.*)\s*$/.exec(tail)?.[1] ?? '';
-  const words = said === '' || /captured/.test(said) ? '' : ` (${said})`;
+  const words = said === '' || /captured|listening on/.test(said) ? '' : ` (${said})`;
   return new RecorderError(
     'UNREADABLE',
     `tcpdump, which captured from ${name}, ${why}${words}: the recording ends there`,

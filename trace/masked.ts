@@ -11,6 +11,7 @@ import { isRead } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch } from './batch.ts';
 import { TraceError } from './error.ts';
+import type { TraceMeta } from './meta.ts';
 
 export const TokenKind = {
   bytes: 0,
@@ -43,6 +44,28 @@ export function hasMaskedAnswer(batch: Batch, row: number): boolean {
     batch.outcome[row] === Outcome.answered &&
     batch.status[row] === Status.ok
   );
+}
+
+/** What is known of a value: it was recorded, a reader has derived it from a token, or the capture lacked bytes of it. */
+export type Origin = 'recorded' | 'derived' | 'unknown';
+
+/** Of the request's value in a row that was read. @param privacy of its trace */
+export function originOfValue(batch: Batch, row: number, privacy: TraceMeta['privacy']): Origin {
+  if ((batch.flags[row]! & RowFlag.valueUnknown) !== 0) return 'unknown';
+  if (privacy.values === 'full' || !hasMaskedValue(batch, row)) return 'recorded';
+  return isClear(batch.value(row), privacy) ? 'recorded' : 'derived';
+}
+
+/** The same of the answer's value. */
+export function originOfAnswer(batch: Batch, row: number, privacy: TraceMeta['privacy']): Origin {
+  if ((batch.flags[row]! & RowFlag.answerUnknown) !== 0) return 'unknown';
+  if (privacy.values === 'full' || !hasMaskedAnswer(batch, row)) return 'recorded';
+  return isClear(batch.answerValue(row), privacy) ? 'recorded' : 'derived';
+}
+
+/** A number, in a trace that has numbers as they were. */
+function isClear(value: Buffer, { numbers }: TraceMeta['privacy']): boolean {
+  return numbers === 'clear' && value.length <= MAX_DIGITS && /^\d+$/.test(value.toString('latin1'));
 }
 
 /** Puts the token of a value of so many bytes, of which some are not known, into the heap; returns its place. */
