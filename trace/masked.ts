@@ -88,6 +88,54 @@ export function hasUnknown(batch: Batch): boolean {
 }
 
 /**
+ * Makes tokens of values that are not known into such as stand for values that were recorded, with the same derived bytes,
+ * and takes the marks away: for whoever changes values.
+ * @throws TraceError BROKEN
+ */
+export function settleUnknown(batch: Batch, where: string): void {
+  for (let row = 0; row < batch.count; row++) {
+    const flags = batch.flags[row]!;
+    if ((flags & RowFlag.valueUnknown) !== 0) {
+      const bytes = unknownBytes(batch, row, batch.valueAt[row]!, batch.valueLength[row]!, where);
+      batch.valueAt[row] = putDerived(batch, row, bytes);
+      batch.valueLength[row] = TOKEN_BYTES;
+    }
+    if ((flags & RowFlag.answerUnknown) !== 0) {
+      const { answerValueAt, answerValueLength } = batch;
+      const bytes = unknownBytes(batch, row, answerValueAt[row]!, answerValueLength[row]!, where);
+      batch.answerValueAt[row] = putDerived(batch, row, bytes);
+      batch.answerValueLength[row] = TOKEN_BYTES;
+    }
+    batch.flags[row] = flags & ~ANY_UNKNOWN;
+  }
+}
+
+/** How long the value is whose token should stand there. @throws TraceError BROKEN */
+function unknownBytes(batch: Batch, row: number, at: number, length: number, where: string): number {
+  if (length === UNKNOWN_BYTES && batch.heap[at] === TokenKind.unknown) return lengthOfUnknown(batch, at);
+  throw new TraceError('BROKEN', `${where}: expected the token of an unknown value in its row ${row}`);
+}
+
+function putDerived(batch: Batch, row: number, bytes: number): number {
+  const hash = hashOfKey(batch, row);
+  const at = batch.allocate(TOKEN_BYTES);
+  batch.heap[at] = TokenKind.bytes;
+  batch.heap.writeUInt32LE(bytes, at + 1);
+  batch.heap.writeUInt32LE(hash, at + 5);
+  batch.heap.writeUInt32LE(~hash >>> 0, at + 9);
+  return at;
+}
+
+function hashOfKey(batch: Batch, row: number): number {
+  return fnv1a32(batch.heap, batch.keyAt[row]!, batch.keyLength[row]!);
+}
+
+/** Forgets which values are not known, once bytes are derived for them. */
+export function clearUnknown(batch: Batch): void {
+  for (let row = 0; row < batch.count; row++) batch.flags[row]! &= ~ANY_UNKNOWN;
+}
+
+/**
  * Puts derived bytes in the place of every token of a batch that was just read.
  * @param areMasked whether tokens stand for all values, or only for those that are not known
  * @throws TraceError BROKEN
@@ -97,13 +145,11 @@ export function deriveValues(batch: Batch, where: string, areMasked: boolean): v
   const parts: Buffer[] = [batch.heap];
   let end = batch.heapLength;
   const unknown = (row: number, at: number, length: number): { at: number; length: number } => {
-    if (length !== UNKNOWN_BYTES || batch.heap[at] !== TokenKind.unknown)
-      throw new TraceError('BROKEN', `${where}: expected the token of an unknown value in its row ${row}`);
-    const bytes = lengthOfUnknown(batch, at);
+    const bytes = unknownBytes(batch, row, at, length, where);
     const name = `${batch.keyId[row]} ${bytes}`;
     const before = known.get(name);
     if (before !== undefined) return before;
-    const hash = fnv1a32(batch.heap, batch.keyAt[row]!, batch.keyLength[row]!);
+    const hash = hashOfKey(batch, row);
     checkRoom(bytes, MAX_DERIVED_BYTES - (end - batch.heapLength), where);
     parts.push(deriveBytes(TokenKind.bytes, bytes, hash, ~hash >>> 0));
     const place = { at: end, length: bytes };

@@ -162,9 +162,10 @@ async function counted(packets: readonly CapturedPacket[]) {
   return { all, capture };
 }
 
+const isFromClient = ({ data }: CapturedPacket): boolean => data.readUInt16BE(36) === PORT;
+
 test('one direction only is known as such', async () => {
   const { packets } = oneByOne(new Random(9), 20);
-  const isFromClient = ({ data }: CapturedPacket): boolean => data.readUInt16BE(36) === PORT;
   const requests = await counted(packets.filter(isFromClient));
   expect(requests.capture).toMatchObject({ requestsOnly: 1, answersOnly: 0 });
   expect([requests.all.total, requests.all.marked]).toEqual([20, 20]);
