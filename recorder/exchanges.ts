@@ -2,7 +2,6 @@
 // paired with its request (pairing.ts). What cannot be framed or paired is counted, never guessed at, and what is secret
 // (SASL) never reaches a row (row.ts).
 
-import { FrameDecoder } from '../protocol/decoder.ts';
 import { ProtocolError } from '../protocol/error.ts';
 import { Magic, bodyLengthAt, opaqueAt, opcodeAt, statusAt } from '../protocol/header.ts';
 import { Opcode, isSecret } from '../protocol/opcode.ts';
@@ -22,6 +21,7 @@ import { Pairing, type Waiting } from './pairing.ts';
 import { cutHeaderAt, findFrames } from './plausible.ts';
 import { putAnswer, putRequest, tellsEnough } from './row.ts';
 import { Statistics } from './statistics.ts';
+import { Side, Sync } from './side.ts';
 import type { StreamFactory, StreamInfo, StreamSink } from './stream.ts';
 import type { Window } from './window.ts';
 
@@ -73,44 +73,7 @@ export class Exchanges implements StreamFactory, Waiting {
   }
 }
 
-/** How far one direction can be understood. */
-const Sync = { framed: 0, lost: 1, gone: 2 } as const;
-type Sync = (typeof Sync)[keyof typeof Sync];
-
-const empty = Buffer.alloc(0);
-
-/** One direction: its frames, and whether they can be told. */
-class Side {
-  readonly magic: Magic;
-  readonly decoder: FrameDecoder;
-  sync: Sync;
-  /** The stream's last bytes, where a header may begin in them: kept while the next frame is looked for. */
-  tail: Buffer = empty;
-  /** There were any bytes of it. */
-  heard = false;
-  /** Since the first of them was found. */
-  frames = 0;
-
-  constructor(
-    magic: Magic,
-    midstream: boolean,
-    frame: ConstructorParameters<typeof FrameDecoder>[0]['frame'],
-  ) {
-    this.magic = magic;
-    this.sync = midstream ? Sync.lost : Sync.framed;
-    this.decoder = new FrameDecoder({ frame }, { magic, looksBehindUnknown: magic === Magic.request });
-  }
-
-  isLost(): boolean {
-    return this.sync === Sync.lost;
-  }
-
-  lose(sync: Sync): void {
-    this.sync = sync;
-    this.tail = empty;
-    this.decoder.reset();
-  }
-}
+const nothing: Buffer = Buffer.alloc(0);
 
 class ConnectionExchanges implements StreamSink {
   readonly #owner: Exchanges;
@@ -121,7 +84,7 @@ class ConnectionExchanges implements StreamSink {
   readonly #pairing: Pairing;
   #connection: Connection | undefined;
   /** The first bytes, until they are enough to know what the connection speaks; undefined once that is known. */
-  #preface: Buffer | undefined = empty;
+  #preface: Buffer | undefined = nothing;
   #ns = 0;
   #lastChunk = -1;
   #reserved = -1;
@@ -178,7 +141,7 @@ class ConnectionExchanges implements StreamSink {
       return;
     }
     if (!fromClient && this.#requests.decoder.held > 0) this.#answersMissing = true;
-    this.#pairing.hole(fromClient && side.sync !== Sync.gone);
+    this.#pairing.hole(fromClient && side.sync !== Sync.gone, wasCut);
     this.#statistics = undefined;
     if (side.sync !== Sync.gone) side.lose(Sync.lost);
     if (fromClient) {
@@ -268,7 +231,7 @@ class ConnectionExchanges implements StreamSink {
       return;
     }
     const at = start + preface;
-    this.#preface = at === end ? empty : undefined;
+    this.#preface = at === end ? nothing : undefined;
     if (at === end) return;
     // memcached decides by the first byte, once and for all, which protocol a connection speaks.
     if (data[at] === Magic.request) return this.#push(this.#requests, data, at, end, ns);
@@ -288,7 +251,7 @@ class ConnectionExchanges implements StreamSink {
     let end = to;
     if (side.tail.length > 0) {
       data = Buffer.concat([side.tail, chunk.subarray(from, to)]);
-      side.tail = empty;
+      side.tail = nothing;
       at = 0;
       end = data.length;
     }
@@ -305,6 +268,7 @@ class ConnectionExchanges implements StreamSink {
         at = found;
         side.sync = Sync.framed;
         side.frames = 0;
+        if (side === this.#requests) this.#pairing.found();
       }
       const base = side.decoder.next - at;
       try {

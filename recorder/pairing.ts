@@ -50,6 +50,12 @@ export class Pairing {
   #lastOpaque = -1;
   /** The client gives each request an opaque of its own: an answer cannot be mistaken. */
   #opaquesDiffer = false;
+  /** It always did. */
+  #areDistinct = true;
+  /** Requests from this number on were framed after a hole. */
+  #foundAt = 0;
+  /** Requests up to this number may have been answered in a hole. */
+  #unseenTo = 0;
   /** The server answers quiet requests under their loud opcodes. */
   #answersLoud = false;
   /** The server has answered a request after one behind it: that later ones were answered proves no silence. */
@@ -98,6 +104,10 @@ export class Pairing {
   push(row: number, opcode: number, opaque: number): void {
     const requests = this.#requests;
     this.#opaquesDiffer = opaque !== this.#lastOpaque;
+    if (!this.#opaquesDiffer && this.#areDistinct) {
+      this.#areDistinct = false;
+      if (this.#left < this.#unseenTo) this.giveUp();
+    }
     this.#lastOpaque = opaque;
     if (isQuiet[opcode] === 0) this.expectsAnswers = true;
     // While answers are missing, some requests only seem to be under way.
@@ -155,14 +165,32 @@ export class Pairing {
     return this.headRow;
   }
 
-  /** Bytes are missing: what is under way may have been answered, or not have arrived. */
-  hole(inRequests: boolean): void {
-    if ((this.#pipelines && this.#requests.length > 0) || inRequests) {
-      this.#owesAnswers = true;
-      this.#answeredSinceGap = false;
+  /**
+   * Bytes are missing: what is under way may have been answered, or not have arrived. `wasCut`: the packet that had them is
+   * there, so nothing else is missing, and both directions are told in their order.
+   */
+  hole(inRequests: boolean, wasCut = false): void {
+    if (wasCut && this.#areDistinct) {
+      // Answers to what is missing cannot be mistaken for others; what is answered in the hole is passed over unseen.
+      if (inRequests) this.#owe();
+      else this.#unseenTo = this.count;
+      this.untied = true;
+      return;
     }
+    if ((this.#pipelines && this.#requests.length > 0) || inRequests) this.#owe();
     this.giveUp();
     this.untied = true;
+  }
+
+  /** Answers to what was lost are still to come. */
+  #owe(): void {
+    this.#owesAnswers = true;
+    this.#answeredSinceGap = false;
+  }
+
+  /** Framing of requests was found again: those to come may turn out to be none. */
+  found(): void {
+    this.#foundAt = this.count;
   }
 
   /** Nothing is known any more of what is under way. */
@@ -206,7 +234,8 @@ export class Pairing {
       const slot = requests.slot(n);
       const row = requests.row[slot]!;
       const quiet = isQuiet[requests.opcode[slot]!] === 1;
-      if (quiet && proven) this.#window.complete(row, Outcome.silent, ns);
+      if (this.#left + n < this.#unseenTo) this.#window.complete(row, Outcome.gap, NEVER);
+      else if (quiet && proven) this.#window.complete(row, Outcome.silent, ns);
       // A client that said QUIT resets what comes after: the answer may have been sent, and be missing from the capture.
       else if (quit && how === ConnectionEnd.reset && n === requests.length - 1)
         this.#window.complete(row, Outcome.indeterminate, NEVER);
@@ -260,18 +289,22 @@ export class Pairing {
   /** A response to the n-th request: what became of those before it. */
   #skip(n: number, ns: number, wasUntied: boolean): void {
     const requests = this.#requests;
-    let rest = n;
-    if (wasUntied) {
-      // Framing was found again in the middle of a stream, and a server that answers in order has passed these over: they
-      // were no requests, but bytes of a value that look like some.
-      const fakes = this.#loudBefore(n);
-      this.#cancelFirst(fakes);
-      rest = n - fakes;
-    }
-    for (let skipped = 0; skipped < rest; skipped++) {
+    // Framing was found again in the middle of a stream, and a server that answers in order has passed these over: they were
+    // no requests, but bytes of a value that look like some.
+    const fakesFrom = Math.max(this.#foundAt, this.#unseenTo) - this.#left;
+    const fakesTo = wasUntied ? this.#loudBefore(n) : 0;
+    for (let skipped = 0; skipped < n; skipped++) {
       const slot = requests.slot(skipped);
       const row = requests.row[slot]!;
       if (row === GONE) continue;
+      if (skipped >= fakesFrom && skipped < fakesTo) {
+        this.#window.cancel(row);
+        continue;
+      }
+      if (this.#left + skipped < this.#unseenTo) {
+        this.#window.complete(row, Outcome.gap, NEVER);
+        continue;
+      }
       const opcode = requests.opcode[slot]!;
       const quiet = isQuiet[opcode] === 1;
       if (!quiet) this.#window.doubt(row);
@@ -281,7 +314,7 @@ export class Pairing {
       this.#overtaken ??= new Overtaken();
       this.#overtaken.push(row, opcode, requests.opaque[slot]!, this.#window);
     }
-    this.drop(rest);
+    this.drop(n);
   }
 
   /** Of the first n: how many there are up to the last loud one. */
@@ -289,11 +322,6 @@ export class Pairing {
     const requests = this.#requests;
     while (n > 0 && isQuiet[requests.opcode[requests.slot(n - 1)]!] === 1) n--;
     return n;
-  }
-
-  #cancelFirst(n: number): void {
-    for (let fake = 0; fake < n; fake++) this.#window.cancel(this.#requests.row[this.#requests.slot(fake)]!);
-    this.drop(n);
   }
 
   /** A response to nothing under way: to one that another answer has overtaken? */

@@ -65,6 +65,11 @@ function isMarked(outcome: Outcome): boolean {
   return outcome === Outcome.gap || outcome === Outcome.indeterminate;
 }
 
+/** The text of an error says nothing that its status does not: where it is cut, it is left out. */
+function isTextCut({ head, answer }: Seen): boolean {
+  return answer === '' && !head.startsWith('0 ');
+}
+
 function agree(seen: string | number, truth: string | number): boolean {
   if (typeof seen === 'string') return seen === truth;
   return seen === (typeof truth === 'string' ? Buffer.from(truth, 'base64').length : truth);
@@ -82,7 +87,7 @@ export function untrue(lossy: Told, whole: Told): string[] {
           (isMarked(seen.outcome) ||
             (other.outcome === seen.outcome &&
               (seen.outcome !== Outcome.answered ||
-                (other.head === seen.head && agree(seen.answer, other.answer))))),
+                (other.head === seen.head && (agree(seen.answer, other.answer) || isTextCut(seen)))))),
       );
       if (!isTrue)
         found.push(
