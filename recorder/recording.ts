@@ -35,6 +35,8 @@ export interface RecordingOptions {
   rotate?: Rotation;
   /** Only the last stretch is kept, and written when asked for, and at the end. */
   ring?: RingOptions;
+  /** Whether a file that is there may be replaced. Default: it may. */
+  overwrite?: boolean;
   /** A burst of errors had the ring written. */
   onRing?: (path: string) => void;
 }
@@ -53,16 +55,18 @@ export class Recording {
   #turn: Promise<unknown> = Promise.resolve();
   #trouble: Error | undefined;
 
+  /** @throws RecorderError BAD_OUTPUT where nothing can be written there */
   constructor(path: string, options: RecordingOptions = {}) {
     const { limits, sample = 1, privacy = { values: 'full' }, rotate, ring, onRing } = options;
+    const { overwrite = true } = options;
     this.#sample = sample;
     this.#mask = new Mask(privacy);
     this.#window = new Window((batch) => this.#append(batch), limits);
     this.exchanges = new Exchanges(this.#window, this.capture);
     const meta = (): TraceMeta => this.#traceMeta();
     const counted = (): Counted => ({ capture: this.capture, casRequests: this.#window.casRequests });
-    this.#ring = ring === undefined ? undefined : new Ring(path, ring, meta, counted);
-    this.#tapes = this.#ring ?? new Tapes(path, rotate, meta, counted);
+    this.#ring = ring === undefined ? undefined : new Ring(path, ring, meta, counted, overwrite);
+    this.#tapes = this.#ring ?? new Tapes(path, rotate, meta, counted, overwrite);
     if (this.#ring !== undefined)
       this.#ring.onTrigger = () => {
         this.writeRing().then(
@@ -84,6 +88,7 @@ export class Recording {
   /** Hands on what is complete, once there is a block of it. `ns`: the source's time. @throws TraceError WRITE */
   settle(ns: number): Promise<void> {
     return this.#inTurn(async () => {
+      await this.#ring?.tick(ns);
       if (this.#tapes.isDue(ns)) {
         this.#window.flush();
         await this.#tapes.next();
@@ -127,6 +132,7 @@ export class Recording {
         fileBytes = Math.min(fileBytes, this.bytesWritten);
         await this.#ring.remove();
       }
+      this.#tapes.close();
       return {
         exchanges: this.#written,
         connections: this.#window.connections,

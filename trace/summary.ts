@@ -172,7 +172,8 @@ export async function summarise(
     tenants: [...tenants.keys()].every((tenant) => tenant === '')
       ? []
       : Array.from(tenants, ([tenant, count]) => ({ tenant, exchanges: count })),
-    capture: end?.capture ?? emptyCapture(),
+    // Earlier versions counted less.
+    capture: { ...emptyCapture(), ...end?.capture },
     privacy: meta.privacy,
     truncated: trace.truncated,
   };
