@@ -56,6 +56,7 @@ function render(file: string, summary: Summary): string {
     ...sparkline(summary.rate),
     `  privacy     values ${summary.privacy.values}, keys ${summary.privacy.keys}`,
     `  capture     ${formatCount(capture.packets)} packets, ${formatCount(capture.retransmitted)} retransmitted, ${formatCount(capture.gaps)} holes, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
+    ...summary.notes.map((note) => `  note        ${printable(Buffer.from(note))}`),
     '',
     ...table('operation', summary.operations, exchanges),
     ...table('outcome', summary.outcomes, exchanges),

@@ -8,8 +8,9 @@ import { createDistribution, distributionNames, type Distribution } from '../pro
 import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
 import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
-import type { PortSeen } from '../recorder/ports.ts';
+import { portRanges, type PortSeen } from '../recorder/ports.ts';
 import { startProxy, type ProxyOptions } from '../recorder/proxy.ts';
+import { linkTypesRead } from '../recorder/link.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
 import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
 import type { Recorded, RecordingOptions } from '../recorder/recording.ts';
@@ -17,7 +18,7 @@ import type { RingOptions } from '../recorder/ring.ts';
 import type { Rotation } from '../recorder/tapes.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { CliError, Verdict } from './error.ts';
-import { isSameFile, readSmall } from './file.ts';
+import { expandFiles, isSameFile, readSmall } from './file.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
@@ -25,7 +26,8 @@ import { parseCount, parseDuration, parseSample, parseSize } from '../config/uni
 
 interface RecordOptions {
   output: string;
-  port: number[];
+  port?: number[];
+  vxlanPort?: number[];
   listen: string[];
   upstream: string[];
   interface?: string;
@@ -54,7 +56,8 @@ const REMARKS_SHOWN = 5;
 const examples = `
 Examples:
   memtape record capture.pcap -o capture.tape
-  memtape record capture.pcapng.zst --port 11211,11212 -o capture.tape
+  memtape record capture.pcapng.zst --port 11211,11300-11303 -o capture.tape
+  memtape record web.pcap0 web.pcap1 web.pcap2 -o web.tape         what tcpdump -C or -G wrote, as one recording
   tcpdump -i eth0 -w - tcp port 11211 | memtape record - -o live.tape
   memtape record --interface eth0 -o live.tape --duration 10m --max-size 1GB
   memtape record capture.pcap -o sample.tape --sample 1/16         one key in sixteen, with its whole history
@@ -70,9 +73,13 @@ Examples:
 export function recordCommand(): Command {
   return new Command('record')
     .description('Record memcached binary traffic into a trace file.')
-    .argument('[source]', 'a .pcap or .pcapng file (also .gz, .zst), or - for standard input')
+    .argument(
+      '[sources...]',
+      '.pcap or .pcapng files (also .gz, .zst), which are one recording; or - for standard input',
+    )
     .requiredOption('-o, --output <file>', 'the trace to write')
-    .option('--port <n[,n…]>', 'server ports to record', parsePorts, [11_211])
+    .option('--port <n[,n…][,n-m]>', 'server ports to record (repeatable; default: 11211)', parsePorts)
+    .option('--vxlan-port <n[,n…]>', 'UDP ports of VXLAN, besides 4789 and 8472 (repeatable)', parsePorts)
     .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
     .option('--upstream <addr>', 'recording proxy: the server behind it (repeatable)', collect, [])
     .option('--interface <name>', 'capture live, through tcpdump')
@@ -111,15 +118,15 @@ export function recordCommand(): Command {
     .option('--max-size <size>', 'stop once the trace has this size', parseSize)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
-    .action(async (source: string | undefined, _options, command: Command) =>
-      record(source, command.opts<RecordOptions>()),
+    .action(async (sources: string[], _options, command: Command) =>
+      record(sources, command.opts<RecordOptions>()),
     );
 }
 
-async function record(source: string | undefined, options: RecordOptions): Promise<void> {
+async function record(sources: string[], options: RecordOptions): Promise<void> {
   const isProxy = options.listen.length > 0 || options.upstream.length > 0;
-  const sources = [isProxy, source !== undefined, options.interface !== undefined].filter(Boolean).length;
-  if (sources !== 1)
+  const kinds = [isProxy, sources.length > 0, options.interface !== undefined].filter(Boolean).length;
+  if (kinds !== 1)
     throw new CliError(
       'expected one of: a capture file, --interface, or --listen with --upstream; see memtape record --help',
       2,
@@ -130,14 +137,15 @@ async function record(source: string | undefined, options: RecordOptions): Promi
     throw new CliError('--trigger expects --ring: there is nothing to write otherwise', 2);
   if (isProxy) await recordProxy(options);
   else if (options.interface !== undefined) await recordInterface(options.interface, options);
-  else await recordFile(source!, options);
+  else await recordFiles(expandFiles(sources), options);
 }
 
 /** How often what is complete goes to the disk in a live recording. */
 const FLUSH_MS = 5_000;
 
 async function recordInterface(name: string, options: RecordOptions): Promise<void> {
-  const { output, port: ports, filter, quiet, maxSize, duration } = options;
+  const ports = portsOf(options);
+  const { output, filter, quiet, maxSize, duration } = options;
   const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
   const interrupt = onInterrupt();
   const progress = new Progress(0, { label: 'recording', unit: 'packets', quiet: quiet === true });
@@ -150,6 +158,7 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
     recorded = await recordCapture(live.packets, {
       output,
       ports,
+      ...vxlanOf(options),
       ...recordingOf(options),
       writeNow: (write) => onSignal(write),
       source: `interface ${name}`,
@@ -172,46 +181,68 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
   report(recorded, output);
 }
 
-async function recordFile(source: string, options: RecordOptions): Promise<void> {
-  const fromStdin = source === '-';
-  const size = fromStdin ? 0 : sizeOf(source);
-  if (!fromStdin && isSameFile(source, options.output))
-    throw new CliError(`${source}: the trace would overwrite the capture; choose another --output`, 2);
+async function recordFiles(sources: readonly string[], options: RecordOptions): Promise<void> {
+  const size = sources.includes('-') ? 0 : sources.reduce((sum, source) => sum + sizeOf(source), 0);
+  for (const source of sources)
+    if (source !== '-' && isSameFile(source, options.output))
+      throw new CliError(`${source}: the trace would overwrite the capture; choose another --output`, 2);
+  const ports = portsOf(options);
   const progress = new Progress(size, { label: 'recording', unit: 'packets', quiet: options.quiet === true });
   const interrupt = onInterrupt();
-  const name = fromStdin ? 'standard input' : source;
+  const name = nameOf(sources[0]!);
+  const all = sources.length === 1 ? name : `${name} and ${plural(sources.length - 1, 'other')}`;
   let recorded: CaptureRecorded;
   try {
-    recorded = await recordCapture(fromStdin ? process.stdin : source, {
-      output: options.output,
-      ports: options.port,
-      ...recordingOf(options),
-      writeNow: (write) => onSignal(write),
-      ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
-      source: `capture ${fromStdin ? 'from standard input' : basename(source)}`,
-      onProgress: (bytes, packets, exchanges) =>
-        progress.update(bytes, packets, plural(exchanges, 'exchange')),
-      signal: interrupt.signal,
-    });
+    recorded = await recordCapture(
+      sources.map((source) => (source === '-' ? process.stdin : source)),
+      {
+        output: options.output,
+        ports,
+        ...vxlanOf(options),
+        ...recordingOf(options),
+        writeNow: (write) => onSignal(write),
+        ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
+        source: sourceOf(sources),
+        onProgress: (bytes, packets, exchanges) =>
+          progress.update(bytes, packets, plural(exchanges, 'exchange')),
+        signal: interrupt.signal,
+      },
+    );
   } catch (error) {
-    if (error instanceof RecorderError) throw new CliError(`${name}: ${error.message}`, 2, { cause: error });
+    if (error instanceof RecorderError) throw new CliError(`${all}: ${error.message}`, 2, { cause: error });
     throw error;
   } finally {
     progress.stop();
     interrupt.ignore();
   }
-  if (recorded.exchanges === 0) throw nothing(name, recorded, options.port);
-  report(recorded, options.output);
-  const { broken, source: read } = recorded;
+  const { broken, brokenSource, source: read } = recorded;
+  if (recorded.exchanges === 0 && broken === undefined) throw nothing(all, recorded, ports);
+  if (recorded.exchanges > 0) report(recorded, options.output);
   const cutAt = read?.truncatedAt ?? null;
+  const rest = `the trace holds ${sources.length === 1 ? 'what came before' : 'the rest'}`;
   if (broken !== undefined)
-    throw new CliError(`${name}: ${broken.message}; the trace holds what came before`, 2, { cause: broken });
+    throw new CliError(
+      `${nameOf(sources[brokenSource]!)}: ${broken.message}; ${recorded.exchanges > 0 ? rest : 'nothing was recorded'}`,
+      2,
+      { cause: broken },
+    );
   if (cutAt !== null)
     throw new CliError(
-      `${name}: the file ends in the middle of the packet at byte ${cutAt}; the trace holds what came before`,
+      `${nameOf(sources[read!.truncatedSource]!)}: the file ends in the middle of the packet at byte ${cutAt}; ${rest}`,
       2,
     );
   if (interrupt.signal.aborted) throw new Verdict(130);
+}
+
+function nameOf(source: string): string {
+  return source === '-' ? 'standard input' : source;
+}
+
+/** What the trace says that it was made from. */
+function sourceOf(sources: readonly string[]): string {
+  const [first = '', ...others] = sources;
+  const name = first === '-' ? 'from standard input' : basename(first);
+  return `capture ${name}${others.length === 0 ? '' : ` and ${plural(others.length, 'other')}`}`;
 }
 
 async function recordProxy(options: RecordOptions): Promise<void> {
@@ -279,7 +310,7 @@ function report(recorded: Recorded, output: string): void {
     capture.desynchronised > 0 ? `${plural(capture.desynchronised, 'connection')} given up as broken` : '',
     capture.orphans > 0 ? `${plural(capture.orphans, 'answer')} without a request` : '',
   ].filter((note) => note !== '');
-  for (const note of notes) process.stderr.write(`memtape: ${note}\n`);
+  for (const note of [...notes, ...recorded.notes]) process.stderr.write(`memtape: ${note}\n`);
   showRemarks(remarks);
 }
 
@@ -293,7 +324,7 @@ function showRemarks(remarks: readonly Remark[]): void {
 function nothing(name: string, recorded: CaptureRecorded, ports: readonly number[]): CliError {
   showRemarks(recorded.remarks);
   const seen = recorded.source?.portsSeen ?? [];
-  const wanted = `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`;
+  const wanted = `port${ports.length === 1 ? '' : 's'} ${portRanges(ports).join(', ')}`;
   const head = `${name}: expected memcached binary traffic on ${wanted}`;
   const { notBinary } = recorded.capture;
   if (notBinary > 0) {
@@ -302,6 +333,9 @@ function nothing(name: string, recorded: CaptureRecorded, ports: readonly number
     return new CliError(`${head}, got ${plural(notBinary, 'connection')} ${what}`, 2);
   }
   if (recorded.capture.packets === 0) return new CliError(`${head}, got a capture without packets`, 2);
+  const unread = recorded.source?.unread ?? [];
+  if (seen.length === 0 && unread.length > 0)
+    return new CliError(`${head}, got ${recorded.notes[0] ?? 'none that is read'}; ${linkTypesHint()}`, 2);
   if (seen.length === 0)
     return new CliError(
       `${head}, got ${plural(recorded.capture.packets, 'packet')} and no TCP among them`,
@@ -310,6 +344,10 @@ function nothing(name: string, recorded: CaptureRecorded, ports: readonly number
   const binary = seen.filter((port) => port.binary && !ports.includes(port.port));
   const hint = binary.length > 0 ? `; try --port ${binary.map(({ port }) => port).join(',')}` : '';
   return new CliError(`${head}, got TCP on ${seen.slice(0, 5).map(describePort).join(', ')}${hint}`, 2);
+}
+
+function linkTypesHint(): string {
+  return `link types that are read: ${linkTypesRead()}`;
 }
 
 function describePort({ port, packets, binary }: PortSeen): string {
@@ -327,12 +365,31 @@ function sizeOf(path: string): number {
   }
 }
 
-function parsePorts(text: string): number[] {
-  return text.split(',').map((part) => {
-    const port = parseCount(part);
-    if (port > 65_535) throw new CliError(`expected ports from 1 to 65535, got ${JSON.stringify(part)}`, 2);
-    return port;
-  });
+const DEFAULT_PORT = 11_211;
+
+function portsOf({ port }: RecordOptions): number[] {
+  return port ?? [DEFAULT_PORT];
+}
+
+function vxlanOf({ vxlanPort }: RecordOptions): { vxlanPorts?: number[] } {
+  return vxlanPort === undefined ? {} : { vxlanPorts: vxlanPort };
+}
+
+/** `11211`, `11211,11213`, `11211-11214`, or several of them: each option adds to those before it. */
+function parsePorts(text: string, before: number[] = []): number[] {
+  const ports = new Set(before);
+  for (const part of text.split(',')) {
+    const match = /^\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*$/.exec(part);
+    const from = Number(match?.[1] ?? 0);
+    const to = Number(match?.[2] ?? from);
+    if (from < 1 || to > 65_535 || to < from)
+      throw new CliError(
+        `expected ports from 1 to 65535 such as 11211,11213 or 11211-11214, got ${JSON.stringify(part)}`,
+        2,
+      );
+    for (let port = from; port <= to; port++) ports.add(port);
+  }
+  return [...ports];
 }
 
 /** With a trigger, errors are looked for this often. */

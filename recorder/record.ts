@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { RecorderError } from './error.ts';
 import { readCapture, type CaptureResult } from './capture.ts';
 import type { PrivacyOptions } from './mask.ts';
+import { notesOf } from './notes.ts';
 import { Recording, type Recorded } from './recording.ts';
 import type { RingOptions } from './ring.ts';
 import type { Rotation } from './tapes.ts';
@@ -13,6 +14,8 @@ export interface RecordOptions {
   output: string;
   /** Server ports. */
   ports: readonly number[];
+  /** UDP ports of VXLAN besides 4789 and 8472. */
+  vxlanPorts?: readonly number[];
   /** What the trace says that it was made from. */
   source: string;
   onProgress?: (bytes: number, packets: number, exchanges: number) => void;
@@ -39,16 +42,18 @@ export interface RecordOptions {
 export interface CaptureRecorded extends Recorded {
   /** What the capture file held; its counts stop at `broken`. */
   source: CaptureResult | undefined;
-  /** The capture could not be read to its end: why. What came before is in the trace. */
+  /** A capture could not be read to its end: why. What came before is in the trace. */
   broken: RecorderError | undefined;
+  /** Which of several, from 0. */
+  brokenSource: number;
 }
 
 /**
- * Records the memcached exchanges of a capture, from a file or a stream.
+ * Records the memcached exchanges of a capture, from a file or a stream, or of several as one.
  * @throws RecorderError where nothing could be read · TraceError WRITE
  */
 export async function recordCapture(
-  input: Readable | string,
+  input: Readable | string | readonly (Readable | string)[],
   options: RecordOptions,
 ): Promise<CaptureRecorded> {
   const { output, ports, source, onProgress, maxBytes = Infinity } = options;
@@ -71,6 +76,7 @@ export async function recordCapture(
       ports,
       factory: recording.exchanges,
       capture: recording.capture,
+      ...pick(options, 'vxlanPorts'),
       onStart: ({ startNs }) => {
         recording.meta = { startNs, source, ports: [...ports] };
       },
@@ -91,9 +97,12 @@ export async function recordCapture(
   } finally {
     clearInterval(timer);
   }
+  const first = read?.troubles[0];
+  if (read !== undefined) recording.notes.push(...notesOf(read, ports));
   const dropped = await options.kernelDropped?.();
   if (dropped !== undefined && dropped !== null) recording.capture.kernelDropped = dropped;
-  return { ...(await recording.finish()), source: read, broken };
+  const brokenSource = first?.source ?? 0;
+  return { ...(await recording.finish()), source: read, broken: broken ?? first?.error, brokenSource };
 }
 
 /** The members that are there. */

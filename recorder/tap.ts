@@ -4,23 +4,26 @@
 import type { Capture } from '../trace/meta.ts';
 import { formatEndpoint } from './address.ts';
 import { TcpConnection } from './connection.ts';
+import { ethernet, etherTypeAt, mpls } from './ethernet.ts';
 import { Fragments } from './fragment.ts';
 import { readIp } from './ip.ts';
-import type { LinkReader } from './link.ts';
+import { NO_LINK_TYPE, type LinkReader } from './link.ts';
 import { Layer, Packet, type Skipped } from './packet.ts';
 import { Ports, type PortSeen } from './ports.ts';
 import type { Pool } from './reassembly.ts';
 import type { StreamFactory } from './stream.ts';
 import { ConnectionTable } from './table.ts';
 import { Flag, readTcp } from './tcp.ts';
-import { readTunnel } from './tunnel.ts';
+import { etherIp, gre, UdpTunnels } from './tunnel.ts';
 import { UdpFlows } from './udp.ts';
 
 /** Bytes that all connections together may hold while they wait for earlier ones. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
 const MAX_CONNECTIONS = 262_144;
-/** Tunnels within tunnels. */
-const MAX_TUNNELS = 3;
+/** Headers before the segment: tunnels within tunnels, which an attacker could make of thousands. */
+const MAX_LAYERS = 32;
+/** Link types that are counted apart. */
+const MAX_UNREAD = 64;
 /** How often, in the capture's time, connections with holes are looked at. */
 const SWEEP_NS = 5_000_000;
 
@@ -30,6 +33,8 @@ export interface TapOptions {
   factory: StreamFactory;
   /** Counts are added here as packets come. */
   capture: Capture;
+  /** UDP ports of VXLAN besides 4789 and 8472. */
+  vxlanPorts?: readonly number[];
   maxHeldBytes?: number;
   maxConnections?: number;
 }
@@ -38,6 +43,8 @@ export class Tap {
   readonly skipped: Skipped = { other: 0, fragment: 0, cut: 0, malformed: 0 };
   /** Connections given up because there were too many at once. */
   evicted = 0;
+  /** Packets by link type, where that is not read. */
+  readonly unread = new Map<number, number>();
   readonly #packet = new Packet();
   readonly #ports: Ports;
   readonly #factory: StreamFactory;
@@ -47,6 +54,7 @@ export class Tap {
   readonly #waiting = new Set<TcpConnection>();
   readonly #fragments = new Fragments();
   readonly #udp: UdpFlows;
+  readonly #tunnels: UdpTunnels;
   #sweptNs = 0;
   #sinceSweep = 0;
 
@@ -54,6 +62,7 @@ export class Tap {
     this.#ports = new Ports(options.ports);
     this.#factory = options.factory;
     this.#udp = new UdpFlows(options.factory, this.#ports);
+    this.#tunnels = new UdpTunnels(options.vxlanPorts);
     this.#capture = options.capture;
     this.#table = new ConnectionTable(options.maxConnections ?? MAX_CONNECTIONS);
     this.#pool = {
@@ -87,18 +96,11 @@ export class Tap {
     this.#capture.packets++;
     const packet = this.#packet;
     packet.reset(data, ns < 0 ? 0 : ns, wireBytes);
-    let layer = link(packet);
-    if (layer === Layer.ok) layer = this.#ip(packet);
-    for (let depth = 0; layer === Layer.udp && depth < MAX_TUNNELS; depth++) {
-      if (this.#udp.datagram(packet)) return;
-      layer = readTunnel(packet);
-      if (layer === Layer.ok) layer = this.#ip(packet);
-    }
-    if (layer === Layer.ok) layer = readTcp(packet);
+    const layer = this.#unwrap(packet, link(packet));
     if (layer === Layer.ok) {
       this.#ports.count(packet);
       if (this.#ports.isRecorded(packet)) this.#segment(packet);
-    } else this.#skip(layer);
+    } else if (layer !== Layer.taken) this.#skip(layer);
     if (this.#waiting.size > 0) this.#sweep(packet.ns);
   }
 
@@ -108,6 +110,41 @@ export class Tap {
     this.#udp.finish();
     this.skipped.fragment = this.#fragments.incomplete;
     this.#waiting.clear();
+  }
+
+  /** Reads on until a TCP segment is found, or it is clear that there is none. */
+  #unwrap(packet: Packet, first: Layer): Layer {
+    let layer = first;
+    for (let layers = 0; layers < MAX_LAYERS; layers++)
+      switch (layer) {
+        case Layer.ethernet:
+          layer = ethernet(packet);
+          break;
+        case Layer.etherType:
+          layer = etherTypeAt(packet, packet.at);
+          break;
+        case Layer.ip:
+          layer = this.#ip(packet);
+          break;
+        case Layer.tcp:
+          return readTcp(packet);
+        case Layer.udp:
+          if (this.#udp.datagram(packet)) return Layer.taken;
+          layer = this.#tunnels.read(packet);
+          break;
+        case Layer.gre:
+          layer = gre(packet);
+          break;
+        case Layer.mpls:
+          layer = mpls(packet);
+          break;
+        case Layer.etherIp:
+          layer = etherIp(packet);
+          break;
+        default:
+          return layer;
+      }
+    return Layer.other;
   }
 
   #ip(packet: Packet): Layer {
@@ -189,8 +226,15 @@ export class Tap {
   }
 
   #skip(layer: Layer): void {
-    if (layer === Layer.other || layer === Layer.udp) this.skipped.other++;
+    if (layer === Layer.other) this.skipped.other++;
+    else if (layer === Layer.unread) this.#countUnread(this.#packet.linkType);
     else if (layer === Layer.cut) this.skipped.cut++;
     else if (layer === Layer.malformed) this.skipped.malformed++;
+  }
+
+  #countUnread(linkType: number): void {
+    const isNew = !this.unread.has(linkType) && this.unread.size >= MAX_UNREAD;
+    const counted = isNew ? NO_LINK_TYPE : linkType;
+    this.unread.set(counted, (this.unread.get(counted) ?? 0) + 1);
   }
 }
