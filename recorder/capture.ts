@@ -12,6 +12,7 @@ import type { PortSeen } from './ports.ts';
 import type { Skipped } from './packet.ts';
 import { Reading, type Slab } from './reading.ts';
 import { Tap, type TapOptions } from './tap.ts';
+import type { Pair } from './twice.ts';
 
 export interface CaptureOptions extends TapOptions {
   /**
@@ -63,6 +64,8 @@ export interface CaptureResult {
   unread: UnreadLink[];
   /** Connections given up because there were too many at once. */
   evicted: number;
+  /** Connections that were captured twice, and counted once. */
+  copies: { connections: number; packets: number; pairs: readonly Pair[] };
   /** How often a clock was corrected, and the first few times of each source. */
   corrections: number;
   clockEvents: (ClockEvent & { source: number })[];
@@ -199,6 +202,11 @@ export class Intake {
         (a, b) => b.packets - a.packets,
       ),
       evicted: this.#tap.evicted,
+      copies: {
+        connections: this.#tap.copies.connections,
+        packets: this.#tap.copies.packets,
+        pairs: this.#tap.copies.pairs,
+      },
       corrections: this.#clocks.reduce((sum, { clock }) => sum + clock.corrections, 0),
       clockEvents: this.#clocks.flatMap(({ source, clock }) =>
         clock.events.map((event) => ({ ...event, source })),

@@ -185,6 +185,13 @@ class ConnectionExchanges implements StreamSink {
     this.#untied = true;
   }
 
+  renamed(): void {
+    if (this.#connection === undefined) return;
+    this.#connection.client = this.#info.client;
+    this.#connection.server = this.#info.server;
+    this.#window.touch(this.#connection);
+  }
+
   end(how: ConnectionEnd, ns: number): void {
     this.#closeStat();
     this.#cancelReserved();

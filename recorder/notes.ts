@@ -10,7 +10,7 @@ const MAX_NAMED = 5;
 
 /** @param recorded the server ports that were asked for */
 export function notesOf(read: CaptureResult, recorded: readonly number[]): string[] {
-  return [...unreadNotes(read), ...clockNotes(read), ...portNotes(read, recorded)];
+  return [...unreadNotes(read), ...copyNotes(read), ...clockNotes(read), ...portNotes(read, recorded)];
 }
 
 function unreadNotes({ unread }: CaptureResult): string[] {
@@ -22,6 +22,18 @@ function unreadNotes({ unread }: CaptureResult): string[] {
         ? 'an interface that the capture does not describe'
         : `an interface of link type ${linkTypeName(linkType)}`;
     return `${were} of ${of} ${was} skipped`;
+  });
+}
+
+function copyNotes({ copies: { pairs } }: CaptureResult): string[] {
+  return pairs.slice(0, MAX_NAMED).map(({ server, other, connections, apartNs }) => {
+    const [were, was] = connections === 1 ? ['1 connection', 'was'] : [`${connections} connections`, 'were'];
+    const where =
+      server === other
+        ? `with ${server} ${was} seen twice`
+        : `${was} seen under two addresses, ${other} and ${server}`;
+    const when = apartNs === 0 ? '' : `, at times that are ${duration(Math.abs(apartNs))} apart`;
+    return `${were} ${where}${when}: counted once${server === other ? '' : `, as of ${server}`}`;
   });
 }
 

@@ -54,6 +54,7 @@ export class Packet {
   addressBytes = 4;
   sourceAt = 0;
   targetAt = 0;
+  tcpAt = 0;
 
   sourcePort = 0;
   targetPort = 0;
@@ -62,6 +63,11 @@ export class Packet {
   /** TCP's flag byte. */
   flags = 0;
   // The payload is what is left: data[at, end), and wireEnd - end bytes that were not captured.
+
+  /** One that stays when this one is used for the next packet. */
+  copy(): Packet {
+    return Object.assign(new Packet(), this, { data: Buffer.from(this.data) });
+  }
 
   reset(data: Buffer, ns: number, wireBytes: number): void {
     this.data = data;

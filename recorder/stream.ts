@@ -24,6 +24,8 @@ export interface StreamSink {
   data(fromClient: boolean, data: Buffer, start: number, end: number, ns: number): void;
   /** `bytes` bytes of this direction are missing for good. */
   gap(fromClient: boolean, bytes: number, ns: number): void;
+  /** The stream's info names other addresses now. */
+  renamed?(): void;
   /** The last call. */
   end(how: ConnectionEnd, ns: number): void;
 }

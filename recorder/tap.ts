@@ -4,11 +4,14 @@
 import type { Capture } from '../trace/meta.ts';
 import { formatEndpoint } from './address.ts';
 import { TcpConnection } from './connection.ts';
+import { Beginnings, REMEMBERED, Suspect, type Held } from './copies.ts';
+import type { Entry, EntryKey } from './entry.ts';
 import { ethernet, etherTypeAt, mpls } from './ethernet.ts';
 import { Fragments } from './fragment.ts';
 import { readIp } from './ip.ts';
 import { NO_LINK_TYPE, type LinkReader } from './link.ts';
 import { Layer, Packet, type Skipped } from './packet.ts';
+import { Copies } from './twice.ts';
 import { Ports, type PortSeen } from './ports.ts';
 import type { Pool } from './reassembly.ts';
 import type { StreamFactory } from './stream.ts';
@@ -45,6 +48,7 @@ export class Tap {
   evicted = 0;
   /** Packets by link type, where that is not read. */
   readonly unread = new Map<number, number>();
+  readonly copies = new Copies();
   readonly #packet = new Packet();
   readonly #ports: Ports;
   readonly #factory: StreamFactory;
@@ -53,6 +57,9 @@ export class Tap {
   readonly #pool: Pool;
   readonly #waiting = new Set<TcpConnection>();
   readonly #fragments = new Fragments();
+  readonly #beginnings = new Beginnings();
+  readonly #suspects = new Set<Suspect>();
+  readonly #held: Held = { bytes: 0 };
   readonly #udp: UdpFlows;
   readonly #tunnels: UdpTunnels;
   #sweptNs = 0;
@@ -106,6 +113,9 @@ export class Tap {
 
   /** The capture is over: delivers what is held and ends all streams. */
   finish(): void {
+    for (const suspect of this.#suspects)
+      if (suspect.judge(true, true) === 'copy') this.#accept(suspect);
+      else this.#dismiss(suspect);
     for (const connection of this.#table.open()) connection.finish(false);
     this.#udp.finish();
     this.skipped.fragment = this.#fragments.incomplete;
@@ -155,8 +165,14 @@ export class Tap {
 
   #segment(packet: Packet): void {
     const table = this.#table;
-    let connection = table.find(packet);
+    let entry = table.find(packet);
     let fromClient = table.foundFromClient;
+    if (entry instanceof Suspect) {
+      if (!entry.isReopened(packet, fromClient)) return this.#suspicious(entry, packet, fromClient);
+      this.#dismiss(entry);
+      entry = undefined;
+    }
+    let connection = entry as TcpConnection | undefined;
     if (connection !== undefined && !connection.owns(packet, fromClient)) {
       const wasClosed = connection.closed;
       connection.finish(true);
@@ -169,39 +185,102 @@ export class Tap {
       // Without either, an acknowledgement, or the rest of a close: nothing to record yet.
       if ((packet.flags & Flag.rst) !== 0 || (!isSyn && packet.wireEnd === packet.at)) return;
       fromClient = this.#ports.isFromClient(packet);
+      const suspect = Suspect.of(
+        () => this.#keyOf(packet, fromClient),
+        packet,
+        fromClient,
+        this.#beginnings,
+        this.#held,
+      );
+      if (suspect !== undefined) {
+        this.#evict(table.add(suspect));
+        this.#suspects.add(suspect);
+        return this.#suspicious(suspect, packet, fromClient);
+      }
       connection = this.#open(packet, fromClient, isSyn);
     } else {
       if (connection.closed) return;
       table.touch(connection);
     }
+    this.#take(connection, packet, fromClient);
+  }
+
+  #take(connection: TcpConnection, packet: Packet, fromClient: boolean): void {
+    if (connection.remembered < REMEMBERED) this.#beginnings.remember(connection, packet, fromClient);
     connection.packet(packet, fromClient);
     this.#settle(connection);
   }
 
+  /** A packet of what may be a copy of another connection. */
+  #suspicious(suspect: Suspect, packet: Packet, fromClient: boolean): void {
+    const { original } = suspect;
+    if (original !== undefined) return this.#copied(suspect, packet, fromClient);
+    const verdict = suspect.take(packet, fromClient);
+    if (verdict === 'copy') this.#accept(suspect);
+    else if (verdict === 'other') this.#dismiss(suspect);
+  }
+
+  #accept(suspect: Suspect): void {
+    const original = suspect.original!;
+    this.#suspects.delete(suspect);
+    this.copies.add(suspect, original);
+    for (const { packet, fromClient } of suspect.release()) this.#copied(suspect, packet, fromClient);
+  }
+
+  /** A copy at the same time may have what its original lacks; one at another time has it too late. */
+  #copied(suspect: Suspect, packet: Packet, fromClient: boolean): void {
+    this.copies.packets++;
+    this.#table.touch(suspect);
+    const original = suspect.original!;
+    if (!suspect.isNear || original.closed) return;
+    original.packet(packet, fromClient);
+    this.#settle(original);
+  }
+
+  /** It is a connection of its own: what was held back of it is told now. */
+  #dismiss(suspect: Suspect): void {
+    this.#suspects.delete(suspect);
+    this.#table.remove(suspect, false);
+    const held = suspect.release();
+    const first = held[0];
+    if (first === undefined) return;
+    const isSyn = (first.packet.flags & Flag.syn) !== 0;
+    const connection = this.#open(first.packet, first.fromClient, isSyn);
+    for (const { packet, fromClient } of held) this.#take(connection, packet, fromClient);
+  }
+
   #open(packet: Packet, fromClient: boolean, isSyn: boolean): TcpConnection {
-    const { data, ns, sourceAt, targetAt, addressBytes } = packet;
+    const { ns, addressBytes } = packet;
+    const key = this.#keyOf(packet, fromClient);
+    if (!isSyn) this.#capture.midstream++;
+    const info = {
+      client: formatEndpoint(key.addresses.subarray(0, addressBytes), key.clientPort),
+      server: formatEndpoint(key.addresses.subarray(addressBytes), key.serverPort),
+      openNs: isSyn ? ns : -1,
+      firstNs: ns,
+      midstream: !isSyn,
+    };
+    const connection = new TcpConnection(key, info, this.#factory.open(info), this.#pool, ns);
+    this.#evict(this.#table.add(connection));
+    return connection;
+  }
+
+  #keyOf(packet: Packet, fromClient: boolean): EntryKey {
+    const { data, sourceAt, targetAt, addressBytes } = packet;
     const addresses = new Uint8Array(addressBytes * 2);
     addresses.set(data.subarray(sourceAt, sourceAt + addressBytes), fromClient ? 0 : addressBytes);
     addresses.set(data.subarray(targetAt, targetAt + addressBytes), fromClient ? addressBytes : 0);
     const clientPort = fromClient ? packet.sourcePort : packet.targetPort;
     const serverPort = fromClient ? packet.targetPort : packet.sourcePort;
-    if (!isSyn) this.#capture.midstream++;
-    const sink = this.#factory.open({
-      client: formatEndpoint(addresses.subarray(0, addressBytes), clientPort),
-      server: formatEndpoint(addresses.subarray(addressBytes), serverPort),
-      openNs: isSyn ? ns : -1,
-      firstNs: ns,
-      midstream: !isSyn,
-    });
-    const key = { addresses, clientPort, serverPort, hash: this.#table.hash(packet) };
-    const connection = new TcpConnection(key, sink, this.#pool, ns);
-    const evicted = this.#table.add(connection);
-    if (evicted !== undefined) {
-      this.evicted++;
-      this.#waiting.delete(evicted);
-      evicted.finish(false);
-    }
-    return connection;
+    return { addresses, clientPort, serverPort, hash: this.#table.hash(packet) };
+  }
+
+  #evict(evicted: Entry | undefined): void {
+    if (evicted === undefined) return;
+    this.evicted++;
+    if (evicted instanceof TcpConnection) this.#waiting.delete(evicted);
+    if (evicted instanceof Suspect) this.#suspects.delete(evicted);
+    evicted.finish(false);
   }
 
   /** After anything that may have closed the connection, or opened or filled a hole. */

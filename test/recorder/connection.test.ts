@@ -403,7 +403,8 @@ describe('many connections', () => {
       }
     }
     const table = new Colliding(10);
-    const sink = new Listener().open({ client: '', server: '', openNs: 0, firstNs: 0, midstream: false });
+    const info = { client: '', server: '', openNs: 0, firstNs: 0, midstream: false };
+    const sink = new Listener().open(info);
     const pool = { capture: emptyCapture(), heldBytes: 0, maxHeldBytes: 0 };
     const packets = [1, 2, 3].map((host) => {
       const packet = new Packet();
@@ -416,11 +417,12 @@ describe('many connections', () => {
     const connections = packets.map((packet) => {
       const addresses = new Uint8Array(packet.data.subarray(12, 20));
       const key = { addresses, clientPort: 40_000, serverPort: 11_211, hash: 7 };
-      const connection = new TcpConnection(key, sink, pool, 0);
+      const connection = new TcpConnection(key, info, sink, pool, 0);
       table.add(connection);
       return connection;
     });
-    const found = (): number[] => packets.map((packet) => connections.indexOf(table.find(packet)!));
+    const found = (): number[] =>
+      packets.map((packet) => connections.findIndex((known) => known === table.find(packet)));
     expect(found()).toEqual([0, 1, 2]);
     table.remove(connections[1]!, false);
     expect(found()).toEqual([0, -1, 2]);

@@ -48,6 +48,7 @@ describe('a pcap file', () => {
         skipped: { other: 0, fragment: 0, cut: 0, malformed: 0 },
         unread: [],
         evicted: 0,
+        copies: { connections: 0, packets: 0, pairs: [] },
         corrections: 0,
         clockEvents: [],
       });

@@ -85,7 +85,7 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
     if (fromClient) own += taken;
     else peer += taken;
   };
-  const wait = (most: number): number => (micros += 20 + random.int(most));
+  const wait = (most: number): number => (micros += 100 + random.int(most));
   const send = (fromClient: boolean, data: Buffer): void => {
     for (let at = 0; at < data.length; at += 1448) {
       add(fromClient, 'PA', data.subarray(at, at + 1448));
