@@ -1,6 +1,7 @@
 // `memtape record`: a capture, or live traffic through the recording proxy, into a trace file.
 
 import { statSync } from 'node:fs';
+import { SocketAddress, isIP } from 'node:net';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
@@ -28,6 +29,7 @@ interface RecordOptions {
   output: string;
   port?: number[];
   vxlanPort?: number[];
+  server: string[];
   listen: string[];
   upstream: string[];
   interface?: string;
@@ -79,6 +81,12 @@ export function recordCommand(): Command {
     )
     .requiredOption('-o, --output <file>', 'the trace to write')
     .option('--port <n[,n…][,n-m]>', 'server ports to record (repeatable; default: 11211)', parsePorts)
+    .option(
+      '--server <addr>',
+      'record only what these servers are asked: 10.0.0.2, 10.0.0.2:11211 (repeatable)',
+      collect,
+      [],
+    )
     .option('--vxlan-port <n[,n…]>', 'UDP ports of VXLAN, besides 4789 and 8472 (repeatable)', parsePorts)
     .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
     .option('--upstream <addr>', 'recording proxy: the server behind it (repeatable)', collect, [])
@@ -158,7 +166,7 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
     recorded = await recordCapture(live.packets, {
       output,
       ports,
-      ...vxlanOf(options),
+      ...selectionOf(options),
       ...recordingOf(options),
       writeNow: (write) => onSignal(write),
       source: `interface ${name}`,
@@ -198,7 +206,7 @@ async function recordFiles(sources: readonly string[], options: RecordOptions): 
       {
         output: options.output,
         ports,
-        ...vxlanOf(options),
+        ...selectionOf(options),
         ...recordingOf(options),
         writeNow: (write) => onSignal(write),
         ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
@@ -371,8 +379,27 @@ function portsOf({ port }: RecordOptions): number[] {
   return port ?? [DEFAULT_PORT];
 }
 
-function vxlanOf({ vxlanPort }: RecordOptions): { vxlanPorts?: number[] } {
-  return vxlanPort === undefined ? {} : { vxlanPorts: vxlanPort };
+/** What of the traffic is looked at, beside the ports. */
+function selectionOf({ vxlanPort, server }: RecordOptions): { vxlanPorts?: number[]; servers?: string[] } {
+  return {
+    ...(vxlanPort === undefined ? {} : { vxlanPorts: vxlanPort }),
+    ...(server.length === 0 ? {} : { servers: server.map(canonicalServer) }),
+  };
+}
+
+/** As recordings write addresses: IPv6 shortened, in brackets. */
+function canonicalServer(text: string): string {
+  const match = /^\[?([0-9a-fA-F.:]+?)\]?(?::(\d{1,5}))?$/.exec(text);
+  const parts = isIP(text) === 6 ? [text] : [match?.[1] ?? '', match?.[2]];
+  const [host = '', port] = parts;
+  const version = isIP(host);
+  if (version === 0)
+    throw new CliError(
+      `expected --server with an address such as 10.0.0.2 or 10.0.0.2:11211, got ${JSON.stringify(text)}`,
+      2,
+    );
+  const short = version === 6 ? `[${new SocketAddress({ family: 'ipv6', address: host }).address}]` : host;
+  return port === undefined ? short : `${short}:${port}`;
 }
 
 /** `11211`, `11211,11213`, `11211-11214`, or several of them: each option adds to those before it. */

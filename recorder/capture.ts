@@ -6,6 +6,7 @@ import { MAX_TRACE_NS, type Capture } from '../trace/meta.ts';
 import { Clock, type ClockEvent } from './clock.ts';
 import { RecorderError } from './error.ts';
 import type { PacketHandler } from './format.ts';
+import type { Proxy } from './hops.ts';
 import type { LinkReader } from './link.ts';
 import { readInTurn } from './parts.ts';
 import type { PortSeen } from './ports.ts';
@@ -66,6 +67,10 @@ export interface CaptureResult {
   evicted: number;
   /** Connections that were captured twice, and counted once. */
   copies: { connections: number; packets: number; pairs: readonly Pair[] };
+  /** Hosts that pass requests on which were captured before and behind them. */
+  proxies: Proxy[];
+  /** Connections to other servers than those that were asked for. */
+  otherServers: number;
   /** How often a clock was corrected, and the first few times of each source. */
   corrections: number;
   clockEvents: (ClockEvent & { source: number })[];
@@ -204,9 +209,11 @@ export class Intake {
       evicted: this.#tap.evicted,
       copies: {
         connections: this.#tap.copies.connections,
-        packets: this.#tap.copies.packets,
+        packets: this.#tap.copiedPackets,
         pairs: this.#tap.copies.pairs,
       },
+      proxies: this.#tap.hops.proxies,
+      otherServers: this.#tap.otherServers,
       corrections: this.#clocks.reduce((sum, { clock }) => sum + clock.corrections, 0),
       clockEvents: this.#clocks.flatMap(({ source, clock }) =>
         clock.events.map((event) => ({ ...event, source })),

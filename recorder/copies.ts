@@ -27,7 +27,7 @@ const DIGEST_BYTES = 1024;
 const NEAR_NS = 50e6;
 /** The distances of copies from their packets differ by no more, where clocks differ: networks are quick. */
 const STEADY_NS = 2e6;
-/** First sequence numbers below this are rather made up than drawn at random, and say little. */
+/** First sequence numbers below this are of both sides are rather made up than drawn at random, and say little. */
 const MIN_RANDOM = 2 ** 20;
 /** Where they say little, and the client's address differs, only copies in step are believed. */
 const STEP_NS = 2e6;
@@ -256,7 +256,7 @@ export class Suspect extends Entry {
     const spread = mostNs - leastNs;
     const near = isNear(candidate);
     const isFarEnoughTold = near || matched.size >= MIN_FAR_MATCHES;
-    const isRandom = this.#signs.every(({ sequence }) => sequence >= MIN_RANDOM);
+    const isRandom = this.#signs.some(({ sequence }) => sequence >= MIN_RANDOM);
     if (isRandom && !this.#beginnings.areUnreliable)
       return isFarEnoughTold && spread <= (near ? NEAR_NS : STEADY_NS);
     if (hasSameClient(this, connection)) return isFarEnoughTold && spread <= STEADY_NS;

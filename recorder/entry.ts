@@ -29,3 +29,10 @@ export interface EntryKey {
   serverPort: number;
   hash: number;
 }
+
+/** A connection that is not recorded, known so that its packets are passed over at once. */
+export class Ignored extends Entry {
+  finish(): void {
+    this.closed = true;
+  }
+}

@@ -10,7 +10,13 @@ const MAX_NAMED = 5;
 
 /** @param recorded the server ports that were asked for */
 export function notesOf(read: CaptureResult, recorded: readonly number[]): string[] {
-  return [...unreadNotes(read), ...copyNotes(read), ...clockNotes(read), ...portNotes(read, recorded)];
+  return [
+    ...unreadNotes(read),
+    ...copyNotes(read),
+    ...hopNotes(read),
+    ...clockNotes(read),
+    ...portNotes(read, recorded),
+  ];
 }
 
 function unreadNotes({ unread }: CaptureResult): string[] {
@@ -35,6 +41,17 @@ function copyNotes({ copies: { pairs } }: CaptureResult): string[] {
     const when = apartNs === 0 ? '' : `, at times that are ${duration(Math.abs(apartNs))} apart`;
     return `${were} ${where}${when}: counted once${server === other ? '' : `, as of ${server}`}`;
   });
+}
+
+function hopNotes({ proxies, otherServers }: CaptureResult): string[] {
+  const notes = proxies
+    .slice(0, MAX_NAMED)
+    .map(
+      ({ server, behind }) =>
+        `${server} is a server and a client of ${behind}: requests are there twice, before this proxy and behind it; record one hop with --server ${server} or --server ${behind}`,
+    );
+  if (otherServers > 0) notes.push(`connections to other servers were left out: ${otherServers}`);
+  return notes;
 }
 
 const told: Record<ClockEvent['kind'], (by: string) => string> = {

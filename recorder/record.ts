@@ -16,6 +16,8 @@ export interface RecordOptions {
   ports: readonly number[];
   /** UDP ports of VXLAN besides 4789 and 8472. */
   vxlanPorts?: readonly number[];
+  /** Only what these servers are asked: `10.0.0.2`, `10.0.0.2:11211`. All if absent. */
+  servers?: readonly string[];
   /** What the trace says that it was made from. */
   source: string;
   onProgress?: (bytes: number, packets: number, exchanges: number) => void;
@@ -76,7 +78,7 @@ export async function recordCapture(
       ports,
       factory: recording.exchanges,
       capture: recording.capture,
-      ...pick(options, 'vxlanPorts'),
+      ...pick(options, 'vxlanPorts', 'servers'),
       onStart: ({ startNs }) => {
         recording.meta = { startNs, source, ports: [...ports] };
       },

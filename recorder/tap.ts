@@ -5,10 +5,11 @@ import type { Capture } from '../trace/meta.ts';
 import { formatEndpoint } from './address.ts';
 import { TcpConnection } from './connection.ts';
 import { Beginnings, REMEMBERED, Suspect, type Held } from './copies.ts';
-import type { Entry, EntryKey } from './entry.ts';
+import { Ignored, type Entry, type EntryKey } from './entry.ts';
 import { ethernet, etherTypeAt, mpls } from './ethernet.ts';
 import { Fragments } from './fragment.ts';
 import { readIp } from './ip.ts';
+import { Hops, hostOf } from './hops.ts';
 import { NO_LINK_TYPE, type LinkReader } from './link.ts';
 import { Layer, Packet, type Skipped } from './packet.ts';
 import { Copies } from './twice.ts';
@@ -36,6 +37,8 @@ export interface TapOptions {
   factory: StreamFactory;
   /** Counts are added here as packets come. */
   capture: Capture;
+  /** Only what these servers are asked: `10.0.0.2` or `10.0.0.2:11211`, as formatEndpoint writes them. All if absent. */
+  servers?: readonly string[];
   /** UDP ports of VXLAN besides 4789 and 8472. */
   vxlanPorts?: readonly number[];
   maxHeldBytes?: number;
@@ -57,6 +60,10 @@ export class Tap {
   readonly #pool: Pool;
   readonly #waiting = new Set<TcpConnection>();
   readonly #fragments = new Fragments();
+  readonly hops = new Hops();
+  /** Connections to other servers than those that are recorded. */
+  otherServers = 0;
+  readonly #servers: ReadonlySet<string> | undefined;
   readonly #beginnings = new Beginnings();
   readonly #suspects = new Set<Suspect>();
   readonly #held: Held = { bytes: 0 };
@@ -68,7 +75,11 @@ export class Tap {
   constructor(options: TapOptions) {
     this.#ports = new Ports(options.ports);
     this.#factory = options.factory;
-    this.#udp = new UdpFlows(options.factory, this.#ports);
+    this.#udp = new UdpFlows(options.factory, this.#ports, {
+      isWanted: (server) => this.#isWanted(server),
+      onCopy: (server, other) => this.copies.addFlow(server, other),
+    });
+    this.#servers = options.servers === undefined ? undefined : new Set(options.servers);
     this.#tunnels = new UdpTunnels(options.vxlanPorts);
     this.#capture = options.capture;
     this.#table = new ConnectionTable(options.maxConnections ?? MAX_CONNECTIONS);
@@ -87,6 +98,11 @@ export class Tap {
   /** Open connections at this moment. */
   get connections(): number {
     return this.#table.size;
+  }
+
+  /** Packets of connections and flows that were seen under two addresses or at two times, and UDP datagrams seen twice. */
+  get copiedPackets(): number {
+    return this.copies.packets + this.#udp.copies;
   }
 
   get portsSeen(): PortSeen[] {
@@ -172,6 +188,7 @@ export class Tap {
       this.#dismiss(entry);
       entry = undefined;
     }
+    if (entry instanceof Ignored) return;
     let connection = entry as TcpConnection | undefined;
     if (connection !== undefined && !connection.owns(packet, fromClient)) {
       const wasClosed = connection.closed;
@@ -185,6 +202,8 @@ export class Tap {
       // Without either, an acknowledgement, or the rest of a close: nothing to record yet.
       if ((packet.flags & Flag.rst) !== 0 || (!isSyn && packet.wireEnd === packet.at)) return;
       fromClient = this.#ports.isFromClient(packet);
+      if (this.#servers !== undefined && !this.#isWanted(this.#serverOf(packet, fromClient)))
+        return this.#ignore(packet, fromClient);
       const suspect = Suspect.of(
         () => this.#keyOf(packet, fromClient),
         packet,
@@ -207,8 +226,26 @@ export class Tap {
 
   #take(connection: TcpConnection, packet: Packet, fromClient: boolean): void {
     if (connection.remembered < REMEMBERED) this.#beginnings.remember(connection, packet, fromClient);
+    if (fromClient && this.hops.isWatching && packet.end > packet.at) this.hops.request(connection, packet);
     connection.packet(packet, fromClient);
     this.#settle(connection);
+  }
+
+  #isWanted(server: string): boolean {
+    return this.#servers === undefined || this.#servers.has(server) || this.#servers.has(hostOf(server));
+  }
+
+  #serverOf(
+    { data, sourceAt, targetAt, addressBytes, sourcePort, targetPort }: Packet,
+    fromClient: boolean,
+  ): string {
+    const at = fromClient ? targetAt : sourceAt;
+    return formatEndpoint(data.subarray(at, at + addressBytes), fromClient ? targetPort : sourcePort);
+  }
+
+  #ignore(packet: Packet, fromClient: boolean): void {
+    this.otherServers++;
+    this.#evict(this.#table.add(new Ignored(this.#keyOf(packet, fromClient))));
   }
 
   /** A packet of what may be a copy of another connection. */
@@ -261,6 +298,7 @@ export class Tap {
       midstream: !isSyn,
     };
     const connection = new TcpConnection(key, info, this.#factory.open(info), this.#pool, ns);
+    this.hops.opened(info);
     this.#evict(this.#table.add(connection));
     return connection;
   }

@@ -42,7 +42,13 @@ export class Copies {
     this.#count(chosen.server, chosen.server === server ? otherServer : server, copy);
   }
 
-  #count(server: string, other: string, { isNear, apartNs }: Suspect): void {
+  /** The same of UDP. */
+  addFlow(server: string, other: string): void {
+    this.connections++;
+    this.#count(server, other, { isNear: true, apartNs: 0 });
+  }
+
+  #count(server: string, other: string, { isNear, apartNs }: Pick<Suspect, 'isNear' | 'apartNs'>): void {
     const name = `${server} ${other} ${isNear}`;
     let pair = this.#known.get(name);
     if (pair === undefined) {

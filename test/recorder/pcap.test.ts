@@ -49,6 +49,8 @@ describe('a pcap file', () => {
         unread: [],
         evicted: 0,
         copies: { connections: 0, packets: 0, pairs: [] },
+        proxies: [],
+        otherServers: 0,
         corrections: 0,
         clockEvents: [],
       });

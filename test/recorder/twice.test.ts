@@ -6,7 +6,15 @@ import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Random } from '../../synth/random.ts';
 import { links, pcapBytes } from '../support/packets.ts';
-import { captured, randomTraffic, seedsOf, tell, type WirePacket } from '../support/traffic.ts';
+import {
+  captured,
+  capturedDatagrams,
+  randomDatagrams,
+  randomTraffic,
+  seedsOf,
+  tell,
+  type WirePacket,
+} from '../support/traffic.ts';
 
 const VIRTUAL = '10.9.0.2:11211';
 
@@ -26,7 +34,7 @@ function masked(endpoint: string): number {
   return 20_000 + Number(endpoint.split(':')[1]);
 }
 
-const isFromClient = ({ to }: WirePacket): boolean => to === VIRTUAL;
+const isFromClient = ({ to }: WirePacket): boolean => /:1121[12]$/.test(to);
 
 /** What the other side of the translation shows, so much later for requests and so much earlier for answers. */
 function copies(
@@ -118,16 +126,12 @@ test('tagged and untagged copies', async () => {
   expect([told.exchanges, told.connections]).toEqual([plain.exchanges, 3]);
 });
 
+const same = {
+  request: encodeRequest({ opcode: Opcode.get, key: Buffer.from('k'), opaque: 1 }),
+  answer: encodeResponse({ opcode: Opcode.get, opaque: 1, value: Buffer.from('v'), extras: Buffer.alloc(4) }),
+};
+
 describe('alike, and two', () => {
-  const same = {
-    request: encodeRequest({ opcode: Opcode.get, key: Buffer.from('k'), opaque: 1 }),
-    answer: encodeResponse({
-      opcode: Opcode.get,
-      opaque: 1,
-      value: Buffer.from('v'),
-      extras: Buffer.alloc(4),
-    }),
-  };
   const ways: Record<string, Parameters<typeof randomTraffic>[1]> = {
     'many clients ask the same': { connections: 40, turns: 2, ask: () => same },
     'many clients ask the same, with equal sequence numbers': {
@@ -159,4 +163,40 @@ describe('alike, and two', () => {
       expect(told.exchanges).toHaveLength(init.connections * init.turns);
       expect(told.result.copies.connections).toBe(0);
     });
+});
+
+describe('datagrams', () => {
+  for (const [name, rewrite] of Object.entries(translations))
+    test.each(seedsOf('TWICE_SEEDS', 10))(`${name}, seed %d`, async (seed) => {
+      const random = new Random(seed);
+      const hasIds = name === 'SNAT' || name === 'both' || random.chance(0.5);
+      const init = { clients: 4, turns: 8, server: VIRTUAL, hasIds, hasRequestIds: random.chance(0.7) };
+      const plain = randomDatagrams(random, init);
+      const behind = plain.map((datagram) => {
+        const apart = 1 + random.int(40);
+        return {
+          ...datagram,
+          from: rewrite(datagram.from),
+          to: rewrite(datagram.to),
+          micros: datagram.micros + (datagram.to === VIRTUAL ? apart : -apart),
+        };
+      });
+      const both = [...plain, ...behind].toSorted((a, b) => a.micros - b.micros);
+      const expected = await tell([pcapBytes(capturedDatagrams(plain))], { ports });
+      expect(expected.exchanges).toHaveLength(32);
+      const told = await tell([pcapBytes(capturedDatagrams(both))], { ports });
+      expect(told.exchanges).toEqual(expected.exchanges);
+      expect(told.connections).toBe(4);
+    });
+
+  test.each(seedsOf('TWICE_SEEDS', 10))('alike, and not the same, seed %d', async (seed) => {
+    for (const hasIds of [true, false])
+      for (const hasRequestIds of [true, false]) {
+        const random = new Random(seed);
+        const init = { clients: 30, turns: 4, server: VIRTUAL, hasIds, hasRequestIds, ask: () => same };
+        const told = await tell([pcapBytes(capturedDatagrams(randomDatagrams(random, init)))]);
+        expect(told.exchanges).toHaveLength(120);
+        expect(told.connections).toBe(30);
+      }
+  });
 });

@@ -122,6 +122,65 @@ export function randomTraffic(random: Random, init: TrafficInit): WirePacket[] {
   return all.toSorted((a, b) => a.micros - b.micros);
 }
 
+/** A datagram on its way. */
+export interface WireDatagram {
+  from: string;
+  to: string;
+  /** Memcached's frame header, and the frames. */
+  body: Buffer;
+  ipId: number;
+  micros: number;
+}
+
+export interface DatagramsInit {
+  clients: number;
+  turns: number;
+  server: string;
+  ask?: TrafficInit['ask'];
+  /** Whether hosts count IPv4's identification. */
+  hasIds: boolean;
+  /** Whether clients number their requests; 0 always if not. */
+  hasRequestIds: boolean;
+}
+
+export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagram[] {
+  const { clients, turns, server, hasIds, hasRequestIds } = init;
+  return Array.from({ length: clients }, (_, n) => {
+    const client = `10.0.0.1:${40_000 + n}`;
+    let micros = random.int(20_000);
+    return Array.from({ length: turns }, (_turn, turn) => {
+      const { request, answer } = (init.ask ?? randomAsk)(random, turn);
+      return [request, answer].map((payload, side): WireDatagram => {
+        micros += 200 + random.int(2000);
+        const frame = Buffer.from([0, hasRequestIds ? turn + 1 : 0, 0, 0, 0, 1, 0, 0]);
+        const [from, to] = side === 0 ? [client, server] : [server, client];
+        return {
+          from,
+          to,
+          body: Buffer.concat([frame, payload]),
+          ipId: hasIds ? 1 + random.int(65_535) : 0,
+          micros,
+        };
+      });
+    }).flat();
+  })
+    .flat()
+    .toSorted((a, b) => a.micros - b.micros);
+}
+
+export function capturedDatagrams(datagrams: readonly WireDatagram[]): CapturedPacket[] {
+  return datagrams.map(({ from, to, body, ipId, micros }) => {
+    const ip = ipBytes({ from, to, sequence: 0, flags: '' }, { protocol: 17 }).subarray(0, 20);
+    const udp = Buffer.alloc(8);
+    udp.writeUInt16BE(Number(from.split(':')[1]), 0);
+    udp.writeUInt16BE(Number(to.split(':')[1]), 2);
+    udp.writeUInt16BE(8 + body.length, 4);
+    ip.writeUInt16BE(28 + body.length, 2);
+    ip.writeUInt16BE(ipId, 4);
+    return { data: ethernet.wrap(Buffer.concat([ip, udp, body])), micros };
+  });
+}
+
 export function captured(
   packets: readonly WirePacket[],
   wrap: (ip: Buffer, n: number) => Buffer = (ip) => ethernet.wrap(ip),
