@@ -98,7 +98,7 @@ export class TcpConnection extends Entry implements Outlet {
     let sequence = packet.sequence;
     if ((flags & Flag.syn) !== 0) {
       sequence = (sequence + 1) >>> 0;
-      self.start(sequence, true);
+      self.synchronise(sequence, ns);
     }
     // A reset answers what its sender knows nothing of: neither its acknowledgement nor its payload counts. Bytes that
     // were sent before it may be captured after it.
@@ -142,7 +142,8 @@ export class TcpConnection extends Entry implements Outlet {
         this.#unpark();
       }
     // Each waits for the other: no host sends that, and it was waited for long enough.
-    if (this.#parked.length > 0 && ns - this.#parked[0]!.ns > PARKED_NS) this.#release();
+    const patienceNs = Math.max(this.#client.patienceNs, this.#server.patienceNs);
+    if (this.#parked.length > 0 && ns - this.#parked[0]!.ns > PARKED_NS + patienceNs) this.#release();
     this.#closeIfFinished(ns);
     this.#closeIfReset(ns);
   }
@@ -269,7 +270,7 @@ export class TcpConnection extends Entry implements Outlet {
 
   /** True where it was reset so long ago that nothing of it can still come. */
   #closeIfReset(ns: number): boolean {
-    if (this.#resetNs === NEVER || ns - this.#resetNs < REORDER_NS) return false;
+    if (this.#resetNs === NEVER || ns - this.#resetNs < this.#pool.reorderNs) return false;
     this.#close(ConnectionEnd.reset, this.#resetNs);
     return true;
   }

@@ -191,7 +191,7 @@ export class Suspect extends Entry {
       const { hasClientData, hasServerData, matched } = candidate;
       const hasData = hasClientData || hasServerData || !this.#signs.some(({ length }) => length > 0);
       const isEnough = (hasClientData && hasServerData) || (isLate && hasData && matched.size >= 2);
-      if (!isEnough || !this.#isTimely(candidate)) continue;
+      if (!isEnough || !this.#isTimely(candidate, isLate)) continue;
       this.original = candidate.connection;
       this.apartNs = candidate.leastNs;
       this.isNear = isNear(candidate);
@@ -250,7 +250,7 @@ export class Suspect extends Entry {
     }
   }
 
-  #isTimely(candidate: Candidate): boolean {
+  #isTimely(candidate: Candidate, isLate: boolean): boolean {
     const { leastNs, mostNs, connection, matched, sameIds, otherIds } = candidate;
     if (otherIds >= 2 && sameIds === 0) return false;
     const spread = mostNs - leastNs;
@@ -259,6 +259,9 @@ export class Suspect extends Entry {
     const isRandom = this.#signs.some(({ sequence }) => sequence >= MIN_RANDOM);
     if (isRandom && !this.#beginnings.areUnreliable)
       return isFarEnoughTold && spread <= (near ? NEAR_NS : STEADY_NS);
+    // Where numbers say little, all that is there has to agree, and there has to be enough of it.
+    const isWhole = matched.size === this.#signs.length && (isLate || matched.size === REMEMBERED);
+    if (!isWhole) return false;
     if (hasSameClient(this, connection)) return isFarEnoughTold && spread <= STEADY_NS;
     return Math.max(Math.abs(leastNs), Math.abs(mostNs)) <= STEP_NS && spread <= STEADY_STEP_NS;
   }

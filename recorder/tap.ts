@@ -14,7 +14,7 @@ import { NO_LINK_TYPE, type LinkReader } from './link.ts';
 import { Layer, Packet, type Skipped } from './packet.ts';
 import { Copies } from './twice.ts';
 import { Ports, type PortSeen } from './ports.ts';
-import type { Pool } from './reassembly.ts';
+import { REORDER_NS, type Pool } from './reassembly.ts';
 import type { StreamFactory } from './stream.ts';
 import { ConnectionTable } from './table.ts';
 import { Flag, readTcp } from './tcp.ts';
@@ -87,6 +87,7 @@ export class Tap {
       capture: options.capture,
       heldBytes: 0,
       maxHeldBytes: options.maxHeldBytes ?? MAX_HELD_BYTES,
+      reorderNs: REORDER_NS,
     };
   }
 
