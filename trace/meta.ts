@@ -3,6 +3,9 @@
 /** The latest time that a trace can tell, ns since its zero: 104 days; beyond, numbers do not hold each nanosecond. */
 export const MAX_TRACE_NS = 2 ** 53 - 1;
 
+/** The longest time from a request's first byte to its last, or to its answer: half of that, since a sign is told with it. */
+export const MAX_DURATION_NS = 2 ** 52 - 1;
+
 /** The opening block of a trace. */
 export interface TraceMeta {
   format: 'memtape/1';
