@@ -139,9 +139,11 @@ export class Clock implements Pick<PacketHandler, 'packet'> {
   }
 
   #look(packet: Held): void {
-    const reading = (this.#readings[packet.id] ??= this.#newReading(packet));
+    const isStamp = packet.seconds >= 0 && packet.seconds < MAX_SECONDS;
+    const known = isStamp ? packet : { ...packet, seconds: 0, nanos: 0 };
+    const reading = (this.#readings[packet.id] ??= this.#newReading(known));
     // A stamp that no clock shows is one that was never set.
-    if (!(packet.seconds >= 0 && packet.seconds < MAX_SECONDS)) {
+    if (!isStamp) {
       this.#note('stray', 0);
       return this.#tell(reading, reading.lastNs, packet.link, packet.data, packet.wireBytes);
     }
