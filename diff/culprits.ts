@@ -83,19 +83,26 @@ export class Culprits {
     );
     // Where every loss is accounted for by what its server says it evicted, nobody is to blame.
     if (this.#ledger.diff.accounts.every(({ kind }) => kind === 'exact')) named.delete('lost');
-    // A moment, a connection or a size that is slow is no news; a place that is nearly always slow is.
+    // A moment, a connection or a tenant that is slow is no news; a server that is nearly always slow is.
     named.set(
       'slow',
-      named.get('slow')!.filter((culprit) => isPlace(culprit.factor) && culprit.explained >= SLOW_EXPLAINED),
+      named
+        .get('slow')!
+        .filter((culprit) => !isCircumstance(culprit.factor) && culprit.explained >= SLOW_EXPLAINED),
     );
     // A server that hangs up after some request fails whatever is under way then: the better explanation stands, that of
     // a place is better than any other, and a weak one is none.
-    const [wrong, hangUps] = [named.get('violations')?.[0], named.get('hang-ups')?.[0]];
-    if (isWeak(hangUps) || worth(named.get('hang-ups')!) < worth(named.get('violations')!))
-      named.delete('hang-ups');
+    named.set(
+      'hang-ups',
+      named.get('hang-ups')!.filter((culprit) => !isWeak(culprit)),
+    );
+    if (this.#isMostlyClosed())
+      named.set(
+        'violations',
+        named.get('violations')!.filter((culprit) => !isCircumstance(culprit.factor) || !isWeak(culprit)),
+      );
+    if (worth(named.get('hang-ups')!) < worth(named.get('violations')!)) named.delete('hang-ups');
     else named.delete('violations');
-    if (this.#isMostlyClosed() && isWeak(wrong) && (wrong === undefined || !isPlace(wrong.factor)))
-      named.delete('violations');
     for (const [of, culprits] of named) {
       const [first] = culprits;
       // What is asked for, and when, is no place: among its like, is it one place that fails?
@@ -240,10 +247,8 @@ function wasThere(batch: Batch, row: number): boolean {
   return batch.status[row] === Status.ok && (isCas || finding.has(family));
 }
 
-function isWeak(culprit: Culprit | undefined): boolean {
-  return (
-    culprit === undefined || culprit.explained < (isCircumstance(culprit.factor) ? WEAK_CIRCUMSTANCE : WEAK)
-  );
+function isWeak({ factor, explained }: Culprit): boolean {
+  return explained < (isCircumstance(factor) ? WEAK_CIRCUMSTANCE : WEAK);
 }
 
 /**

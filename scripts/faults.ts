@@ -307,6 +307,11 @@ async function sick(
   say(
     `| ${name}${isLegal === true ? ' (legal)' : ''} | ${speed} | ${struck} | ${found} | ${isNamed ? 'the backend' : first === undefined ? 'nobody' : `${first.factor} ${first.value}`}${isFound ? '' : ' **FAILED**'} |`,
   );
+  if (isFound) return;
+  for (const { of, factor, value, failures, allFailures, explained, lift } of diff.culprits.slice(0, 5))
+    say(
+      `  ${of}: ${factor} ${value}, ${failures} of ${allFailures}, explains ${explained.toFixed(2)}, ${lift.toFixed(1)} times as often`,
+    );
 }
 
 function say(line: string): void {
