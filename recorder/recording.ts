@@ -1,6 +1,7 @@
 // One recording under way: the pairing, and the trace file behind it, whatever the source of the bytes. The file comes
 // into being with the first exchange, so that a source without memcached traffic leaves none.
 
+import { setImmediate } from 'node:timers/promises';
 import type { Batch } from '../trace/batch.ts';
 import { sampled } from '../trace/sample.ts';
 import { emptyCapture, type Capture, type TraceMeta } from '../trace/meta.ts';
@@ -61,7 +62,7 @@ export class Recording {
     const { overwrite = true } = options;
     this.#sample = sample;
     this.#mask = new Mask(privacy);
-    this.#window = new Window((batch) => this.#append(batch), limits);
+    this.#window = new Window((batch) => this.#append(batch), limits, true);
     this.exchanges = new Exchanges(this.#window, this.capture);
     const meta = (): TraceMeta => this.#traceMeta();
     const counted = (): Counted => ({ capture: this.capture, casRequests: this.#window.casRequests });
@@ -91,11 +92,12 @@ export class Recording {
       await this.#ring?.tick(ns);
       if (this.#tapes.isDue(ns)) {
         this.#window.flush();
+        await this.#handOn();
         await this.#tapes.next();
       }
       if (!(await this.#ready())) return;
       this.#window.settle(ns);
-      await this.#tapes.drained();
+      await this.#handOn();
     });
   }
 
@@ -104,6 +106,7 @@ export class Recording {
     return this.#inTurn(async () => {
       if (!(await this.#ready())) return;
       this.#window.flush();
+      await this.#handOn();
       await this.#tapes.flush();
     });
   }
@@ -113,6 +116,7 @@ export class Recording {
     await this.#inTurn(async () => {
       if (!(await this.#ready())) return;
       this.#window.flush();
+      await this.#handOn();
       await this.#tapes.next();
     });
     return this.#ring?.write(false);
@@ -122,6 +126,7 @@ export class Recording {
   finish(): Promise<Recorded> {
     return this.#inTurn(async () => {
       if (await this.#ready()) this.#window.finish();
+      await this.#handOn();
       // Rows were reserved for requests of which none came to its end: then there is no file.
       await this.#tapes.next();
       let fileBytes = this.#written === 0 ? 0 : this.bytesWritten;
@@ -147,6 +152,15 @@ export class Recording {
   /** Gives up: the file is readable up to its last block. */
   async abort(): Promise<void> {
     await this.#tapes.abort();
+  }
+
+  /** Batch by batch: while one is encoded, a proxy's clients wait, and between two of them they do not. */
+  async #handOn(): Promise<void> {
+    while (this.#window.handOnNext()) {
+      await this.#tapes.drained();
+      await setImmediate();
+    }
+    await this.#tapes.drained();
   }
 
   #append(batch: Batch): void {
