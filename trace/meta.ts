@@ -151,11 +151,20 @@ export interface ResultsEnd {
   /** Connection trouble, capped: refused, reset, broken frames. */
   incidents: { connection: number; target: number; atNs: number; note: string }[];
   incidentCount: number;
+  /** When targets were down, as probes found them; toNs is null where none was answered. Absent: never. */
+  outages?: Outage[];
   eventLoopDelayNs: { p50: number; p99: number; max: number };
   /** What was done to the targets meanwhile. Absent: nothing. */
   drills?: DrillRun[];
   /** Of the targets that answer STAT as memcached does. Absent: none of them does. */
   accounts?: Account[];
+}
+
+/** From the failure that said so to the first answer after it, ns since the start; the target as an index in `targets`. */
+export interface Outage {
+  target: number;
+  fromNs: number;
+  toNs: number | null;
 }
 
 /** What a target said of itself before a replay and after it: names and values of its STAT that bear on a replay. */
