@@ -219,6 +219,38 @@ describe('the file is finished', () => {
   );
 });
 
+test.each<[string, () => Conversation, RegExp]>([
+  [
+    'answers only',
+    () => {
+      const talk = new Conversation().open();
+      for (let n = 0; n < 3; n++) talk.send(false, encodeResponse({ opcode: Opcode.noop, opaque: n }));
+      talk.packets.splice(2, 1);
+      talk.packets.splice(0, 1);
+      return talk;
+    },
+    /got packets of the server only: answers cannot be recorded without their requests/,
+  ],
+  [
+    'TLS',
+    () =>
+      new Conversation()
+        .open()
+        .send(true, Buffer.concat([Buffer.from('160301003c', 'hex'), Buffer.alloc(60)])),
+    /1 connection of TLS.*--tls-cert/,
+  ],
+])(
+  'there is nothing to record in a capture of %s, and the reason is said',
+  async (_name, talkOf, message) => {
+    const path = temporary('in.pcap');
+    writeFileSync(path, pcapBytes(talkOf().packets));
+    const output = temporary('x.tape');
+    expect(await run(path, '-o', output)).toMatchObject({ code: 2, out: '', err: message });
+    expect(existsSync(output)).toBe(false);
+  },
+  PATIENT_MS,
+);
+
 describe('losses', () => {
   test(
     'are a share, loud above one in a hundred; --max-loss ends with 3, and the trace stays',
