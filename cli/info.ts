@@ -57,6 +57,7 @@ function render(file: string, summary: Summary): string {
     `  privacy     ${privacyLine(summary.privacy)}`,
     `  capture     ${formatCount(capture.packets)} packets, ${formatCount(capture.retransmitted)} retransmitted, ${formatCount(capture.gaps)} holes, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
     ...lossNotes(capture),
+    ...summary.notes.map((note) => `  note        ${printable(Buffer.from(note))}`),
     '',
     ...table('operation', summary.operations, exchanges),
     ...table('outcome', summary.outcomes, exchanges),

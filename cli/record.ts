@@ -1,6 +1,7 @@
 // `memtape record`: a capture, or live traffic through the recording proxy, into a trace file.
 
 import { statSync } from 'node:fs';
+import { SocketAddress, isIP } from 'node:net';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
@@ -10,8 +11,9 @@ import { checkOutput } from '../recorder/claim.ts';
 import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
 import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
-import type { PortSeen } from '../recorder/ports.ts';
+import { portRanges, type PortSeen } from '../recorder/ports.ts';
 import { startProxy, type ProxyOptions } from '../recorder/proxy.ts';
+import { linkTypesRead } from '../recorder/link.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
 import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
 import type { Recorded, RecordingOptions } from '../recorder/recording.ts';
@@ -20,7 +22,7 @@ import type { Rotation } from '../recorder/tapes.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { lossOf } from '../trace/loss.ts';
 import { CliError, Verdict } from './error.ts';
-import { readSmall } from './file.ts';
+import { expandFiles, isSameFile, readSmall } from './file.ts';
 import { createLoad } from './load.ts';
 import { cutLine, formatShare, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
 import { Progress } from './progress.ts';
@@ -30,7 +32,9 @@ import { parseCount, parseDuration, parsePercent, parseSample, parseSize } from 
 
 interface RecordOptions {
   output: string;
-  port: number[];
+  port?: number[];
+  vxlanPort?: number[];
+  server: string[];
   listen: string[];
   upstream: string[];
   interface?: string;
@@ -62,7 +66,8 @@ const REMARKS_SHOWN = 5;
 const examples = `
 Examples:
   memtape record capture.pcap -o capture.tape
-  memtape record capture.pcapng.zst --port 11211,11212 -o capture.tape
+  memtape record capture.pcapng.zst --port 11211,11300-11303 -o capture.tape
+  memtape record web.pcap0 web.pcap1 web.pcap2 -o web.tape         what tcpdump -C or -G wrote, as one recording
   tcpdump -i eth0 -w - tcp port 11211 | memtape record - -o live.tape
   memtape record --interface eth0 -o live.tape --duration 10m --max-size 1GB
   memtape record capture.pcap -o sample.tape --sample 1/16         one key in sixteen, with its whole history
@@ -79,10 +84,20 @@ Examples:
 export function recordCommand(): Command {
   return new Command('record')
     .description('Record memcached binary traffic into a trace file.')
-    .argument('[source]', 'a .pcap or .pcapng file (also .gz, .zst), or - for standard input')
+    .argument(
+      '[sources...]',
+      '.pcap or .pcapng files (also .gz, .zst), which are one recording; or - for standard input',
+    )
     .requiredOption('-o, --output <file>', 'the trace to write; one that is there is refused')
     .option('--force', 'replace a trace that is there')
-    .option('--port <n[,n…]>', 'server ports to record', parsePorts, [11_211])
+    .option('--port <n[,n…][,n-m]>', 'server ports to record (repeatable; default: 11211)', parsePorts)
+    .option(
+      '--server <addr>',
+      'record only what these servers are asked: 10.0.0.2, 10.0.0.2:11211 (repeatable)',
+      collect,
+      [],
+    )
+    .option('--vxlan-port <n[,n…]>', 'UDP ports of VXLAN, besides 4789 and 8472 (repeatable)', parsePorts)
     .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
     .option('--upstream <addr>', 'recording proxy: the server behind it (repeatable)', collect, [])
     .option('--interface <name>', 'capture live, through tcpdump')
@@ -127,15 +142,15 @@ export function recordCommand(): Command {
     .option('--max-size <size>', 'stop once the trace has this size', parseSize)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
-    .action(async (source: string | undefined, _options, command: Command) =>
-      record(source, command.opts<RecordOptions>()),
+    .action(async (sources: string[], _options, command: Command) =>
+      record(sources, command.opts<RecordOptions>()),
     );
 }
 
-async function record(source: string | undefined, options: RecordOptions): Promise<void> {
+async function record(sources: string[], options: RecordOptions): Promise<void> {
   const isProxy = options.listen.length > 0 || options.upstream.length > 0;
-  const sources = [isProxy, source !== undefined, options.interface !== undefined].filter(Boolean).length;
-  if (sources !== 1)
+  const kinds = [isProxy, sources.length > 0, options.interface !== undefined].filter(Boolean).length;
+  if (kinds !== 1)
     throw new CliError(
       'expected one of: a capture file, --interface, or --listen with --upstream; see memtape record --help',
       2,
@@ -148,7 +163,7 @@ async function record(source: string | undefined, options: RecordOptions): Promi
     throw new CliError('--trigger expects --ring: there is nothing to write otherwise', 2);
   if (isProxy) await recordProxy(options);
   else if (options.interface !== undefined) await recordInterface(options.interface, options);
-  else await recordFile(source!, options);
+  else await recordFiles(expandFiles(sources), options);
 }
 
 /** How often what is complete goes to the disk in a live recording. */
@@ -157,7 +172,8 @@ const FLUSH_MS = 5_000;
 const ASK_MS = 5_000;
 
 async function recordInterface(name: string, options: RecordOptions): Promise<void> {
-  const { output, port: ports, filter, quiet, maxSize, duration } = options;
+  const ports = portsOf(options);
+  const { output, filter, quiet, maxSize, duration } = options;
   // Before anything is captured: what the recording itself refuses comes too late for whoever started it and left.
   checkOutput(output, options.force === true || options.rotate !== undefined);
   const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
@@ -174,6 +190,7 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
     recorded = await recordCapture(live.packets, {
       output,
       ports,
+      ...selectionOf(options),
       ...recordingOf(options),
       writeNow: (write) => onSignal(write),
       source: `interface ${name}`,
@@ -205,46 +222,70 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
   checkLoss(recorded, options);
 }
 
-async function recordFile(source: string, options: RecordOptions): Promise<void> {
-  const fromStdin = source === '-';
-  const size = fromStdin ? 0 : sizeOf(source);
+async function recordFiles(sources: readonly string[], options: RecordOptions): Promise<void> {
+  const size = sources.includes('-') ? 0 : sources.reduce((sum, source) => sum + sizeOf(source), 0);
+  for (const source of sources)
+    if (source !== '-' && isSameFile(source, options.output))
+      throw new CliError(`${source}: the trace would overwrite the capture; choose another --output`, 2);
+  const ports = portsOf(options);
   const progress = new Progress(size, { label: 'recording', unit: 'packets', quiet: options.quiet === true });
   const interrupt = onInterrupt();
-  const name = fromStdin ? 'standard input' : source;
+  const name = nameOf(sources[0]!);
+  const all = sources.length === 1 ? name : `${name} and ${plural(sources.length - 1, 'other')}`;
   let recorded: CaptureRecorded;
   try {
-    recorded = await recordCapture(fromStdin ? process.stdin : source, {
-      output: options.output,
-      ports: options.port,
-      ...recordingOf(options),
-      writeNow: (write) => onSignal(write),
-      ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
-      source: `capture ${fromStdin ? 'from standard input' : basename(source)}`,
-      onProgress: (bytes, packets, exchanges) =>
-        progress.update(bytes, packets, plural(exchanges, 'exchange')),
-      signal: interrupt.signal,
-    });
+    recorded = await recordCapture(
+      sources.map((source) => (source === '-' ? process.stdin : source)),
+      {
+        output: options.output,
+        ports,
+        ...selectionOf(options),
+        ...recordingOf(options),
+        writeNow: (write) => onSignal(write),
+        ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
+        source: sourceOf(sources),
+        onProgress: (bytes, packets, exchanges) =>
+          progress.update(bytes, packets, plural(exchanges, 'exchange')),
+        signal: interrupt.signal,
+      },
+    );
   } catch (error) {
     if (error instanceof RecorderError && error.code !== 'BAD_OUTPUT')
-      throw new CliError(`${name}: ${error.message}`, 2, { cause: error });
+      throw new CliError(`${all}: ${error.message}`, 2, { cause: error });
     throw error;
   } finally {
     progress.stop();
     interrupt.ignore();
   }
-  if (recorded.exchanges === 0) throw nothing(name, recorded, options.port);
-  report(recorded, options.output);
-  const { broken, source: read } = recorded;
+  const { broken, brokenSource, source: read } = recorded;
+  if (recorded.exchanges === 0 && broken === undefined) throw nothing(all, recorded, ports);
+  if (recorded.exchanges > 0) report(recorded, options.output);
   const cutAt = read?.truncatedAt ?? null;
+  const rest = `the trace holds ${sources.length === 1 ? 'what came before' : 'the rest'}`;
   if (broken !== undefined)
-    throw new CliError(`${name}: ${broken.message}; the trace holds what came before`, 2, { cause: broken });
+    throw new CliError(
+      `${nameOf(sources[brokenSource]!)}: ${broken.message}; ${recorded.exchanges > 0 ? rest : 'nothing was recorded'}`,
+      2,
+      { cause: broken },
+    );
   if (cutAt !== null)
     throw new CliError(
-      `${name}: the file ends in the middle of the packet at byte ${cutAt}; the trace holds what came before`,
+      `${nameOf(sources[read!.truncatedSource]!)}: the file ends in the middle of the packet at byte ${cutAt}; ${rest}`,
       2,
     );
   if (interrupt.signal.aborted) throw new Verdict(130);
   checkLoss(recorded, options);
+}
+
+function nameOf(source: string): string {
+  return source === '-' ? 'standard input' : source;
+}
+
+/** What the trace says that it was made from. */
+function sourceOf(sources: readonly string[]): string {
+  const [first = '', ...others] = sources;
+  const name = first === '-' ? 'from standard input' : basename(first);
+  return `capture ${name}${others.length === 0 ? '' : ` and ${plural(others.length, 'other')}`}`;
 }
 
 async function recordProxy(options: RecordOptions): Promise<void> {
@@ -335,7 +376,7 @@ function report(recorded: Recorded, output: string): void {
     capture.desynchronised > 0 ? `${plural(capture.desynchronised, 'connection')} given up as broken` : '',
     capture.orphans > 0 ? `${plural(capture.orphans, 'answer')} without a request` : '',
   ].filter((note) => note !== '');
-  for (const note of notes) process.stderr.write(`memtape: ${note}\n`);
+  for (const note of [...notes, ...recorded.notes]) process.stderr.write(`memtape: ${note}\n`);
   showRemarks(remarks);
   const warning = lossWarning(capture);
   if (warning !== undefined) process.stderr.write(`memtape: ${pc.bold(pc.red(warning))}\n`);
@@ -351,7 +392,7 @@ function showRemarks(remarks: readonly Remark[]): void {
 function nothing(name: string, recorded: CaptureRecorded, ports: readonly number[]): CliError {
   showRemarks(recorded.remarks);
   const seen = recorded.source?.portsSeen ?? [];
-  const wanted = `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`;
+  const wanted = `port${ports.length === 1 ? '' : 's'} ${portRanges(ports).join(', ')}`;
   const head = `${name}: expected memcached binary traffic on ${wanted}`;
   const { notBinary, answersOnly } = recorded.capture;
   if (notBinary > 0)
@@ -368,6 +409,9 @@ function nothing(name: string, recorded: CaptureRecorded, ports: readonly number
   if (cut !== undefined && seen.some(({ port }) => ports.includes(port)))
     return new CliError(`${head}, got no whole request: ${cut}`, 2);
   if (recorded.capture.packets === 0) return new CliError(`${head}, got a capture without packets`, 2);
+  const unread = recorded.source?.unread ?? [];
+  if (seen.length === 0 && unread.length > 0)
+    return new CliError(`${head}, got ${recorded.notes[0] ?? 'none that is read'}; ${linkTypesHint()}`, 2);
   if (seen.length === 0)
     return new CliError(
       `${head}, got ${plural(recorded.capture.packets, 'packet')} and no TCP among them`,
@@ -393,6 +437,10 @@ const otherKinds: readonly [kind: Remark['kind'], words: string][] = [
   ['ascii', 'of the ASCII protocol, which memtape does not record'],
 ];
 
+function linkTypesHint(): string {
+  return `link types that are read: ${linkTypesRead()}`;
+}
+
 function describePort({ port, packets, binary }: PortSeen): string {
   return `port ${port} (${formatCount(packets)} packets${binary ? ', memcached binary by its looks' : ''})`;
 }
@@ -408,12 +456,50 @@ function sizeOf(path: string): number {
   }
 }
 
-function parsePorts(text: string): number[] {
-  return text.split(',').map((part) => {
-    const port = parseCount(part);
-    if (port > 65_535) throw new CliError(`expected ports from 1 to 65535, got ${JSON.stringify(part)}`, 2);
-    return port;
-  });
+const DEFAULT_PORT = 11_211;
+
+function portsOf({ port }: RecordOptions): number[] {
+  return port ?? [DEFAULT_PORT];
+}
+
+/** What of the traffic is looked at, beside the ports. */
+function selectionOf({ vxlanPort, server }: RecordOptions): { vxlanPorts?: number[]; servers?: string[] } {
+  return {
+    ...(vxlanPort === undefined ? {} : { vxlanPorts: vxlanPort }),
+    ...(server.length === 0 ? {} : { servers: server.map(canonicalServer) }),
+  };
+}
+
+/** As recordings write addresses: IPv6 shortened, in brackets. */
+function canonicalServer(text: string): string {
+  const match = /^\[?([0-9a-fA-F.:]+?)\]?(?::(\d{1,5}))?$/.exec(text);
+  const parts = isIP(text) === 6 ? [text] : [match?.[1] ?? '', match?.[2]];
+  const [host = '', port] = parts;
+  const version = isIP(host);
+  if (version === 0)
+    throw new CliError(
+      `expected --server with an address such as 10.0.0.2 or 10.0.0.2:11211, got ${JSON.stringify(text)}`,
+      2,
+    );
+  const short = version === 6 ? `[${new SocketAddress({ family: 'ipv6', address: host }).address}]` : host;
+  return port === undefined ? short : `${short}:${port}`;
+}
+
+/** `11211`, `11211,11213`, `11211-11214`, or several of them: each option adds to those before it. */
+function parsePorts(text: string, before: number[] = []): number[] {
+  const ports = new Set(before);
+  for (const part of text.split(',')) {
+    const match = /^\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*$/.exec(part);
+    const from = Number(match?.[1] ?? 0);
+    const to = Number(match?.[2] ?? from);
+    if (from < 1 || to > 65_535 || to < from)
+      throw new CliError(
+        `expected ports from 1 to 65535 such as 11211,11213 or 11211-11214, got ${JSON.stringify(part)}`,
+        2,
+      );
+    for (let port = from; port <= to; port++) ports.add(port);
+  }
+  return [...ports];
 }
 
 /** With a trigger, errors are looked for this often. */

@@ -1,20 +1,25 @@
-// Reads capture files: bytes from a file or a pipe, unpacked where they are compressed, through the reader of their
-// format to the tap. Reads no faster than the sinks drain.
+// Reads captures: the packets of one source, or of several in the order of their time, go to the tap, each with a time
+// that its source's clock has been checked for. Reads no faster than the sinks drain.
 
-import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { MAX_TRACE_NS, type Capture } from '../trace/meta.ts';
+import { Clock, type ClockEvent } from './clock.ts';
 import { RecorderError } from './error.ts';
-import type { CaptureFormat, PacketHandler } from './format.ts';
+import type { PacketHandler } from './format.ts';
+import type { Proxy } from './hops.ts';
 import type { LinkReader } from './link.ts';
-import { unpack } from './packed.ts';
-import { Pcap } from './pcap.ts';
-import { Pcapng } from './pcapng.ts';
-import type { Skipped } from './packet.ts';
+import { readInTurn } from './parts.ts';
 import type { PortSeen } from './ports.ts';
+import type { Skipped } from './packet.ts';
+import { Reading, type Slab } from './reading.ts';
 import { Tap, type TapOptions } from './tap.ts';
+import type { Pair } from './twice.ts';
 
 export interface CaptureOptions extends TapOptions {
-  /** Called before the first stream opens; not at all for a capture without packets. */
+  /**
+   * Called before the first stream opens; not at all for a capture without packets. And again where the clock turns out
+   * to have been wrong at first.
+   */
   onStart?: (start: { startNs: string; linkType: number }) => void;
   /** Asked between slabs of at most some hundred KiB; reading goes on when its promise resolves. */
   drained?: () => Promise<void> | undefined;
@@ -24,170 +29,216 @@ export interface CaptureOptions extends TapOptions {
   signal?: AbortSignal;
 }
 
+export interface UnreadLink {
+  /** -1: of an interface that the capture does not describe. */
+  linkType: number;
+  packets: number;
+}
+
+/** What was wrong with one of several sources, by its place in the list. */
+export interface SourceTrouble {
+  source: number;
+  error: RecorderError;
+}
+
 export interface CaptureResult {
   /** The trace's zero, the time of the first packet: ns since 1970, decimal; '0' without packets. */
   startNs: string;
-  /** Earliest and latest packet time, ns since zero; a first before zero is a packet out of order. -1 without packets. */
+  /** Earliest and latest packet time, ns since zero. -1 without packets. */
   firstNs: number;
   lastNs: number;
   packets: number;
-  /** Bytes of the file in whole records, headers included. */
+  /** Bytes of the files in whole records, headers included. */
   bytes: number;
   /** -1: the file ended before it said. */
   linkType: number;
   /** TCP traffic by server port, the busiest first. */
   portsSeen: PortSeen[];
-  /** Where the record begins that the end of the file cut; null where none was. */
+  /** Where the record begins that the end of a file cut, and of which source; null where none was. */
   truncatedAt: number | null;
+  truncatedSource: number;
+  /** Of several sources, those that could not be read, or not to their end. */
+  troubles: SourceTrouble[];
   /** Packets that belong to no stream, by reason. */
   skipped: Skipped;
+  /** Packets of link types that are not read here, the most frequent first. */
+  unread: UnreadLink[];
   /** Connections given up because there were too many at once. */
   evicted: number;
+  /** Connections that were captured twice, and counted once. */
+  copies: { connections: number; packets: number; pairs: readonly Pair[] };
+  /** Hosts that pass requests on which were captured before and behind them. */
+  proxies: Proxy[];
+  /** Connections to other servers than those that were asked for. */
+  otherServers: number;
+  /** How often a clock was corrected, and the first few times of each source. */
+  corrections: number;
+  clockEvents: (ClockEvent & { source: number })[];
 }
 
 /**
- * Feeds the connections on the recorded ports of a capture to sinks, then ends them all.
- * @throws RecorderError; the sinks then have heard everything before the trouble, and no end.
+ * Feeds the connections on the recorded ports of captures to sinks, then ends them all.
+ * @throws RecorderError; the sinks then have heard everything before the trouble, and no end. Of several sources, one that
+ * is broken leaves the others to be read: `troubles` has it.
  */
 export async function readCapture(
-  source: Readable | string,
+  source: Readable | string | readonly (Readable | string)[],
   options: CaptureOptions,
 ): Promise<CaptureResult> {
-  const { signal } = options;
-  const stream = typeof source === 'string' ? createReadStream(source, { highWaterMark: 262_144 }) : source;
+  const sources = Array.isArray(source) ? (source as (Readable | string)[]) : [source as Readable | string];
   const intake = new Intake(options);
-  let format: CaptureFormat | undefined;
-  let bytes = 0;
-  const stop = (): void => void stream.destroy();
-  if (signal?.aborted === true) stop();
-  signal?.addEventListener('abort', stop);
-  const isStopped = (): boolean => signal?.aborted === true;
-  try {
-    const read = chunks(stream, isStopped, (count) => (bytes += count));
-    for await (const chunk of atLeast(MAGIC_BYTES, unpack(read))) {
-      format ??= formatOf(chunk);
-      for (const slab of format.slabs(chunk)) {
-        intake.feed(format, slab);
-        options.onProgress?.(bytes);
-        const wait = options.drained?.();
-        if (wait !== undefined) await wait;
-        if (isStopped()) break;
-      }
-    }
-  } finally {
-    signal?.removeEventListener('abort', stop);
-  }
-  format ??= new Pcap();
-  const truncatedAt = isStopped() ? null : format.end();
-  return { ...intake.finish(format), bytes: format.offset, truncatedAt };
+  const only = sources[0];
+  if (sources.length === 1 && only !== undefined) await readOne(new Reading(only, options.signal), intake);
+  else await readInTurn(sources, intake, options.signal);
+  return intake.finish();
 }
 
-const MAGIC_BYTES = 4;
-
-/** The chunks, of which the first has so many bytes unless there are no more. */
-async function* atLeast(bytes: number, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let head: Buffer = Buffer.alloc(0);
-  let isWhole = false;
-  for await (const chunk of chunks) {
-    if (isWhole) {
-      yield chunk;
-      continue;
-    }
-    head = head.length === 0 ? chunk : Buffer.concat([head, chunk]);
-    isWhole = head.length >= bytes;
-    if (isWhole) yield head;
+async function readOne(reading: Reading, intake: Intake): Promise<void> {
+  const clock = new Clock(intake.tell);
+  intake.take(0, reading, clock);
+  for await (const slab of reading.slabs()) {
+    intake.read(slab, clock, true);
+    await intake.pause();
   }
-  if (!isWhole && head.length > 0) yield head;
+  clock.finish();
+  intake.truncated(0, reading.end());
 }
 
-/** pcapng begins with the type of its section header, which reads the same in both byte orders. */
-function formatOf(chunk: Buffer): CaptureFormat {
-  return chunk.toString('hex', 0, 4) === '0a0d0d0a' ? new Pcapng() : new Pcap();
-}
+/** Where formats put packets: the clock of their source, which changes from slab to slab. */
+class Handler implements PacketHandler {
+  clock: Clock | undefined;
+  isCounted = true;
+  readonly #capture: Capture;
 
-/** The stream's chunks; a stop ends them, and trouble of the stream's own comes as a RecorderError. */
-async function* chunks(
-  stream: Readable,
-  isStopped: () => boolean,
-  count: (bytes: number) => void,
-): AsyncGenerator<Buffer> {
-  const iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array | string>;
-  try {
-    for (;;) {
-      let next: IteratorResult<Uint8Array | string>;
-      try {
-        next = await iterator.next();
-      } catch (cause) {
-        if (isStopped()) return;
-        const why = cause instanceof Error ? cause.message : String(cause);
-        throw new RecorderError('UNREADABLE', `the capture cannot be read: ${why}`, { cause });
-      }
-      if (next.done === true || isStopped()) return;
-      const chunk = next.value;
-      count(chunk.length);
-      yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk as Uint8Array);
-    }
-  } finally {
-    stream.destroy();
-  }
-}
-
-/** What the packets of a capture go through, whatever its format: their times are made relative, and the tap gets them. */
-class Intake implements PacketHandler {
-  readonly #tap: Tap;
-  readonly #options: CaptureOptions;
-  #format: CaptureFormat | undefined;
-  #packets = 0;
-  #zeroSeconds = 0;
-  #zeroNanos = 0;
-  #firstNs = -1;
-  #lastNs = -1;
-
-  constructor(options: CaptureOptions) {
-    this.#tap = new Tap(options);
-    this.#options = options;
+  constructor(capture: Capture) {
+    this.#capture = capture;
   }
 
-  feed(format: CaptureFormat, slab: Buffer): void {
-    this.#format = format;
-    format.read(slab, this);
-  }
-
-  finish(format: CaptureFormat): Omit<CaptureResult, 'bytes' | 'truncatedAt'> {
-    this.#tap.finish();
-    return {
-      startNs: this.#startNs(),
-      firstNs: this.#firstNs,
-      lastNs: this.#lastNs,
-      packets: this.#packets,
-      linkType: format.linkType,
-      portsSeen: this.#tap.portsSeen,
-      skipped: this.#tap.skipped,
-      evicted: this.#tap.evicted,
-    };
-  }
-
-  packet(link: LinkReader, seconds: number, nanos: number, data: Buffer, wireBytes: number): void {
-    if (this.#packets++ === 0) {
-      this.#zeroSeconds = seconds;
-      this.#zeroNanos = nanos;
-      this.#firstNs = 0;
-      this.#lastNs = 0;
-      this.#options.onStart?.({ startNs: this.#startNs(), linkType: this.#format!.linkType });
-    }
-    // Differences first: ns since 1970 pass what a number holds exactly.
-    const ns = (seconds - this.#zeroSeconds) * 1_000_000_000 + (nanos - this.#zeroNanos);
-    if (ns < this.#firstNs) this.#firstNs = ns;
-    if (ns > this.#lastNs) this.#lastNs = ns;
-    this.#tap.packet(link, data, ns, wireBytes);
+  packet(
+    link: LinkReader,
+    seconds: number,
+    nanos: number,
+    data: Buffer,
+    wireBytes: number,
+    id: number,
+  ): void {
+    this.clock!.packet(link, seconds, nanos, data, wireBytes, id);
   }
 
   dropped(packets: number): void {
-    const { capture } = this.#options;
-    capture.kernelDropped = (capture.kernelDropped ?? 0) + packets;
+    if (this.isCounted) this.#capture.kernelDropped = (this.#capture.kernelDropped ?? 0) + packets;
+  }
+}
+
+/** What the packets of all sources come to. */
+export class Intake {
+  readonly #tap: Tap;
+  readonly #options: CaptureOptions;
+  readonly #readings: Reading[] = [];
+  readonly #clocks: { source: number; clock: Clock }[] = [];
+  readonly #handler: Handler;
+  readonly troubles: SourceTrouble[] = [];
+  #packets = 0;
+  #startNs = '0';
+  #firstNs = -1;
+  #lastNs = -1;
+  #truncatedAt: number | null = null;
+  #truncatedSource = 0;
+  /** Takes a packet with its time since zero. */
+  readonly tell: (link: LinkReader, data: Buffer, ns: number, wireBytes: number) => void;
+
+  constructor(options: CaptureOptions) {
+    const tap = new Tap(options);
+    this.#tap = tap;
+    this.#handler = new Handler(options.capture);
+    this.#options = options;
+    this.tell = (link, data, time, wireBytes) => {
+      const ns = Math.min(time, MAX_TRACE_NS);
+      if (this.#packets++ === 0) this.#begin(ns);
+      if (ns < this.#firstNs) this.#firstNs = ns;
+      if (ns > this.#lastNs) this.#lastNs = ns;
+      tap.packet(link, data, ns, wireBytes);
+    };
   }
 
-  #startNs(): string {
-    return (BigInt(this.#zeroSeconds) * 1_000_000_000n + BigInt(this.#zeroNanos)).toString();
+  /** Another source, whose clock is that one; the first one's is that of the trace. */
+  take(source: number, reading: Reading, clock: Clock): void {
+    this.#readings.push(reading);
+    this.#clocks.push({ source, clock });
+  }
+
+  /** @param isCounted what the capture says that the kernel dropped is new */
+  read({ format, data }: Slab, clock: Clock, isCounted: boolean): void {
+    this.#handler.clock = clock;
+    this.#handler.isCounted = isCounted;
+    format.read(data, this.#handler);
+  }
+
+  /** Between slabs: lets the sinks drain. */
+  async pause(): Promise<void> {
+    this.#tellStart();
+    this.#options.onProgress?.(this.#bytesRead);
+    const wait = this.#options.drained?.();
+    if (wait !== undefined) await wait;
+  }
+
+  truncated(source: number, at: number | null): void {
+    if (at === null || this.#truncatedAt !== null) return;
+    this.#truncatedAt = at;
+    this.#truncatedSource = source;
+  }
+
+  finish(): CaptureResult {
+    this.#tellStart();
+    this.#tap.finish();
+    return {
+      startNs: this.#startNs,
+      firstNs: this.#firstNs,
+      lastNs: this.#lastNs,
+      packets: this.#packets,
+      bytes: this.#readings.reduce((sum, { format }) => sum + format.offset, 0),
+      linkType: this.#linkType,
+      portsSeen: this.#tap.portsSeen,
+      truncatedAt: this.#truncatedAt,
+      truncatedSource: this.#truncatedSource,
+      troubles: this.troubles,
+      skipped: this.#tap.skipped,
+      unread: Array.from(this.#tap.unread, ([linkType, packets]) => ({ linkType, packets })).toSorted(
+        (a, b) => b.packets - a.packets,
+      ),
+      evicted: this.#tap.evicted,
+      copies: {
+        connections: this.#tap.copies.connections,
+        packets: this.#tap.copiedPackets,
+        pairs: this.#tap.copies.pairs,
+      },
+      proxies: this.#tap.hops.proxies,
+      otherServers: this.#tap.otherServers,
+      corrections: this.#clocks.reduce((sum, { clock }) => sum + clock.corrections, 0),
+      clockEvents: this.#clocks.flatMap(({ source, clock }) =>
+        clock.events.map((event) => ({ ...event, source })),
+      ),
+    };
+  }
+
+  get #bytesRead(): number {
+    return this.#readings.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  get #linkType(): number {
+    return this.#readings[0]?.format.linkType ?? -1;
+  }
+
+  #begin(ns: number): void {
+    this.#firstNs = ns;
+    this.#lastNs = ns;
+    this.#tellStart();
+  }
+
+  #tellStart(): void {
+    const startNs = this.#clocks[0]?.clock.startNs?.toString();
+    if (startNs === undefined || startNs === this.#startNs || this.#packets === 0) return;
+    this.#startNs = startNs;
+    this.#options.onStart?.({ startNs, linkType: this.#linkType });
   }
 }

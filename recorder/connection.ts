@@ -1,9 +1,10 @@
 // One TCP connection: who is the client, how it opened and ended, and the order in which its sink hears of it.
 
 import { ConnectionEnd, NEVER } from '../trace/batch.ts';
+import { Entry, type EntryKey } from './entry.ts';
 import type { Packet } from './packet.ts';
 import { Direction, REORDER_NS, type Outlet, type Pool } from './reassembly.ts';
-import type { StreamSink } from './stream.ts';
+import type { StreamInfo, StreamSink } from './stream.ts';
 import { Flag } from './tcp.ts';
 
 /** A SYN-ACK acknowledges the SYN, and what data a fast open sent with it. */
@@ -36,20 +37,12 @@ const MAX_PARKED_BYTES = 4 * 1024 * 1024;
 /** What a parked segment costs besides its bytes. */
 const PARKED_BYTES = 256;
 
-export class TcpConnection implements Outlet {
-  /** The client's address, then the server's. */
-  readonly addresses: Uint8Array;
-  readonly clientPort: number;
-  readonly serverPort: number;
-  readonly hash: number;
-  // Links of the table: connections of the same hash, and neighbours in the list by last activity.
-  sameHash: TcpConnection | undefined;
-  older: TcpConnection | undefined;
-  newer: TcpConnection | undefined;
-
+export class TcpConnection extends Entry implements Outlet {
   /** Stands in the table's set of connections with holes. */
   queued = false;
-  closed = false;
+  /** Packets that copies of it would be recognised by. */
+  remembered = 0;
+  readonly info: StreamInfo;
   readonly #client: Direction;
   readonly #server: Direction;
   readonly #sink: StreamSink;
@@ -61,16 +54,9 @@ export class TcpConnection implements Outlet {
   #sinkNs: number;
   #lastNs: number;
 
-  constructor(
-    key: { addresses: Uint8Array; clientPort: number; serverPort: number; hash: number },
-    sink: StreamSink,
-    pool: Pool,
-    ns: number,
-  ) {
-    this.addresses = key.addresses;
-    this.clientPort = key.clientPort;
-    this.serverPort = key.serverPort;
-    this.hash = key.hash;
+  constructor(key: EntryKey, info: StreamInfo, sink: StreamSink, pool: Pool, ns: number) {
+    super(key);
+    this.info = info;
     this.#sink = sink;
     this.#pool = pool;
     this.#sinkNs = ns;
@@ -95,7 +81,7 @@ export class TcpConnection implements Outlet {
       if (!this.closed || packet.wireEnd === packet.at) return true;
       return packet.ns - this.#lastNs < ECHO_NS;
     }
-    if (this.#resetNs !== NEVER) return false;
+    if (this.#resetNs !== NEVER || (this.closed && packet.ns - this.#lastNs > REORDER_NS)) return false;
     const self = fromClient ? this.#client : this.#server;
     const peer = fromClient ? this.#server : this.#client;
     if (self.settled && self.firstSequence !== (packet.sequence + 1) >>> 0) return false;
@@ -112,7 +98,7 @@ export class TcpConnection implements Outlet {
     let sequence = packet.sequence;
     if ((flags & Flag.syn) !== 0) {
       sequence = (sequence + 1) >>> 0;
-      self.start(sequence, true);
+      self.synchronise(sequence, ns);
     }
     // A reset answers what its sender knows nothing of: neither its acknowledgement nor its payload counts. Bytes that
     // were sent before it may be captured after it.
@@ -139,6 +125,13 @@ export class TcpConnection implements Outlet {
     if (this.#firstFin !== ConnectionEnd.open) this.#closeIfFinished(ns);
   }
 
+  /** The same connection was seen under other addresses: these tell more. */
+  rename(client: string, server: string): void {
+    this.info.client = client;
+    this.info.server = server;
+    this.#sink.renamed?.();
+  }
+
   /** Gives up holes that have been waited for long enough. */
   expire(ns: number): void {
     for (const isClient of [true, false])
@@ -149,7 +142,8 @@ export class TcpConnection implements Outlet {
         this.#unpark();
       }
     // Each waits for the other: no host sends that, and it was waited for long enough.
-    if (this.#parked.length > 0 && ns - this.#parked[0]!.ns > PARKED_NS) this.#release();
+    const patienceNs = Math.max(this.#client.patienceNs, this.#server.patienceNs);
+    if (this.#parked.length > 0 && ns - this.#parked[0]!.ns > PARKED_NS + patienceNs) this.#release();
     this.#closeIfFinished(ns);
     this.#closeIfReset(ns);
   }
@@ -276,7 +270,7 @@ export class TcpConnection implements Outlet {
 
   /** True where it was reset so long ago that nothing of it can still come. */
   #closeIfReset(ns: number): boolean {
-    if (this.#resetNs === NEVER || ns - this.#resetNs < REORDER_NS) return false;
+    if (this.#resetNs === NEVER || ns - this.#resetNs < this.#pool.reorderNs) return false;
     this.#close(ConnectionEnd.reset, this.#resetNs);
     return true;
   }

@@ -208,6 +208,13 @@ class ConnectionExchanges implements StreamSink {
     this.#settleHeld();
   }
 
+  renamed(): void {
+    if (this.#connection === undefined) return;
+    this.#connection.client = this.#info.client;
+    this.#connection.server = this.#info.server;
+    this.#window.touch(this.#connection);
+  }
+
   /** Nothing of the connection is understood any more. */
   #leave(): void {
     this.#requests.lose(Sync.gone);

@@ -8,8 +8,9 @@ export interface PacketHandler {
    * One captured packet. Time since 1970, in seconds and nanoseconds of the second.
    * @param data valid during the call
    * @param wireBytes its length on the wire
+   * @param id of the interface, from 0
    */
-  packet(link: LinkReader, seconds: number, nanos: number, data: Buffer, wireBytes: number): void;
+  packet(link: LinkReader, seconds: number, nanos: number, data: Buffer, wireBytes: number, id: number): void;
   /** Packets that the kernel dropped on one interface, as the capture tells. */
   dropped?(packets: number): void;
 }
@@ -19,6 +20,8 @@ export interface CaptureFormat {
   readonly offset: number;
   /** Of the first interface; -1 where that is not known yet. */
   readonly linkType: number;
+  /** Another file begins where this one ended, as `cat` puts them: what there is of it. Nothing more is taken then. */
+  readonly rest: Buffer | undefined;
   /** The whole records that are now complete; a slab is valid until the next one is asked for. @throws RecorderError */
   slabs(chunk: Buffer): Generator<Buffer>;
   /** The packets of a slab. @throws RecorderError */

@@ -3,7 +3,7 @@
 
 /** What a layer made of a packet. */
 export const Layer = {
-  /** Narrowed: the next layer may read on. */
+  /** Narrowed to the payload of a TCP segment. */
   ok: 0,
   /** Carries something else than what is recorded here (ARP, DNS, …). */
   other: 1,
@@ -13,8 +13,19 @@ export const Layer = {
   cut: 3,
   /** Headers that contradict themselves. */
   malformed: 4,
-  /** Narrowed to a UDP datagram, which may carry a tunnel. */
-  udp: 5,
+  /** Of a link type that is not read here; `linkType` says which. */
+  unread: 5,
+  /** Stands at the header that the name says, which is read next. */
+  udp: 6,
+  tcp: 7,
+  ip: 8,
+  ethernet: 9,
+  etherType: 14,
+  mpls: 10,
+  gre: 11,
+  etherIp: 12,
+  /** A datagram of memcached, which was handed on. */
+  taken: 13,
 } as const;
 export type Layer = (typeof Layer)[keyof typeof Layer];
 
@@ -36,11 +47,14 @@ export class Packet {
   end = 0;
   /** Where they ended on the wire: past `end` where the snap length cut the packet. */
   wireEnd = 0;
+  /** Where a layer says `unread`: the link type. */
+  linkType = -1;
 
   /** 4 or 16. */
   addressBytes = 4;
   sourceAt = 0;
   targetAt = 0;
+  tcpAt = 0;
 
   sourcePort = 0;
   targetPort = 0;
@@ -49,6 +63,11 @@ export class Packet {
   /** TCP's flag byte. */
   flags = 0;
   // The payload is what is left: data[at, end), and wireEnd - end bytes that were not captured.
+
+  /** One that stays when this one is used for the next packet. */
+  copy(): Packet {
+    return Object.assign(new Packet(), this, { data: Buffer.from(this.data) });
+  }
 
   reset(data: Buffer, ns: number, wireBytes: number): void {
     this.data = data;

@@ -35,9 +35,10 @@ class Feed extends EventEmitter {
 
 export class Pcap implements CaptureFormat {
   /** Offset in the file of the first byte not handed on yet. */
-  offset = 0;
+  offset: number;
   /** Of the header, once it was read; -1 before. */
   linkType = -1;
+  rest: Buffer | undefined;
   readonly #feed = new Feed();
   #handler: PacketHandler | undefined;
   #link: LinkReader | undefined;
@@ -56,6 +57,11 @@ export class Pcap implements CaptureFormat {
   *slabs(chunk: Buffer): Generator<Buffer> {
     let at = 0;
     while (this.#held > 0) {
+      if (this.#isNextFile(this.#carry, 0, this.#held)) {
+        this.rest = Buffer.concat([this.#carry.subarray(0, this.#held), chunk.subarray(at)]);
+        this.#held = 0;
+        return;
+      }
       const needed = this.#unitBytes(this.#carry, 0, this.#held);
       if (needed > MAX_UNIT_BYTES) this.#refuse(needed);
       if (this.#held >= needed) {
@@ -71,6 +77,10 @@ export class Pcap implements CaptureFormat {
     let start = at;
     let bytes = 0;
     while (at < chunk.length) {
+      if (this.#isNextFile(chunk, at, chunk.length - at)) {
+        this.rest = chunk.subarray(at);
+        break;
+      }
       bytes = this.#unitBytes(chunk, at, chunk.length - at);
       if (bytes > chunk.length - at || bytes > MAX_UNIT_BYTES) break;
       at += bytes;
@@ -79,7 +89,7 @@ export class Pcap implements CaptureFormat {
       start = at;
     }
     if (at > start) yield this.#handOn(chunk, start, at);
-    if (at === chunk.length) return;
+    if (at === chunk.length || this.rest !== undefined) return;
     if (bytes > MAX_UNIT_BYTES) this.#refuse(bytes);
     this.#keep(chunk, at, chunk.length);
   }
@@ -105,7 +115,9 @@ export class Pcap implements CaptureFormat {
     else this.#feed.emit('data', slab);
   }
 
-  constructor() {
+  /** @param offset of its first byte, where other files came before it */
+  constructor(offset = 0) {
+    this.offset = offset;
     const parser = parse(this.#feed);
     parser.on('globalHeader', ({ linkLayerType }) => this.#setLink(linkLayerType));
     parser.on('packet', ({ header, data }) =>
@@ -115,6 +127,7 @@ export class Pcap implements CaptureFormat {
         header.timestampMicroseconds * 1000,
         data,
         header.originalLength,
+        0,
       ),
     );
     parser.on('error', (cause) => {
@@ -141,7 +154,7 @@ export class Pcap implements CaptureFormat {
     while (at < slab.length) {
       const start = at + RECORD_HEADER_BYTES;
       const end = start + word(at + 8);
-      this.#handler!.packet(this.#link!, word(at), word(at + 4), slab.subarray(start, end), word(at + 12));
+      this.#handler!.packet(this.#link!, word(at), word(at + 4), slab.subarray(start, end), word(at + 12), 0);
       at = end;
     }
   }
@@ -160,6 +173,12 @@ export class Pcap implements CaptureFormat {
     }
     chunk.copy(this.#carry, this.#held, start, end);
     this.#held = total;
+  }
+
+  /** A file's header where a record would stand: its first words would be a time of 2055, or a length of gigabytes. */
+  #isNextFile(data: Buffer, at: number, available: number): boolean {
+    if (this.#inHeader || available < RECORD_HEADER_BYTES) return false;
+    return isPcapStart(data, at) || isPcapngStart(data, at);
   }
 
   /** Length of the header or record at data[at], as far as `available` bytes of it tell. */
@@ -205,6 +224,21 @@ export class Pcap implements CaptureFormat {
       `expected a pcap file (first bytes d4c3b2a1, a1b2c3d4 or, with nanoseconds, 4d3cb2a1, a1b23c4d) or pcapng (0a0d0d0a), got first bytes ${hex}`,
     );
   }
+}
+
+/** The magic and the version, in the same byte order; eight bytes at least have to be there. */
+export function isPcapStart(data: Buffer, at: number): boolean {
+  const magic = data.readUInt32BE(at);
+  if (magic === 0xa1b2c3d4 || magic === 0xa1b23c4d) return data.readUInt32BE(at + 4) === 0x0002_0004;
+  if (magic === 0xd4c3b2a1 || magic === 0x4d3cb2a1) return data.readUInt32LE(at + 4) === 0x0004_0002;
+  return false;
+}
+
+/** The section header's type, and its byte order behind its length; twelve bytes at least have to be there. */
+function isPcapngStart(data: Buffer, at: number): boolean {
+  if (data.readUInt32BE(at) !== 0x0a0d0d0a) return false;
+  const order = data.readUInt32BE(at + 8);
+  return order === 0x1a2b3c4d || order === 0x4d3c2b1a;
 }
 
 function isNano(hex: string): boolean {

@@ -3,7 +3,8 @@
 
 import { RecorderError } from './error.ts';
 import type { CaptureFormat, PacketHandler } from './format.ts';
-import { linkReader, type LinkReader } from './link.ts';
+import { isPcapStart } from './pcap.ts';
+import { NO_LINK_TYPE, linkReader, type LinkReader } from './link.ts';
 
 const BlockType = {
   section: 0x0a0d0d0a,
@@ -16,8 +17,16 @@ const BlockType = {
 } as const;
 const BYTE_ORDER = 0x1a2b3c4d;
 const MIN_BLOCK_BYTES = 12;
-/** A packet and its options; whatever claims to be longer is no block. */
+/** A packet and its options, or an interface; whatever of them claims to be longer is no block. Other blocks may be. */
 const MAX_BLOCK_BYTES = 1024 * 1024;
+const mustBeShort = new Set<number>([
+  BlockType.section,
+  BlockType.interface,
+  BlockType.packet,
+  BlockType.simplePacket,
+  BlockType.enhancedPacket,
+]);
+const NOTHING: Buffer = Buffer.alloc(0);
 const SLAB_BYTES = 256 * 1024;
 const MAX_INTERFACES = 65_536;
 const Option = { end: 0, drops: 5, resolution: 9, offset: 14 } as const;
@@ -33,44 +42,79 @@ interface Interface {
   offsetSeconds: number;
 }
 
+const STRANGE: Interface = {
+  linkType: NO_LINK_TYPE,
+  link: undefined,
+  snapBytes: 0,
+  unitsPerSecond: 1_000_000n,
+  offsetSeconds: 0,
+};
+
 export class Pcapng implements CaptureFormat {
-  offset = 0;
+  offset: number;
+  rest: Buffer | undefined;
   linkType = -1;
   /** Byte order of the section that is being cut, and of the one that is being read: cutting is ahead. */
   #cutsLittleEndian = true;
   #isLittleEndian = true;
   #interfaces: Interface[] = [];
-  #carry: Buffer = Buffer.alloc(0);
+  #carry = NOTHING;
   #sections = 0;
+  /** Of a long block that is no packet: bytes still to pass over. */
+  #passOver = 0;
+  /** Simple packets have no time: they were captured when the packet before them was, or later. */
+  #lastSeconds = 0;
+  #lastNanos = 0;
+
+  /** @param offset of its first byte, where other files came before it */
+  constructor(offset = 0) {
+    this.offset = offset;
+  }
 
   *slabs(chunk: Buffer): Generator<Buffer> {
     // A block that a chunk cuts is joined with what follows; blocks are small beside chunks.
     const data = this.#carry.length === 0 ? chunk : Buffer.concat([this.#carry, chunk]);
-    let start = 0;
-    let at = 0;
-    while (data.length - at >= MIN_BLOCK_BYTES) {
-      const bytes = this.#blockBytes(data, at);
-      if (bytes > data.length - at) break;
-      at += bytes;
-      if (at - start < SLAB_BYTES) continue;
-      yield data.subarray(start, at);
-      this.offset += at - start;
-      start = at;
+    this.#carry = NOTHING;
+    let start = this.#passed(data, 0);
+    let at = start;
+    while (data.length - at >= MIN_BLOCK_BYTES && !isPcapStart(data, at)) {
+      const bytes = this.#blockBytes(data, at, at - start);
+      const isLong = bytes > MAX_BLOCK_BYTES;
+      if (!isLong && bytes > data.length - at) break;
+      if (!isLong) at += bytes;
+      if (at - start >= (isLong ? 1 : SLAB_BYTES)) {
+        yield data.subarray(start, at);
+        this.offset += at - start;
+        start = at;
+      }
+      if (!isLong) continue;
+      this.#passOver = bytes;
+      start = this.#passed(data, at);
+      at = start;
     }
     if (at > start) {
       yield data.subarray(start, at);
       this.offset += at - start;
     }
-    this.#carry = Buffer.from(data.subarray(at));
+    if (data.length - at >= MIN_BLOCK_BYTES && isPcapStart(data, at)) this.rest = data.subarray(at);
+    else this.#carry = Buffer.from(data.subarray(at));
+  }
+
+  /** Where reading goes on behind what is passed over of a long block. */
+  #passed(data: Buffer, at: number): number {
+    const bytes = Math.min(this.#passOver, data.length - at);
+    this.#passOver -= bytes;
+    this.offset += bytes;
+    return at + bytes;
   }
 
   end(): number | null {
-    if (this.offset === 0)
+    if (this.#sections === 0)
       throw new RecorderError(
         'TRUNCATED',
         `expected a pcapng section header, got a file of ${this.#carry.length} bytes`,
       );
-    return this.#carry.length > 0 ? this.offset : null;
+    return this.#carry.length > 0 || this.#passOver > 0 ? this.offset : null;
   }
 
   read(slab: Buffer, handler: PacketHandler): void {
@@ -107,25 +151,26 @@ export class Pcapng implements CaptureFormat {
     }
   }
 
-  /** The block's whole length. */
-  #blockBytes(data: Buffer, at: number): number {
-    if (data.readUInt32LE(at) === BlockType.section) this.#order(data, at);
-    else if (this.#sections === 0) throw this.#corrupt(at, 'a section header');
+  /** The block's whole length. `ahead`: how far it is from what was handed on last. */
+  #blockBytes(data: Buffer, at: number, ahead: number): number {
+    if (data.readUInt32LE(at) === BlockType.section) this.#order(data, at, ahead);
+    else if (this.#sections === 0) throw this.#corrupt(ahead, 'a section header');
+    const type = this.#cutsLittleEndian ? data.readUInt32LE(at) : data.readUInt32BE(at);
     const bytes = this.#cutsLittleEndian ? data.readUInt32LE(at + 4) : data.readUInt32BE(at + 4);
-    if (bytes < MIN_BLOCK_BYTES || bytes % 4 !== 0 || bytes > MAX_BLOCK_BYTES)
+    if (bytes < MIN_BLOCK_BYTES || bytes % 4 !== 0 || (bytes > MAX_BLOCK_BYTES && mustBeShort.has(type)))
       throw new RecorderError(
         'CORRUPT',
-        `expected a block of ${MIN_BLOCK_BYTES} to ${MAX_BLOCK_BYTES} bytes, a multiple of 4, got ${bytes} (block at byte ${this.offset + at})`,
+        `expected a block of ${MIN_BLOCK_BYTES} to ${MAX_BLOCK_BYTES} bytes, a multiple of 4, got ${bytes} (block at byte ${this.offset + ahead})`,
       );
     return bytes;
   }
 
   /** The section header at `at` says in which order its bytes are. */
-  #order(data: Buffer, at: number): void {
+  #order(data: Buffer, at: number, ahead: number): void {
     this.#sections++;
     if (data.readUInt32LE(at + 8) === BYTE_ORDER) this.#cutsLittleEndian = true;
     else if (data.readUInt32BE(at + 8) === BYTE_ORDER) this.#cutsLittleEndian = false;
-    else throw this.#corrupt(at, 'the byte-order magic 1a2b3c4d in a section header');
+    else throw this.#corrupt(ahead, 'the byte-order magic 1a2b3c4d in a section header');
   }
 
   #addInterface(body: Buffer, at: number): void {
@@ -158,9 +203,8 @@ export class Pcapng implements CaptureFormat {
 
   /** Interface, time high, time low, captured and original length; the packet stands behind them. */
   #packet(body: Buffer, interfaceId: number, dataAt: number, at: number, handler: PacketHandler): void {
-    const from = this.#interfaces[interfaceId];
-    if (from === undefined)
-      throw this.#corrupt(at, `an interface below ${this.#interfaces.length} (got ${interfaceId})`);
+    // Its time and its layers are those of an interface that nobody described.
+    const from = this.#interfaces[interfaceId] ?? STRANGE;
     const captured = this.#word(body, 12);
     if (captured > body.length - dataAt)
       throw this.#corrupt(at, `a packet of at most ${body.length - dataAt} bytes`);
@@ -178,24 +222,28 @@ export class Pcapng implements CaptureFormat {
       nanos = Number(((units % from.unitsPerSecond) * 1_000_000_000n) / from.unitsPerSecond);
     }
     from.link ??= linkReader(from.linkType);
+    this.#lastSeconds = seconds + from.offsetSeconds;
+    this.#lastNanos = nanos;
     handler.packet(
       from.link,
-      seconds + from.offsetSeconds,
+      this.#lastSeconds,
       nanos,
       body.subarray(dataAt, dataAt + captured),
       this.#word(body, 16),
+      from === STRANGE ? 0 : interfaceId,
     );
   }
 
-  /** No time and no interface: the first one, and time zero. */
+  /** No time and no interface: the first one, and the time of the packet before. */
   #simplePacket(body: Buffer, at: number, handler: PacketHandler): void {
-    const from = this.#interfaces[0];
-    if (from === undefined || body.length < 4) throw this.#corrupt(at, 'an interface before a simple packet');
+    if (body.length < 4) throw this.#corrupt(at, 'a simple packet with its length');
+    const from = this.#interfaces[0] ?? STRANGE;
     const original = this.#word(body, 0);
     const snapped = from.snapBytes === 0 ? original : Math.min(original, from.snapBytes);
     const captured = Math.min(snapped, body.length - 4);
     from.link ??= linkReader(from.linkType);
-    handler.packet(from.link, from.offsetSeconds, 0, body.subarray(4, 4 + captured), original);
+    const data = body.subarray(4, 4 + captured);
+    handler.packet(from.link, this.#lastSeconds, this.#lastNanos, data, original, 0);
   }
 
   #statistics(body: Buffer, handler: PacketHandler): void {

@@ -56,8 +56,20 @@ export class Ports {
       const binary = this.#binary[port]! > 0 && this.#binary[port]! * 20 >= this.#payloads[port]!;
       ports.push({ port, packets, binary });
     }
-    return ports.toSorted((a, b) => b.packets - a.packets || a.port - b.port).slice(0, limit);
+    const sorted = ports.toSorted((a, b) => b.packets - a.packets || a.port - b.port);
+    return sorted.filter(({ binary }, n) => n < limit || binary).slice(0, limit * 2);
   }
+}
+
+/** `11211`, `11300-11310`: ports as people write them. */
+export function portRanges(ports: readonly number[]): string[] {
+  const ranges: [from: number, to: number][] = [];
+  for (const port of ports.toSorted((a, b) => a - b)) {
+    const last = ranges.at(-1);
+    if (last !== undefined && port === last[1] + 1) last[1] = port;
+    else ranges.push([port, port]);
+  }
+  return ranges.map(([from, to]) => (from === to ? String(from) : `${from}-${to}`));
 }
 
 /** The magic that the payload begins with, if what follows it can be a header (the data type is always 0), else 0. */

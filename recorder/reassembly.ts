@@ -17,6 +17,12 @@ export interface Pool {
   /** Bytes held by all directions, overhead included, and how many there may be. */
   heldBytes: number;
   maxHeldBytes: number;
+  /**
+   * So long may bytes still come that the receiver has acknowledged, or that were sent before a reset: packets of several
+   * queues or cores are captured a little out of order. It grows where the two directions of connections are of two hosts
+   * whose clocks differ.
+   */
+  reorderNs: number;
 }
 
 // Per direction. A receiver's window is seldom above 4 MiB; past that the hole is a lost packet.
@@ -25,11 +31,11 @@ const MAX_HELD_PIECES = 1024;
 /** What a held piece costs besides its bytes. */
 const PIECE_BYTES = 256;
 
-/**
- * Packets of several queues or cores are captured a little out of order: so long may bytes still come that the
- * receiver has acknowledged, or that were sent before a reset.
- */
+/** What the pool's reorderNs begins with, and grows to at most. */
 export const REORDER_NS = 10_000_000;
+const MAX_REORDER_NS = 60_000_000_000;
+/** A direction of which nothing was seen may be in a capture of another host, whose clock is so far behind. */
+export const UNSEEN_NS = 10_000_000_000;
 // No acknowledgement tells (a capture of one direction only): longer than a retransmission usually takes.
 const SILENT_HOLE_NS = 5_000_000_000;
 
@@ -71,6 +77,10 @@ export class Direction {
   #provenTo = 0;
   #provenFirst = 0;
   #provenSince = NEVER;
+  #startedNs = 0;
+  /** Bytes up to here were given up since they had been acknowledged, at that time. */
+  #givenUpTo = 0;
+  #givenUpSince = NEVER;
   #strays = 0;
   #strayNext = 0;
 
@@ -88,15 +98,17 @@ export class Direction {
   /** Bytes before this sequence number, of which somebody knows, were not delivered yet. */
   lacks(sequence: number): boolean {
     const ahead = (sequence - this.#nextSequence) | 0;
-    if (ahead <= 0 || ahead > MAX_AHEAD || !this.settled) return false;
+    if (ahead <= 0 || ahead > MAX_AHEAD) return false;
+    if (!this.settled) return this.started;
     // A FIN takes a number too, whether or not it was captured.
     if (this.#finAt !== NEVER) return this.#nextAt < this.#finAt;
     return ahead > 1 || this.#held.length > 0;
   }
 
   /** Fixes the stream's beginning: `sequence` is that of its first byte. Does nothing once that is settled. */
-  start(sequence: number, settled: boolean): void {
+  start(sequence: number, settled: boolean, ns: number): void {
     if (this.settled) return;
+    if (!this.started) this.#startedNs = ns;
     if (!this.started || settled) {
       this.firstSequence = sequence;
       this.#nextSequence = sequence | 0;
@@ -110,7 +122,9 @@ export class Direction {
 
   /** data[start, end) and `missing` bytes more, whose first has this sequence number. */
   segment(sequence: number, data: Buffer, start: number, end: number, missing: number, ns: number): void {
-    if (!this.started) this.start(sequence, true);
+    // What the other side acknowledged was only where the stream had come to.
+    if (!this.started || (!this.settled && ((sequence - this.#nextSequence) | 0) < 0))
+      this.start(sequence, true, ns);
     this.settled = true;
     const distance = (sequence - this.#nextSequence) | 0;
     if (distance === 0 && missing === 0 && !this.waiting && this.#finAt === NEVER) {
@@ -128,12 +142,14 @@ export class Direction {
     }
     this.#strays = 0;
     const at = this.#nextAt + distance;
+    if (this.#provenSince !== NEVER && at < this.#provenTo) this.#learn(ns - this.#provenSince);
     const seenTo = this.#seenTo;
     const stop = this.#finAt === NEVER ? at + length : Math.min(at + length, this.#finAt);
     const cut = Math.min(at + end - start, stop);
     const fresh =
       this.#place(at, cut, data, start, ns) + (cut < stop ? this.#place(cut, stop, undefined, 0, ns) : 0);
     if (fresh < stop - at) this.#pool.capture.retransmitted++;
+    if (at < this.#givenUpTo && this.#givenUpSince !== NEVER) this.#learn(ns - this.#givenUpSince);
     // Some of what is new stood before bytes seen earlier.
     if (fresh > Math.max(0, stop - Math.max(seenTo, at))) this.#pool.capture.outOfOrder++;
     this.#bound(ns);
@@ -143,7 +159,7 @@ export class Direction {
   /** The other side has everything before this sequence number. */
   acknowledged(sequence: number, ns: number): void {
     if (!this.started) {
-      this.start(sequence, false);
+      this.start(sequence, false, ns);
       return;
     }
     const ahead = (sequence - this.#nextSequence) | 0;
@@ -158,7 +174,7 @@ export class Direction {
 
   /** A FIN stands at this sequence number; false where it cannot. */
   fin(sequence: number, ns: number): boolean {
-    if (!this.started) this.start(sequence, true);
+    if (!this.started) this.start(sequence, true, ns);
     const distance = (sequence - this.#nextSequence) | 0;
     if (distance < 0 || distance > MAX_AHEAD || this.#nextAt + distance < this.#seenTo) return false;
     if (this.#finAt !== NEVER) return true;
@@ -173,13 +189,24 @@ export class Direction {
     return this.#held.length;
   }
 
+  /** So long after they were acknowledged, bytes may still come. */
+  get patienceNs(): number {
+    const { reorderNs } = this.#pool;
+    return this.settled ? reorderNs : Math.max(reorderNs, UNSEEN_NS);
+  }
+
+  /** Bytes came so long after they had been acknowledged. */
+  #learn(lateNs: number): void {
+    if (lateNs * 2 > this.#pool.reorderNs) this.#pool.reorderNs = Math.min(lateNs * 4, MAX_REORDER_NS);
+  }
+
   /** A hole has been waited for long enough. */
   isDue(ns: number): boolean {
     return this.#isProvenLost(ns) || this.#isSilentForLong(ns);
   }
 
   #isProvenLost(ns: number): boolean {
-    return this.#provenSince !== NEVER && ns - this.#provenSince >= REORDER_NS;
+    return this.#provenSince !== NEVER && ns - this.#provenSince >= this.patienceNs;
   }
 
   #isSilentForLong(ns: number): boolean {
@@ -194,6 +221,8 @@ export class Direction {
     const limit = this.#limit(before);
     if (this.#isProvenLost(ns)) {
       const due = Math.min(this.#provenFirst, limit);
+      this.#givenUpTo = due;
+      this.#givenUpSince = this.#provenSince;
       while (this.#nextAt < due) this.#skip(Math.min(due, this.#held[0]?.at ?? due), ns);
     }
     if (this.#isSilentForLong(ns) && this.#held.length > 0)
@@ -216,6 +245,12 @@ export class Direction {
 
   #limit(sequence: number | undefined): number {
     return sequence === undefined ? Infinity : this.#nextAt + ((sequence - this.#nextSequence) | 0);
+  }
+
+  /** The SYN came: late, where the other side's answer to it was there before. */
+  synchronise(sequence: number, ns: number): void {
+    if (this.started && !this.settled) this.#learn(ns - this.#startedNs);
+    this.start(sequence, true, ns);
   }
 
   /** Gives up all holes: nothing more will come. */

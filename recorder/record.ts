@@ -5,6 +5,7 @@ import { checkApart } from './claim.ts';
 import { RecorderError } from './error.ts';
 import { readCapture, type CaptureResult } from './capture.ts';
 import type { PrivacyOptions } from './mask.ts';
+import { notesOf } from './notes.ts';
 import { Recording, type Recorded } from './recording.ts';
 import type { RingOptions } from './ring.ts';
 import type { Rotation } from './tapes.ts';
@@ -14,6 +15,10 @@ export interface RecordOptions {
   output: string;
   /** Server ports. */
   ports: readonly number[];
+  /** UDP ports of VXLAN besides 4789 and 8472. */
+  vxlanPorts?: readonly number[];
+  /** Only what these servers are asked: `10.0.0.2`, `10.0.0.2:11211`. All if absent. */
+  servers?: readonly string[];
   /** What the trace says that it was made from. */
   source: string;
   onProgress?: (bytes: number, packets: number, exchanges: number) => void;
@@ -45,16 +50,18 @@ export interface RecordOptions {
 export interface CaptureRecorded extends Recorded {
   /** What the capture file held; its counts stop at `broken`. */
   source: CaptureResult | undefined;
-  /** The capture could not be read to its end, or its source failed: why. What came before is in the trace. */
+  /** A capture could not be read to its end, or its source failed: why. What came before is in the trace. */
   broken: RecorderError | undefined;
+  /** Which of several, from 0. */
+  brokenSource: number;
 }
 
 /**
- * Records the memcached exchanges of a capture, from a file or a stream.
+ * Records the memcached exchanges of a capture, from a file or a stream, or of several as one.
  * @throws RecorderError where nothing could be read, BAD_OUTPUT · TraceError WRITE
  */
 export async function recordCapture(
-  input: Readable | string,
+  input: Readable | string | readonly (Readable | string)[],
   options: RecordOptions,
 ): Promise<CaptureRecorded> {
   const { output, ports, source, onProgress, maxBytes = Infinity } = options;
@@ -85,6 +92,7 @@ export async function recordCapture(
       ports,
       factory: recording.exchanges,
       capture: recording.capture,
+      ...pick(options, 'vxlanPorts', 'servers'),
       onStart: ({ startNs }) => {
         recording.meta = { startNs, source, ports: [...ports] };
         zeroMs = Number(BigInt(startNs) / 1_000_000n);
@@ -106,6 +114,9 @@ export async function recordCapture(
   } finally {
     clearInterval(timer);
   }
+  const first = read?.troubles[0];
+  broken ??= first?.error;
+  if (read !== undefined) recording.notes.push(...notesOf(read, ports));
   try {
     const dropped = await options.kernelDropped?.();
     if (dropped !== undefined && dropped !== null) recording.capture.kernelDropped = dropped;
@@ -113,7 +124,7 @@ export async function recordCapture(
     if (!(error instanceof RecorderError)) throw error;
     broken ??= error;
   }
-  return { ...(await recording.finish()), source: read, broken };
+  return { ...(await recording.finish()), source: read, broken, brokenSource: first?.source ?? 0 };
 }
 
 /** The members that are there. */

@@ -20,6 +20,8 @@ export interface Recorded {
   /** The traces written, in order. */
   files: readonly string[];
   capture: Capture;
+  /** What there is to say of the source. */
+  notes: readonly string[];
   /** Connections that are not binary, or were given up; the first hundred. */
   remarks: readonly Remark[];
 }
@@ -47,6 +49,8 @@ export class Recording {
   readonly exchanges: Exchanges;
   /** Set before the first settle. */
   meta: RecordingMeta = { startNs: '0', source: '', ports: [] };
+  /** What there is to say of the source: it stands at the end of the traces. */
+  notes: string[] = [];
   readonly #window: Window;
   readonly #sample: number;
   readonly #mask: Mask;
@@ -65,7 +69,11 @@ export class Recording {
     this.#window = new Window((batch) => this.#append(batch), limits, true);
     this.exchanges = new Exchanges(this.#window, this.capture);
     const meta = (): TraceMeta => this.#traceMeta();
-    const counted = (): Counted => ({ capture: this.capture, casRequests: this.#window.casRequests });
+    const counted = (): Counted => ({
+      capture: this.capture,
+      casRequests: this.#window.casRequests,
+      ...(this.notes.length === 0 ? {} : { notes: this.notes }),
+    });
     this.#ring = ring === undefined ? undefined : new Ring(path, ring, meta, counted, overwrite);
     this.#tapes = this.#ring ?? new Tapes(path, rotate, meta, counted, overwrite);
     if (this.#ring !== undefined)
@@ -144,6 +152,7 @@ export class Recording {
         fileBytes,
         files,
         capture: this.capture,
+        notes: this.notes,
         remarks: this.exchanges.remarks,
       };
     });

@@ -31,6 +31,8 @@ export interface StreamSink {
   readonly requests?: number;
   /** The server says, over UDP, that it has nothing to answer to the requests from number `from` up to `to`. */
   silent?(from: number, to: number, ns: number): void;
+  /** The stream's info names other addresses now. */
+  renamed?(): void;
   /** The last call. */
   end(how: ConnectionEnd, ns: number): void;
 }

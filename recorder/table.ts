@@ -2,7 +2,7 @@
 // what has been quiet for longest when there are too many.
 
 import { randomInt } from 'node:crypto';
-import type { TcpConnection } from './connection.ts';
+import type { Entry } from './entry.ts';
 import type { Packet } from './packet.ts';
 
 /** What is kept of closed connections, so that their echoes open no new ones. */
@@ -10,11 +10,11 @@ const MAX_CLOSED = 16_384;
 
 /** Connections in a row, oldest first, through the links that each of them has. */
 class Row {
-  oldest: TcpConnection | undefined;
-  newest: TcpConnection | undefined;
+  oldest: Entry | undefined;
+  newest: Entry | undefined;
   size = 0;
 
-  push(connection: TcpConnection): void {
+  push(connection: Entry): void {
     connection.older = this.newest;
     connection.newer = undefined;
     if (this.newest === undefined) this.oldest = connection;
@@ -23,7 +23,7 @@ class Row {
     this.size++;
   }
 
-  unlink(connection: TcpConnection): void {
+  unlink(connection: Entry): void {
     if (connection.older === undefined) this.oldest = connection.newer;
     else connection.older.newer = connection.newer;
     if (connection.newer === undefined) this.newest = connection.older;
@@ -34,7 +34,7 @@ class Row {
 
 export class ConnectionTable {
   readonly #maxOpen: number;
-  readonly #byHash = new Map<number, TcpConnection>();
+  readonly #byHash = new Map<number, Entry>();
   readonly #open = new Row();
   readonly #closed = new Row();
   // Nobody outside can prepare addresses that all fall on one hash.
@@ -58,7 +58,7 @@ export class ConnectionTable {
     return (source + target) & 0x3fffffff;
   }
 
-  find(packet: Packet): TcpConnection | undefined {
+  find(packet: Packet): Entry | undefined {
     let connection = this.#byHash.get(this.hash(packet));
     while (connection !== undefined) {
       if (connection.addresses.length === packet.addressBytes * 2) {
@@ -85,7 +85,7 @@ export class ConnectionTable {
   }
 
   /** Takes a connection in; returns the one that has to make room for it, if one has to. */
-  add(connection: TcpConnection): TcpConnection | undefined {
+  add(connection: Entry): Entry | undefined {
     connection.sameHash = this.#byHash.get(connection.hash);
     this.#byHash.set(connection.hash, connection);
     this.#open.push(connection);
@@ -96,20 +96,20 @@ export class ConnectionTable {
   }
 
   /** There was a packet of this connection. */
-  touch(connection: TcpConnection): void {
+  touch(connection: Entry): void {
     if (connection.closed || this.#open.newest === connection) return;
     this.#open.unlink(connection);
     this.#open.push(connection);
   }
 
   /** Its connection has closed; echoes still find it for a while. */
-  retire(connection: TcpConnection): void {
+  retire(connection: Entry): void {
     this.#open.unlink(connection);
     this.#closed.push(connection);
     if (this.#closed.size > MAX_CLOSED) this.remove(this.#closed.oldest!, true);
   }
 
-  remove(connection: TcpConnection, retired: boolean): void {
+  remove(connection: Entry, retired: boolean): void {
     (retired ? this.#closed : this.#open).unlink(connection);
     const first = this.#byHash.get(connection.hash);
     if (first === connection) {
@@ -122,7 +122,7 @@ export class ConnectionTable {
   }
 
   /** Open connections, the one that was quiet for longest first. */
-  *open(): Generator<TcpConnection> {
+  *open(): Generator<Entry> {
     for (let connection = this.#open.oldest; connection !== undefined; connection = connection.newer)
       yield connection;
   }
@@ -135,12 +135,7 @@ export class ConnectionTable {
   }
 }
 
-function hasAddresses(
-  connection: TcpConnection,
-  packet: Packet,
-  clientAt: number,
-  serverAt: number,
-): boolean {
+function hasAddresses(connection: Entry, packet: Packet, clientAt: number, serverAt: number): boolean {
   const { addresses } = connection;
   const { data, addressBytes } = packet;
   for (let i = 0; i < addressBytes; i++)

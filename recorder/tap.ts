@@ -4,23 +4,30 @@
 import type { Capture } from '../trace/meta.ts';
 import { formatEndpoint } from './address.ts';
 import { TcpConnection } from './connection.ts';
+import { Beginnings, REMEMBERED, Suspect, type Held } from './copies.ts';
+import { Ignored, type Entry, type EntryKey } from './entry.ts';
+import { ethernet, etherTypeAt, mpls } from './ethernet.ts';
 import { Fragments } from './fragment.ts';
 import { readIp } from './ip.ts';
-import type { LinkReader } from './link.ts';
+import { Hops, hostOf } from './hops.ts';
+import { NO_LINK_TYPE, type LinkReader } from './link.ts';
 import { Layer, Packet, type Skipped } from './packet.ts';
+import { Copies } from './twice.ts';
 import { Ports, type PortSeen } from './ports.ts';
-import type { Pool } from './reassembly.ts';
+import { REORDER_NS, type Pool } from './reassembly.ts';
 import type { StreamFactory } from './stream.ts';
 import { ConnectionTable } from './table.ts';
 import { Flag, readTcp } from './tcp.ts';
-import { readTunnel } from './tunnel.ts';
+import { etherIp, gre, UdpTunnels } from './tunnel.ts';
 import { UdpFlows } from './udp.ts';
 
 /** Bytes that all connections together may hold while they wait for earlier ones. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
 const MAX_CONNECTIONS = 262_144;
-/** Tunnels within tunnels. */
-const MAX_TUNNELS = 3;
+/** Headers before the segment: tunnels within tunnels, which an attacker could make of thousands. */
+const MAX_LAYERS = 32;
+/** Link types that are counted apart. */
+const MAX_UNREAD = 64;
 /** How often, in the capture's time, connections with holes are looked at. */
 const SWEEP_NS = 5_000_000;
 
@@ -30,6 +37,10 @@ export interface TapOptions {
   factory: StreamFactory;
   /** Counts are added here as packets come. */
   capture: Capture;
+  /** Only what these servers are asked: `10.0.0.2` or `10.0.0.2:11211`, as formatEndpoint writes them. All if absent. */
+  servers?: readonly string[];
+  /** UDP ports of VXLAN besides 4789 and 8472. */
+  vxlanPorts?: readonly number[];
   maxHeldBytes?: number;
   maxConnections?: number;
 }
@@ -38,6 +49,9 @@ export class Tap {
   readonly skipped: Skipped = { other: 0, fragment: 0, cut: 0, malformed: 0 };
   /** Connections given up because there were too many at once. */
   evicted = 0;
+  /** Packets by link type, where that is not read. */
+  readonly unread = new Map<number, number>();
+  readonly copies = new Copies();
   readonly #packet = new Packet();
   readonly #ports: Ports;
   readonly #factory: StreamFactory;
@@ -46,20 +60,34 @@ export class Tap {
   readonly #pool: Pool;
   readonly #waiting = new Set<TcpConnection>();
   readonly #fragments = new Fragments();
+  readonly hops = new Hops();
+  /** Connections to other servers than those that are recorded. */
+  otherServers = 0;
+  readonly #servers: ReadonlySet<string> | undefined;
+  readonly #beginnings = new Beginnings();
+  readonly #suspects = new Set<Suspect>();
+  readonly #held: Held = { bytes: 0 };
   readonly #udp: UdpFlows;
+  readonly #tunnels: UdpTunnels;
   #sweptNs = 0;
   #sinceSweep = 0;
 
   constructor(options: TapOptions) {
     this.#ports = new Ports(options.ports);
     this.#factory = options.factory;
-    this.#udp = new UdpFlows(options.factory, this.#ports);
+    this.#udp = new UdpFlows(options.factory, this.#ports, {
+      isWanted: (server) => this.#isWanted(server),
+      onCopy: (server, other) => this.copies.addFlow(server, other),
+    });
+    this.#servers = options.servers === undefined ? undefined : new Set(options.servers);
+    this.#tunnels = new UdpTunnels(options.vxlanPorts);
     this.#capture = options.capture;
     this.#table = new ConnectionTable(options.maxConnections ?? MAX_CONNECTIONS);
     this.#pool = {
       capture: options.capture,
       heldBytes: 0,
       maxHeldBytes: options.maxHeldBytes ?? MAX_HELD_BYTES,
+      reorderNs: REORDER_NS,
     };
   }
 
@@ -71,6 +99,11 @@ export class Tap {
   /** Open connections at this moment. */
   get connections(): number {
     return this.#table.size;
+  }
+
+  /** Packets of connections and flows that were seen under two addresses or at two times, and UDP datagrams seen twice. */
+  get copiedPackets(): number {
+    return this.copies.packets + this.#udp.copies;
   }
 
   get portsSeen(): PortSeen[] {
@@ -88,21 +121,14 @@ export class Tap {
     if (wireBytes > data.length) this.#noteCut(data.length);
     const packet = this.#packet;
     packet.reset(data, ns < 0 ? 0 : ns, wireBytes);
-    let layer = link(packet);
-    if (layer === Layer.ok) layer = this.#ip(packet);
-    for (let depth = 0; layer === Layer.udp && depth < MAX_TUNNELS; depth++) {
-      if (this.#udp.datagram(packet)) return;
-      layer = readTunnel(packet);
-      if (layer === Layer.ok) layer = this.#ip(packet);
-    }
-    if (layer === Layer.ok) layer = readTcp(packet);
+    const layer = this.#unwrap(packet, link(packet));
     if (layer === Layer.ok) {
       this.#ports.count(packet);
       if (this.#ports.isRecorded(packet)) {
         this.#capture.cutBytes += packet.wireEnd - packet.end;
         this.#segment(packet);
       }
-    } else this.#skip(layer);
+    } else if (layer !== Layer.taken) this.#skip(layer);
     if (this.#waiting.size > 0) this.#sweep(packet.ns);
   }
 
@@ -114,10 +140,48 @@ export class Tap {
 
   /** The capture is over: delivers what is held and ends all streams. */
   finish(): void {
+    for (const suspect of this.#suspects)
+      if (suspect.judge(true, true) === 'copy') this.#accept(suspect);
+      else this.#dismiss(suspect);
     for (const connection of this.#table.open()) connection.finish(false);
     this.#udp.finish();
     this.skipped.fragment = this.#fragments.incomplete;
     this.#waiting.clear();
+  }
+
+  /** Reads on until a TCP segment is found, or it is clear that there is none. */
+  #unwrap(packet: Packet, first: Layer): Layer {
+    let layer = first;
+    for (let layers = 0; layers < MAX_LAYERS; layers++)
+      switch (layer) {
+        case Layer.ethernet:
+          layer = ethernet(packet);
+          break;
+        case Layer.etherType:
+          layer = etherTypeAt(packet, packet.at);
+          break;
+        case Layer.ip:
+          layer = this.#ip(packet);
+          break;
+        case Layer.tcp:
+          return readTcp(packet);
+        case Layer.udp:
+          if (this.#udp.datagram(packet)) return Layer.taken;
+          layer = this.#tunnels.read(packet);
+          break;
+        case Layer.gre:
+          layer = gre(packet);
+          break;
+        case Layer.mpls:
+          layer = mpls(packet);
+          break;
+        case Layer.etherIp:
+          layer = etherIp(packet);
+          break;
+        default:
+          return layer;
+      }
+    return Layer.other;
   }
 
   #ip(packet: Packet): Layer {
@@ -128,8 +192,15 @@ export class Tap {
 
   #segment(packet: Packet): void {
     const table = this.#table;
-    let connection = table.find(packet);
+    let entry = table.find(packet);
     let fromClient = table.foundFromClient;
+    if (entry instanceof Suspect) {
+      if (!entry.isReopened(packet, fromClient)) return this.#suspicious(entry, packet, fromClient);
+      this.#dismiss(entry);
+      entry = undefined;
+    }
+    if (entry instanceof Ignored) return;
+    let connection = entry as TcpConnection | undefined;
     if (connection !== undefined && !connection.owns(packet, fromClient)) {
       const wasClosed = connection.closed;
       connection.finish(true);
@@ -142,39 +213,123 @@ export class Tap {
       // Without either, an acknowledgement, or the rest of a close: nothing to record yet.
       if ((packet.flags & Flag.rst) !== 0 || (!isSyn && packet.wireEnd === packet.at)) return;
       fromClient = this.#ports.isFromClient(packet);
+      if (this.#servers !== undefined && !this.#isWanted(this.#serverOf(packet, fromClient)))
+        return this.#ignore(packet, fromClient);
+      const suspect = Suspect.of(
+        () => this.#keyOf(packet, fromClient),
+        packet,
+        fromClient,
+        this.#beginnings,
+        this.#held,
+      );
+      if (suspect !== undefined) {
+        this.#evict(table.add(suspect));
+        this.#suspects.add(suspect);
+        return this.#suspicious(suspect, packet, fromClient);
+      }
       connection = this.#open(packet, fromClient, isSyn);
     } else {
       if (connection.closed) return;
       table.touch(connection);
     }
+    this.#take(connection, packet, fromClient);
+  }
+
+  #take(connection: TcpConnection, packet: Packet, fromClient: boolean): void {
+    if (connection.remembered < REMEMBERED) this.#beginnings.remember(connection, packet, fromClient);
+    if (fromClient && this.hops.isWatching && packet.end > packet.at) this.hops.request(connection, packet);
     connection.packet(packet, fromClient);
     this.#settle(connection);
   }
 
+  #isWanted(server: string): boolean {
+    return this.#servers === undefined || this.#servers.has(server) || this.#servers.has(hostOf(server));
+  }
+
+  #serverOf(
+    { data, sourceAt, targetAt, addressBytes, sourcePort, targetPort }: Packet,
+    fromClient: boolean,
+  ): string {
+    const at = fromClient ? targetAt : sourceAt;
+    return formatEndpoint(data.subarray(at, at + addressBytes), fromClient ? targetPort : sourcePort);
+  }
+
+  #ignore(packet: Packet, fromClient: boolean): void {
+    this.otherServers++;
+    this.#evict(this.#table.add(new Ignored(this.#keyOf(packet, fromClient))));
+  }
+
+  /** A packet of what may be a copy of another connection. */
+  #suspicious(suspect: Suspect, packet: Packet, fromClient: boolean): void {
+    const { original } = suspect;
+    if (original !== undefined) return this.#copied(suspect, packet, fromClient);
+    const verdict = suspect.take(packet, fromClient);
+    if (verdict === 'copy') this.#accept(suspect);
+    else if (verdict === 'other') this.#dismiss(suspect);
+  }
+
+  #accept(suspect: Suspect): void {
+    const original = suspect.original!;
+    this.#suspects.delete(suspect);
+    this.copies.add(suspect, original);
+    for (const { packet, fromClient } of suspect.release()) this.#copied(suspect, packet, fromClient);
+  }
+
+  /** A copy at the same time may have what its original lacks; one at another time has it too late. */
+  #copied(suspect: Suspect, packet: Packet, fromClient: boolean): void {
+    this.copies.packets++;
+    this.#table.touch(suspect);
+    const original = suspect.original!;
+    if (!suspect.isNear || original.closed) return;
+    original.packet(packet, fromClient);
+    this.#settle(original);
+  }
+
+  /** It is a connection of its own: what was held back of it is told now. */
+  #dismiss(suspect: Suspect): void {
+    this.#suspects.delete(suspect);
+    this.#table.remove(suspect, false);
+    const held = suspect.release();
+    const first = held[0];
+    if (first === undefined) return;
+    const isSyn = (first.packet.flags & Flag.syn) !== 0;
+    const connection = this.#open(first.packet, first.fromClient, isSyn);
+    for (const { packet, fromClient } of held) this.#take(connection, packet, fromClient);
+  }
+
   #open(packet: Packet, fromClient: boolean, isSyn: boolean): TcpConnection {
-    const { data, ns, sourceAt, targetAt, addressBytes } = packet;
+    const { ns, addressBytes } = packet;
+    const key = this.#keyOf(packet, fromClient);
+    if (!isSyn) this.#capture.midstream++;
+    const info = {
+      client: formatEndpoint(key.addresses.subarray(0, addressBytes), key.clientPort),
+      server: formatEndpoint(key.addresses.subarray(addressBytes), key.serverPort),
+      openNs: isSyn ? ns : -1,
+      firstNs: ns,
+      midstream: !isSyn,
+    };
+    const connection = new TcpConnection(key, info, this.#factory.open(info), this.#pool, ns);
+    this.hops.opened(info);
+    this.#evict(this.#table.add(connection));
+    return connection;
+  }
+
+  #keyOf(packet: Packet, fromClient: boolean): EntryKey {
+    const { data, sourceAt, targetAt, addressBytes } = packet;
     const addresses = new Uint8Array(addressBytes * 2);
     addresses.set(data.subarray(sourceAt, sourceAt + addressBytes), fromClient ? 0 : addressBytes);
     addresses.set(data.subarray(targetAt, targetAt + addressBytes), fromClient ? addressBytes : 0);
     const clientPort = fromClient ? packet.sourcePort : packet.targetPort;
     const serverPort = fromClient ? packet.targetPort : packet.sourcePort;
-    if (!isSyn) this.#capture.midstream++;
-    const sink = this.#factory.open({
-      client: formatEndpoint(addresses.subarray(0, addressBytes), clientPort),
-      server: formatEndpoint(addresses.subarray(addressBytes), serverPort),
-      openNs: isSyn ? ns : -1,
-      firstNs: ns,
-      midstream: !isSyn,
-    });
-    const key = { addresses, clientPort, serverPort, hash: this.#table.hash(packet) };
-    const connection = new TcpConnection(key, sink, this.#pool, ns);
-    const evicted = this.#table.add(connection);
-    if (evicted !== undefined) {
-      this.evicted++;
-      this.#waiting.delete(evicted);
-      evicted.finish(false);
-    }
-    return connection;
+    return { addresses, clientPort, serverPort, hash: this.#table.hash(packet) };
+  }
+
+  #evict(evicted: Entry | undefined): void {
+    if (evicted === undefined) return;
+    this.evicted++;
+    if (evicted instanceof TcpConnection) this.#waiting.delete(evicted);
+    if (evicted instanceof Suspect) this.#suspects.delete(evicted);
+    evicted.finish(false);
   }
 
   /** After anything that may have closed the connection, or opened or filled a hole. */
@@ -199,8 +354,15 @@ export class Tap {
   }
 
   #skip(layer: Layer): void {
-    if (layer === Layer.other || layer === Layer.udp) this.skipped.other++;
+    if (layer === Layer.other) this.skipped.other++;
+    else if (layer === Layer.unread) this.#countUnread(this.#packet.linkType);
     else if (layer === Layer.cut) this.skipped.cut++;
     else if (layer === Layer.malformed) this.skipped.malformed++;
+  }
+
+  #countUnread(linkType: number): void {
+    const isNew = !this.unread.has(linkType) && this.unread.size >= MAX_UNREAD;
+    const counted = isNew ? NO_LINK_TYPE : linkType;
+    this.unread.set(counted, (this.unread.get(counted) ?? 0) + 1);
   }
 }

@@ -22,6 +22,7 @@ export interface Rotation {
 export interface Counted {
   capture: Capture;
   casRequests: number;
+  notes?: string[];
 }
 
 interface Tape {
@@ -165,10 +166,11 @@ export class Tapes {
     const tape = this.#tape;
     if (tape === undefined) return;
     this.#tape = undefined;
-    const { capture, casRequests } = this.#counted();
+    const { capture, casRequests, ...more } = this.#counted();
     await tape.writer.finish({
       capture: captureSince(capture, tape.before.capture),
       casRequests: casRequests - tape.before.casRequests,
+      ...more,
     });
     if (tape.rows > 0) {
       this.#finishedBytes += tape.writer.bytesWritten;

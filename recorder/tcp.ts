@@ -16,6 +16,7 @@ export function readTcp(packet: Packet): Layer {
   packet.sequence = uint32(data, at + 4);
   packet.acknowledgement = uint32(data, at + 8);
   packet.flags = data[at + 13]!;
+  packet.tcpAt = at;
   packet.at = at + headerBytes;
   // A cut within the options leaves no payload; what there was of it is known by its length.
   if (packet.at > end) packet.end = packet.at;

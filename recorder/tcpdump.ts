@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { RecorderError } from './error.ts';
+import { portRanges } from './ports.ts';
 
 export interface LiveCapture {
   /** Classic pcap; it ends after stop(), or when tcpdump does. */
@@ -32,7 +33,7 @@ const HAND_OVER_MS = 1_100;
 
 /** Resolves once tcpdump listens. @throws RecorderError UNREADABLE where it cannot: missing, not permitted, no such interface */
 export async function captureLive({ interface: name, ports, filter }: LiveOptions): Promise<LiveCapture> {
-  const wanted = filter ?? ports.map((port) => `port ${port}`).join(' or ');
+  const wanted = filter ?? portRanges(ports).map(filterOf).join(' or ');
   // Whole packets. In immediate mode the kernel's buffer has a slot of the snap length for each packet, 128 of them in
   // 32 MiB; without, packets are packed densely, and handed over after a second at the latest. Nor is each packet written
   // to the pipe by itself (-U), which costs more than all the rest.
@@ -86,6 +87,10 @@ export async function captureLive({ interface: name, ports, filter }: LiveOption
       return droppedSoFar;
     },
   };
+}
+
+function filterOf(range: string): string {
+  return `${range.includes('-') ? 'portrange' : 'port'} ${range}`;
 }
 
 /** An exit code, a signal, or what kept it from being started. */

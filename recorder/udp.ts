@@ -6,9 +6,10 @@
 import { uint16 } from '../protocol/header.ts';
 import { ConnectionEnd } from '../trace/batch.ts';
 import { formatEndpoint } from './address.ts';
+import { Datagrams, Sequel, type Sign } from './datagrams.ts';
 import type { Packet } from './packet.ts';
 import type { Ports } from './ports.ts';
-import type { StreamFactory, StreamSink } from './stream.ts';
+import type { StreamFactory, StreamInfo, StreamSink } from './stream.ts';
 
 const UDP_HEADER_BYTES = 8;
 const FRAME_HEADER_BYTES = 8;
@@ -27,7 +28,13 @@ interface Message {
 
 interface Flow {
   sink: StreamSink;
+  client: string;
+  server: string;
   ns: number;
+  info: StreamInfo;
+  sequel: Sequel;
+  /** It had to make room; its sink has heard the end. */
+  ended: boolean;
   /** From the server; requests are of one datagram, others memcached refuses. */
   message: Message | undefined;
   /** The last request datagrams: their ids, and how many requests there were before and with each. */
@@ -36,14 +43,41 @@ interface Flow {
 
 /** Request datagrams of a flow that are remembered. */
 const MAX_ASKED = 64;
+/** A flow that began as another did, from another client: its next datagrams tell whether it is that one again. */
+interface Suspected {
+  like: Flow;
+  packets: { packet: Packet; body: number; sign: Sign }[];
+}
+
+/** Datagrams of a flow that are held back until it is known. */
+const MAX_SUSPECTED = 8;
+/** Datagrams among them that the other flow did not have, so far. */
+const MAX_UNSEEN = 2;
+/** Flows that are held back, and flows known by a second name. */
+const MAX_SUSPECTS = 256;
+const MAX_ALIASES = 16_384;
+
+export interface FlowsOwner {
+  /** Whether what this server is asked is recorded. */
+  isWanted(server: string): boolean;
+  /** A flow was seen under two addresses, of which the first stands in the recording. */
+  onCopy(server: string, other: string): void;
+}
 
 export class UdpFlows {
   readonly #factory: StreamFactory;
   readonly #ports: Ports;
   readonly #flows = new Map<string, Flow>();
+  readonly #datagrams = new Datagrams<Flow>();
+  readonly #aliases = new Map<string, Flow>();
+  readonly #suspected = new Map<string, Suspected>();
+  /** Datagrams that were seen twice, and counted once. */
+  copies = 0;
+  readonly #owner: FlowsOwner;
   #heldBytes = 0;
 
-  constructor(factory: StreamFactory, ports: Ports) {
+  constructor(factory: StreamFactory, ports: Ports, owner: FlowsOwner) {
+    this.#owner = owner;
     this.#factory = factory;
     this.#ports = ports;
   }
@@ -63,15 +97,51 @@ export class UdpFlows {
     packet.at = body + FRAME_HEADER_BYTES;
     packet.flags = 0;
     const fromClient = this.#ports.isFromClient(packet);
-    const flow = this.#flow(packet, fromClient);
+    const name = nameOf(packet, fromClient);
+    if (!this.#owner.isWanted(name.server)) return true;
+    const sign = this.#datagrams.sign(packet, body, fromClient);
+    if (!this.#isHeldBack(name, packet, body, sign)) this.#deliver(name, packet, body, sign);
+    return true;
+  }
+
+  #deliver(name: FlowName, packet: Packet, body: number, sign: Sign): void {
+    const { data } = packet;
+    const { fromClient } = sign;
+    const total = uint16(data, body + 4);
+    const original = this.#aliases.get(name.both);
+    const flow = original === undefined || original.ended ? this.#flow(name, packet.ns) : original;
+    if (this.#datagrams.isCopy(flow, sign)) {
+      this.copies++;
+      return;
+    }
+    this.#datagrams.remember(flow, sign);
     flow.ns = Math.max(flow.ns, packet.ns);
     const id = uint16(data, body);
     if (!fromClient && flow.message !== undefined && flow.message.id !== id) this.#giveUp(flow);
-    if (isEmpty) {
+    // An empty datagram says that there is nothing to answer.
+    if (total === 0) {
       if (!fromClient) this.#silent(flow, id);
     } else if (fromClient || total <= 1) this.#whole(flow, packet, fromClient, id);
     else if (packet.end < packet.wireEnd) flow.sink.gap(false, Infinity, flow.ns);
     else this.#part(flow, packet, id, uint16(data, body + 2), total);
+  }
+
+  /** A new flow that says what another says now is that one, seen behind an address translation, or may be. */
+  #isHeldBack(name: FlowName, packet: Packet, body: number, sign: Sign): boolean {
+    const suspected = this.#suspected.get(name.both);
+    if (suspected !== undefined) {
+      this.#suspect(suspected, name, packet, body, sign);
+      return true;
+    }
+    if (this.#flows.has(name.both) || this.#aliases.has(name.both)) return false;
+    const like = this.#datagrams.other(undefined, sign);
+    if (like === undefined || like.ended) return false;
+    if (like.client === name.client) {
+      this.#alias(name, like, sign.fromClient);
+      return false;
+    }
+    if (sign.ipId === 0 || this.#suspected.size >= MAX_SUSPECTS) return false;
+    this.#suspected.set(name.both, { like, packets: [{ packet: packet.copy(), body, sign }] });
     return true;
   }
 
@@ -91,8 +161,40 @@ export class UdpFlows {
     if (of !== undefined) sink.silent?.(of.from, of.to, ns);
   }
 
+  /** Both sides' datagrams have to be the other flow's, with identifications that tell datagrams apart. */
+  #suspect(suspected: Suspected, name: FlowName, packet: Packet, body: number, sign: Sign): void {
+    const { like, packets } = suspected;
+    packets.push({ packet: packet.copy(), body, sign });
+    // Answers are seen behind the translation first, so that a datagram's other copy may be still to come.
+    const seen = packets.filter((held) => this.#datagrams.other(undefined, held.sign) === like);
+    const isBoth = seen.some((held) => held.sign.fromClient !== seen[0]!.sign.fromClient);
+    const differ = new Set(seen.map((held) => held.sign.ipId)).size > 1;
+    if (isBoth && differ && !like.ended) this.#alias(name, like, packets[0]!.sign.fromClient);
+    else if (packets.length < MAX_SUSPECTED && packets.length - seen.length <= MAX_UNSEEN) return;
+    this.#release(name, suspected);
+  }
+
+  #alias(name: FlowName, flow: Flow, fromClient: boolean): void {
+    const [client, server] = fromClient ? [flow.client, name.server] : [name.client, flow.server];
+    this.#owner.onCopy(server, server === name.server ? flow.server : name.server);
+    this.#aliases.set(name.both, flow);
+    if (this.#aliases.size > MAX_ALIASES) this.#aliases.delete(this.#aliases.keys().next().value!);
+    flow.info.client = client;
+    flow.info.server = server;
+    flow.sink.renamed?.();
+  }
+
+  #release(name: FlowName, { packets }: Suspected): void {
+    this.#suspected.delete(name.both);
+    for (const { packet, body, sign } of packets) this.#deliver(name, packet, body, sign);
+  }
+
   /** The capture is over. */
   finish(): void {
+    for (const suspected of this.#suspected.values()) {
+      const { packet, sign } = suspected.packets[0]!;
+      this.#release(nameOf(packet, sign.fromClient), suspected);
+    }
     for (const flow of this.#flows.values()) {
       this.#giveUp(flow);
       flow.sink.end(ConnectionEnd.open, flow.ns);
@@ -100,23 +202,29 @@ export class UdpFlows {
     this.#flows.clear();
   }
 
-  #flow(packet: Packet, fromClient: boolean): Flow {
-    const { data, sourceAt, targetAt, addressBytes, ns } = packet;
-    const source = formatEndpoint(data.subarray(sourceAt, sourceAt + addressBytes), packet.sourcePort);
-    const target = formatEndpoint(data.subarray(targetAt, targetAt + addressBytes), packet.targetPort);
-    const client = fromClient ? source : target;
-    const server = fromClient ? target : source;
-    const name = `${client} ${server}`;
+  #flow({ client, server, both: name }: FlowName, ns: number): Flow {
     let flow = this.#flows.get(name);
     if (flow === undefined) {
       const info = { client, server, openNs: ns, firstNs: ns, midstream: false };
-      flow = { sink: this.#factory.open(info), ns, message: undefined, asked: [] };
+      const sink = this.#factory.open(info);
+      flow = {
+        sink,
+        info,
+        client,
+        server,
+        ns,
+        sequel: new Sequel(),
+        ended: false,
+        message: undefined,
+        asked: [],
+      };
     } else this.#flows.delete(name);
     // The one that was quiet for longest comes first.
     this.#flows.set(name, flow);
     if (this.#flows.size > MAX_FLOWS) {
       const [oldest, quiet] = this.#flows.entries().next().value!;
       this.#flows.delete(oldest);
+      quiet.ended = true;
       this.#giveUp(quiet);
       quiet.sink.end(ConnectionEnd.open, quiet.ns);
     }
@@ -148,4 +256,19 @@ export class UdpFlows {
     flow.message = undefined;
     flow.sink.gap(false, Infinity, flow.ns);
   }
+}
+
+interface FlowName {
+  client: string;
+  server: string;
+  both: string;
+}
+
+function nameOf(packet: Packet, fromClient: boolean): FlowName {
+  const { data, sourceAt, targetAt, addressBytes } = packet;
+  const source = formatEndpoint(data.subarray(sourceAt, sourceAt + addressBytes), packet.sourcePort);
+  const target = formatEndpoint(data.subarray(targetAt, targetAt + addressBytes), packet.targetPort);
+  const client = fromClient ? source : target;
+  const server = fromClient ? target : source;
+  return { client, server, both: `${client} ${server}` };
 }

@@ -5,6 +5,7 @@
 import { Batch, NEVER, Outcome, RowFlag, copyColumns, copyRows, type Connection } from '../trace/batch.ts';
 import { ByteIndex } from '../trace/dictionary.ts';
 import { lengthOfUnknown } from '../trace/masked.ts';
+import { MAX_DURATION_NS, MAX_TRACE_NS } from '../trace/meta.ts';
 
 export interface WindowLimits {
   /** A batch is handed on at this many rows … */
@@ -152,7 +153,7 @@ export class Window {
   fill(number: number, endNs: number): void {
     const row = number - this.base;
     this.#state[row] = RowState.open;
-    this.batch.requestEndNs[row] = Math.max(endNs, this.batch.requestNs[row]!);
+    this.batch.requestEndNs[row] = notBefore(this.batch.requestNs[row]!, endNs);
   }
 
   /** The row's request never came to its end, or was none. */
@@ -168,7 +169,7 @@ export class Window {
     this.batch.outcome[row] = outcome;
     if (outcome === Outcome.gap) this.batch.frames[row] = 0;
     // Two directions of one connection can be captured out of order by a hair.
-    this.batch.answerNs[row] = ns === NEVER ? NEVER : Math.max(ns, this.batch.requestNs[row]!);
+    this.batch.answerNs[row] = ns === NEVER ? NEVER : notBefore(this.batch.requestNs[row]!, ns);
     this.#state[row] = RowState.done;
   }
 
@@ -331,6 +332,11 @@ export class Window {
 
 const valueColumns = ['value', 'answerValue'] as const;
 const unknownFlags = { value: RowFlag.valueUnknown, answerValue: RowFlag.answerUnknown };
+
+/** Nor later than a trace can tell. */
+function notBefore(fromNs: number, ns: number): number {
+  return Math.min(Math.max(ns, fromNs), fromNs + MAX_DURATION_NS, MAX_TRACE_NS);
+}
 
 function moveBytes(from: Batch, at: number, length: number, to: Batch): number {
   if (length === 0) return 0;

@@ -10,7 +10,7 @@ import { TraceError } from './error.ts';
 import { clearUnknown, deriveValues, hasUnknown, settleUnknown } from './masked.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
 import type { ResultBatch } from './results.ts';
-import { decodeBatch, decodeResults, encodeBatch, encodeResults } from './rows.ts';
+import { decodeBatch, decodeResults, encodeBatch, encodeResults, firstUnreadable } from './rows.ts';
 
 class TapeWriter<Rows, Meta, End> {
   readonly #blocks: BlockWriter;
@@ -60,11 +60,15 @@ class TapeWriter<Rows, Meta, End> {
 export class TraceWriter extends TapeWriter<Batch, TraceMeta, TraceEnd> {
   /** @throws TraceError WRITE */
   static async create(path: string, meta: TraceMeta): Promise<TraceWriter> {
+    if (!isSound[FileKind.trace](meta))
+      throw new TraceError('WRITE', `cannot write ${path}: its opening block lacks what readers rely on`);
     return new TraceWriter(await BlockWriter.create(path, FileKind.trace), meta, encodeBatch);
   }
 
   /** Takes the batch's rows; the batch is the caller's again at once. @throws TraceError WRITE */
   append(batch: Batch): void {
+    const wrong = firstUnreadable(batch);
+    if (wrong !== undefined) throw new TraceError('WRITE', `cannot write ${wrong}: no reader would take it`);
     const from = batch.count > 0 ? batch.requestNs[0]! : 0;
     let to = from;
     for (let row = 0; row < batch.count; row++)

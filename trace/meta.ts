@@ -1,5 +1,11 @@
 // What stands in a trace's or a results file's opening and closing blocks, as JSON.
 
+/** The latest time that a trace can tell, ns since its zero: 104 days; beyond, numbers do not hold each nanosecond. */
+export const MAX_TRACE_NS = 2 ** 53 - 1;
+
+/** The longest time from a request's first byte to its last, or to its answer: half of that, since a sign is told with it. */
+export const MAX_DURATION_NS = 2 ** 52 - 1;
+
 /** The opening block of a trace. */
 export interface TraceMeta {
   format: 'memtape/1';
@@ -59,6 +65,8 @@ export interface Capture {
 
 export interface TraceEnd {
   capture: Capture;
+  /** What the recorder had to say of its source, in sentences. Absent: nothing. */
+  notes?: string[];
   /** Exchanges whose request has a CAS; a replay of a trace without any needs no token map. */
   casRequests: number;
 }

@@ -3,6 +3,7 @@
 import { Batch, NEVER, type Connection } from './batch.ts';
 import { ColumnDecoder, EMPTY, ExpectedAnswers, StringKind, type ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
+import { MAX_DURATION_NS, MAX_TRACE_NS } from './meta.ts';
 import { ResultBatch } from './results.ts';
 
 export function encodeBatch(to: ColumnEncoder, batch: Batch): Buffer {
@@ -80,15 +81,42 @@ export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where
 
 /** Readers and the order of a replay rely on it. @throws TraceError BROKEN */
 function checkTimes(batch: Batch, where: string): void {
+  const row = firstBackwards(batch);
+  if (row >= 0) throw new TraceError('BROKEN', `${where}: the times of its row ${row} run backwards`);
+}
+
+/** The first row whose times run backwards; -1 where there is none. */
+function firstBackwards(batch: Batch): number {
   let last = 0;
   for (let row = 0; row < batch.count; row++) {
     const request = batch.requestNs[row]!;
     const answer = batch.answerNs[row]!;
     const isSound =
       request >= last && batch.requestEndNs[row]! >= request && (answer >= request || answer === NEVER);
-    if (!isSound) throw new TraceError('BROKEN', `${where}: the times of its row ${row} run backwards`);
+    if (!isSound) return row;
     last = request;
   }
+  return -1;
+}
+
+function isTellable(fromNs: number, toNs: number): boolean {
+  return toNs <= MAX_TRACE_NS && toNs - fromNs <= MAX_DURATION_NS;
+}
+
+/** What of the batch no reader would take, in words: times that run backwards, or pass what numbers can hold. */
+export function firstUnreadable(batch: Batch): string | undefined {
+  let row = firstBackwards(batch);
+  if (row < 0)
+    for (let n = 0; n < batch.count && row < 0; n++)
+      if (!isTellable(batch.requestNs[n]!, Math.max(batch.requestEndNs[n]!, batch.answerNs[n]!))) row = n;
+  if (row >= 0)
+    return `row ${row} with the times ${batch.requestNs[row]}, ${batch.requestEndNs[row]} and ${batch.answerNs[row]} ns`;
+  const strange = batch.connections.find(
+    ({ openNs, closeNs }) => !Number.isFinite(openNs) || !Number.isFinite(closeNs),
+  );
+  return strange === undefined
+    ? undefined
+    : `connection ${strange.id} with the times ${strange.openNs} and ${strange.closeNs}`;
 }
 
 /** Room for the strings' numbers: of keys and requests' values, which others are told by, and of the rest. */

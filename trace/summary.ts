@@ -48,6 +48,8 @@ export interface Summary {
   /** SASL users and their exchanges; the empty name has those of nobody. Empty where there is no user at all. */
   tenants: { tenant: string; exchanges: number }[];
   capture: Capture;
+  /** What the recorder had to say of its source, in sentences. */
+  notes: string[];
   privacy: TraceMeta['privacy'];
   truncated: boolean;
 }
@@ -174,9 +176,15 @@ export async function summarise(
       : Array.from(tenants, ([tenant, count]) => ({ tenant, exchanges: count })),
     // Earlier versions counted less.
     capture: { ...emptyCapture(), ...end?.capture },
+    notes: notesOf(end?.notes),
     privacy: meta.privacy,
     truncated: trace.truncated,
   };
+}
+
+/** Whatever a damaged file has in their place, sentences come out. */
+function notesOf(notes: unknown): string[] {
+  return Array.isArray(notes) ? notes.filter((note) => typeof note === 'string') : [];
 }
 
 /** Counts by the batch's own numbers first: few strings are made. */

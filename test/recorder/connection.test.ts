@@ -335,6 +335,7 @@ describe('many connections', () => {
         : new Conversation({
             client: `[fd00:0:0:0:0:0:0:${i % 5}]:${40_000 + i}`,
             server: '[fd00:0:0:0:0:0:0:9]:11211',
+            clientSequence: i * 1e6,
           }),
     );
     for (const talk of talks)
@@ -347,7 +348,9 @@ describe('many connections', () => {
   });
 
   test('the one that was quiet for longest makes room', async () => {
-    const talks = [1, 2, 3].map((i) => new Conversation({ client: `10.0.0.1:4000${i}` }).open());
+    const talks = [1, 2, 3].map((i) =>
+      new Conversation({ client: `10.0.0.1:4000${i}`, clientSequence: i * 1e6 }).open(),
+    );
     talks[0]!.send(true, 'a');
     const [first, second, third] = talks.map((talk) => talk.packets);
     const packets = [...first!.slice(0, 3), ...second!, ...first!.slice(3), ...third!];
@@ -403,8 +406,9 @@ describe('many connections', () => {
       }
     }
     const table = new Colliding(10);
-    const sink = new Listener().open({ client: '', server: '', openNs: 0, firstNs: 0, midstream: false });
-    const pool = { capture: emptyCapture(), heldBytes: 0, maxHeldBytes: 0 };
+    const info = { client: '', server: '', openNs: 0, firstNs: 0, midstream: false };
+    const sink = new Listener().open(info);
+    const pool = { capture: emptyCapture(), heldBytes: 0, maxHeldBytes: 0, reorderNs: 10e6 };
     const packets = [1, 2, 3].map((host) => {
       const packet = new Packet();
       const data = ipBytes({ from: `10.0.0.${host}:40000`, to: '10.0.0.9:11211', sequence: 1, flags: 'S' });
@@ -416,11 +420,12 @@ describe('many connections', () => {
     const connections = packets.map((packet) => {
       const addresses = new Uint8Array(packet.data.subarray(12, 20));
       const key = { addresses, clientPort: 40_000, serverPort: 11_211, hash: 7 };
-      const connection = new TcpConnection(key, sink, pool, 0);
+      const connection = new TcpConnection(key, info, sink, pool, 0);
       table.add(connection);
       return connection;
     });
-    const found = (): number[] => packets.map((packet) => connections.indexOf(table.find(packet)!));
+    const found = (): number[] =>
+      packets.map((packet) => connections.findIndex((known) => known === table.find(packet)));
     expect(found()).toEqual([0, 1, 2]);
     table.remove(connections[1]!, false);
     expect(found()).toEqual([0, -1, 2]);

@@ -257,7 +257,9 @@ describe('holes', () => {
   });
 
   test('a bound over all connections', async () => {
-    const talks = [0, 1].map((i) => new Conversation({ client: `10.0.0.1:4000${i}`, stepMicros: 1 }).open());
+    const talks = [0, 1].map((i) =>
+      new Conversation({ client: `10.0.0.1:4000${i}`, clientSequence: 1000 + i * 1e6, stepMicros: 1 }).open(),
+    );
     for (const talk of talks) talk.segment(true, 'A', Buffer.alloc(1000, 'x'), 10);
     talks[1]!.segment(true, 'A', Buffer.alloc(10, 'y'));
     const packets = talks.flatMap((talk) => talk.packets);

@@ -1,0 +1,267 @@
+// Random memcached traffic as packets that a test may wrap, copy, rewrite or stamp anew before they become a capture, and
+// what the recorder makes of a capture, exchange by exchange.
+
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { encodeRequest, encodeResponse, storeExtras } from '../../protocol/frame.ts';
+import { Opcode } from '../../protocol/opcode.ts';
+import { Status } from '../../protocol/status.ts';
+import { readCapture, type CaptureOptions, type CaptureResult } from '../../recorder/capture.ts';
+import { Exchanges } from '../../recorder/exchanges.ts';
+import { Window } from '../../recorder/window.ts';
+import type { Random } from '../../synth/random.ts';
+import { outcomeNames } from '../../trace/batch.ts';
+import { emptyCapture, type Capture } from '../../trace/meta.ts';
+import { ethernet, ipBytes, type CapturedPacket, type IpOptions, type Segment } from './packets.ts';
+
+/** A segment on its way, before anything was done to it. */
+export interface WirePacket extends Segment {
+  micros: number;
+  ip?: IpOptions;
+}
+
+export interface TrafficInit {
+  connections: number;
+  turns: number;
+  /** First sequence numbers; random unless given. */
+  sequences?: [client: number, server: number];
+  /** Of connection n; `10.0.0.1:40000` and so on unless given. */
+  client?: (n: number) => string;
+  server?: string;
+  /** When connection n begins; in the first 20 ms unless given. */
+  startMicros?: (n: number) => number;
+  /** What each client asks; random unless given. */
+  ask?: (random: Random, turn: number) => { request: Buffer; answer: Buffer };
+}
+
+/** A set, a get that hits or misses, an increment, a version: with an answer that tells which request it is to. */
+export function randomAsk(random: Random, turn: number): { request: Buffer; answer: Buffer } {
+  const opaque = random.uint32();
+  const key = Buffer.from(`key-${random.int(1000)}`);
+  const value = Buffer.alloc(1 + random.int(3000), `${random.uint32()} ${turn} `);
+  const cas = BigInt(random.uint32()) + 1n;
+  switch (random.int(4)) {
+    case 0:
+      return {
+        request: encodeRequest({ opcode: Opcode.set, key, value, opaque, extras: storeExtras(0, 0) }),
+        answer: encodeResponse({ opcode: Opcode.set, opaque, cas }),
+      };
+    case 1:
+      return {
+        request: encodeRequest({ opcode: Opcode.get, key, opaque }),
+        answer: encodeResponse({ opcode: Opcode.get, opaque, cas, value, extras: Buffer.alloc(4) }),
+      };
+    case 2:
+      return {
+        request: encodeRequest({ opcode: Opcode.get, key, opaque }),
+        answer: encodeResponse({ opcode: Opcode.get, opaque, status: Status.notFound }),
+      };
+    default:
+      return {
+        request: encodeRequest({ opcode: Opcode.version, opaque }),
+        answer: encodeResponse({ opcode: Opcode.version, opaque, value: Buffer.from('1.6.18') }),
+      };
+  }
+}
+
+/** One connection after its handshake to its end, in segments of at most 1448 bytes. */
+function connection(random: Random, init: TrafficInit, n: number): WirePacket[] {
+  const client = init.client?.(n) ?? `10.0.${n >>> 8}.1:${40_000 + (n & 255)}`;
+  const server = init.server ?? '10.9.0.2:11211';
+  let [own, peer] = init.sequences ?? [random.uint32(), random.uint32()];
+  let micros = init.startMicros?.(n) ?? random.int(20_000);
+  const packets: WirePacket[] = [];
+  const add = (fromClient: boolean, flags: string, payload: Buffer = Buffer.alloc(0)): void => {
+    packets.push({
+      from: fromClient ? client : server,
+      to: fromClient ? server : client,
+      sequence: (fromClient ? own : peer) >>> 0,
+      acknowledgement: flags.includes('A') ? (fromClient ? peer : own) >>> 0 : 0,
+      flags,
+      payload,
+      micros,
+    });
+    const taken = payload.length + (/[SF]/.test(flags) ? 1 : 0);
+    if (fromClient) own += taken;
+    else peer += taken;
+  };
+  const wait = (most: number): number => (micros += 100 + random.int(most));
+  const send = (fromClient: boolean, data: Buffer): void => {
+    for (let at = 0; at < data.length; at += 1448) {
+      add(fromClient, 'PA', data.subarray(at, at + 1448));
+      micros += 5;
+    }
+  };
+  add(true, 'S');
+  wait(100);
+  add(false, 'SA');
+  wait(100);
+  add(true, 'A');
+  for (let turn = 0; turn < init.turns; turn++) {
+    wait(3000);
+    const { request, answer } = (init.ask ?? randomAsk)(random, turn);
+    send(true, request);
+    wait(300);
+    send(false, answer);
+    if (random.chance(0.3)) {
+      wait(100);
+      add(true, 'A');
+    }
+  }
+  wait(1000);
+  add(true, 'FA');
+  wait(50);
+  add(false, 'FA');
+  wait(50);
+  add(true, 'A');
+  return packets;
+}
+
+export function randomTraffic(random: Random, init: TrafficInit): WirePacket[] {
+  const all = Array.from({ length: init.connections }, (_, n) => connection(random, init, n)).flat();
+  return all.toSorted((a, b) => a.micros - b.micros);
+}
+
+/** A datagram on its way. */
+export interface WireDatagram {
+  from: string;
+  to: string;
+  /** Memcached's frame header, and the frames. */
+  body: Buffer;
+  ipId: number;
+  micros: number;
+}
+
+export interface DatagramsInit {
+  clients: number;
+  turns: number;
+  server: string;
+  ask?: TrafficInit['ask'];
+  /** Whether hosts count IPv4's identification. */
+  hasIds: boolean;
+  /** Whether clients number their requests; 0 always if not. */
+  hasRequestIds: boolean;
+}
+
+export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagram[] {
+  const { clients, turns, server, hasIds, hasRequestIds } = init;
+  return Array.from({ length: clients }, (_, n) => {
+    const client = `10.0.0.1:${40_000 + n}`;
+    let micros = random.int(20_000);
+    return Array.from({ length: turns }, (_turn, turn) => {
+      const { request, answer } = (init.ask ?? randomAsk)(random, turn);
+      return [request, answer].map((payload, side): WireDatagram => {
+        micros += 200 + random.int(2000);
+        const frame = Buffer.from([0, hasRequestIds ? turn + 1 : 0, 0, 0, 0, 1, 0, 0]);
+        const [from, to] = side === 0 ? [client, server] : [server, client];
+        return {
+          from,
+          to,
+          body: Buffer.concat([frame, payload]),
+          ipId: hasIds ? 1 + random.int(65_535) : 0,
+          micros,
+        };
+      });
+    }).flat();
+  })
+    .flat()
+    .toSorted((a, b) => a.micros - b.micros);
+}
+
+export function capturedDatagrams(datagrams: readonly WireDatagram[]): CapturedPacket[] {
+  return datagrams.map(({ from, to, body, ipId, micros }) => {
+    const ip = ipBytes({ from, to, sequence: 0, flags: '' }, { protocol: 17 }).subarray(0, 20);
+    const udp = Buffer.alloc(8);
+    udp.writeUInt16BE(Number(from.split(':')[1]), 0);
+    udp.writeUInt16BE(Number(to.split(':')[1]), 2);
+    udp.writeUInt16BE(8 + body.length, 4);
+    ip.writeUInt16BE(28 + body.length, 2);
+    ip.writeUInt16BE(ipId, 4);
+    return { data: ethernet.wrap(Buffer.concat([ip, udp, body])), micros };
+  });
+}
+
+export function captured(
+  packets: readonly WirePacket[],
+  wrap: (ip: Buffer, n: number) => Buffer = (ip) => ethernet.wrap(ip),
+): CapturedPacket[] {
+  return packets.map((packet, n) => ({ data: wrap(ipBytes(packet, packet.ip), n), micros: packet.micros }));
+}
+
+export interface Told {
+  /** Each exchange in a line, sorted. */
+  exchanges: string[];
+  connections: number;
+  servers: string[];
+  /** Of the requests, ns since the trace's zero, in the order of the rows; and how long their answers took. */
+  requestNs: number[];
+  latencyNs: number[];
+  result: CaptureResult;
+  capture: Capture;
+}
+
+export type TellOptions = Partial<Omit<CaptureOptions, 'factory' | 'capture'>>;
+
+/** What the recorder makes of captures that are one recording. */
+export async function tell(files: readonly Buffer[], options: TellOptions = {}): Promise<Told> {
+  const exchanges: string[] = [];
+  const requestNs: number[] = [];
+  const latencyNs: number[] = [];
+  const servers = new Set<string>();
+  const window = new Window((batch) => {
+    for (const { server } of batch.connections) servers.add(server);
+    for (let row = 0; row < batch.count; row++) {
+      requestNs.push(batch.requestNs[row]!);
+      latencyNs.push(batch.answerNs[row]! - batch.requestNs[row]!);
+      exchanges.push(
+        [
+          batch.opcode[row],
+          batch.opaque[row],
+          batch.key(row).toString('latin1'),
+          brief(batch.value(row)),
+          outcomeNames[batch.outcome[row]!],
+          batch.status[row],
+          batch.answerCas(row),
+          brief(batch.answerValue(row)),
+        ].join(' '),
+      );
+    }
+  });
+  const capture = emptyCapture();
+  const pairing = new Exchanges(window, capture);
+  const result = await readCapture(
+    files.map((file) => Readable.from([file])),
+    {
+      ports: [11_211],
+      ...options,
+      factory: pairing,
+      capture,
+      drained: () => {
+        window.settle(pairing.lastNs);
+        return undefined;
+      },
+    },
+  );
+  window.finish();
+  return {
+    exchanges: exchanges.toSorted(),
+    connections: window.connections,
+    servers: [...servers],
+    requestNs,
+    latencyNs,
+    result,
+    capture,
+  };
+}
+
+/** Values in few letters, so that a failure can be read. */
+function brief(value: Buffer): string {
+  return value.length < 16
+    ? value.toString('latin1')
+    : createHash('sha1').update(value).digest('hex').slice(0, 12);
+}
+
+/** So many seeds: a few in a test run, as many as the variable says in a proof. */
+export function seedsOf(variable: string, few: number): number[] {
+  return Array.from({ length: Number(process.env[variable] ?? few) }, (_, n) => n + 1);
+}
