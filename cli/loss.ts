@@ -40,7 +40,9 @@ export function cutLine({ snapLength, cutPackets, cutValues }: Capture): string 
 }
 
 /** Connections of which only one direction is there; undefined where there are none. */
-export function sidesLine({ requestsOnly, answersOnly }: Capture): string | undefined {
+export function sidesLine({ packets, requestsOnly, answersOnly }: Capture): string | undefined {
+  // The proxy has both directions, whatever servers do.
+  if (packets === 0) return undefined;
   const parts = [
     requestsOnly > 0
       ? `${plural(requestsOnly, 'connection')} with packets of the client only: what was answered there is not known`

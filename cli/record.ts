@@ -1,67 +1,35 @@
 // `memtape record`: a capture, or live traffic through the recording proxy, into a trace file.
 
 import { statSync } from 'node:fs';
-import { SocketAddress, isIP } from 'node:net';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import pc from 'picocolors';
-import { createDistribution, distributionNames, type Distribution } from '../protocol/distribution.ts';
+import { parseCount, parseDuration, parsePercent, parseSample, parseSize } from '../config/units.ts';
 import { checkOutput } from '../recorder/claim.ts';
 import { RecorderError } from '../recorder/error.ts';
-import type { Remark } from '../recorder/exchanges.ts';
-import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
-import { portRanges, type PortSeen } from '../recorder/ports.ts';
-import { startProxy, type ProxyOptions } from '../recorder/proxy.ts';
-import { linkTypesRead } from '../recorder/link.ts';
-import { captureLive } from '../recorder/tcpdump.ts';
+import { startProxy } from '../recorder/proxy.ts';
 import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
-import type { Recorded, RecordingOptions } from '../recorder/recording.ts';
-import type { RingOptions } from '../recorder/ring.ts';
-import type { Rotation } from '../recorder/tapes.ts';
-import { parseHostPort } from '../trace/address.ts';
-import { lossOf } from '../trace/loss.ts';
+import { captureLive } from '../recorder/tcpdump.ts';
 import { CliError, Verdict } from './error.ts';
-import { expandFiles, isSameFile, readSmall } from './file.ts';
+import { expandFiles, isSameFile } from './file.ts';
 import { createLoad } from './load.ts';
-import { cutLine, formatShare, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
+import { upstreamLine } from './loss.ts';
 import { Progress } from './progress.ts';
+import { checkLoss, nothing, report } from './recorded.ts';
+import {
+  collect,
+  parseKeepRoute,
+  parsePorts,
+  parseRotate,
+  parseTrigger,
+  portsOf,
+  recordingOf,
+  selectionOf,
+  tlsOf,
+  type RecordOptions,
+} from './recording.ts';
 import { onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
-import { parseCount, parseDuration, parsePercent, parseSample, parseSize } from '../config/units.ts';
-
-interface RecordOptions {
-  output: string;
-  port?: number[];
-  vxlanPort?: number[];
-  server: string[];
-  listen: string[];
-  upstream: string[];
-  interface?: string;
-  filter?: string;
-  sample: number;
-  values: 'full' | 'hash' | 'size';
-  keys: 'clear' | 'masked';
-  keepNumbers?: true;
-  maskKeyFile?: string;
-  keepRoute?: Distribution;
-  keepPrefix?: number;
-  rotate?: Rotation;
-  keep?: number;
-  force?: true;
-  maxLoss?: number;
-  ring?: number;
-  trigger?: NonNullable<RingOptions['trigger']>;
-  tlsCert?: string;
-  tlsKey?: string;
-  upstreamTls?: true;
-  upstreamCa?: string;
-  duration?: number;
-  maxSize?: number;
-  quiet?: true;
-}
-
-const REMARKS_SHOWN = 5;
 
 const examples = `
 Examples:
@@ -345,106 +313,6 @@ async function recordProxy(options: RecordOptions): Promise<void> {
 /** The recording is finished long before, unless something hangs. */
 const EXIT_MS = 10_000;
 
-/** @throws Verdict 3 where more is missing than may be */
-function checkLoss({ capture }: Recorded, { maxLoss }: RecordOptions): void {
-  const { worst } = lossOf(capture);
-  if (maxLoss === undefined || worst <= maxLoss) return;
-  process.stderr.write(
-    `memtape: expected at most ${formatShare(maxLoss)} of the traffic to be missing, got ${formatShare(worst)}\n`,
-  );
-  throw new Verdict(3);
-}
-
-function report(recorded: Recorded, output: string): void {
-  const { exchanges, connections, fileBytes, capture, remarks } = recorded;
-  const perExchange = (fileBytes / exchanges).toFixed(1);
-  const { files } = recorded;
-  const named = files.length > 1 ? `${files.length} files, the last of them ${files.at(-1)}` : output;
-  process.stdout.write(
-    `${named}: ${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')}, ` +
-      `${formatBytes(fileBytes)} (${perExchange} bytes each)\n`,
-  );
-  const notes = [
-    ...lossLines(capture),
-    cutLine(capture) ?? '',
-    sidesLine(capture) ?? '',
-    upstreamLine(capture) ?? '',
-    capture.midstream > 0 ? `${plural(capture.midstream, 'connection')} open before the capture began` : '',
-    capture.notBinary > 0
-      ? `${plural(capture.notBinary, 'connection')} of another protocol, not recorded`
-      : '',
-    capture.desynchronised > 0 ? `${plural(capture.desynchronised, 'connection')} given up as broken` : '',
-    capture.orphans > 0 ? `${plural(capture.orphans, 'answer')} without a request` : '',
-  ].filter((note) => note !== '');
-  for (const note of [...notes, ...recorded.notes]) process.stderr.write(`memtape: ${note}\n`);
-  showRemarks(remarks);
-  const warning = lossWarning(capture);
-  if (warning !== undefined) process.stderr.write(`memtape: ${pc.bold(pc.red(warning))}\n`);
-}
-
-function showRemarks(remarks: readonly Remark[]): void {
-  for (const { client, server, text } of remarks.slice(0, REMARKS_SHOWN))
-    process.stderr.write(`memtape: ${client} to ${server} ${text}\n`);
-  if (remarks.length > REMARKS_SHOWN)
-    process.stderr.write(`memtape: and ${plural(remarks.length - REMARKS_SHOWN, 'connection')} more\n`);
-}
-
-function nothing(name: string, recorded: CaptureRecorded, ports: readonly number[]): CliError {
-  showRemarks(recorded.remarks);
-  const seen = recorded.source?.portsSeen ?? [];
-  const wanted = `port${ports.length === 1 ? '' : 's'} ${portRanges(ports).join(', ')}`;
-  const head = `${name}: expected memcached binary traffic on ${wanted}`;
-  const { notBinary, answersOnly } = recorded.capture;
-  if (notBinary > 0)
-    return new CliError(
-      `${head}, got ${plural(notBinary, 'connection')} ${otherProtocol(recorded.remarks)}`,
-      2,
-    );
-  if (answersOnly > 0)
-    return new CliError(
-      `${head}, got packets of the server only: answers cannot be recorded without their requests; capture both directions, for instance with the filter ${JSON.stringify(`tcp port ${ports.join(' or tcp port ')}`)} and no src or dst in it`,
-      2,
-    );
-  const cut = cutLine(recorded.capture);
-  if (cut !== undefined && seen.some(({ port }) => ports.includes(port)))
-    return new CliError(`${head}, got no whole request: ${cut}`, 2);
-  if (recorded.capture.packets === 0) return new CliError(`${head}, got a capture without packets`, 2);
-  const unread = recorded.source?.unread ?? [];
-  if (seen.length === 0 && unread.length > 0)
-    return new CliError(`${head}, got ${recorded.notes[0] ?? 'none that is read'}; ${linkTypesHint()}`, 2);
-  if (seen.length === 0)
-    return new CliError(
-      `${head}, got ${plural(recorded.capture.packets, 'packet')} and no TCP among them`,
-      2,
-    );
-  const binary = seen.filter((port) => port.binary && !ports.includes(port.port));
-  const hint = binary.length > 0 ? `; try --port ${binary.map(({ port }) => port).join(',')}` : '';
-  return new CliError(`${head}, got TCP on ${seen.slice(0, 5).map(describePort).join(', ')}${hint}`, 2);
-}
-
-/** What connections that are not binary speak, by the first that has a name. */
-function otherProtocol(remarks: readonly Remark[]): string {
-  const kind = otherKinds.find(([kind]) => remarks.some((remark) => remark.kind === kind));
-  return kind?.[1] ?? 'of another protocol';
-}
-
-const otherKinds: readonly [kind: Remark['kind'], words: string][] = [
-  [
-    'tls',
-    'of TLS, which a capture cannot show; the recording proxy takes it: memtape record --listen ADDR --upstream ADDR --tls-cert FILE --tls-key FILE',
-  ],
-  ['couchbase', "of Couchbase's dialect (flexible framing), which memtape does not record"],
-  ['ascii', 'of the ASCII protocol, which memtape does not record'],
-];
-
-function linkTypesHint(): string {
-  return `link types that are read: ${linkTypesRead()}`;
-}
-
-function describePort({ port, packets, binary }: PortSeen): string {
-  return `port ${port} (${formatCount(packets)} packets${binary ? ', memcached binary by its looks' : ''})`;
-}
-
 function sizeOf(path: string): number {
   try {
     const stat = statSync(path);
@@ -456,68 +324,8 @@ function sizeOf(path: string): number {
   }
 }
 
-const DEFAULT_PORT = 11_211;
-
-function portsOf({ port }: RecordOptions): number[] {
-  return port ?? [DEFAULT_PORT];
-}
-
-/** What of the traffic is looked at, beside the ports. */
-function selectionOf({ vxlanPort, server }: RecordOptions): { vxlanPorts?: number[]; servers?: string[] } {
-  return {
-    ...(vxlanPort === undefined ? {} : { vxlanPorts: vxlanPort }),
-    ...(server.length === 0 ? {} : { servers: server.map(canonicalServer) }),
-  };
-}
-
-/** As recordings write addresses: IPv6 shortened, in brackets. */
-function canonicalServer(text: string): string {
-  const match = /^\[?([0-9a-fA-F.:]+?)\]?(?::(\d{1,5}))?$/.exec(text);
-  const parts = isIP(text) === 6 ? [text] : [match?.[1] ?? '', match?.[2]];
-  const [host = '', port] = parts;
-  const version = isIP(host);
-  if (version === 0)
-    throw new CliError(
-      `expected --server with an address such as 10.0.0.2 or 10.0.0.2:11211, got ${JSON.stringify(text)}`,
-      2,
-    );
-  const short = version === 6 ? `[${new SocketAddress({ family: 'ipv6', address: host }).address}]` : host;
-  return port === undefined ? short : `${short}:${port}`;
-}
-
-/** `11211`, `11211,11213`, `11211-11214`, or several of them: each option adds to those before it. */
-function parsePorts(text: string, before: number[] = []): number[] {
-  const ports = new Set(before);
-  for (const part of text.split(',')) {
-    const match = /^\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*$/.exec(part);
-    const from = Number(match?.[1] ?? 0);
-    const to = Number(match?.[2] ?? from);
-    if (from < 1 || to > 65_535 || to < from)
-      throw new CliError(
-        `expected ports from 1 to 65535 such as 11211,11213 or 11211-11214, got ${JSON.stringify(part)}`,
-        2,
-      );
-    for (let port = from; port <= to; port++) ports.add(port);
-  }
-  return [...ports];
-}
-
 /** With a trigger, errors are looked for this often. */
 const TRIGGER_FLUSH_MS = 1_000;
-
-function recordingOf(options: RecordOptions): RecordingOptions {
-  const { sample, rotate, keep, ring, trigger } = options;
-  return {
-    sample,
-    privacy: privacyOf(options),
-    overwrite: options.force === true,
-    ...(rotate === undefined ? {} : { rotate: keep === undefined ? rotate : { ...rotate, keep } }),
-    ...(ring === undefined
-      ? {}
-      : { ring: { ns: ring * 1e6, ...(trigger === undefined ? {} : { trigger }) } }),
-    onRing: (path) => process.stderr.write(`memtape: a burst of errors: the last stretch is in ${path}\n`),
-  };
-}
 
 /** SIGUSR1 writes the ring. */
 function onSignal(write: () => Promise<string | undefined>): void {
@@ -530,74 +338,4 @@ function onSignal(write: () => Promise<string | undefined>): void {
       (error: unknown) => process.stderr.write(`memtape: ${(error as Error).message}\n`),
     );
   });
-}
-
-function tlsOf({
-  tlsCert,
-  tlsKey,
-  upstreamTls,
-  upstreamCa,
-}: RecordOptions): Pick<ProxyOptions, 'tls' | 'upstreamTls'> {
-  if ((tlsCert === undefined) !== (tlsKey === undefined))
-    throw new CliError('expected --tls-cert and --tls-key together, got one of them', 2);
-  if (upstreamCa !== undefined && upstreamTls === undefined)
-    throw new CliError('--upstream-ca expects --upstream-tls', 2);
-  return {
-    ...(tlsCert === undefined
-      ? {}
-      : { tls: { cert: readSmall(tlsCert, 'the certificate'), key: readSmall(tlsKey!, 'the key') } }),
-    ...(upstreamTls === undefined
-      ? {}
-      : { upstreamTls: upstreamCa === undefined ? {} : { ca: readSmall(upstreamCa, 'the certificate') } }),
-  };
-}
-
-function parseRotate(text: string): Rotation {
-  if (/^[\d.]+ ?(ms|s|m|h|d)$/.test(text.trim())) return { ns: parseDuration(text) * 1e6 };
-  return { bytes: parseSize(text) };
-}
-
-function parseTrigger(text: string): NonNullable<RingOptions['trigger']> {
-  const match = /^(\d{1,6})\/(\S+)$/.exec(text.trim());
-  if (match === null || Number(match[1]) < 1)
-    throw new CliError(`expected a trigger such as 100/1s, got ${JSON.stringify(text)}`, 2);
-  return { errors: Number(match[1]), withinNs: parseDuration(match[2]!) * 1e6 };
-}
-
-function privacyOf({
-  values,
-  keys,
-  keepNumbers,
-  maskKeyFile,
-  keepPrefix = 0,
-  keepRoute,
-}: RecordOptions): PrivacyOptions {
-  const privacy: PrivacyOptions = { values, keepNumbers: keepNumbers === true };
-  if (keys === 'clear') return privacy;
-  if (maskKeyFile === undefined)
-    throw new CliError(
-      '--keys masked expects --mask-key-file; make one with: head -c 32 /dev/urandom > secret.key',
-      2,
-    );
-  const maskKey = maskKeyOf(readSmall(maskKeyFile, 'the mask key'), maskKeyFile);
-  return { ...privacy, maskKey, keepPrefix, ...(keepRoute === undefined ? {} : { keepRoute }) };
-}
-
-/** `ketama=10.0.0.1:11211,10.0.0.2:11211` */
-function parseKeepRoute(text: string): Distribution {
-  const [route, servers = ''] = text.split('=', 2);
-  const name = distributionNames.find((known) => known === route);
-  if (name === undefined || servers === '')
-    throw new CliError(
-      `expected ROUTE=HOST:PORT,… with a route of ${distributionNames.join(', ')}; got ${JSON.stringify(text)}`,
-      2,
-    );
-  return createDistribution(
-    name,
-    servers.split(',').map((server) => parseHostPort(server, 11_211)),
-  );
-}
-
-function collect(text: string, before: string[]): string[] {
-  return [...before, ...text.split(',').map((part) => part.trim())];
 }

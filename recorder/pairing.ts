@@ -15,8 +15,8 @@ const MAX_OUTSTANDING = 1 << 20;
 const MAX_ALL_OUTSTANDING = 1 << 22;
 
 // A search that ends with a pair is paid by the requests that it passes, since they leave. One that finds nothing is paid
-// out of this: so much to begin with, so much for each request; then it looks at the first few only. So no traffic costs
-// more than its length.
+// out of an account: so much to begin with, so much for each request; while it is overdrawn, searches look at the first few
+// only. So no traffic costs more than its length.
 const FIRST_STEPS = 65_536;
 const STEPS_A_REQUEST = 16;
 const STEPS_WITHOUT_CREDIT = 64;
@@ -268,7 +268,7 @@ export class Pairing {
   ): number {
     const requests = this.#requests;
     const { length } = requests;
-    const most = this.#steps >= length ? length : Math.min(length, STEPS_WITHOUT_CREDIT);
+    const most = this.#steps > 0 ? length : Math.min(length, STEPS_WITHOUT_CREDIT);
     for (let n = 0; n < most; n++) {
       const slot = requests.slot(n);
       if (requests.opaque[slot] !== opaque) continue;
@@ -282,7 +282,7 @@ export class Pairing {
       const from = keyAt[row]!;
       if (data.compare(heap, from, from + lengths[row]!, key, key + keyLength) === 0) return n;
     }
-    this.#steps = Math.max(0, this.#steps - most);
+    this.#steps -= most;
     return -1;
   }
 
@@ -336,7 +336,7 @@ export class Pairing {
 
   /** Whether no other request has this opaque, of those that the answer could be to: then it cannot be mistaken. */
   #isUnique(opaque: number): boolean {
-    if (this.#lastOpaque === opaque || this.#steps < this.#requests.length) return false;
+    if (this.#lastOpaque === opaque || this.#steps <= 0) return false;
     this.#steps -= this.#requests.length;
     for (let n = 0; n < this.#requests.length; n++)
       if (this.#requests.opaque[this.#requests.slot(n)] === opaque) return false;
@@ -353,7 +353,6 @@ export class Pairing {
     let last = 0;
     for (; n < requests.length; n++) {
       if (this.#steps-- <= 0) {
-        this.#steps = 0;
         // Too many runs within runs: which of them are alike is not looked for any more.
         this.#doubtTo = this.count;
         found = true;

@@ -65,7 +65,7 @@ export async function recordCapture(
   options: RecordOptions,
 ): Promise<CaptureRecorded> {
   const { output, ports, source, onProgress, maxBytes = Infinity } = options;
-  if (typeof input === 'string') checkApart(input, output);
+  for (const one of [input].flat()) if (typeof one === 'string') checkApart(one, output);
   const recording = new Recording(output, {
     sample: options.sample ?? 1,
     ...pick(options, 'privacy', 'rotate', 'ring', 'onRing', 'overwrite'),

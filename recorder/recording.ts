@@ -1,6 +1,7 @@
 // One recording under way: the pairing, and the trace file behind it, whatever the source of the bytes. The file comes
 // into being with the first exchange, so that a source without memcached traffic leaves none.
 
+import { setImmediate } from 'node:timers/promises';
 import type { Batch } from '../trace/batch.ts';
 import { sampled } from '../trace/sample.ts';
 import { emptyCapture, type Capture, type TraceMeta } from '../trace/meta.ts';
@@ -65,7 +66,7 @@ export class Recording {
     const { overwrite = true } = options;
     this.#sample = sample;
     this.#mask = new Mask(privacy);
-    this.#window = new Window((batch) => this.#append(batch), limits);
+    this.#window = new Window((batch) => this.#append(batch), limits, true);
     this.exchanges = new Exchanges(this.#window, this.capture);
     const meta = (): TraceMeta => this.#traceMeta();
     const counted = (): Counted => ({
@@ -99,11 +100,12 @@ export class Recording {
       await this.#ring?.tick(ns);
       if (this.#tapes.isDue(ns)) {
         this.#window.flush();
+        await this.#handOn();
         await this.#tapes.next();
       }
       if (!(await this.#ready())) return;
       this.#window.settle(ns);
-      await this.#tapes.drained();
+      await this.#handOn();
     });
   }
 
@@ -112,6 +114,7 @@ export class Recording {
     return this.#inTurn(async () => {
       if (!(await this.#ready())) return;
       this.#window.flush();
+      await this.#handOn();
       await this.#tapes.flush();
     });
   }
@@ -121,6 +124,7 @@ export class Recording {
     await this.#inTurn(async () => {
       if (!(await this.#ready())) return;
       this.#window.flush();
+      await this.#handOn();
       await this.#tapes.next();
     });
     return this.#ring?.write(false);
@@ -130,6 +134,7 @@ export class Recording {
   finish(): Promise<Recorded> {
     return this.#inTurn(async () => {
       if (await this.#ready()) this.#window.finish();
+      await this.#handOn();
       // Rows were reserved for requests of which none came to its end: then there is no file.
       await this.#tapes.next();
       let fileBytes = this.#written === 0 ? 0 : this.bytesWritten;
@@ -156,6 +161,15 @@ export class Recording {
   /** Gives up: the file is readable up to its last block. */
   async abort(): Promise<void> {
     await this.#tapes.abort();
+  }
+
+  /** Batch by batch: while one is encoded, a proxy's clients wait, and between two of them they do not. */
+  async #handOn(): Promise<void> {
+    while (this.#window.handOnNext()) {
+      await this.#tapes.drained();
+      await setImmediate();
+    }
+    await this.#tapes.drained();
   }
 
   #append(batch: Batch): void {

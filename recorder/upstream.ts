@@ -44,7 +44,9 @@ function reasonOf(error: NodeJS.ErrnoException, wasConnected: boolean): string {
   const { code = '' } = error;
   if (code === 'ECONNREFUSED') return 'refused the connection; is it running?';
   if (wasConnected && (code === 'ECONNRESET' || code === 'EPIPE')) return 'reset a connection';
-  if (/^(ERR_TLS|ERR_SSL|CERT_|UNABLE_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME)/.test(code))
-    return `failed the TLS handshake: ${error.message}`;
-  return `cannot be reached: ${error.message}`;
+  // OpenSSL's own reason is behind the place in its source.
+  const reason = (error as { reason?: string }).reason ?? error.message.split('\n')[0]!;
+  if (/^(ERR_TLS|ERR_SSL|EPROTO|CERT_|UNABLE_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME)/.test(code))
+    return `failed the TLS handshake: ${reason}`;
+  return `cannot be reached: ${reason}`;
 }

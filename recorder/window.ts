@@ -2,7 +2,7 @@
 // arrive, and handed on in batches once everything before them is complete. What waits is bounded in rows, bytes and
 // time; a row that passes the bound leaves as indeterminate.
 
-import { Batch, NEVER, Outcome, RowFlag, copyColumns, type Connection } from '../trace/batch.ts';
+import { Batch, NEVER, Outcome, RowFlag, copyColumns, copyRows, type Connection } from '../trace/batch.ts';
 import { ByteIndex } from '../trace/dictionary.ts';
 import { lengthOfUnknown } from '../trace/masked.ts';
 import { MAX_DURATION_NS, MAX_TRACE_NS } from '../trace/meta.ts';
@@ -54,9 +54,18 @@ export class Window {
   #introduced = 0;
   #withdrawn = 0;
 
-  constructor(emit: (batch: Batch) => void, limits: Partial<WindowLimits> = {}) {
+  /** Batches that are to be handed on one at a time; their memory is that of #spare. */
+  readonly #due: Batch[] = [];
+  readonly #isPaced: boolean;
+
+  /**
+   * @param isPaced batches are handed on by handOnNext() only, all of them before the next settle(), flush() or finish():
+   *   so that whoever takes them can do other work in between
+   */
+  constructor(emit: (batch: Batch) => void, limits: Partial<WindowLimits> = {}, isPaced = false) {
     this.#emit = emit;
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
+    this.#isPaced = isPaced;
   }
 
   /** Rows that wait, complete or not. */
@@ -194,6 +203,14 @@ export class Window {
     if (this.#head > 0 || this.#touched.size > 0) this.#handOn();
   }
 
+  /** Hands on one batch of those that are due; false where there are none. */
+  handOnNext(): boolean {
+    const batch = this.#due.shift();
+    if (batch === undefined) return false;
+    this.#emit(batch);
+    return true;
+  }
+
   /** The input is over: what is still open leaves as it is. */
   finish(): void {
     this.#expire(this.batch.count);
@@ -224,7 +241,8 @@ export class Window {
     to.clear();
     to.reserve(Math.max(rest, from.capacity));
     this.#values.clear();
-    for (let row = 0; row < rest; row++) this.#moveRow(from, taken + row, to, row);
+    copyRows(from, taken, from.count, to);
+    for (let row = 0; row < rest; row++) this.#moveBytes(from, to, row);
     to.count = rest;
     const rows = this.#withoutVoid(taken);
     this.#emitSlices(from, rows);
@@ -245,40 +263,51 @@ export class Window {
     from.connections = Array.from(this.#touched, (connection) => ({ ...connection }));
     from.firstIndex = this.emitted;
     const { batchRows, batchBytes } = this.#limits;
+    const { keyLength, casHigh, casLow } = from;
+    const values = valueColumns.map((column) => ({
+      ats: from[`${column}At`],
+      lengths: from[`${column}Length`],
+      unknown: unknownFlags[column],
+    }));
     let start = 0;
     let bytes = 0;
     // The heap fills from row to row: a value that stands before this was there already.
     let fresh = 0;
     for (let row = 0; row < rows; row++) {
-      bytes += from.keyLength[row]!;
-      for (const column of valueColumns) {
-        const length = from[`${column}Length`][row]!;
-        const at = from[`${column}At`][row]!;
+      bytes += keyLength[row]!;
+      for (const { ats, lengths, unknown } of values) {
+        const length = lengths[row]!;
+        const at = ats[row]!;
         if (length === 0 || at < fresh) continue;
         // A reader makes as many bytes of what is not known.
-        bytes += (from.flags[row]! & unknownFlags[column]) === 0 ? length : lengthOfUnknown(from, at);
+        bytes += (from.flags[row]! & unknown) === 0 ? length : lengthOfUnknown(from, at);
         fresh = at + length;
       }
-      if ((from.casHigh[row]! | from.casLow[row]!) !== 0) this.casRequests++;
+      if ((casHigh[row]! | casLow[row]!) !== 0) this.casRequests++;
       if (row + 1 - start < batchRows && bytes < batchBytes) continue;
-      this.#emit(from.slice(start, row + 1));
+      this.#give(from.slice(start, row + 1));
       from.connections = [];
       start = row + 1;
       bytes = 0;
     }
-    if (start < rows || from.connections.length > 0) this.#emit(from.slice(start, rows));
+    if (start < rows || from.connections.length > 0) this.#give(from.slice(start, rows));
     this.emitted += rows;
   }
 
-  #moveRow(from: Batch, row: number, to: Batch, at: number): void {
-    copyColumns(from, row, to, at);
+  #give(batch: Batch): void {
+    if (this.#isPaced) this.#due.push(batch);
+    else this.#emit(batch);
+  }
+
+  /** Of a row whose columns still point into the heap that it comes from. */
+  #moveBytes(from: Batch, to: Batch, row: number): void {
     const { heap } = from;
-    to.extrasAt[at] = moveBytes(from, from.extrasAt[row]!, from.extrasLength[row]!, to);
-    to.keyAt[at] = moveBytes(from, from.keyAt[row]!, from.keyLength[row]!, to);
-    to.valueAt[at] = this.#keep(to, heap, from.valueAt[row]!, from.valueLength[row]!);
-    to.answerExtrasAt[at] = moveBytes(from, from.answerExtrasAt[row]!, from.answerExtrasLength[row]!, to);
-    to.answerKeyAt[at] = moveBytes(from, from.answerKeyAt[row]!, from.answerKeyLength[row]!, to);
-    to.answerValueAt[at] = this.#keep(to, heap, from.answerValueAt[row]!, from.answerValueLength[row]!);
+    to.extrasAt[row] = moveBytes(from, to.extrasAt[row]!, to.extrasLength[row]!, to);
+    to.keyAt[row] = moveBytes(from, to.keyAt[row]!, to.keyLength[row]!, to);
+    to.valueAt[row] = this.#keep(to, heap, to.valueAt[row]!, to.valueLength[row]!);
+    to.answerExtrasAt[row] = moveBytes(from, to.answerExtrasAt[row]!, to.answerExtrasLength[row]!, to);
+    to.answerKeyAt[row] = moveBytes(from, to.answerKeyAt[row]!, to.answerKeyLength[row]!, to);
+    to.answerValueAt[row] = this.#keep(to, heap, to.answerValueAt[row]!, to.answerValueLength[row]!);
   }
 
   #keep(to: Batch, data: Buffer, at: number, length: number): number {

@@ -270,6 +270,14 @@ export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Int32Ar
   return to;
 }
 
+/** Copies the columns of rows [from, to), which then are the first of another batch, and point into the heap of their own. */
+export function copyRows(source: Batch, from: number, to: number, target: Batch): void {
+  for (const name of byteColumns) target[name].set(source[name].subarray(from, to));
+  for (const name of shortColumns) target[name].set(source[name].subarray(from, to));
+  for (const name of wordColumns) target[name].set(source[name].subarray(from, to));
+  for (const name of timeColumns) target[name].set(source[name].subarray(from, to));
+}
+
 /** Copies the columns of a row, which then point into the heap of its own batch. */
 export function copyColumns(from: Batch, row: number, to: Batch, at: number): void {
   for (const name of byteColumns) to[name][at] = from[name][row]!;
