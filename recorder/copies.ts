@@ -7,9 +7,10 @@ import { uint16 } from '../protocol/header.ts';
 import type { TcpConnection } from './connection.ts';
 import { Entry, type EntryKey } from './entry.ts';
 import { Packet } from './packet.ts';
+import { Recent } from './recent.ts';
 import { Flag } from './tcp.ts';
 
-/** Packets remembered, of all connections, at some 150 bytes each; the oldest are forgotten. */
+/** Sequence numbers whose packets are remembered, of all connections, at some 200 bytes each; the oldest are forgotten. */
 const MAX_REMEMBERED = 65_536;
 /** Of one connection, those of its handshake included. */
 export const REMEMBERED = 6;
@@ -56,8 +57,7 @@ interface Remembered extends Sign {
 
 /** The packets that connections began with, by sequence number. */
 export class Beginnings {
-  readonly #bySequence = new Map<number, Remembered[]>();
-  #count = 0;
+  readonly #bySequence = new Recent<number, Remembered[]>(MAX_REMEMBERED);
   /** Connections with the same first sequence numbers were not the same: the numbers are made up. */
   areUnreliable = false;
 
@@ -71,13 +71,6 @@ export class Beginnings {
     const remembered = { ...sign, connection };
     if (alike === undefined) this.#bySequence.set(key, [remembered]);
     else if (alike.push(remembered) > MAX_ALIKE) alike.shift();
-    else this.#count++;
-    if (alike === undefined) this.#count++;
-    while (this.#count > MAX_REMEMBERED) {
-      const [oldest, list] = this.#bySequence.entries().next().value!;
-      this.#bySequence.delete(oldest);
-      this.#count -= list.length;
-    }
   }
 
   alike(sign: Sign): readonly Remembered[] {
