@@ -29,9 +29,9 @@ function take(fragments: Fragments, data: Buffer): void {
 describe('IP fragments', () => {
   test('small ones of many datagrams hold what is promised', () => {
     const fragments = new Fragments();
-    for (let n = 0; n < 300_000; n++) take(fragments, fragment(n % 500, 1 + ((n / 500) % 8000), true, 8));
+    for (let n = 0; n < 100_000; n++) take(fragments, fragment(n % 500, 1 + ((n / 500) % 8000), true, 8));
     expect(fragments.heldBytes).toBeLessThanOrEqual(16 * 1024 * 1024);
-    expect(fragments.incomplete).toBe(300_000);
+    expect(fragments.incomplete).toBe(100_000);
   });
 
   test('the same piece again and again costs no more each time', () => {
@@ -49,13 +49,14 @@ describe('IP fragments', () => {
   });
 });
 
+function block(type: number, size: number, isLast: boolean): Buffer {
+  const header = Buffer.alloc(3);
+  header.writeUIntLE(size * 8 + type * 2 + Number(isLast), 0, 3);
+  return header;
+}
+
 /** A zstd frame of blocks that each stand for 128 KiB of one byte, behind a first that holds `head`. */
 function bomb(head: Buffer, blocks: number, window = 0x50): Buffer {
-  const block = (type: number, size: number, isLast: boolean): Buffer => {
-    const header = Buffer.alloc(3);
-    header.writeUIntLE(size * 8 + type * 2 + Number(isLast), 0, 3);
-    return header;
-  };
   const run = Buffer.concat([block(1, 128 * 1024, false), Buffer.from([0])]);
   return Buffer.concat([
     Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, window]),
@@ -69,8 +70,8 @@ function bomb(head: Buffer, blocks: number, window = 0x50): Buffer {
 describe('zstd', () => {
   const file = pcapBytes(new Conversation().open().send(true, 'ask').send(false, 'yes').packets);
 
-  test('a few bytes that stand for a gigabyte are unpacked as they are read', async () => {
-    const packed = bomb(file, 8000);
+  test('a few bytes that stand for a quarter of a gigabyte are unpacked as they are read', async () => {
+    const packed = bomb(file, 2000);
     let most = 0;
     let bytes = 0;
     const before = process.memoryUsage().rss;
@@ -78,15 +79,14 @@ describe('zstd', () => {
       bytes += chunk.length;
       if (bytes % (64 * 131_072) < 131_072) most = Math.max(most, process.memoryUsage().rss - before);
     }
-    expect(bytes).toBe(file.length + 8000 * 131_072);
+    expect(bytes).toBe(file.length + 2000 * 131_072);
     expect(most).toBeLessThan(300e6);
   });
 
   test('a frame that refers back further than files do is refused, and says what to do', async () => {
-    const read = async (): Promise<void> => {
-      for await (const chunk of unpack(Readable.from([bomb(file, 1, 0xa0)]))) expect(chunk.length).toBe(0);
-    };
-    await expect(read()).rejects.toMatchObject({ code: expect.stringMatching(/UNSUPPORTED|CORRUPT/) });
+    await expect(unpack(Readable.from([bomb(file, 1, 0xa0)])).next()).rejects.toMatchObject({
+      code: expect.stringMatching(/UNSUPPORTED|CORRUPT/),
+    });
   });
 
   test('frames one behind the other, and frames that hold nothing', async () => {
