@@ -131,7 +131,17 @@ try {
   await head(whole, small, Infinity, 100e6);
   const tape = join(folder, 'x.tape');
   const record = (from: string): Run =>
-    timed(process.execPath, [command, 'record', from, '--port', String(port), '-o', tape, '--quiet']);
+    timed(process.execPath, [
+      command,
+      'record',
+      from,
+      '--port',
+      String(port),
+      '-o',
+      tape,
+      '--force',
+      '--quiet',
+    ]);
   const fields = [
     'frame.time_epoch',
     'tcp.stream',

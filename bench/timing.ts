@@ -73,7 +73,7 @@ async function replayed(
   const seen = join(folder, `${name}.tape`);
   execFileSync(
     process.execPath,
-    [command, 'record', pcap, '--port', String(server.port), '-o', seen, '--quiet'],
+    [command, 'record', pcap, '--port', String(server.port), '-o', seen, '--force', '--quiet'],
     {
       stdio: ['ignore', 'ignore', 'inherit'],
     },

@@ -7,8 +7,10 @@ import { opcodeName } from '../protocol/opcode.ts';
 import { statusLabel } from '../protocol/status.ts';
 import { NEVER, Outcome, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import { TraceReader } from '../trace/file.ts';
+import { originOfAnswer, originOfValue, type Origin } from '../trace/masked.ts';
+import type { TraceMeta } from '../trace/meta.ts';
 import { addFilterOptions, filterOf, type FilterOptions } from './filtering.ts';
-import { printable } from './text.ts';
+import { csvField, printable, safeJson } from './text.ts';
 
 interface CatOptions extends FilterOptions {
   format: 'text' | 'jsonl' | 'csv';
@@ -49,7 +51,7 @@ async function cat(file: string, options: CatOptions): Promise<void> {
         const connection = connections.get(batch.connection[row]!);
         if (!passes(filter, batch, row, connection)) continue;
         left--;
-        text += `${format.line(batch, row, connection)}\n`;
+        text += `${format.line(batch, row, connection, trace.meta.privacy)}\n`;
         if (text.length < 65_536) continue;
         if (!out.write(text)) await once(out, 'drain');
         text = '';
@@ -64,7 +66,12 @@ async function cat(file: string, options: CatOptions): Promise<void> {
 
 interface Format {
   head: string;
-  line: (batch: Batch, row: number, connection: Connection | undefined) => string;
+  line: (
+    batch: Batch,
+    row: number,
+    connection: Connection | undefined,
+    privacy: TraceMeta['privacy'],
+  ) => string;
 }
 
 const KEY_CELLS = 36;
@@ -72,9 +79,9 @@ const KEY_CELLS = 36;
 const formats: Record<CatOptions['format'], Format> = {
   text: {
     head: '',
-    line: textLine,
+    line: (batch, row, _connection, privacy) => textLine(batch, row, privacy),
   },
-  jsonl: { head: '', line: (batch, row, connection) => JSON.stringify(asJson(batch, row, connection)) },
+  jsonl: { head: '', line: (...exchange) => safeJson(asJson(...exchange)) },
   csv: {
     head: 'index,seconds,connection,server,opcode,key,keyBytes,valueBytes,outcome,status,answerBytes,latencyMicros',
     line: (batch, row, connection) => {
@@ -99,16 +106,19 @@ const formats: Record<CatOptions['format'], Format> = {
 };
 
 /** An exchange as one line for people. */
-export function textLine(batch: Batch, row: number): string {
+export function textLine(batch: Batch, row: number, privacy: TraceMeta['privacy']): string {
   const seconds = (batch.requestNs[row]! / 1e9).toFixed(6).padStart(12);
   const outcome = batch.outcome[row]!;
   const answered = outcome === Outcome.answered;
   const answer = answered
-    ? `${statusLabel(batch.status[row]!)} ${batch.answerValueLength[row]} B`
+    ? `${statusLabel(batch.status[row]!)} ${batch.answerValueLength[row]} B${marks[originOfAnswer(batch, row, privacy)]}`
     : outcomeNames[outcome as Outcome];
-  const sent = `${batch.valueLength[row]} B`;
+  const sent = `${batch.valueLength[row]} B${marks[originOfValue(batch, row, privacy)]}`;
   return `${seconds}  #${String(batch.connection[row]).padEnd(4)} ${opcodeName(batch.opcode[row]!).padEnd(8)} ${printable(batch.key(row), 60).padEnd(KEY_CELLS)} ${sent.padStart(9)} → ${answer}${latency(batch, row)}`;
 }
+
+/** Bytes of which the trace has a hash or the size only, and those that nobody knows. */
+const marks: Record<Origin, string> = { recorded: '', derived: ' (derived)', unknown: ' (unknown)' };
 
 function latency(batch: Batch, row: number): string {
   return batch.answerNs[row] === NEVER ? '' : `  ${micros(batch, row)} µs`;
@@ -118,12 +128,12 @@ function micros(batch: Batch, row: number): number {
   return Math.round((batch.answerNs[row]! - batch.requestEndNs[row]!) / 1000);
 }
 
-function csvField(field: string | number): string {
-  const text = String(field);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-function asJson(batch: Batch, row: number, connection: Connection | undefined): Record<string, unknown> {
+function asJson(
+  batch: Batch,
+  row: number,
+  connection: Connection | undefined,
+  privacy: TraceMeta['privacy'],
+): Record<string, unknown> {
   const outcome = batch.outcome[row]! as Outcome;
   const cas = batch.cas(row);
   return {
@@ -138,7 +148,9 @@ function asJson(batch: Batch, row: number, connection: Connection | undefined): 
     ...(cas === 0n ? {} : { cas: cas.toString() }),
     ...(batch.extrasLength[row]! > 0 ? { extras: batch.extras(row).toString('hex') } : {}),
     ...(batch.keyLength[row]! > 0 ? { key: text(batch.key(row)) } : {}),
-    ...(batch.valueLength[row]! > 0 ? { value: text(batch.value(row)) } : {}),
+    ...(batch.valueLength[row]! > 0
+      ? { value: value(batch.value(row), originOfValue(batch, row, privacy)) }
+      : {}),
     outcome: outcomeNames[outcome],
     ...(batch.answerNs[row] === NEVER ? {} : { answerSeconds: batch.answerNs[row]! / 1e9 }),
     ...(outcome === Outcome.answered
@@ -149,11 +161,17 @@ function asJson(batch: Batch, row: number, connection: Connection | undefined): 
             cas: batch.answerCas(row).toString(),
             extras: batch.answerExtras(row).toString('hex'),
             key: text(batch.answerKey(row)),
-            value: text(batch.answerValue(row)),
+            value: value(batch.answerValue(row), originOfAnswer(batch, row, privacy)),
           },
         }
       : {}),
   };
+}
+
+/** As text where it was recorded; else it says so, so that nobody takes it for what a client stored. */
+function value(data: Buffer, origin: Origin): unknown {
+  if (origin === 'recorded') return text(data);
+  return origin === 'derived' ? { derived: text(data) } : { unknownBytes: data.length };
 }
 
 /** A string where the bytes are UTF-8, else their base64. */

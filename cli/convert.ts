@@ -103,10 +103,14 @@ async function write(
   const trace = await TraceReader.open(input);
   const progress = progressOf(trace.exchangeCount, options);
   try {
-    const line = await writers[to](trace, output, (done) => {
+    const written = await writers[to](trace, output, (done) => {
       check();
       progress.update(done, done);
     });
+    const isDerived = to === 'pcap' && trace.meta.privacy.values !== 'full';
+    const line = isDerived
+      ? `${written}; its values are derived bytes: the trace has their ${trace.meta.privacy.values === 'hash' ? 'hashes' : 'sizes'} only`
+      : written;
     return trace.truncated ? `${line} (${input} was cut; what is before the cut was taken)` : line;
   } finally {
     progress.stop();

@@ -1,6 +1,6 @@
 // Files that options name: small ones (keys, certificates, lists), and inputs that an output must not overwrite.
 
-import { existsSync, readFileSync, readdirSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { globPattern } from '../trace/glob.ts';
 import { CliError } from './error.ts';
@@ -14,10 +14,11 @@ export function readSmall(path: string, what: string): Buffer {
   }
 }
 
-/** Whether two paths lead to one file that is there. */
+/** Whether two paths lead to one file that is there, also by a link. */
 export function isSameFile(a: string, b: string): boolean {
   try {
-    return realpathSync(a) === realpathSync(b);
+    const [one, other] = [statSync(a), statSync(b)];
+    return one.dev === other.dev && one.ino === other.ino;
   } catch {
     return false;
   }

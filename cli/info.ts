@@ -1,11 +1,13 @@
 // `memtape info`: what a trace holds, in figures.
 
 import { Command } from 'commander';
+import pc from 'picocolors';
 import { TraceReader } from '../trace/file.ts';
 import { summarise, type Summary } from '../trace/summary.ts';
+import { cutLine, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
 import { Progress } from './progress.ts';
 import { statusLabel } from '../protocol/status.ts';
-import { formatBytes, formatCount, formatDuration, printable } from './text.ts';
+import { formatBytes, formatCount, formatDuration, printable, safeJson, safeLine } from './text.ts';
 
 const examples = `
 Examples:
@@ -21,9 +23,7 @@ export function infoCommand(): Command {
     .addHelpText('after', examples)
     .action(async (file: string, options: { json?: true; quiet?: true }) => {
       const summary = await read(file, options.quiet === true);
-      process.stdout.write(
-        options.json === true ? `${JSON.stringify(summary, null, 2)}\n` : render(file, summary),
-      );
+      process.stdout.write(options.json === true ? `${safeJson(summary, 2)}\n` : render(file, summary));
     });
 }
 
@@ -44,7 +44,7 @@ function render(file: string, summary: Summary): string {
   const { exchanges, bytes, capture, hits, misses } = summary;
   const rate = summary.durationSeconds > 0 ? exchanges / summary.durationSeconds : 0;
   const lines = [
-    `${file}: ${summary.source}${summary.truncated ? ' (cut: the end of the file is missing)' : ''}`,
+    `${file}: ${safeLine(summary.source)}${summary.truncated ? ' (cut: the end of the file is missing)' : ''}`,
     '',
     `  recorded    ${summary.startTime}, ${formatDuration(summary.durationSeconds)}`,
     `  exchanges   ${formatCount(exchanges)} on ${formatCount(summary.connections)} connections, ${formatCount(Math.round(rate))}/s`,
@@ -54,8 +54,9 @@ function render(file: string, summary: Summary): string {
     `  key bytes   ${percentiles(summary.keyBytes)}`,
     `  value bytes ${percentiles(summary.valueBytes)}`,
     ...sparkline(summary.rate),
-    `  privacy     values ${summary.privacy.values}, keys ${summary.privacy.keys}`,
+    `  privacy     ${privacyLine(summary.privacy)}`,
     `  capture     ${formatCount(capture.packets)} packets, ${formatCount(capture.retransmitted)} retransmitted, ${formatCount(capture.gaps)} holes, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
+    ...lossNotes(capture),
     ...summary.notes.map((note) => `  note        ${printable(Buffer.from(note))}`),
     '',
     ...table('operation', summary.operations, exchanges),
@@ -82,6 +83,21 @@ function render(file: string, summary: Summary): string {
     ...topKeys(summary),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** What the recording lacks; loudly where that is much. */
+function lossNotes(capture: Summary['capture']): string[] {
+  const lines = [
+    ...lossLines(capture),
+    cutLine(capture) ?? '',
+    sidesLine(capture) ?? '',
+    upstreamLine(capture) ?? '',
+  ].filter((line) => line !== '');
+  const warning = lossWarning(capture);
+  return [
+    ...lines.map((line, n) => `  ${n === 0 ? 'missing    ' : '           '} ${line}`),
+    ...(warning === undefined ? [] : [`  ${pc.bold(pc.red(warning))}`]),
+  ];
 }
 
 function percentiles({ count, mean, p50, p90, p99, max }: Summary['keyBytes']): string {
@@ -119,10 +135,18 @@ function topKeys({ topKeys, topKeysMissing }: Summary): string[] {
   ];
 }
 
+/** What stands in the trace itself, and what a reader makes of it. */
+function privacyLine({ values, keys }: Summary['privacy']): string {
+  const made = values === 'full' ? '' : ' (cat and convert show bytes that are derived from them)';
+  return safeLine(`values ${values}${made}, keys ${keys}`);
+}
+
+/** @param counts by names, which are anybody's */
 function table(title: string, counts: Record<string, number>, total: number): string[] {
   const rows = Object.entries(counts)
     .filter(([, count]) => count > 0)
-    .toSorted(([, a], [, b]) => b - a);
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([name, count]): [string, number] => [safeLine(name), count]);
   if (rows.length === 0) return [];
   const most = rows[0]?.[1] ?? 1;
   const width = Math.max(title.length, ...rows.map(([name]) => name.length));

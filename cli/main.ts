@@ -8,6 +8,7 @@ import { RecorderError } from '../recorder/error.ts';
 import { ReplayError } from '../replayer/error.ts';
 import { TraceError } from '../trace/error.ts';
 import { CliError, Verdict } from './error.ts';
+import { isInterruptible } from './signal.ts';
 import { createProgram } from './program.ts';
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -46,10 +47,12 @@ function codeOf(error: unknown): number | undefined {
   return undefined;
 }
 
-// A reader that goes away (`memtape cat … | head`) is no failure.
+// A reader that goes away (`memtape cat … | head`) is no failure, and what is being written elsewhere is finished first.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  if (error.code !== 'EPIPE') throw error;
+  if (!isInterruptible()) process.exit(0);
 });
+// Nobody is there to be told.
+process.stderr.on('error', () => undefined);
 
 process.exitCode = await main(process.argv);

@@ -256,7 +256,8 @@ async function print(path: string): Promise<void> {
     let text = '\n';
     let left = LINES;
     for await (const batch of trace.batches())
-      for (let row = 0; row < batch.count && left > 0; row++, left--) text += `${textLine(batch, row)}\n`;
+      for (let row = 0; row < batch.count && left > 0; row++, left--)
+        text += `${textLine(batch, row, trace.meta.privacy)}\n`;
     if (trace.exchangeCount > LINES)
       text += `… and ${formatCount(trace.exchangeCount - LINES)} more: memtape cat ${quoted(path)}\n`;
     process.stdout.write(text);

@@ -5,7 +5,9 @@ import { SocketAddress, isIP } from 'node:net';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
+import pc from 'picocolors';
 import { createDistribution, distributionNames, type Distribution } from '../protocol/distribution.ts';
+import { checkOutput } from '../recorder/claim.ts';
 import { RecorderError } from '../recorder/error.ts';
 import type { Remark } from '../recorder/exchanges.ts';
 import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
@@ -18,12 +20,15 @@ import type { Recorded, RecordingOptions } from '../recorder/recording.ts';
 import type { RingOptions } from '../recorder/ring.ts';
 import type { Rotation } from '../recorder/tapes.ts';
 import { parseHostPort } from '../trace/address.ts';
+import { lossOf } from '../trace/loss.ts';
 import { CliError, Verdict } from './error.ts';
 import { expandFiles, isSameFile, readSmall } from './file.ts';
+import { createLoad } from './load.ts';
+import { cutLine, formatShare, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
 import { Progress } from './progress.ts';
 import { onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
-import { parseCount, parseDuration, parseSample, parseSize } from '../config/units.ts';
+import { parseCount, parseDuration, parsePercent, parseSample, parseSize } from '../config/units.ts';
 
 interface RecordOptions {
   output: string;
@@ -42,6 +47,9 @@ interface RecordOptions {
   keepRoute?: Distribution;
   keepPrefix?: number;
   rotate?: Rotation;
+  keep?: number;
+  force?: true;
+  maxLoss?: number;
   ring?: number;
   trigger?: NonNullable<RingOptions['trigger']>;
   tlsCert?: string;
@@ -67,7 +75,8 @@ Examples:
                                     no key and no value leaves the machine; the replay still compares exactly
   memtape record --listen 127.0.0.1:11311 --upstream 127.0.0.1:11211 -o live.tape
                                     clients connect to port 11311; Ctrl-C finishes the trace
-  memtape record --interface eth0 -o live.tape --rotate 1h        live.tape, live-2.tape, live-3.tape, one an hour
+  memtape record --interface eth0 -o live.tape --rotate 1h --keep 24
+                                    live-20261130T030000Z.tape, live-20261130T040000Z.tape, … of the last day
   memtape record --interface eth0 -o live.tape --ring 10m --trigger 100/1s
                                     keeps the last ten minutes; writes them on SIGUSR1, and as soon as 100 answers
                                     within a second are errors`;
@@ -79,7 +88,8 @@ export function recordCommand(): Command {
       '[sources...]',
       '.pcap or .pcapng files (also .gz, .zst), which are one recording; or - for standard input',
     )
-    .requiredOption('-o, --output <file>', 'the trace to write')
+    .requiredOption('-o, --output <file>', 'the trace to write; one that is there is refused')
+    .option('--force', 'replace a trace that is there')
     .option('--port <n[,n…][,n-m]>', 'server ports to record (repeatable; default: 11211)', parsePorts)
     .option(
       '--server <addr>',
@@ -112,6 +122,7 @@ export function recordCommand(): Command {
       parseKeepRoute,
     )
     .option('--rotate <size|time>', 'begin a new trace at this size, or this often', parseRotate)
+    .option('--keep <n>', 'with --rotate: so many traces stay, and the oldest goes', parseCount)
     .option('--ring <time>', 'keep only the last stretch; written on SIGUSR1 and at the end', parseDuration)
     .option(
       '--trigger <n/time>',
@@ -123,6 +134,11 @@ export function recordCommand(): Command {
     .option('--upstream-tls', 'recording proxy: the servers speak TLS')
     .option('--upstream-ca <file>', 'recording proxy: the authority of their certificates')
     .option('--duration <time>', 'live: stop after this long', parseDuration)
+    .option(
+      '--max-loss <percent>',
+      'end with exit code 3 where more of the packets or of the bytes is missing',
+      parsePercent,
+    )
     .option('--max-size <size>', 'stop once the trace has this size', parseSize)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
@@ -141,6 +157,8 @@ async function record(sources: string[], options: RecordOptions): Promise<void> 
     );
   if (options.ring !== undefined && options.rotate !== undefined)
     throw new CliError('expected --ring or --rotate, got both', 2);
+  if (options.keep !== undefined && options.rotate === undefined)
+    throw new CliError('--keep expects --rotate: there is one trace otherwise', 2);
   if (options.trigger !== undefined && options.ring === undefined)
     throw new CliError('--trigger expects --ring: there is nothing to write otherwise', 2);
   if (isProxy) await recordProxy(options);
@@ -150,10 +168,14 @@ async function record(sources: string[], options: RecordOptions): Promise<void> 
 
 /** How often what is complete goes to the disk in a live recording. */
 const FLUSH_MS = 5_000;
+/** How often tcpdump is asked for what the kernel has dropped. */
+const ASK_MS = 5_000;
 
 async function recordInterface(name: string, options: RecordOptions): Promise<void> {
   const ports = portsOf(options);
   const { output, filter, quiet, maxSize, duration } = options;
+  // Before anything is captured: what the recording itself refuses comes too late for whoever started it and left.
+  checkOutput(output, options.force === true || options.rotate !== undefined);
   const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
   const interrupt = onInterrupt();
   const progress = new Progress(0, { label: 'recording', unit: 'packets', quiet: quiet === true });
@@ -161,6 +183,8 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
   const stop = (): void => live.stop();
   interrupt.signal.addEventListener('abort', stop);
   const timer = duration === undefined ? undefined : setTimeout(stop, duration);
+  const asking = quiet === true ? undefined : setInterval(() => live.ask(), ASK_MS);
+  const load = createLoad();
   let recorded: CaptureRecorded;
   try {
     recorded = await recordCapture(live.packets, {
@@ -171,7 +195,12 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
       writeNow: (write) => onSignal(write),
       source: `interface ${name}`,
       flushMs: options.trigger === undefined ? FLUSH_MS : TRIGGER_FLUSH_MS,
-      onProgress: (_bytes, packets, exchanges) => progress.update(0, packets, plural(exchanges, 'exchange')),
+      onProgress: (_bytes, packets, exchanges) =>
+        progress.update(
+          0,
+          packets,
+          `${plural(exchanges, 'exchange')}, ${formatCount(live.droppedSoFar ?? 0)} dropped, ${load()}`,
+        ),
       kernelDropped: async () => {
         // After --max-size nobody has told it yet.
         live.stop();
@@ -182,11 +211,15 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
   } finally {
     live.stop();
     clearTimeout(timer);
+    clearInterval(asking);
     progress.stop();
     interrupt.ignore();
   }
-  if (recorded.exchanges === 0) throw nothing(name, recorded, ports);
+  const { broken } = recorded;
+  if (recorded.exchanges === 0) throw broken ?? nothing(name, recorded, ports);
   report(recorded, output);
+  if (broken !== undefined) throw new CliError(`${broken.message}; the trace is finished`, 2);
+  checkLoss(recorded, options);
 }
 
 async function recordFiles(sources: readonly string[], options: RecordOptions): Promise<void> {
@@ -217,7 +250,8 @@ async function recordFiles(sources: readonly string[], options: RecordOptions): 
       },
     );
   } catch (error) {
-    if (error instanceof RecorderError) throw new CliError(`${all}: ${error.message}`, 2, { cause: error });
+    if (error instanceof RecorderError && error.code !== 'BAD_OUTPUT')
+      throw new CliError(`${all}: ${error.message}`, 2, { cause: error });
     throw error;
   } finally {
     progress.stop();
@@ -240,6 +274,7 @@ async function recordFiles(sources: readonly string[], options: RecordOptions): 
       2,
     );
   if (interrupt.signal.aborted) throw new Verdict(130);
+  checkLoss(recorded, options);
 }
 
 function nameOf(source: string): string {
@@ -267,21 +302,24 @@ async function recordProxy(options: RecordOptions): Promise<void> {
     output,
     recording: recordingOf(options),
     ...tlsOf(options),
+    onUpstreamFailure: (text) => process.stderr.write(`memtape: ${text}\n`),
     onRecordingError: (error) =>
       process.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
   }).catch((cause: unknown) => {
+    if (cause instanceof RecorderError) throw cause;
     throw new CliError(`cannot listen on ${listen.join(', ')}: ${(cause as Error).message}`, 2, { cause });
   });
   for (const [n, address] of proxy.addresses.entries())
     process.stdout.write(`listening on ${address} for ${upstream[n]}\n`);
   onSignal(() => proxy.writeRing());
   const progress = new Progress(0, { label: 'recording', unit: 'exchanges', quiet: quiet === true });
+  const load = createLoad();
   const timer = setInterval(
     () =>
       progress.update(
         0,
         proxy.exchanges,
-        `${plural(proxy.connections, 'connection')}, ${formatBytes(proxy.bytesWritten)} written`,
+        `${plural(proxy.connections, 'connection')}, ${formatBytes(proxy.bytesWritten)} written, ${load()}`,
       ),
     250,
   );
@@ -290,11 +328,31 @@ async function recordProxy(options: RecordOptions): Promise<void> {
   await Promise.race(ends);
   clearInterval(timer);
   progress.stop();
+  // Clients do as they like; this process ends.
+  setTimeout(() => process.exit(process.exitCode ?? 5), EXIT_MS).unref();
   const recorded = await proxy.stop();
   interrupt.ignore();
-  if (recorded.exchanges > 0) return report(recorded, output);
+  if (recorded.exchanges > 0) {
+    report(recorded, output);
+    return checkLoss(recorded, options);
+  }
+  const failures = upstreamLine(recorded.capture);
+  if (failures !== undefined) process.stderr.write(`memtape: ${failures}\n`);
   const heard = proxy.connections === 0 ? 'no client connected' : 'no binary request came';
   throw new CliError(`${heard}: there is nothing to record, and no file was written`, 2);
+}
+
+/** The recording is finished long before, unless something hangs. */
+const EXIT_MS = 10_000;
+
+/** @throws Verdict 3 where more is missing than may be */
+function checkLoss({ capture }: Recorded, { maxLoss }: RecordOptions): void {
+  const { worst } = lossOf(capture);
+  if (maxLoss === undefined || worst <= maxLoss) return;
+  process.stderr.write(
+    `memtape: expected at most ${formatShare(maxLoss)} of the traffic to be missing, got ${formatShare(worst)}\n`,
+  );
+  throw new Verdict(3);
 }
 
 function report(recorded: Recorded, output: string): void {
@@ -307,10 +365,10 @@ function report(recorded: Recorded, output: string): void {
       `${formatBytes(fileBytes)} (${perExchange} bytes each)\n`,
   );
   const notes = [
-    capture.kernelDropped !== null && capture.kernelDropped > 0
-      ? `${plural(capture.kernelDropped, 'packet')} dropped by the kernel`
-      : '',
-    capture.gaps > 0 ? `${plural(capture.gaps, 'hole')} in the capture` : '',
+    ...lossLines(capture),
+    cutLine(capture) ?? '',
+    sidesLine(capture) ?? '',
+    upstreamLine(capture) ?? '',
     capture.midstream > 0 ? `${plural(capture.midstream, 'connection')} open before the capture began` : '',
     capture.notBinary > 0
       ? `${plural(capture.notBinary, 'connection')} of another protocol, not recorded`
@@ -320,6 +378,8 @@ function report(recorded: Recorded, output: string): void {
   ].filter((note) => note !== '');
   for (const note of [...notes, ...recorded.notes]) process.stderr.write(`memtape: ${note}\n`);
   showRemarks(remarks);
+  const warning = lossWarning(capture);
+  if (warning !== undefined) process.stderr.write(`memtape: ${pc.bold(pc.red(warning))}\n`);
 }
 
 function showRemarks(remarks: readonly Remark[]): void {
@@ -334,12 +394,20 @@ function nothing(name: string, recorded: CaptureRecorded, ports: readonly number
   const seen = recorded.source?.portsSeen ?? [];
   const wanted = `port${ports.length === 1 ? '' : 's'} ${portRanges(ports).join(', ')}`;
   const head = `${name}: expected memcached binary traffic on ${wanted}`;
-  const { notBinary } = recorded.capture;
-  if (notBinary > 0) {
-    const ascii = recorded.remarks.filter(({ kind }) => kind === 'ascii').length;
-    const what = ascii > 0 ? 'of the ASCII protocol, which memtape does not record' : 'of another protocol';
-    return new CliError(`${head}, got ${plural(notBinary, 'connection')} ${what}`, 2);
-  }
+  const { notBinary, answersOnly } = recorded.capture;
+  if (notBinary > 0)
+    return new CliError(
+      `${head}, got ${plural(notBinary, 'connection')} ${otherProtocol(recorded.remarks)}`,
+      2,
+    );
+  if (answersOnly > 0)
+    return new CliError(
+      `${head}, got packets of the server only: answers cannot be recorded without their requests; capture both directions, for instance with the filter ${JSON.stringify(`tcp port ${ports.join(' or tcp port ')}`)} and no src or dst in it`,
+      2,
+    );
+  const cut = cutLine(recorded.capture);
+  if (cut !== undefined && seen.some(({ port }) => ports.includes(port)))
+    return new CliError(`${head}, got no whole request: ${cut}`, 2);
   if (recorded.capture.packets === 0) return new CliError(`${head}, got a capture without packets`, 2);
   const unread = recorded.source?.unread ?? [];
   if (seen.length === 0 && unread.length > 0)
@@ -353,6 +421,21 @@ function nothing(name: string, recorded: CaptureRecorded, ports: readonly number
   const hint = binary.length > 0 ? `; try --port ${binary.map(({ port }) => port).join(',')}` : '';
   return new CliError(`${head}, got TCP on ${seen.slice(0, 5).map(describePort).join(', ')}${hint}`, 2);
 }
+
+/** What connections that are not binary speak, by the first that has a name. */
+function otherProtocol(remarks: readonly Remark[]): string {
+  const kind = otherKinds.find(([kind]) => remarks.some((remark) => remark.kind === kind));
+  return kind?.[1] ?? 'of another protocol';
+}
+
+const otherKinds: readonly [kind: Remark['kind'], words: string][] = [
+  [
+    'tls',
+    'of TLS, which a capture cannot show; the recording proxy takes it: memtape record --listen ADDR --upstream ADDR --tls-cert FILE --tls-key FILE',
+  ],
+  ['couchbase', "of Couchbase's dialect (flexible framing), which memtape does not record"],
+  ['ascii', 'of the ASCII protocol, which memtape does not record'],
+];
 
 function linkTypesHint(): string {
   return `link types that are read: ${linkTypesRead()}`;
@@ -423,11 +506,12 @@ function parsePorts(text: string, before: number[] = []): number[] {
 const TRIGGER_FLUSH_MS = 1_000;
 
 function recordingOf(options: RecordOptions): RecordingOptions {
-  const { sample, rotate, ring, trigger } = options;
+  const { sample, rotate, keep, ring, trigger } = options;
   return {
     sample,
     privacy: privacyOf(options),
-    ...(rotate === undefined ? {} : { rotate }),
+    overwrite: options.force === true,
+    ...(rotate === undefined ? {} : { rotate: keep === undefined ? rotate : { ...rotate, keep } }),
     ...(ring === undefined
       ? {}
       : { ring: { ns: ring * 1e6, ...(trigger === undefined ? {} : { trigger }) } }),

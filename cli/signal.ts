@@ -1,10 +1,18 @@
-// SIGINT and SIGTERM as an AbortSignal, so that what was done is saved; the second one ends the process.
+// SIGINT, SIGTERM and SIGHUP as an AbortSignal, so that what was done is saved; the second one ends the process.
 
 export interface Interrupt {
   readonly signal: AbortSignal;
   /** Resolves at the first signal. */
   readonly arrived: Promise<void>;
   ignore(): void;
+}
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+let listeners = 0;
+
+/** Whether there is something that has to be saved before the process may end. */
+export function isInterruptible(): boolean {
+  return listeners > 0;
 }
 
 export function onInterrupt(): Interrupt {
@@ -16,14 +24,14 @@ export function onInterrupt(): Interrupt {
     if (controller.signal.aborted) process.exit(130);
     controller.abort();
   };
-  process.on('SIGINT', arrive);
-  process.on('SIGTERM', arrive);
+  for (const signal of signals) process.on(signal, arrive);
+  listeners++;
   return {
     signal: controller.signal,
     arrived,
     ignore: () => {
-      process.off('SIGINT', arrive);
-      process.off('SIGTERM', arrive);
+      for (const signal of signals) process.off(signal, arrive);
+      listeners--;
     },
   };
 }

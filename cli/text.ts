@@ -33,6 +33,47 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/**
+ * What a CI system would take for its own commands in a line of output: `::error …` at its beginning, `##[error]` and
+ * `##vso[…]` anywhere in it.
+ */
+function withoutCommands(text: string): string {
+  return text.replace(/^(\s*):(?=:)/, '$1\\x3a').replaceAll(/#(?=#(\[|vso\[))/g, '\\x23');
+}
+
+/**
+ * Text out of a trace (a name, an address, a source) as one line that is safe on a terminal and in a log: what they would
+ * obey is shown as its code.
+ */
+export function safeLine(text: string): string {
+  // Control characters, and those that turn the direction of text or end its lines.
+  const shown = text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, (char) => {
+    const code = char.codePointAt(0)!.toString(16);
+    return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u${code.padStart(4, '0')}`;
+  });
+  return withoutCommands(shown);
+}
+
+/** A document as JSON that is as safe: characters of such kinds are escaped, which JSON allows everywhere. */
+export function safeJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent)
+    .replaceAll(
+      /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+      (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    )
+    .replaceAll(/#(?=#(\[|vso\[))/g, '\\u0023');
+}
+
+/**
+ * A field of a CSV file. What a spreadsheet would take for a formula (= + - @ at its beginning) is shown as its code, and
+ * so is what a terminal would obey.
+ */
+export function csvField(field: string | number): string {
+  if (typeof field === 'number') return String(field);
+  const text = safeLine(field).replace(/^[=+\-@]/, (char) => `\\x${char.charCodeAt(0).toString(16)}`);
+  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
 /** Bytes as one line of text that is safe on a terminal: printable ASCII as it is, the rest as `\xNN`. */
 export function printable(data: Uint8Array, limit = Infinity): string {
   let text = '';
@@ -43,5 +84,6 @@ export function printable(data: Uint8Array, limit = Infinity): string {
     else if (byte >= 0x20 && byte < 0x7f) text += String.fromCharCode(byte);
     else text += `\\x${byte.toString(16).padStart(2, '0')}`;
   }
+  text = withoutCommands(text);
   return end < data.length ? `${text}… (${formatCount(data.length)} bytes)` : text;
 }

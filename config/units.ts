@@ -59,6 +59,13 @@ export function parseSample(text: string): number {
   throw wrong('a sample such as 1/16', text);
 }
 
+/** `1%`, `0.5%`, `1`: a share from 0 to 1. */
+export function parsePercent(text: string): number {
+  const share = parse(text.replace(/%\s*$/, ''), plain, 'a share such as 1% or 0.5%', text) / 100;
+  if (share <= 1) return share;
+  throw wrong('a share from 0% to 100%', text);
+}
+
 function parse(
   text: string,
   units: Readonly<Record<string, number>>,

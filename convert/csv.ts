@@ -1,6 +1,6 @@
 // Twitter's cache-trace: lines of `timestamp,anonymized key,key size,value size,client id,operation,TTL`, in whole
-// seconds. Keys are written as they are but for what would break a line: bytes that are not printable ASCII are `\xNN`,
-// and a backslash is two. A key may contain commas: what stands between the first comma and the last five is the key.
+// seconds. Keys are written as they are but for what would break a line: bytes that are not printable ASCII, and what a
+// spreadsheet would take for a formula, are `\xNN`, and a backslash is two. A key may contain commas: what stands between the first comma and the last five is the key.
 
 import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import type { TraceReader } from '../trace/file.ts';
@@ -61,8 +61,9 @@ export async function writeCsv(
 
 function escaped(key: Buffer): string {
   const text = key.toString('latin1');
-  if (!/[^ -[\]-~]/.test(text)) return text;
-  return text.replaceAll(/[^ -[\]-~]/g, (byte) =>
+  if (!/[^ -[\]-~]|(^|,)[=+\-@]/.test(text)) return text;
+  // Also what a spreadsheet would take for a formula, at the beginning of a field.
+  return text.replaceAll(/[^ -[\]-~]|(?<=^|,)[=+\-@]/g, (byte) =>
     byte === '\\' ? '\\\\' : `\\x${byte.charCodeAt(0).toString(16).padStart(2, '0')}`,
   );
 }

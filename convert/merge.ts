@@ -295,7 +295,8 @@ function captureOf(traces: readonly TraceReader[]): Capture {
   for (const { end } of traces) {
     for (const name of Object.keys(sum) as (keyof Capture)[]) {
       const count = end?.capture[name] ?? null;
-      if (count !== null) sum[name] = (sum[name] ?? 0) + count;
+      if (count === null) continue;
+      sum[name] = name === 'snapLength' ? Math.max(sum[name] ?? 0, count) : (sum[name] ?? 0) + count;
     }
   }
   return sum;

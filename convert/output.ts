@@ -23,7 +23,7 @@ export class Output {
   /** @throws ConvertError WRITE */
   static async create(path: string, bufferBytes = BUFFER_BYTES): Promise<Output> {
     try {
-      return new Output(path, await open(path, 'w+'), bufferBytes);
+      return new Output(path, await open(path, 'w+', 0o600), bufferBytes);
     } catch (cause) {
       throw failed(path, cause);
     }

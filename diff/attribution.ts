@@ -32,9 +32,9 @@ export function isPlace(factor: Factor): boolean {
   return factor === 'server' || factor === 'tenant' || factor === 'partition';
 }
 
-/** Whether a factor tells what was asked for, or when. */
+/** Whether a factor tells who asked, for what, or when: which of the servers failed is still to be asked. */
 export function isCircumstance(factor: Factor): boolean {
-  return factor === 'opcode' || factor === 'prefix' || factor === 'size' || factor === 'phase';
+  return factor !== 'server' && factor !== 'partition';
 }
 
 export interface Culprit {
@@ -231,7 +231,10 @@ function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
 }
 
 /** The value of a factor that isCircumstance. */
-export function valueOf({ opcode, key, valueBytes, moment }: Observed, factor: Factor): string {
+export function valueOf(seen: Observed, factor: Factor): string {
+  const { opcode, key, valueBytes, moment, tenant, connection } = seen;
+  if (factor === 'tenant') return tenant;
+  if (factor === 'connection') return String(connection);
   if (factor === 'opcode') return opcode;
   if (factor === 'phase') return phaseOf(moment);
   return factor === 'prefix' ? prefixOf(key) : sizeClass(valueBytes);

@@ -26,6 +26,8 @@ import type { ViolationKind } from './verdict.ts';
 
 /** Of hang-ups, what explains less of who fails than this is chance: they fall on what is frequent. */
 const WEAK = 0.1;
+/** The same of what is no server. */
+const WEAK_CIRCUMSTANCE = 0.3;
 /** An answer is slow from so long on, and so many times what a quarter of all take at most; it is asked who is slow where so many of a hundred are. */
 const SLOW_MICROS = 3000;
 const SLOW_TIMES = 4;
@@ -239,7 +241,9 @@ function wasThere(batch: Batch, row: number): boolean {
 }
 
 function isWeak(culprit: Culprit | undefined): boolean {
-  return culprit === undefined || culprit.explained < WEAK;
+  return (
+    culprit === undefined || culprit.explained < (isCircumstance(culprit.factor) ? WEAK_CIRCUMSTANCE : WEAK)
+  );
 }
 
 /**

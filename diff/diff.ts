@@ -84,7 +84,7 @@ class Judgement {
     this.#options = options;
     const { examples = 10, backends = [], distribution = 'ketama' } = options;
     const { meta, end } = sides.replay;
-    const places = new Places(meta.targets, backends, distribution, end?.drills ?? []);
+    const places = new Places(meta.targets, backends, distribution, end);
     this.#ledger = new Ledger(sides, places, examples);
     this.#strangers = new Strangers(sides);
     this.#numbers = new ItemNumbers(sides);

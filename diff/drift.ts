@@ -1,10 +1,11 @@
 // Differences that are legal, each named by what the order that explains them needed: an eviction, an expiry, another order
 // than the recorded one. What follows from a loss or an expiry is counted under it, until something is stored anew.
 
+import { isCounter, wasThere } from '../protocol/semantics.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { Absence, Presence, Step, type Item } from './item.ts';
 import { UNKNOWN, type Operation } from './operation.ts';
-import type { Executed } from './search.ts';
+import type { Executed } from './explanation.ts';
 import type { DriftKind, Verdict } from './verdict.ts';
 
 /** An operation that differs, or of which the recording has no answer, and what is to be said of it. */
@@ -103,19 +104,19 @@ function nameOf(
     };
   if (cause !== undefined) return drift(cause);
   const isHere = before.presence === Presence.present;
-  const wasThere = wasPresent(operation, recordedStatus);
+  const wasHere = wasPresent(operation, recordedStatus);
   if (before.presence === Presence.unknown) {
     // Nothing was stored here yet, and in the recording something was: by another connection, where there is one.
     if (races.hasOthers(operation)) return drift('raced');
     return drift(
-      wasThere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained',
+      wasHere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained',
     );
   }
   if (!isHere && before.absence === Absence.expired) return drift('temporal');
-  if (isHere && !wasThere && expiry.wasNear(operation)) return drift('temporal');
+  if (isHere && !wasHere && expiry.wasNear(operation)) return drift('temporal');
   if (races.isOpen(operation)) return drift('raced');
   if (!isHere && before.absence === Absence.lost) return drift('lost');
-  if (isHere && !wasThere) return drift('found');
+  if (isHere && !wasHere) return drift('found');
   if (!isHere && before.absence === Absence.removed)
     return drift('raced', 'removed by a request of this replay');
   if (races.hasOthers(operation)) return drift('raced');
@@ -141,16 +142,14 @@ function isTold({ family, status, hasCas }: Operation, before: Item): boolean {
   return status !== Status.ok || before.presence === Presence.absent || before.value !== UNKNOWN;
 }
 
-/** The recorded answer says that the key was there. */
-function wasPresent({ family, hasCas }: Operation, status: number): boolean {
-  if (status === Status.exists || status === Status.nonNumeric) return true;
-  if (status !== Status.ok) return false;
-  return hasCas || (family !== 'set' && family !== 'add');
+/** The answer says that the key was there; that of a counter says so unless it began anew. */
+function wasPresent({ opcode, family, hasCas }: Operation, status: number): boolean {
+  return wasThere(opcode, hasCas, status) ?? (isCounter(family) && status === Status.ok);
 }
 
 /** A counter that was not there. */
 function beginsAnew({ family, result, initial, mayCreate }: Operation): boolean {
-  return (family === 'incr' || family === 'decr') && mayCreate && result === initial;
+  return isCounter(family) && mayCreate && result === initial;
 }
 
 /** A read that agrees shows the item; so does what found it gone. */

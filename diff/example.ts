@@ -1,6 +1,7 @@
 // What is shown of a finding: both answers in words, and of long values the stretch around the first difference.
 
 import { opcodeInfo } from '../protocol/opcode.ts';
+import { isCounter } from '../protocol/semantics.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import type { Answer } from './answer.ts';
 import type { CopiedAnswer } from './suspect.ts';
@@ -9,10 +10,7 @@ import type { Example } from './verdict.ts';
 /** Bytes of a value shown in an example. */
 const SHOWN_BYTES = 64;
 
-export function isCounter(opcode: number): boolean {
-  const family = opcodeInfo(opcode)?.family;
-  return family === 'incr' || family === 'decr';
-}
+const counts = (opcode: number): boolean => isCounter(opcodeInfo(opcode)?.family);
 
 export function describe(answer: CopiedAnswer | Answer, opcode: number): Record<string, unknown> {
   const { status, silent, extras, value } = answer;
@@ -20,7 +18,7 @@ export function describe(answer: CopiedAnswer | Answer, opcode: number): Record<
   if (silent) told['silent'] = true;
   if (extras.length === 4) told['flags'] = extras.readUInt32BE(0);
   if (value.length === 0 || status !== Status.ok) return told;
-  if (isCounter(opcode) && value.length === 8) return { ...told, value: value.readBigUInt64BE(0).toString() };
+  if (counts(opcode) && value.length === 8) return { ...told, value: value.readBigUInt64BE(0).toString() };
   const bytes = 'valueLength' in answer ? answer.valueLength : value.length;
   return { ...told, bytes, value: shown(value, 0) };
 }
@@ -33,7 +31,7 @@ export function contrast(
 ): Pick<Example, 'expected' | 'actual'> {
   if (expected === undefined) return { expected: {}, actual: describe(actual, opcode) };
   const sides = { expected: describe(expected, opcode), actual: describe(actual, opcode) };
-  if (isCounter(opcode)) return sides;
+  if (counts(opcode)) return sides;
   if (sides.expected['value'] === undefined || sides.actual['value'] === undefined) return sides;
   let at = 0;
   while (at < expected.value.length && expected.value[at] === actual.value[at]) at++;

@@ -3,7 +3,7 @@
 
 import { lifetimeOf } from '../protocol/expiry.ts';
 import { opcodeInfo, mutates } from '../protocol/opcode.ts';
-import { readExtras } from '../protocol/semantics.ts';
+import { isCounter, isStore, readExtras } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, grown, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
@@ -219,18 +219,18 @@ export class Operations {
     this.#readFlags[at] = hasFlags ? answer.extras.readUInt32BE(0) : 0;
     this.#value[at] = info.value ? this.values.number(batch.value(row).toString('latin1')) : UNKNOWN;
     this.#flags[at] = extras.flags;
-    const isCounter = family === 'incr' || family === 'decr';
+    const counts = isCounter(family);
     // What does not create has no expiry to set.
-    const expiry = isCounter && !extras.mayCreate ? 0 : extras.expiry;
+    const expiry = counts && !extras.mayCreate ? 0 : extras.expiry;
     const { mayLiveNs, mustDieNs } = lifetimeOf(expiry, this.#clock.speed, this.#atSeconds(batch, row));
     this.#mayLiveNs[at] = mayLiveNs;
     this.#mustDieNs[at] = mustDieNs;
-    this.#counter[at] = isCounter ? this.#countOf(extras, isAnswered ? answer : undefined) : NONE;
+    this.#counter[at] = counts ? this.#countOf(extras, isAnswered ? answer : undefined) : NONE;
     this.#bits[at] =
       (answer?.silent === true ? Bit.silent : 0) |
       (this.#token[at] === 0 ? 0 : Bit.hasCas) |
       (differs ? Bit.differs : 0) |
-      (isCounter && isAnswered ? Bit.counts : 0) |
+      (counts && isAnswered ? Bit.counts : 0) |
       (hasFlags ? Bit.readsFlags : 0) |
       (extras.mayCreate ? Bit.mayCreate : 0);
     this.#next[at] = NONE;
@@ -293,10 +293,9 @@ export class Operations {
       const { family } = opcodeInfo(opcode)!;
       const status = this.#recordedStatus[at]!;
       const isRead = isFinding({ family });
-      const isStore = family === 'set' || family === 'add' || family === 'replace';
       return {
         cas: this.#recordedCas[at]!,
-        value: isRead ? this.#recordedRead[at]! : isStore ? this.#value[at]! : UNKNOWN,
+        value: isRead ? this.#recordedRead[at]! : isStore(family) ? this.#value[at]! : UNKNOWN,
         makes: !isRead && status === Status.ok,
         mayChange: !isRead && (status === Status.ok || status < 0 || family === 'set'),
         fromNs: this.#recordedFromNs[at]!,

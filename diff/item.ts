@@ -2,7 +2,17 @@
 // the item cannot give leaves no successor; where a correct server had a choice there are several.
 
 import { applyDelta, parseCounter, readsPastItsEnd } from '../protocol/counter.ts';
-import { Effect, counterTexts, effectOfRefusal } from '../protocol/semantics.ts';
+import {
+  Effect,
+  counterTexts,
+  decide,
+  decideCounter,
+  effectOfRefusal,
+  isCounter,
+  makesVersion,
+  type Decision,
+  type Found,
+} from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Ending, UNKNOWN, type Operation, type Values } from './operation.ts';
 
@@ -139,6 +149,9 @@ interface Agreement {
   agrees: boolean;
   differs: boolean;
 }
+const both = [true, false];
+const isOne = [true];
+const isNone = [false];
 const plain: Agreement = { agrees: true, differs: false };
 const either: Agreement = { agrees: true, differs: true };
 
@@ -152,29 +165,19 @@ export class Machine {
   /** The states in which the item can be after the operation has given its answer; `ordinal` is the operation's. */
   after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
     if (!this.#about.mayRestart) return this.#after(item, operation, ordinal);
-    const all = this.#after(this.#withNamed(item, operation), operation, ordinal);
-    if (item.told === undefined) return all;
+    const all = this.#after(item, operation, ordinal);
     const sure = all.map((successor) => this.#withoutOldIds(successor, ordinal));
-    if (operation.status !== Status.ok || item.presence === Presence.absent) return sure;
+    if (item.told === undefined || operation.status !== Status.ok || item.presence === Presence.absent)
+      return sure;
     // It may have found nothing: what was there had been lost before.
-    const lostBefore = gone({ ...item, told: undefined }, operation).flatMap(({ item: left, step }) =>
-      this.#after(left, operation, ordinal).map(({ item: next }) => ({ item: next, step })),
-    );
-    return [...sure, ...lostBefore];
-  }
-
-  /** Where a request succeeds that names a version, the version has the id that was named. */
-  #withNamed(item: Item, { hasCas, tokens, status }: Operation): Item {
-    if (!hasCas || status !== Status.ok || tokens?.length !== 1) return item;
-    if (item.cas !== 0 || item.presence !== Presence.present) return item;
-    const [token = 0] = tokens;
-    return this.#about.repeated.has(token) && this.#mayBe(item, token)
-      ? { ...item, cas: token, told: chained(token, item.by, item.told) }
-      : item;
+    const { item: left, step } = gone({ ...item, told: undefined }, operation);
+    const lostBefore = this.#after(left, operation, ordinal);
+    return [...sure, ...lostBefore.map(({ item: next }) => ({ item: next, step }))];
   }
 
   /** What was lost, perhaps in a restart, takes its ids with it, and what is not there may miss a restart. */
   #withoutOldIds({ item, step }: Successor, ordinal: number): Successor {
+    if (item.told === undefined) return { item, step };
     if (item.presence === Presence.absent) return { item: { ...item, told: undefined }, step };
     if (step !== Step.evicted && step !== Step.expired) return { item, step };
     return { item: { ...item, told: this.#toldOf(item, ordinal, undefined) }, step };
@@ -185,40 +188,99 @@ export class Machine {
     return cas !== 0 && this.#about.repeated.has(cas) ? chained(cas, ordinal, previous) : previous;
   }
 
+  /** Of every way in which the operation can have found the item, what gives its answer. */
   #after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
     if (operation.ending === Ending.open) return this.#open(item, operation, ordinal);
-    const { family, status } = operation;
+    const { family, status, isContended } = operation;
     if (status === Status.tooLarge || status === Status.outOfMemory)
       return effectOfRefusal(family) === Effect.remove
         ? [{ item: leaves(item, removed), step: Step.none }]
         : same(item);
-    switch (family) {
-      case 'get':
-      case 'gat':
-      case 'touch':
-        return status === Status.ok ? this.#found(item, operation) : gone(item, operation);
-      case 'set':
-      case 'add':
-      case 'replace':
-        return this.#stored(item, operation, ordinal);
-      case 'append':
-      case 'prepend':
-        return this.#joined(item, operation, ordinal);
-      case 'delete':
-        return this.#deleted(item, operation);
-      case 'incr':
-      case 'decr':
-        return this.#counted(item, operation, ordinal);
-      case 'flush':
-        return [{ item: leaves(item, removed), step: Step.none }];
+    const all = this.#executed(item, operation, ordinal);
+    if (status !== Status.notStored) return all;
+    // Another connection made the counter between two steps of this one.
+    if (isCounter(family)) return isContended ? same(item) : nothing;
+    const lacksRoom = item.presence === Presence.present && this.#mayLackRoom(item, operation);
+    return lacksRoom ? [...all, { item, step: Step.noRoom }] : all;
+  }
+
+  #executed(item: Item, operation: Operation, ordinal: number): Successor[] {
+    const { hasCas, family } = operation;
+    const into: Successor[] = [];
+    // It tells nothing of what was there.
+    if ((family === 'set' && !hasCas) || family === 'flush') {
+      this.#try(item, { isThere: true, casAgrees: true, hasCas }, operation, ordinal, Step.none, into);
+      return into;
+    }
+    if (isThere(item, operation)) {
+      const { agrees, differs } = this.#agreement(item, operation);
+      const seen = this.#named(item, operation);
+      if (agrees)
+        this.#try(seen, { isThere: true, casAgrees: true, hasCas }, operation, ordinal, Step.none, into);
+      if (differs)
+        this.#try(item, { isThere: true, casAgrees: false, hasCas }, operation, ordinal, Step.none, into);
+    }
+    const { item: left, step } = gone(item, operation);
+    this.#try(left, { isThere: false, casAgrees: false, hasCas }, operation, ordinal, step, into);
+    return into;
+  }
+
+  /** Adds what becomes of an item that was found so, where it gives the answer. */
+  #try(item: Item, found: Found, operation: Operation, ordinal: number, step: Step, into: Successor[]): void {
+    for (const { status, effect } of this.#decisions(item, found, operation))
+      if (status === operation.status) this.#do(effect, item, found, operation, ordinal, step, into);
+  }
+
+  /** What the server may decide: of a counter whose value is not known, it is not known either. */
+  #decisions(item: Item, found: Found, { family, mayCreate }: Operation): readonly Decision[] {
+    if (!isCounter(family)) return [decide(family, found)];
+    const isEmpty = found.isThere && this.#isEmpty(item);
+    const numbers = found.isThere ? this.#numbersOf(item) : isNone;
+    return numbers.map((isNumber) => decideCounter(found, isEmpty, isNumber, mayCreate));
+  }
+
+  #do(
+    effect: Effect,
+    item: Item,
+    { isThere: wasThere }: Found,
+    operation: Operation,
+    ordinal: number,
+    step: Step,
+    into: Successor[],
+  ): void {
+    if (makesVersion(effect) && !this.#isFresh(item, operation, ordinal)) return;
+    switch (effect) {
+      case Effect.store:
+        into.push({ item: this.#version(item, operation, ordinal), step });
+        break;
+      case Effect.concatenate:
+        into.push({ item: this.#concatenation(item, operation, ordinal), step });
+        break;
+      case Effect.count:
+        for (const next of this.#sums(item, operation, ordinal)) into.push({ item: next, step });
+        break;
+      case Effect.create:
+        if (this.#begins(operation)) into.push({ item: this.#created(item, operation, ordinal), step });
+        break;
+      case Effect.remove:
+        into.push({ item: leaves(item, removed), step });
+        break;
+      case Effect.touch:
+        this.#found(item, operation, into);
+        break;
       default:
-        return same(item);
+        if (operation.family === 'get' && wasThere) this.#found(item, operation, into);
+        else into.push({ item: wasThere ? present(item) : item, step });
     }
   }
 
   /** What a correct server makes of the item, whatever the answer said. */
   natural(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
-    return this.#open(item, { ...operation, result: undefined, cas: 0 }, ordinal);
+    return this.#open(
+      item,
+      { ...operation, result: undefined, cas: 0, read: UNKNOWN, readFlags: UNKNOWN },
+      ordinal,
+    );
   }
 
   /** What the operation claims to have done, whether or not the item allows it. */
@@ -265,19 +327,19 @@ export class Machine {
     return item.isLoose && values.text(read).trimEnd() === values.text(item.value);
   }
 
-  #found(item: Item, operation: Operation): readonly Successor[] {
-    if (!isThere(item, operation)) return nothing;
+  /** A read shows the item; what nobody saw of it shows nothing. */
+  #found(item: Item, operation: Operation, into: Successor[]): void {
     const { read, readFlags, family } = operation;
     const seen = { ...item, presence: Presence.present };
     let isNew = item.presence !== Presence.present;
-    if (family !== 'touch') {
+    if (read !== UNKNOWN) {
       if (item.value === UNKNOWN) {
         if (!this.#about.hidesJoined) {
           seen.value = read;
           isNew = true;
         }
       } else if (item.value !== read) {
-        if (!this.shows(item, read)) return nothing;
+        if (!this.shows(item, read)) return;
         seen.value = read;
         seen.isLoose = false;
         isNew = true;
@@ -287,12 +349,12 @@ export class Machine {
       }
     }
     if (readFlags !== UNKNOWN && item.flags !== readFlags) {
-      if (item.flags !== UNKNOWN) return nothing;
+      if (item.flags !== UNKNOWN) return;
       seen.flags = readFlags;
       isNew = true;
     }
     if (operation.cas !== 0 && operation.cas !== item.cas) {
-      if (item.cas !== 0 || !this.#mayBe(item, operation.cas)) return nothing;
+      if (item.cas !== 0 || !this.#mayBe(item, operation.cas)) return;
       seen.cas = operation.cas;
       seen.told = chained(operation.cas, item.by, item.told);
       isNew = true;
@@ -302,7 +364,7 @@ export class Machine {
       seen.mustExpireNs = operation.toNs + operation.mustDieNs;
       isNew = true;
     }
-    return [{ item: isNew ? seen : item, step: Step.none }];
+    into.push({ item: isNew ? seen : item, step: Step.none });
   }
 
   /** Can the version, whose id nothing told so far, have this one? */
@@ -334,8 +396,16 @@ export class Machine {
       const agrees = tokens.includes(item.cas);
       return { agrees, differs: !agrees || tokens.length > 1 };
     }
-    if (item.presence === Presence.unknown || item.by < 0) return either;
     return { agrees: tokens.some((token) => this.#mayBe(item, token)), differs: true };
+  }
+
+  /** Where a request that names a version finds it, the version has the id that was named. */
+  #named(item: Item, { hasCas, tokens }: Operation): Item {
+    if (!hasCas || tokens === undefined || item.cas !== 0) return item;
+    const possible = tokens.filter((token) => this.#mayBe(item, token));
+    if (possible.length !== 1) return item;
+    const [cas] = possible as [number];
+    return { ...item, cas, told: chained(cas, item.by, item.told) };
   }
 
   #version(item: Item, operation: Operation, ordinal: number, more: Partial<Item> = {}): Item {
@@ -354,29 +424,6 @@ export class Machine {
     };
   }
 
-  #stored(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
-    const { family, status, hasCas } = operation;
-    const { agrees, differs } = this.#agreement(item, operation);
-    switch (status) {
-      case Status.ok: {
-        if (!this.#isFresh(item, operation, ordinal)) return nothing;
-        const next = this.#version(item, operation, ordinal);
-        if (hasCas) return isThere(item, operation) && agrees ? [{ item: next, step: Step.none }] : nothing;
-        if (family === 'set') return [{ item: next, step: Step.none }];
-        if (family === 'replace')
-          return isThere(item, operation) ? [{ item: next, step: Step.none }] : nothing;
-        return gone(item, operation).map(({ step }) => ({ item: next, step }));
-      }
-      case Status.exists:
-        if (hasCas) return isThere(item, operation) && differs ? present(item) : nothing;
-        return family === 'add' && isThere(item, operation) ? present(item) : nothing;
-      case Status.notFound:
-        return hasCas || family === 'replace' ? gone(item, operation) : nothing;
-      default:
-        return nothing;
-    }
-  }
-
   #concatenation(item: Item, operation: Operation, ordinal: number): Item {
     const { values, hidesJoined } = this.#about;
     const isHidden = hidesJoined || item.value === UNKNOWN || operation.value === UNKNOWN;
@@ -392,44 +439,10 @@ export class Machine {
     };
   }
 
-  #joined(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
-    const { agrees, differs } = this.#agreement(item, operation);
-    switch (operation.status) {
-      case Status.ok:
-        if (!isThere(item, operation) || !agrees || !this.#isFresh(item, operation, ordinal)) return nothing;
-        return [{ item: this.#concatenation(item, operation, ordinal), step: Step.none }];
-      case Status.exists:
-        return operation.hasCas && isThere(item, operation) && differs ? present(item) : nothing;
-      case Status.notStored: {
-        const absences = gone(item, operation);
-        if (item.presence !== Presence.present || !this.#mayLackRoom(item, operation)) return absences;
-        return [...absences, { item, step: Step.noRoom }];
-      }
-      default:
-        return nothing;
-    }
-  }
-
   #mayLackRoom(item: Item, operation: Operation): boolean {
     const { values, isShort } = this.#about;
     if (isShort || item.value === UNKNOWN || operation.value === UNKNOWN) return true;
     return values.text(item.value).length + values.text(operation.value).length >= LARGE_BYTES;
-  }
-
-  #deleted(item: Item, operation: Operation): readonly Successor[] {
-    const { agrees, differs } = this.#agreement(item, operation);
-    switch (operation.status) {
-      case Status.ok:
-        return isThere(item, operation) && agrees
-          ? [{ item: leaves(item, removed), step: Step.none }]
-          : nothing;
-      case Status.exists:
-        return operation.hasCas && isThere(item, operation) && differs ? present(item) : nothing;
-      case Status.notFound:
-        return gone(item, operation);
-      default:
-        return nothing;
-    }
   }
 
   #counter(item: Item, operation: Operation, ordinal: number, text: string): Item {
@@ -445,53 +458,25 @@ export class Machine {
     };
   }
 
+  /** Its result is its initial value, as far as this can be seen. */
+  #begins({ result, initial }: Operation): boolean {
+    return result === undefined || this.#about.hidesNumbers || result === initial;
+  }
+
   #created(item: Item, operation: Operation, ordinal: number): Item {
     const { values, hidesNumbers } = this.#about;
     const value = hidesNumbers ? UNKNOWN : values.number(operation.initial.toString());
     return this.#version(item, operation, ordinal, { value, flags: 0 });
   }
 
-  #counted(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
-    const { status, mayCreate, result, initial, isContended, hasCas } = operation;
-    const { hidesNumbers } = this.#about;
-    const { agrees, differs } = this.#agreement(item, operation);
-    switch (status) {
-      case Status.ok: {
-        const found: Successor[] = [];
-        if (!this.#isFresh(item, operation, ordinal)) return nothing;
-        if (mayCreate && (result === undefined || hidesNumbers || result === initial))
-          for (const { step } of gone(item, operation))
-            found.push({ item: this.#created(item, operation, ordinal), step });
-        if (isThere(item, operation) && agrees)
-          for (const next of this.#sums(item, operation, ordinal))
-            found.push({ item: next, step: Step.none });
-        return found;
-      }
-      case Status.notFound:
-        return mayCreate ? nothing : gone(item, operation);
-      case Status.exists:
-        // An empty value is refused before the CAS id is looked at, and what is no number after it.
-        return hasCas && isThere(item, operation) && differs && !this.#isEmpty(item)
-          ? present(item)
-          : nothing;
-      case Status.nonNumeric: {
-        const isRefused = this.#mayBeNoNumber(item) && (agrees || this.#isEmpty(item));
-        return isThere(item, operation) && isRefused ? present(item) : nothing;
-      }
-      case Status.notStored:
-        return isContended ? same(item) : nothing;
-      default:
-        return nothing;
-    }
-  }
-
   #isEmpty({ value }: Item): boolean {
     return value !== UNKNOWN && this.#about.values.text(value) === '';
   }
 
-  /** It is none, or the server may find it to be none in the memory behind it. */
-  #mayBeNoNumber(item: Item): boolean {
-    return this.#numberOf(item) === undefined || this.#readsPast(item);
+  /** Whether its value is a number: what the server may find, which reads on in the memory behind it. */
+  #numbersOf(item: Item): readonly boolean[] {
+    if (item.value === UNKNOWN || this.#readsPast(item)) return both;
+    return this.#numberOf(item) === undefined ? isNone : isOne;
   }
 
   #readsPast({ value }: Item): boolean {
@@ -533,51 +518,8 @@ export class Machine {
 
   /** An operation of which nobody knows the answer: what a correct server makes of the item, if it ran at all. */
   #open(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
-    const { family, mayCreate } = operation;
-    const one = (next: Item): readonly Successor[] => [{ item: next, step: Step.none }];
-    const there = isThere(item, operation);
-    const { agrees } = this.#agreement(item, operation);
-    switch (family) {
-      case 'set':
-      case 'add':
-      case 'replace': {
-        if (family === 'add' && !operation.hasCas)
-          return gone(item, operation).map((left) => ({
-            item: this.#version(left.item, operation, ordinal),
-            step: left.step,
-          }));
-        const may = operation.hasCas ? there && agrees : family === 'set' || there;
-        return may ? one(this.#version(item, operation, ordinal)) : nothing;
-      }
-      case 'append':
-      case 'prepend':
-        return there && agrees ? one(this.#concatenation(item, operation, ordinal)) : nothing;
-      case 'delete':
-        return there && agrees ? one(leaves(item, removed)) : nothing;
-      case 'flush':
-        return one(leaves(item, removed));
-      case 'incr':
-      case 'decr': {
-        const all: Successor[] = [];
-        if (there && agrees)
-          for (const next of this.#sums(item, operation, ordinal)) all.push({ item: next, step: Step.none });
-        if (mayCreate)
-          for (const { step } of gone(item, operation))
-            all.push({ item: this.#created(item, operation, ordinal), step });
-        return all;
-      }
-      case 'touch':
-      case 'gat':
-        if (!there) return nothing;
-        return one({
-          ...item,
-          presence: Presence.present,
-          mayExpireNs: Math.min(item.mayExpireNs, operation.fromNs + operation.mayLiveNs),
-          mustExpireNs: Infinity,
-        });
-      default:
-        return nothing;
-    }
+    if (operation.family === 'get') return same(item);
+    return this.#executed(item, { ...operation, status: Status.ok }, ordinal);
   }
 }
 
@@ -591,8 +533,8 @@ function isOfAnother({ told, by }: Item, cas: number): boolean {
 const same = (item: Item): readonly Successor[] => [{ item, step: Step.none }];
 
 /** It is there, for sure now. */
-function present(item: Item): readonly Successor[] {
-  return same(item.presence === Presence.present ? item : { ...item, presence: Presence.present });
+function present(item: Item): Item {
+  return item.presence === Presence.present ? item : { ...item, presence: Presence.present };
 }
 
 /** Can the operation find the item? */
@@ -601,9 +543,9 @@ function isThere(item: Item, { fromNs }: Operation): boolean {
 }
 
 /** Absence is always legal: the item was evicted, unless it may just have expired. */
-function gone(item: Item, { toNs }: Operation): readonly Successor[] {
-  if (item.presence === Presence.absent) return same(item);
-  if (item.presence === Presence.unknown) return [{ item: leaves(item, neverThere), step: Step.none }];
-  if (toNs >= item.mayExpireNs) return [{ item: leaves(item, expired), step: Step.expired }];
-  return [{ item: leaves(item, lost), step: Step.evicted }];
+function gone(item: Item, { toNs }: Operation): Successor {
+  if (item.presence === Presence.absent) return { item, step: Step.none };
+  if (item.presence === Presence.unknown) return { item: leaves(item, neverThere), step: Step.none };
+  if (toNs >= item.mayExpireNs) return { item: leaves(item, expired), step: Step.expired };
+  return { item: leaves(item, lost), step: Step.evicted };
 }

@@ -3,7 +3,7 @@
 
 import { createDistribution, type DistributionName, type NamedServer } from '../protocol/distribution.ts';
 import { formatHostPort } from '../trace/address.ts';
-import type { DrillRun } from '../trace/meta.ts';
+import type { DrillRun, Outage, ResultsEnd } from '../trace/meta.ts';
 import type { Bin, Timeline } from './timeline.ts';
 
 /** Exchanges of keys of one backend through one target; without backends, of one target. */
@@ -22,9 +22,9 @@ export interface DrillImpact {
   lost: number;
   /** Since the drill began; null: none. */
   firstErrorSeconds: number | null;
-  /** From the drill's beginning to its last error; null: no errors, or never recovered. */
+  /** From the drill's beginning to its last error, or to the probe that was answered after it; null: neither, or never. */
   recoverySeconds: number | null;
-  /** No error in the last tenth of the time after the drill; null: nothing was sent then. */
+  /** No error in the last tenth of the time after the drill, and it is up; null: nothing was sent then. */
   recovered: boolean | null;
   /** Hit rates before the drill and in that last tenth. */
   hitRateBefore: number | null;
@@ -41,6 +41,7 @@ export class Places {
   readonly #ofKey: ((buffer: Buffer, at: number, length: number) => number) | undefined;
   readonly #cells: Uint32Array;
   readonly #drills: readonly DrillRun[];
+  readonly #outages: readonly Outage[];
   /** By drill and place. */
   readonly #impacts: { errors: number; lost: number; firstNs: number; lastNs: number }[][];
 
@@ -48,14 +49,17 @@ export class Places {
     targets: readonly string[],
     backends: readonly NamedServer[],
     distribution: DistributionName,
-    drills: readonly DrillRun[],
+    end: Pick<ResultsEnd, 'drills' | 'outages'> | null,
   ) {
+    const { drills = [], outages = [] } = end ?? {};
     this.#targets = targets;
     this.#backends = backends.map(({ host, port }) => formatHostPort(host, port));
     this.#ofKey = backends.length > 0 ? createDistribution(distribution, backends) : undefined;
     this.names = this.#ofKey === undefined ? targets : this.#backends;
     this.#cells = new Uint32Array(targets.length * Math.max(1, backends.length));
     this.#drills = drills;
+    // Backends behind a target are not asked: what they miss shows in answers alone.
+    this.#outages = this.#ofKey === undefined ? outages : [];
     this.#impacts = drills.map(() =>
       this.names.map(() => ({ errors: 0, lost: 0, firstNs: Infinity, lastNs: -Infinity })),
     );
@@ -110,14 +114,22 @@ export class Places {
       const [before, last] = [bins.slice(0, Math.floor(began)), bins.slice(Math.max(0, tail))];
       // What could not be sent was no request, but it failed.
       const seen = sum(last, 'requests') + sum(last, 'violations');
-      const recovered = seen === 0 ? null : lastNs < tail * timeline.binNs;
+      const down = this.#outages.filter(
+        ({ target, toNs }) => target === place && (toNs ?? Infinity) > atSeconds * 1e9,
+      );
+      const isDown = down.some(({ toNs }) => toNs === null);
+      const recovered = isDown ? false : seen === 0 ? null : lastNs < tail * timeline.binNs;
+      const backNs = Math.max(lastNs, ...down.map(({ toNs }) => toNs ?? Infinity));
       return {
         server: name,
         exchanges: sum(after, 'requests'),
         errors,
         lost,
         firstErrorSeconds: errors === 0 ? null : seconds(firstNs / 1e9 - atSeconds),
-        recoverySeconds: errors === 0 || recovered !== true ? null : seconds(lastNs / 1e9 - atSeconds),
+        recoverySeconds:
+          (errors === 0 && down.length === 0) || recovered !== true
+            ? null
+            : seconds(backNs / 1e9 - atSeconds),
         recovered,
         hitRateBefore: share(sum(before, 'hits'), sum(before, 'reads')),
         hitRateAfter: share(sum(last, 'hits'), sum(last, 'reads')),

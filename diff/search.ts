@@ -5,16 +5,9 @@
 // correct server can have answered so; the search goes on without it, so that one sick answer is one finding.
 
 import { Status } from '../protocol/status.ts';
-import {
-  Absence,
-  Machine,
-  Presence,
-  Step,
-  costs,
-  type Circumstances,
-  type Item,
-  type Successor,
-} from './item.ts';
+import { Classifier, isHit } from './classifier.ts';
+import { itemName, mayShow, type Executed, type Explanation, type Wrong } from './explanation.ts';
+import { Machine, Step, costs, type Circumstances, type Item, type Successor } from './item.ts';
 import {
   Ending,
   UNKNOWN,
@@ -24,38 +17,8 @@ import {
   isNumbered,
   type Operation,
 } from './operation.ts';
-import type { ViolationKind } from './verdict.ts';
+import { seek } from './seek.ts';
 import { witness } from './witness.ts';
-
-/** An operation in the order that explains the answers. */
-export interface Executed {
-  ordinal: number;
-  step: Step;
-  /** The item after it. */
-  item: Item;
-  /** Before it, evictions and expiries that came first included. */
-  before: Item;
-}
-
-export interface Wrong {
-  ordinal: number;
-  kind: ViolationKind;
-  why: string;
-}
-
-export interface Explanation {
-  /** The cheapest order; operations that are wrong, or were perhaps never executed, are not in it. */
-  order: Executed[];
-  wrong: Wrong[];
-  /** Operations of which it takes too long to say. */
-  undecided: number[];
-  /** Of the steps of the order. */
-  cost: number;
-  /** Nothing was cut short: no order needs fewer losses. */
-  isWhole: boolean;
-  /** How hard it was tried: successors that were looked at. */
-  work: number;
-}
 
 /** What becomes of an operation under way, in one way of seeing things. */
 const Mode = {
@@ -102,12 +65,16 @@ interface Effort {
 const LEAST_WORK = 4_000;
 /** A key with so few operations is searched whole. */
 const FEW = 64;
+/** So many times as many states are found as are held then. */
+const MANY = 16;
+/** States with one item that are compared with each other. */
+const MAX_ALIKE = 64;
 const NO_SLOT = -1;
 const COST_OF_WRONG = 1e6;
 
 /**
- * The cheapest explanation. CAS ids tell in which order changes were executed, so that is tried first: it is quick, and what
- * it explains is explained. Only where it fails every order is tried.
+ * The cheapest explanation. CAS ids tell in which order changes were executed, and connections in which order their requests
+ * were, so that is tried first: it is quick, and what it explains is explained. Only where it fails every order is tried.
  * @param operations in the order of their beginnings
  * @param haste tries so many times less than it might
  */
@@ -118,57 +85,57 @@ export function explain(
   haste = 1,
 ): Explanation {
   const { length } = operations;
-  const isFew = length <= FEW;
   const narrow = { states: 256, visited: 4000, work: 20_000 + 300 * length };
-  const wide = isFew
-    ? { states: 1024, visited: 20_000, work: 300_000 }
-    : { states: 128, visited: 400, work: 20_000 + 200 * length };
-  let work = 0;
-  const tryWith = (
-    byIds: boolean,
-    losesEarly: boolean,
-    limits: Pick<Effort, 'states' | 'visited' | 'work'>,
-  ): Explanation => {
-    const most = Math.max(LEAST_WORK, limits.work / haste);
-    const found = new Search(operations, initial, about, { byIds, losesEarly, ...limits, work: most }).run();
-    work += found.work;
-    return { ...found, work };
-  };
+  const wide =
+    length <= FEW
+      ? { states: 1024, visited: 20_000, work: 300_000 }
+      : { states: 128, visited: 400, work: 20_000 + 200 * length };
   const byIds = areIdsInOrder(operations);
-  if (byIds) {
-    const told = length > 2 ? witness(operations, initial, about) : undefined;
-    if (told !== undefined) return told;
-    const quick = tryWith(true, false, narrow);
-    if (isClean(quick) && quick.cost < costs[Step.evicted]!) return quick;
-    const careful = tryWith(true, true, wide);
-    if (isClean(careful)) return careful;
-    const all = tryWith(false, true, wide);
-    // Of many operations at once not all orders can be tried; then that of the ids counts.
-    return all.undecided.length > 0 && careful.undecided.length === 0 ? careful : all;
+  const told = byIds && length > 2 ? witness(operations, initial, about) : undefined;
+  if (told !== undefined) return told;
+  let work = 0;
+  // The best that explains all answers, and the best that says of each whether it is right.
+  let clean: Explanation | undefined;
+  let decided: Explanation | undefined;
+  for (const loses of [false, true]) {
+    const sought = seek(operations, initial, about, { byIds, loses, haste });
+    work += sought.work;
+    clean ??= sought.found;
+    if (clean?.isWhole === true) return { ...clean, work };
   }
-  const quick = tryWith(false, false, narrow);
-  return isClean(quick) && quick.cost < costs[Step.evicted]! ? quick : tryWith(false, true, wide);
+  const attempts: Effort[] = [
+    { byIds, losesEarly: false, ...narrow },
+    { byIds, losesEarly: true, ...wide },
+  ];
+  if (byIds) attempts.push({ byIds: false, losesEarly: true, ...wide });
+  let last: Explanation | undefined;
+  for (const effort of attempts) {
+    const limit = Math.max(LEAST_WORK, effort.work / haste);
+    last = new Search(operations, initial, about, { ...effort, work: limit }).run();
+    work += last.work;
+    if (isClean(last)) {
+      // Another order may need no loss.
+      if (last.cost < costs[Step.evicted]! || (effort.losesEarly && last.isWhole)) return { ...last, work };
+      if (clean === undefined || last.cost < clean.cost) clean = { ...last, isWhole: false };
+    }
+    if (effort.losesEarly && last.undecided.length === 0) decided = last;
+  }
+  // Of many operations at once not all orders can be tried; then what was found counts.
+  const best = clean ?? (last!.undecided.length > 0 ? decided : undefined) ?? last!;
+  return { ...best, work };
 }
 
 function isClean({ wrong, undecided }: Explanation): boolean {
   return wrong.length === 0 && undecided.length === 0;
 }
 
-/** Quickly: whether the item can give the answer, as far as presence, value and version tell. */
-function mayShow({ family, status, read, cas }: Operation, item: Item): boolean {
-  if (family !== 'get') return status !== Status.notFound || item.presence !== Presence.present;
-  if (status === Status.notFound) return item.presence !== Presence.present;
-  if (status !== Status.ok) return true;
-  if (item.presence === Presence.absent) return false;
-  if (cas !== 0 && item.cas !== 0 && cas !== item.cas) return false;
-  return item.value === read || item.value === UNKNOWN || item.isLoose;
-}
-
 class Search {
   readonly #operations: readonly Operation[];
   readonly #machine: Machine;
-  readonly #about: Circumstances;
+  readonly #classifier: Classifier;
   readonly #isOverwriting: boolean[];
+  /** By ordinal: what it does and is answered; undefined: no other one is the same. */
+  readonly #kinds: (string | undefined)[];
   /** By ordinal. */
   readonly #slotOf: Int32Array;
   /** By slot: the ordinal under way; or none. */
@@ -186,26 +153,21 @@ class Search {
   readonly #effort: Effort;
   readonly #wrong: Wrong[] = [];
   readonly #undecided: number[] = [];
-  /** Numbers of the values that the key had in some way of seeing things. */
-  readonly #had = new Set<number>();
-  /** By number of a value: when a store of it was sent first. */
-  #sentNs: Map<number, number> | undefined;
-  /** Every value that the key has is one that a request carries. */
-  #isPlain: boolean | undefined;
 
   constructor(operations: readonly Operation[], initial: Item, about: Circumstances, effort: Effort) {
     this.#operations = operations;
     this.#effort = effort;
-    this.#about = about;
     this.#machine = new Machine(about);
+    this.#classifier = new Classifier(operations, this.#machine, about);
     this.#machine.bornNs = (ordinal) => operations[ordinal]?.fromNs ?? -Infinity;
     this.#isOverwriting = operations.map(
-      (operation, ordinal) => overwrites(operation) && !this.#isTaken(ordinal, []),
+      (operation, ordinal) => overwrites(operation) && isOwn(operation, ordinal, about),
     );
+    this.#kinds = operations.map(kindOf);
     this.#slotOf = new Int32Array(operations.length).fill(NO_SLOT);
     this.#overlaps = new Uint8Array(operations.length);
     this.#states = [{ item: initial, modes: new Uint8Array(4), greatest: 0, cost: 0, trail: undefined }];
-    if (initial.value !== UNKNOWN) this.#had.add(initial.value);
+    if (initial.value !== UNKNOWN) this.#classifier.had.add(initial.value);
   }
 
   run(): Explanation {
@@ -277,9 +239,12 @@ class Search {
         for (const successor of this.#machine.after(state.item, this.#operations[ordinal]!, ordinal))
           if (this.#isInOrder(state, ordinal)) next.push(this.#advance(state, ordinal, successor));
     } else {
+      const most = this.#effort.states * MANY;
       for (const one of this.#states) {
         if (one.modes[slot] !== Mode.todo) next.push(one);
-        if (one.modes[slot] !== Mode.done) isTruncated = this.#reach(one, ordinal, next) || isTruncated;
+        if (one.modes[slot] === Mode.done) continue;
+        if (next.length > most) isTruncated = true;
+        else isTruncated = this.#reach(one, ordinal, next) || isTruncated;
       }
     }
     if (isTruncated || this.#isTruncated) this.#wasTruncated = true;
@@ -370,9 +335,24 @@ class Search {
       if (this.#effort.byIds && isNumbered(one) && (other !== next || (cas !== 0 && one.cas > cas))) continue;
       // What the item cannot show now changes nothing that would let it.
       if (isAnswerOnly(one) && !mayShow(one, state.item) && !this.#mayBeGone(one, state.item)) continue;
+      if (this.#isLaterTwin(state, other)) continue;
       others.push(other);
     }
     return others;
+  }
+
+  /** One that does the same and ends earlier is under way too: whatever comes of this one now comes of that one. */
+  #isLaterTwin({ modes }: State, ordinal: number): boolean {
+    const kind = this.#kinds[ordinal];
+    if (kind === undefined) return false;
+    const mode = modes[this.#slotOf[ordinal]!];
+    const { toNs } = this.#operations[ordinal]!;
+    return this.#pending.some((other) => {
+      if (other === ordinal || this.#kinds[other] !== kind || modes[this.#slotOf[other]!] !== mode)
+        return false;
+      const end = this.#operations[other]!.toNs;
+      return end < toNs || (end === toNs && other < ordinal);
+    });
   }
 
   /** A read under way shows a version that was replaced: with ids that grow it does not come again. */
@@ -423,7 +403,7 @@ class Search {
       trail: { previous: trail, ordinal, step, item, before: state.item },
     };
     next.modes[this.#slotOf[ordinal]!] = Mode.done;
-    if (item.value !== UNKNOWN) this.#had.add(item.value);
+    if (item.value !== UNKNOWN) this.#classifier.had.add(item.value);
     if (this.#isOverwriting[ordinal] === true)
       for (const other of this.#pending)
         if (
@@ -448,6 +428,10 @@ class Search {
         byItem.set(name, [state]);
         continue;
       }
+      if (alike.length >= MAX_ALIKE) {
+        this.#isTruncated = true;
+        continue;
+      }
       if (alike.some((other) => allows(other, state))) continue;
       byItem.set(name, [...alike.filter((other) => !allows(state, other)), state]);
     }
@@ -464,7 +448,9 @@ class Search {
   #fail(ordinal: number, isTruncated: boolean): void {
     const operation = this.#operations[ordinal]!;
     const slot = this.#slotOf[ordinal]!;
-    const verdict = isTruncated && !this.#isCertain(ordinal) ? undefined : this.#classify(ordinal);
+    const items = this.#states.map(({ item }) => item);
+    const isUndecided = isTruncated && !this.#classifier.isCertain(ordinal, items);
+    const verdict = isUndecided ? undefined : this.#classifier.classify(ordinal, items);
     if (verdict === undefined) this.#undecided.push(ordinal);
     else this.#wrong.push({ ordinal, ...verdict });
     const next: State[] = [];
@@ -484,120 +470,6 @@ class Search {
     }
     this.#states = next;
   }
-
-  /** Whatever the order: the value was never the key's. */
-  #isCertain(ordinal: number): boolean {
-    const operation = this.#operations[ordinal]!;
-    if (!isHit(operation) || operation.family === 'touch' || this.#about.hidesJoined) return false;
-    this.#isPlain ??= this.#operations.every(
-      (other) => isPlainStore(other) || plainFamilies.has(other.family),
-    );
-    return (
-      this.#isPlain &&
-      !this.#sentFrom(operation.read, Infinity) &&
-      this.#states.every(({ item }) => item.value !== UNKNOWN || item.presence === Presence.absent)
-    );
-  }
-
-  #classify(ordinal: number): Pick<Wrong, 'kind' | 'why'> {
-    const operation = this.#operations[ordinal]!;
-    const { family, status, hasCas } = operation;
-    const items = this.#states.map(({ item }) => item);
-    if (isHit(operation)) return this.#classifyRead(operation, items);
-    if (status === Status.ok && this.#isTaken(ordinal, items))
-      return { kind: 'cas', why: 'it changed the item, and its CAS id is that of another version' };
-    const there = items.filter(({ presence }) => presence !== Presence.absent);
-    const gone = items.filter(({ presence }) => presence === Presence.absent);
-    if ((family === 'incr' || family === 'decr') && status === Status.ok && there.length > 0)
-      return { kind: 'counter', why: 'no value that the counter can have had gives this result' };
-    if (family === 'incr' || family === 'decr')
-      if (status === Status.nonNumeric && there.length > 0)
-        return { kind: 'wrong-status', why: 'every value that the key can have had is a number' };
-    if (hasCas && there.length > 0)
-      return status === Status.ok
-        ? { kind: 'cas', why: 'it succeeded, and the version that it names had been replaced before' }
-        : { kind: 'cas', why: 'it failed, and nothing can have replaced the version that it names' };
-    if (
-      gone.length > 0 &&
-      (status === Status.ok || status === Status.exists || status === Status.nonNumeric)
-    ) {
-      if (gone.some(({ absence }) => absence === Absence.lost || absence === Absence.expired))
-        return { kind: 'resurrected', why: 'the key was gone, nothing stored it again, and it was there' };
-      return {
-        kind: family === 'incr' || family === 'decr' ? 'counter' : 'wrong-status',
-        why: 'the key cannot be present: nothing stored it, or it was removed before',
-      };
-    }
-    return { kind: 'wrong-status', why: 'no state in which the key can be gives this answer' };
-  }
-
-  /** The CAS id of the version that it made is another's. */
-  #isTaken(ordinal: number, items: readonly Item[]): boolean {
-    const { cas, fromNs } = this.#operations[ordinal]!;
-    const { madeBy, toldNs, repeated } = this.#about;
-    if (cas === 0) return false;
-    return (
-      repeated.has(cas) ||
-      madeBy.get(cas) !== ordinal ||
-      (toldNs.get(cas) ?? Infinity) < fromNs ||
-      items.some((item) => item.cas === cas)
-    );
-  }
-
-  #classifyRead(operation: Operation, items: readonly Item[]): Pick<Wrong, 'kind' | 'why'> {
-    const { read, fromNs, family } = operation;
-    const there = items.filter(({ presence }) => presence !== Presence.absent);
-    const shown = family === 'touch' ? there : there.filter((item) => this.#machine.shows(item, read));
-    if (shown.length > 0) {
-      if (shown.every(({ mustExpireNs }) => mustExpireNs < fromNs))
-        return { kind: 'stale-value', why: 'the value was to expire, and should have been gone for long' };
-      if (shown.every(({ flags }) => flags !== UNKNOWN && flags !== operation.readFlags))
-        return { kind: 'wrong-flags', why: 'the value is right, and nothing stored it with these flags' };
-      return { kind: 'cas', why: 'the value is right, and the CAS id is that of another version' };
-    }
-    const wasLost = items.some(
-      ({ presence, absence }) =>
-        presence === Presence.absent && (absence === Absence.lost || absence === Absence.expired),
-    );
-    const isKnown = family === 'touch' || this.#had.has(read);
-    if (wasLost && isKnown)
-      return { kind: 'resurrected', why: 'the key was gone, nothing stored it again, and it was there' };
-    if (family === 'touch')
-      return { kind: 'wrong-status', why: 'the key cannot be present: nothing stored it, or it was removed' };
-    if (isKnown || this.#sentFrom(read, fromNs))
-      return { kind: 'stale-value', why: 'the value was replaced or removed before this request was sent' };
-    return { kind: 'wrong-value', why: 'nothing that this replay did gives the key this value' };
-  }
-
-  /** A store of the value had been sent by then: of a value that the search did not come by. */
-  #sentFrom(read: number, fromNs: number): boolean {
-    if (this.#sentNs === undefined) {
-      this.#sentNs = new Map();
-      for (const other of this.#operations)
-        if (isPlainStore(other) && wasDone(other) && !this.#sentNs.has(other.value))
-          this.#sentNs.set(other.value, other.fromNs);
-    }
-    return (this.#sentNs.get(read) ?? Infinity) < fromNs;
-  }
-}
-
-const plainFamilies: ReadonlySet<Operation['family']> = new Set(['get', 'delete', 'flush', 'touch', 'gat']);
-
-function isPlainStore({ family }: Operation): boolean {
-  return family === 'set' || family === 'add' || family === 'replace';
-}
-
-function wasDone({ ending, status }: Operation): boolean {
-  return ending === Ending.open || status === Status.ok;
-}
-
-/** It was found: a value or flags were read. */
-function isHit({ ending, family, status }: Operation): boolean {
-  return (
-    ending === Ending.known &&
-    status === Status.ok &&
-    (family === 'get' || family === 'gat' || family === 'touch')
-  );
 }
 
 /** Its success leaves nothing of what was there, whatever that was. */
@@ -606,11 +478,20 @@ function overwrites({ family, ending, status, hasCas }: Operation): boolean {
   return family === 'set' && !hasCas && (ending === Ending.open || status === Status.ok);
 }
 
-function itemName(item: Item): string {
-  const { presence, value, isLoose, flags, cas, mustExpireNs, mayExpireNs, by, told } = item;
-  // A version without an id that is known is told from others by who made it.
-  const version = cas !== 0 || presence === Presence.absent ? cas : `b${by}`;
-  return `${presence} ${value} ${isLoose ? 1 : 0} ${flags} ${version} ${mustExpireNs} ${mayExpireNs} ${told?.hash ?? 0}`;
+/** Operations of one kind do the same; undefined: it makes a version that can be told from others. */
+function kindOf(operation: Operation): string | undefined {
+  const { family, ending, status, value, flags, mayLiveNs, delta, initial, tokens, result } = operation;
+  if (operation.cas !== 0 || (mayLiveNs !== Infinity && status === Status.ok) || isFinding(operation))
+    return undefined;
+  const asked = `${family} ${value} ${flags} ${delta} ${initial} ${operation.mayCreate} ${operation.hasCas}`;
+  return `${asked} ${tokens?.join(',')} ${ending} ${status} ${result}`;
+}
+
+/** The CAS id that it told can be that of its own version alone: of those that a restart may repeat nobody knows. */
+function isOwn({ cas, fromNs }: Operation, ordinal: number, about: Circumstances): boolean {
+  if (cas === 0) return true;
+  const { madeBy, toldNs, repeated } = about;
+  return !repeated.has(cas) && madeBy.get(cas) === ordinal && (toldNs.get(cas) ?? Infinity) >= fromNs;
 }
 
 function nameOf({ item, modes }: State): string {

@@ -1,12 +1,13 @@
 // An order read off the CAS ids. memcached counts ids up, so those in the answers tell in which order the changes of a key
 // were executed, and which version each read saw; between two changes there is a gap, into which what has no id is fitted
-// where its interval and the item allow it. The order is then tried from beginning to end. Where it holds it explains all
+// where its interval, the order of its connection's requests and the item allow it. The order is then tried from beginning to
+// end. Where it holds it explains all
 // answers, in time that grows with their number; where it does not, the search decides.
 
 import { Status } from '../protocol/status.ts';
 import { Machine, Presence, Step, type Circumstances, type Item } from './item.ts';
 import { Ending, isAnswerOnly, isFinding, isNumbered, type Operation } from './operation.ts';
-import type { Executed, Explanation } from './search.ts';
+import type { Executed, Explanation } from './explanation.ts';
 
 /** Gaps that are tried for one operation, in each direction. */
 const NEAR = 400;
@@ -26,7 +27,16 @@ interface Gap {
   removed: Item | undefined;
   /** What finds nothing. */
   missed: number[];
+  /** Stores without an id, which the next change replaces. */
+  replaced: number[];
+  /** By part: the latest beginning and the earliest end of what stands in it, ns. */
+  beginsNs: number[];
+  endsNs: number[];
 }
+
+/** The parts of a gap, in their order. */
+const Part = { seen: 0, removal: 1, missed: 2, replaced: 3 } as const;
+type Part = (typeof Part)[keyof typeof Part];
 
 /** @param operations in the order of their beginnings @returns undefined where the ids do not tell an order that holds */
 export function witness(
@@ -35,15 +45,53 @@ export function witness(
   about: Circumstances,
 ): Explanation | undefined {
   const known = [...operations.keys()].filter((ordinal) => operations[ordinal]!.ending === Ending.known);
-  // A change without an id may stand anywhere.
+  // Any other change without an id may stand anywhere.
   const isTold = known.every((ordinal) => {
     const one = operations[ordinal]!;
-    return isNumbered(one) || isFinding(one) || isAnswerOnly(one) || one.family === 'delete';
+    return isNumbered(one) || isFinding(one) || isAnswerOnly(one) || isRemoval(one) || isBlindStore(one);
   });
   if (!isTold) return undefined;
-  const machine = new Machine(about);
+  const madeBy = new Map(about.madeBy);
+  const all = withSeenIds(operations, madeBy);
+  const machine = new Machine({ ...about, madeBy });
   machine.bornNs = (ordinal) => operations[ordinal]!.fromNs;
-  return new Gaps(operations, known, initial, machine).explain();
+  // Servers execute the requests of a connection in their order, which leaves the least to try; proxies need not.
+  return (
+    new Gaps(all, known, initial, machine, true).explain() ??
+    new Gaps(all, known, initial, machine, false).explain()
+  );
+}
+
+/** Stores that told no id have that of a read which showed their value, and an id that no answer gave to a change. */
+function withSeenIds(operations: readonly Operation[], madeBy: Map<number, number>): readonly Operation[] {
+  const unseen = new Map<number, number[]>();
+  for (const [ordinal, one] of operations.entries())
+    if (isBlindStore(one) && one.cas === 0 && one.ending === Ending.known) {
+      const same = unseen.get(one.value);
+      if (same === undefined) unseen.set(one.value, [ordinal]);
+      else same.push(ordinal);
+    }
+  if (unseen.size === 0) return operations;
+  const all = [...operations];
+  for (const { cas, read, toNs } of operations) {
+    if (cas === 0 || read < 0 || madeBy.has(cas)) continue;
+    const stores = unseen.get(read) ?? [];
+    const at = stores.findIndex((ordinal) => operations[ordinal]!.fromNs <= toNs);
+    if (at < 0) continue;
+    const [ordinal] = stores.splice(at, 1) as [number];
+    madeBy.set(cas, ordinal);
+    all[ordinal] = { ...operations[ordinal]!, cas };
+  }
+  return all;
+}
+
+function isRemoval({ family, status }: Operation): boolean {
+  return family === 'delete' && status === Status.ok;
+}
+
+/** It stores whatever was there. */
+function isBlindStore({ family, status, hasCas }: Operation): boolean {
+  return family === 'set' && status === Status.ok && !hasCas;
 }
 
 class Gaps {
@@ -52,28 +100,98 @@ class Gaps {
   readonly #initial: Item;
   readonly #known: readonly number[];
   readonly #gaps: Gap[] = [];
-  readonly #ofId = new Map<number, Gap>();
-  /** Removals that have no place yet. */
+  /** CAS id -> place of the gap that its change opens. */
+  readonly #ofId = new Map<number, number>();
+  /** Removals that have no place yet: the one that must be over first comes first. */
   readonly #removals: Set<number>;
+  /** Stores without an id that have no place yet. */
+  readonly #stores: Set<number>;
+  readonly #changes: readonly number[];
+  /** CAS id -> the latest beginning of the reads that tell it; 0: of those whose id no change here has. */
+  readonly #sightNs = new Map<number, number>();
+  /** By ordinal: the first gap and the last one that the order of its connection leaves it. */
+  readonly #first: Int32Array;
+  readonly #last: Int32Array;
 
-  constructor(operations: readonly Operation[], known: readonly number[], initial: Item, machine: Machine) {
+  constructor(
+    operations: readonly Operation[],
+    known: readonly number[],
+    initial: Item,
+    machine: Machine,
+    byConnections: boolean,
+  ) {
     this.#operations = operations;
+    this.#changes = known
+      .filter((ordinal) => isNumbered(operations[ordinal]!))
+      .toSorted((a, b) => operations[a]!.cas - operations[b]!.cas);
+    const ids = new Set(this.#changes.map((ordinal) => operations[ordinal]!.cas));
+    for (const ordinal of known) {
+      const one = operations[ordinal]!;
+      if (!isFinding(one) || one.cas === 0) continue;
+      const cas = ids.has(one.cas) ? one.cas : 0;
+      this.#sightNs.set(cas, Math.max(this.#sightNs.get(cas) ?? -Infinity, one.fromNs));
+    }
+    this.#first = new Int32Array(operations.length);
+    this.#last = new Int32Array(operations.length).fill(this.#changes.length);
+    if (byConnections) this.#bound(known);
     this.#machine = machine;
     this.#initial = initial;
     this.#known = known;
     this.#removals = new Set(
-      known.filter((n) => operations[n]!.family === 'delete' && operations[n]!.status === Status.ok),
+      known
+        .filter((ordinal) => isRemoval(operations[ordinal]!))
+        .toSorted((a, b) => this.#last[a]! - this.#last[b]! || this.#first[b]! - this.#first[a]!),
     );
+    this.#stores = new Set(
+      known.filter((ordinal) => isBlindStore(operations[ordinal]!) && !isNumbered(operations[ordinal]!)),
+    );
+  }
+
+  /** Between those of its connection whose place the ids tell. */
+  #bound(known: readonly number[]): void {
+    const gapOf = new Map(this.#changes.map((ordinal, n) => [this.#operations[ordinal]!.cas, n + 1]));
+    const pinned = (ordinal: number): number | undefined => {
+      const one = this.#operations[ordinal]!;
+      return one.cas === 0 ? undefined : (gapOf.get(one.cas) ?? 0);
+    };
+    const reached = new Map<number, number>();
+    for (const ordinal of known) {
+      const { connection } = this.#operations[ordinal]!;
+      const gap = Math.max(reached.get(connection) ?? 0, pinned(ordinal) ?? 0);
+      this.#first[ordinal] = gap;
+      reached.set(connection, gap);
+    }
+    const left = new Map<number, number>();
+    for (const ordinal of known.toReversed()) {
+      const one = this.#operations[ordinal]!;
+      const gap = Math.min(left.get(one.connection) ?? this.#changes.length, pinned(ordinal) ?? Infinity);
+      this.#last[ordinal] = gap;
+      // A change opens its gap: what came before it on its connection stands in an earlier one.
+      left.set(one.connection, isNumbered(one) ? gap - 1 : gap);
+    }
   }
 
   explain(): Explanation | undefined {
     if (!this.#open()) return undefined;
-    for (const ordinal of this.#removals) if (!this.#placeRemoval(ordinal)) return undefined;
-    for (const ordinal of this.#known) {
-      const one = this.#operations[ordinal]!;
-      if (isNumbered(one) || (one.family === 'delete' && one.status === Status.ok)) continue;
-      if (!(isFinding(one) && one.cas !== 0 ? this.#placeSight(ordinal) : this.#place(ordinal)))
+    // Those first that can stand in one place alone.
+    for (const ordinal of this.#removals)
+      if (this.#first[ordinal] === this.#last[ordinal] && !this.#placeRemoval(ordinal)) return undefined;
+    const rest = this.#known
+      .filter((ordinal) => !isNumbered(this.#operations[ordinal]!) && !isRemoval(this.#operations[ordinal]!))
+      .toSorted((a, b) => this.#last[a]! - this.#last[b]!);
+    for (const ordinal of rest)
+      if (this.#needsAbsence(ordinal) && !this.#place(ordinal) && !this.#makeAbsence(ordinal))
         return undefined;
+    for (const ordinal of this.#removals) if (!this.#placeRemoval(ordinal)) return undefined;
+    for (const ordinal of rest) {
+      const one = this.#operations[ordinal]!;
+      if (this.#needsAbsence(ordinal)) continue;
+      const isPlaced = isBlindStore(one)
+        ? !this.#stores.has(ordinal) || this.#placeStore(ordinal)
+        : isFinding(one) && one.cas !== 0
+          ? this.#placeSight(ordinal)
+          : this.#place(ordinal);
+      if (!isPlaced) return undefined;
     }
     const order = this.#tried();
     return order === undefined
@@ -81,12 +199,29 @@ class Gaps {
       : { order, wrong: [], undecided: [], cost: 0, isWhole: true, work: 0 };
   }
 
+  /** It found nothing, whether or not there was something in the beginning. */
+  #needsAbsence(ordinal: number): boolean {
+    const { status } = this.#operations[ordinal]!;
+    return status === Status.notFound || status === Status.notStored;
+  }
+
+  /** Puts a removal where the operation then finds nothing. */
+  #makeAbsence(ordinal: number): boolean {
+    for (const at of this.#near(ordinal)) {
+      const gap = this.#gaps[at]!;
+      const next = this.#gaps[at + 1]?.change;
+      if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
+      if (!this.#removeIn(at, ordinal)) continue;
+      this.#put(gap, ordinal, Part.missed);
+      return true;
+    }
+    return false;
+  }
+
   /** The changes in the order of their ids, with the item after each. */
   #open(): boolean {
     const operations = this.#operations;
-    const changes = this.#known
-      .filter((ordinal) => isNumbered(operations[ordinal]!))
-      .toSorted((a, b) => operations[a]!.cas - operations[b]!.cas);
+    const changes = this.#changes;
     const untilNs = new Float64Array(changes.length + 1).fill(Infinity);
     for (let n = changes.length - 1; n >= 0; n--)
       untilNs[n] = Math.min(untilNs[n + 1]!, operations[changes[n]!]!.toNs);
@@ -100,19 +235,37 @@ class Gaps {
       let next = this.#plainly(item, ordinal);
       if (next === undefined) {
         // It found nothing: something removed the item just before.
-        const gap = this.#gaps.at(-1)!;
-        if (!this.#removeIn(gap)) return false;
-        next = this.#plainly(gap.removed!, ordinal);
+        const at = this.#gaps.length - 1;
+        if (this.#removeIn(at)) next = this.#plainly(this.#gaps[at]!.removed!, ordinal);
+        // Or it found what a store left that told no id.
+        next ??= this.#storeBefore(at, ordinal);
         if (next === undefined) return false;
       }
       item = next;
-      this.#ofId.set(one.cas, this.#add(ordinal, fromNs, untilNs[n + 1]!, item));
+      this.#add(ordinal, fromNs, untilNs[n + 1]!, item);
+      this.#ofId.set(one.cas, n + 1);
     }
     return true;
   }
 
-  #add(change: number | undefined, fromNs: number, untilNs: number, item: Item): Gap {
-    const gap: Gap = {
+  /** Puts a store into the gap, after which the change can be executed. @returns the item after the change */
+  #storeBefore(at: number, ordinal: number): Item | undefined {
+    const gap = this.#gaps[at]!;
+    for (const store of this.#stores) {
+      if (!this.#fits(at, store, Part.replaced)) continue;
+      const stored = this.#plainly(gap.removed ?? gap.item, store);
+      const next = stored === undefined ? undefined : this.#plainly(stored, ordinal);
+      if (next === undefined) continue;
+      this.#put(gap, store, Part.replaced);
+      this.#stores.delete(store);
+      return next;
+    }
+    return undefined;
+  }
+
+  #add(change: number | undefined, fromNs: number, untilNs: number, item: Item): void {
+    const seenNs = this.#sightNs.get(change === undefined ? 0 : this.#operations[change]!.cas) ?? -Infinity;
+    this.#gaps.push({
       change,
       fromNs,
       untilNs,
@@ -121,9 +274,10 @@ class Gaps {
       removal: undefined,
       removed: undefined,
       missed: [],
-    };
-    this.#gaps.push(gap);
-    return gap;
+      replaced: [],
+      beginsNs: [seenNs, -Infinity, -Infinity, -Infinity],
+      endsNs: [Infinity, Infinity, Infinity, Infinity],
+    });
   }
 
   /** The item after the operation, where nothing needs to get lost for it. */
@@ -133,26 +287,44 @@ class Gaps {
     return undefined;
   }
 
-  #fits(gap: Gap, { fromNs, toNs }: Operation): boolean {
-    return fromNs <= gap.untilNs && toNs >= gap.fromNs;
+  /** It may stand in this part of the gap: after what stands in the parts before, and before what stands in those after. */
+  #fits(at: number, ordinal: number, part: Part): boolean {
+    if (at < this.#first[ordinal]! || at > this.#last[ordinal]!) return false;
+    const gap = this.#gaps[at]!;
+    const { fromNs, toNs } = this.#operations[ordinal]!;
+    if (fromNs > gap.untilNs || toNs < gap.fromNs) return false;
+    for (let other = 0; other < part; other++) if (toNs < gap.beginsNs[other]!) return false;
+    for (let other = part + 1; other <= Part.replaced; other++) if (fromNs > gap.endsNs[other]!) return false;
+    return true;
   }
 
-  /** Puts the removal that must be over first into the gap. */
-  #removeIn(gap: Gap): boolean {
+  #put(gap: Gap, ordinal: number, part: Part): void {
+    const { fromNs, toNs } = this.#operations[ordinal]!;
+    gap.beginsNs[part] = Math.max(gap.beginsNs[part]!, fromNs);
+    gap.endsNs[part] = Math.min(gap.endsNs[part]!, toNs);
+    if (part === Part.seen) gap.seen.push(ordinal);
+    else if (part === Part.missed) gap.missed.push(ordinal);
+    else if (part === Part.replaced) gap.replaced.push(ordinal);
+    else gap.removal = ordinal;
+  }
+
+  /** Puts the removal that must be over first into the gap, before what then finds nothing. */
+  #removeIn(at: number, missed?: number): boolean {
+    const gap = this.#gaps[at]!;
     if (gap.removal !== undefined || gap.item.presence === Presence.absent) return false;
-    let best: number | undefined;
     for (const ordinal of this.#removals) {
-      const one = this.#operations[ordinal]!;
-      if (!this.#fits(gap, one)) continue;
-      if (best === undefined || one.toNs < this.#operations[best]!.toNs) best = ordinal;
+      if (!this.#fits(at, ordinal, Part.removal)) continue;
+      if (missed !== undefined && this.#operations[missed]!.toNs < this.#operations[ordinal]!.fromNs)
+        continue;
+      return this.#remove(gap, ordinal);
     }
-    return best !== undefined && this.#remove(gap, best);
+    return false;
   }
 
   #remove(gap: Gap, ordinal: number): boolean {
     const removed = this.#plainly(gap.item, ordinal);
     if (removed === undefined) return false;
-    gap.removal = ordinal;
+    this.#put(gap, ordinal, Part.removal);
     gap.removed = removed;
     this.#removals.delete(ordinal);
     return true;
@@ -163,24 +335,33 @@ class Gaps {
     for (const at of this.#near(ordinal)) {
       const gap = this.#gaps[at]!;
       if (gap.removal !== undefined || gap.item.presence !== Presence.present) continue;
+      if (!this.#fits(at, ordinal, Part.removal)) continue;
       const next = this.#gaps[at + 1]?.change;
-      if (next !== undefined && !this.#storesAnyway(next)) continue;
+      if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
       if (this.#remove(gap, ordinal)) return true;
     }
     return false;
   }
 
-  #storesAnyway(ordinal: number): boolean {
-    const { family, hasCas } = this.#operations[ordinal]!;
-    return family === 'set' && !hasCas;
+  /** A store whose id nothing told, and which nobody saw: right before another one. */
+  #placeStore(ordinal: number): boolean {
+    for (const at of this.#near(ordinal)) {
+      const next = this.#gaps[at + 1]?.change;
+      if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
+      if (!this.#fits(at, ordinal, Part.replaced)) continue;
+      this.#put(this.#gaps[at]!, ordinal, Part.replaced);
+      return true;
+    }
+    return false;
   }
 
   /** A read that tells which version it saw. */
   #placeSight(ordinal: number): boolean {
     const one = this.#operations[ordinal]!;
-    const gap = this.#ofId.get(one.cas) ?? this.#gaps[0]!;
-    if (!this.#fits(gap, one) || this.#plainly(gap.item, ordinal) === undefined) return false;
-    gap.seen.push(ordinal);
+    const at = this.#ofId.get(one.cas) ?? 0;
+    const gap = this.#gaps[at]!;
+    if (!this.#fits(at, ordinal, Part.seen) || this.#plainly(gap.item, ordinal) === undefined) return false;
+    this.#put(gap, ordinal, Part.seen);
     return true;
   }
 
@@ -188,12 +369,13 @@ class Gaps {
   #place(ordinal: number): boolean {
     for (const at of this.#near(ordinal)) {
       const gap = this.#gaps[at]!;
-      if (this.#plainly(gap.item, ordinal) === gap.item) {
-        gap.seen.push(ordinal);
+      if (this.#fits(at, ordinal, Part.seen) && this.#plainly(gap.item, ordinal) === gap.item) {
+        this.#put(gap, ordinal, Part.seen);
         return true;
       }
-      if (gap.removed === undefined || this.#plainly(gap.removed, ordinal) !== gap.removed) continue;
-      gap.missed.push(ordinal);
+      if (gap.removed === undefined || !this.#fits(at, ordinal, Part.missed)) continue;
+      if (this.#plainly(gap.removed, ordinal) !== gap.removed) continue;
+      this.#put(gap, ordinal, Part.missed);
       return true;
     }
     return false;
@@ -202,21 +384,22 @@ class Gaps {
   /** Gaps that its interval allows: the one at its beginning first, then those after it, then those before. */
   *#near(ordinal: number): Generator<number> {
     const one = this.#operations[ordinal]!;
-    let low = 0;
-    let high = this.#gaps.length;
+    const [start, end] = [this.#first[ordinal]!, Math.min(this.#last[ordinal]!, this.#gaps.length - 1)];
+    let low = start;
+    let high = end + 1;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.#gaps[middle]!.fromNs <= one.fromNs) low = middle + 1;
       else high = middle;
     }
-    const first = Math.max(0, low - 1);
-    for (let at = first; at < this.#gaps.length && at < first + NEAR; at++) {
+    const first = Math.max(start, low - 1);
+    for (let at = first; at <= end && at < first + NEAR; at++) {
       if (this.#gaps[at]!.fromNs > one.toNs) break;
-      if (this.#fits(this.#gaps[at]!, one)) yield at;
+      yield at;
     }
-    for (let at = first - 1; at >= 0 && at > first - NEAR; at--) {
+    for (let at = first - 1; at >= start && at > first - NEAR; at--) {
       if (this.#gaps[at]!.untilNs < one.fromNs) break;
-      if (this.#fits(this.#gaps[at]!, one)) yield at;
+      yield at;
     }
   }
 
@@ -236,11 +419,12 @@ class Gaps {
     };
     const byBeginning = (a: number, b: number): number =>
       this.#operations[a]!.fromNs - this.#operations[b]!.fromNs;
-    for (const { change, seen, removal, missed } of this.#gaps) {
+    for (const { change, seen, removal, missed, replaced } of this.#gaps) {
       if (change !== undefined && !execute(change)) return undefined;
       if (!seen.toSorted(byBeginning).every(execute)) return undefined;
       if (removal !== undefined && !execute(removal)) return undefined;
       if (!missed.toSorted(byBeginning).every(execute)) return undefined;
+      if (!replaced.toSorted(byBeginning).every(execute)) return undefined;
     }
     return order;
   }

@@ -17,9 +17,10 @@ import { opcodeInfo } from './opcode.ts';
 export interface FrameSink {
   /**
    * One whole frame: data[at, end). The bytes are valid during the call only. `stamp` and `chunk` are those of the
-   * push() that brought the frame's first byte; chunks are numbered from 1.
+   * push() that brought the frame's first byte; chunks are numbered from 1. `missing`: so many bytes of the frame's value,
+   * all of it, are not known (see FrameDecoder.hole); `end` is then where its key ends.
    */
-  frame(data: Buffer, at: number, end: number, stamp: number, chunk: number): void;
+  frame(data: Buffer, at: number, end: number, stamp: number, chunk: number, missing: number): void;
 }
 
 export interface DecoderOptions {
@@ -27,6 +28,11 @@ export interface DecoderOptions {
   magic: Magic;
   /** The largest body to accept, in bytes: a bound on memory against hostile headers. */
   maxBodyBytes?: number;
+  /**
+   * Requests with an opcode that has no row are taken as whole frames, as memcached 1.4 and 1.5 and other servers take
+   * them; where no request follows there, as memcached 1.6 does, which counts extras and key twice.
+   */
+  looksBehindUnknown?: boolean;
 }
 
 /** memcached's largest configurable item is 1 GiB; its default is 1 MiB. Nothing sane goes past this. */
@@ -35,7 +41,7 @@ export const DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024;
 // How many bytes a request takes from the stream, as memcached 1.6 consumes it, not as its header says:
 //   whole      24 + body
 //   noValue    24 + extras + key; a value, if sent, is parsed as the next request (STAT, TOUCH, GAT*)
-//   unknown    24 + extras + key + body: extras and key are counted twice
+//   unknown    24 + extras + key + body: extras and key are counted twice (other servers than 1.6: 24 + body)
 const consume = { whole: 0, noValue: 1, unknown: 2 };
 const consumption = Uint8Array.from({ length: 256 }, (_, opcode) => {
   const family = opcodeInfo(opcode)?.family;
@@ -43,11 +49,16 @@ const consumption = Uint8Array.from({ length: 256 }, (_, opcode) => {
   return family === 'stat' || family === 'touch' || family === 'gat' ? consume.noValue : consume.whole;
 });
 
+/** A carry of up to this size is kept for the next frame that a chunk cuts. */
+const MAX_KEPT_BYTES = 4096;
+const empty = Buffer.alloc(0);
+
 export class FrameDecoder {
   readonly #sink: FrameSink;
   readonly #magic: Magic;
   readonly #maxBodyBytes: number;
-  #carry = Buffer.alloc(0);
+  readonly #looksBehindUnknown: boolean;
+  #carry: Buffer = empty;
   #held = 0;
   #needed = HEADER_BYTES;
   #carryStamp = 0;
@@ -55,11 +66,18 @@ export class FrameDecoder {
   #chunk = 0;
   #offset = 0;
   #stopped = false;
+  /** Bytes of the value under way that are passed over: something of it is missing. */
+  #hollow = 0;
+  #hollowValue = 0;
+  /** Bytes behind a request without a row that memcached 1.6 takes as well, and whether they are being passed over. */
+  #slack = 0;
+  #passesSlack = false;
 
   constructor(sink: FrameSink, options: DecoderOptions) {
     this.#sink = sink;
     this.#magic = options.magic;
     this.#maxBodyBytes = options.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES;
+    this.#looksBehindUnknown = options.looksBehindUnknown === true;
   }
 
   /** Stream offset of the first byte that belongs to no whole frame yet. */
@@ -72,13 +90,76 @@ export class FrameDecoder {
     return this.#held;
   }
 
+  /** Stream offset of the next byte to come. */
+  get next(): number {
+    return this.#offset + (this.#hollowValue > 0 ? this.#needed - this.#hollow : this.#held);
+  }
+
+  /** Bytes of memory set aside for frames that chunks cut, whether or not there is one. */
+  get reserved(): number {
+    return this.#carry.length;
+  }
+
+  /** Gives that memory back where nothing is held. */
+  release(): void {
+    if (this.#held === 0) this.#carry = empty;
+  }
+
   /** Forgets the frame under way; the next push begins at a frame's first byte. */
   reset(): void {
     this.#offset += this.#held;
     this.#held = 0;
+    this.#hollow = 0;
+    this.#hollowValue = 0;
+    this.#slack = 0;
     this.#needed = HEADER_BYTES;
     this.#stopped = true;
-    this.#carry = Buffer.alloc(0);
+    this.#carry = empty;
+  }
+
+  /**
+   * So many bytes of the stream are missing here. Where they belong to the value of a frame whose header, extras and key
+   * are there, framing goes on behind them, and the frame is handed on without its value. False: it cannot go on; a frame
+   * whose value alone the hole has cut was handed on before, and the decoder is reset.
+   */
+  hole(bytes: number): boolean {
+    this.#stopped = false;
+    if (this.#hollowValue === 0 && !this.#hollowOut()) {
+      this.reset();
+      return false;
+    }
+    const isInside = bytes <= this.#hollow;
+    this.#passOver(Math.min(bytes, this.#hollow));
+    if (isInside) return true;
+    this.reset();
+    return false;
+  }
+
+  /** Forgets what is there of the value under way. False where its frame's head is not whole. */
+  #hollowOut(): boolean {
+    if (this.#held < HEADER_BYTES) return false;
+    const head = HEADER_BYTES + extrasLengthAt(this.#carry, 0) + keyLengthAt(this.#carry, 0);
+    // A request whose value the server parses as the next one, or has none, has none to hollow out.
+    if (this.#held < head || this.#needed <= head) return false;
+    this.#hollow = this.#needed - this.#held;
+    this.#hollowValue = this.#needed - head;
+    this.#held = head;
+    return true;
+  }
+
+  /** Bytes of a value that is not kept, captured or not. */
+  #passOver(bytes: number): void {
+    this.#hollow -= bytes;
+    if (this.#hollow > 0) return;
+    const head = this.#held;
+    const missing = this.#hollowValue;
+    const carry = this.#carry;
+    this.#held = 0;
+    this.#hollowValue = 0;
+    this.#needed = HEADER_BYTES;
+    this.#offset += head + missing;
+    if (this.#looksBehindUnknown) this.#noteSlack(carry, 0);
+    this.#sink.frame(carry, 0, head, this.#carryStamp, this.#carryChunk, missing);
   }
 
   /**
@@ -90,7 +171,16 @@ export class FrameDecoder {
     this.#chunk++;
     this.#stopped = false;
     let at = start;
+    if (this.#hollowValue > 0) {
+      const take = Math.min(this.#hollow, end - at);
+      this.#passOver(take);
+      at += take;
+      if (this.#stopped) return;
+    } else if (this.#slack > 0 && at < end) {
+      at = this.#behindUnknown(data, at, end);
+    }
     while (this.#held > 0) {
+      if (at === end) return;
       const take = Math.min(this.#needed - this.#held, end - at);
       this.#keep(data, at, at + take);
       at += take;
@@ -105,12 +195,17 @@ export class FrameDecoder {
       this.#offset += length;
       const carry = this.#carry;
       // A large carry is not kept for the connection's life: thousands of connections would each hold one.
-      if (carry.length > 65_536) this.#carry = Buffer.alloc(0);
-      this.#sink.frame(carry, 0, length, this.#carryStamp, this.#carryChunk);
+      if (carry.length > MAX_KEPT_BYTES) this.#carry = empty;
+      if (this.#looksBehindUnknown) this.#noteSlack(carry, 0);
+      this.#sink.frame(carry, 0, length, this.#carryStamp, this.#carryChunk, 0);
       if (this.#stopped) return;
       break;
     }
     while (at < end) {
+      if (this.#slack > 0) {
+        at = this.#behindUnknown(data, at, end);
+        continue;
+      }
       const available = end - at;
       let length = HEADER_BYTES;
       if (available >= HEADER_BYTES) length = this.#frameLength(data, at);
@@ -123,17 +218,38 @@ export class FrameDecoder {
         return;
       }
       this.#offset += length;
-      this.#sink.frame(data, at, at + length, stamp, this.#chunk);
+      if (this.#looksBehindUnknown) this.#noteSlack(data, at);
+      this.#sink.frame(data, at, at + length, stamp, this.#chunk, 0);
       if (this.#stopped) return;
       at += length;
     }
+  }
+
+  #noteSlack(data: Buffer, at: number): void {
+    if (consumption[opcodeAt(data, at)] === consume.unknown)
+      this.#slack = extrasLengthAt(data, at) + keyLengthAt(data, at);
+    this.#passesSlack = false;
+  }
+
+  /** Where the next request begins behind one without a row: here, or behind what memcached 1.6 takes besides. */
+  #behindUnknown(data: Buffer, at: number, end: number): number {
+    if (!this.#passesSlack && magicAt(data, at) === this.#magic) {
+      this.#slack = 0;
+      return at;
+    }
+    this.#passesSlack = true;
+    const passed = Math.min(this.#slack, end - at);
+    this.#slack -= passed;
+    this.#offset += passed;
+    return at + passed;
   }
 
   #keep(data: Buffer, at: number, end: number): void {
     const total = this.#held + end - at;
     if (this.#carry.length < total) {
       // Grows with the bytes that arrived, at most doubling: a header's claim alone allocates nothing.
-      const grown = Buffer.allocUnsafe(Math.min(Math.max(total * 2, 256), Math.max(this.#needed, total)));
+      // Not from Node's pool: one held byte would keep 8 KiB of it alive.
+      const grown = Buffer.allocUnsafeSlow(Math.min(Math.max(total * 2, 256), Math.max(this.#needed, total)));
       this.#carry.copy(grown, 0, 0, this.#held);
       this.#carry = grown;
     }
@@ -165,7 +281,8 @@ export class FrameDecoder {
       );
     if (this.#magic === Magic.response) return HEADER_BYTES + body;
     const how = consumption[opcodeAt(data, at)]!;
-    if (how === consume.whole) return HEADER_BYTES + body;
+    if (how === consume.whole || (how === consume.unknown && this.#looksBehindUnknown))
+      return HEADER_BYTES + body;
     return HEADER_BYTES + head + (how === consume.unknown ? body : 0);
   }
 }

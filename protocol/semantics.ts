@@ -256,7 +256,7 @@ function statusesGiven(family: Family, hasCas: boolean, isThere: boolean): numbe
   let bits = 0;
   for (const casAgrees of hasCas ? both : [true]) {
     const found = { isThere, casAgrees, hasCas };
-    if (family === 'incr' || family === 'decr')
+    if (isCounter(family))
       for (const isNumber of both)
         for (const mayCreate of both) bits |= bitOf(decideCounter(found, false, isNumber, mayCreate).status);
     else bits |= bitOf(decide(family, found).status);
@@ -349,19 +349,23 @@ export function readExtras(opcode: number, extras: Buffer): RequestExtras | unde
   if (info === undefined || !info.extras.includes(extras.length)) return undefined;
   const { family } = info;
   const expiry = expiryAt(opcode, extras, 0, extras.length);
-  const isCounter = family === 'incr' || family === 'decr';
+  const counts = isCounter(family);
   return {
     flags: isStore(family) ? flagsAt(extras, 0) : 0,
     expiry: family === 'flush' && extras.length === 4 ? uint32(extras, 0) : expiry,
-    delta: isCounter ? deltaAt(extras, 0) : 0n,
-    initial: isCounter ? initialAt(extras, 0) : 0n,
-    mayCreate: isCounter && expiry !== DO_NOT_CREATE,
+    delta: counts ? deltaAt(extras, 0) : 0n,
+    initial: counts ? initialAt(extras, 0) : 0n,
+    mayCreate: counts && expiry !== DO_NOT_CREATE,
   };
 }
 
 /** SET, ADD and REPLACE: they bring a value, flags and an expiry. */
 export function isStore(family: Family | undefined): boolean {
   return family === 'set' || family === 'add' || family === 'replace';
+}
+
+export function isCounter(family: Family | undefined): boolean {
+  return family === 'incr' || family === 'decr';
 }
 
 /** QUIT and QUITQ are answered by the end of the connection. */

@@ -161,8 +161,8 @@ export class TcpConnection extends Entry implements Outlet {
     this.#sink.data(fromClient, data, start, end, this.#monotonic(ns));
   }
 
-  gap(fromClient: boolean, bytes: number, ns: number): void {
-    this.#sink.gap(fromClient, bytes, this.#monotonic(ns));
+  gap(fromClient: boolean, bytes: number, ns: number, wasCut: boolean): void {
+    this.#sink.gap(fromClient, bytes, this.#monotonic(ns), wasCut);
   }
 
   #monotonic(ns: number): number {

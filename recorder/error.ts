@@ -11,6 +11,8 @@ export type RecorderErrorCode =
   | 'UNSUPPORTED'
   /** The operating system would not give the bytes. */
   | 'UNREADABLE'
+  /** What was recorded cannot be written where it was to be. */
+  | 'BAD_OUTPUT'
   /** An option that cannot be meant. */
   | 'BAD_OPTION';
 

@@ -159,11 +159,14 @@ export class Mask {
 
   #maskValues(batch: Batch): void {
     for (let row = 0; row < batch.count; row++) {
-      if (hasMaskedValue(batch, row)) {
+      const flags = batch.flags[row]!;
+      // What is not known is a token already.
+      if (hasMaskedValue(batch, row) && (flags & RowFlag.valueUnknown) === 0) {
         const at = this.#token(batch, batch.valueAt[row]!, batch.valueLength[row]!);
         batch.valueAt[row] = at;
         batch.valueLength[row] = batch.heapLength - at;
       }
+      if ((flags & RowFlag.answerUnknown) !== 0) continue;
       if (hasMaskedAnswer(batch, row)) {
         const at = this.#token(batch, batch.answerValueAt[row]!, batch.answerValueLength[row]!);
         batch.answerValueAt[row] = at;

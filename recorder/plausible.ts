@@ -1,6 +1,7 @@
 // Is this a frame's header? For streams whose beginning was not seen, and after a hole: the next frame is looked for at
-// the start of a segment, where clients and servers begin their writes. A value may contain whole frames, so what lies
-// behind the first header in the same segment has to be plausible too.
+// the start of a segment, where clients and servers begin their writes, and then at each of its bytes, where frames are sent
+// in bulk. A value may contain whole frames, so what lies behind the first header in the same segment has to be plausible
+// too; and whoever asks takes back what turns out to be none (see Pairing.cancel).
 
 import {
   HEADER_BYTES,
@@ -16,7 +17,8 @@ import {
   statusAt,
 } from '../protocol/header.ts';
 import { opcodeInfo } from '../protocol/opcode.ts';
-import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
+import { DEFAULT_MAX_BODY_BYTES } from '../protocol/decoder.ts';
+import { MAX_KEY_BYTES, shapeOf } from '../protocol/semantics.ts';
 import { Status, statuses } from '../protocol/status.ts';
 
 const MAX_CHAIN = 3;
@@ -31,6 +33,36 @@ export function beginsWithFrames(data: Buffer, at: number, end: number, magic: M
   }
   // A header cut by the segment's end: its magic must do.
   return at < end && magicAt(data, at) === magic;
+}
+
+/**
+ * Where in data[at, end) a frame begins: at its start, or at a byte behind it from which whole headers lead on, as far as
+ * there are any. -1: nowhere that is to be seen yet.
+ */
+export function findFrames(data: Buffer, at: number, end: number, magic: Magic): number {
+  if (beginsWithFrames(data, at, end, magic)) return at;
+  for (;;) {
+    at = data.indexOf(magic, at + 1);
+    if (at < 0 || at + HEADER_BYTES > end) return -1;
+    if (isStrict(data, at, magic) && beginsWithFrames(data, at, end, magic)) return at;
+  }
+}
+
+/** Where in the last bytes of data[at, end) a header may begin of which the rest is to come; `end` where none may. */
+export function cutHeaderAt(data: Buffer, at: number, end: number, magic: Magic): number {
+  const found = data.indexOf(magic, Math.max(at, end - HEADER_BYTES + 1));
+  return found < 0 || found > end ? end : found;
+}
+
+/** What a header inside a segment has besides, since values are made of any bytes. */
+function isStrict(data: Buffer, at: number, magic: Magic): boolean {
+  if (bodyLengthAt(data, at) > DEFAULT_MAX_BODY_BYTES) return false;
+  if (magic === Magic.request) return statusAt(data, at) === 0;
+  const shape = shapeOf(opcodeAt(data, at), statusAt(data, at));
+  if (shape === undefined) return true;
+  const head = extrasLengthAt(data, at) + keyLengthAt(data, at);
+  if (!shape.key && keyLengthAt(data, at) > 0) return false;
+  return shape.value < 0 || bodyLengthAt(data, at) === head + shape.value;
 }
 
 function isRequest(data: Buffer, at: number): boolean {

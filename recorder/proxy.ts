@@ -8,12 +8,18 @@ import { ConnectionEnd } from '../trace/batch.ts';
 import { formatHostPort, parseHostPort } from '../trace/address.ts';
 import { Recording, type Recorded, type RecordingOptions } from './recording.ts';
 import type { StreamSink } from './stream.ts';
+import { UpstreamFailures } from './upstream.ts';
 
 /** How often complete exchanges are looked for, and how often the open block goes to the disk. */
 const SETTLE_MS = 100;
 const FLUSH_MS = 5_000;
-/** Smaller blocks than from a file: traffic waits while one is encoded. */
-const LIMITS = { batchRows: 16_384, batchBytes: 2 * 1024 * 1024 };
+/** Smaller blocks than from a file, and fewer rows that wait: traffic waits while they are moved and encoded. */
+const LIMITS = {
+  batchRows: 16_384,
+  batchBytes: 2 * 1024 * 1024,
+  maxRows: 131_072,
+  maxBytes: 32 * 1024 * 1024,
+};
 
 export interface ProxyOptions {
   /** Where clients connect: `host:port`; port 0 is a free one. One for each upstream. */
@@ -26,6 +32,8 @@ export interface ProxyOptions {
   /** The servers speak TLS; `ca`, in PEM, where it is not one that the system knows. */
   upstreamTls?: { ca?: Buffer };
   recording?: RecordingOptions;
+  /** A connection to a server has failed; called at once, and then every few seconds for each reason. */
+  onUpstreamFailure?: (text: string) => void;
   /** Called once where the recording stops before the traffic does. */
   onRecordingError?: (error: Error) => void;
 }
@@ -44,7 +52,7 @@ export interface RecordingProxy {
   stop(): Promise<Recorded>;
 }
 
-/** @throws the socket's error where it cannot listen */
+/** @throws RecorderError BAD_OUTPUT · the socket's error where it cannot listen */
 export async function startProxy(options: ProxyOptions): Promise<RecordingProxy> {
   const proxy = new Proxy(options);
   await proxy.listen();
@@ -58,6 +66,9 @@ class Proxy implements RecordingProxy {
   readonly #recording: Recording;
   readonly #servers: Server[] = [];
   readonly #pairs = new Set<Pair>();
+  /** What clients have connected with, also those that are no clients yet: a TLS handshake is under way. */
+  readonly #accepted = new Set<Socket>();
+  readonly #failures: UpstreamFailures;
   readonly #startMs = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #flushedMs = performance.now();
@@ -67,6 +78,7 @@ class Proxy implements RecordingProxy {
   constructor(options: ProxyOptions) {
     this.#options = options;
     this.#recording = new Recording(options.output, { limits: LIMITS, ...options.recording });
+    this.#failures = new UpstreamFailures(this.#recording.capture, options.onUpstreamFailure);
     const ports = options.upstream.map((address) => parseHostPort(address, 11_211).port);
     this.#recording.meta = {
       startNs: (BigInt(Math.round(performance.timeOrigin * 1000 + this.#startMs * 1000)) * 1000n).toString(),
@@ -97,6 +109,10 @@ class Proxy implements RecordingProxy {
           this.#options.tls === undefined
             ? createServer(options, accept)
             : tls.createServer({ ...options, ...this.#options.tls }, accept);
+        server.on('connection', (socket: Socket) => {
+          this.#accepted.add(socket);
+          socket.once('close', () => this.#accepted.delete(socket));
+        });
         // A client whose handshake fails is not a client yet.
         server.on('tlsClientError', (_error, socket: Socket) => socket.destroy());
         this.#servers.push(server);
@@ -110,6 +126,7 @@ class Proxy implements RecordingProxy {
       }
     } catch (error) {
       for (const server of this.#servers) server.close();
+      await this.#recording.abort();
       throw error;
     }
     this.#timer = setInterval(() => this.#settle(), SETTLE_MS);
@@ -123,6 +140,7 @@ class Proxy implements RecordingProxy {
     clearInterval(this.#timer);
     for (const server of this.#servers) server.close();
     for (const pair of this.#pairs) pair.destroy();
+    for (const socket of this.#accepted) socket.destroy();
     await this.#writing;
     if (this.#error !== undefined) {
       await this.#recording.abort();
@@ -149,6 +167,11 @@ class Proxy implements RecordingProxy {
       midstream: false,
     };
     const sink = this.#error === undefined ? this.#recording.exchanges.open(info) : undefined;
+    let wasConnected = false;
+    server.once(this.#options.upstreamTls === undefined ? 'connect' : 'secureConnect', () => {
+      wasConnected = true;
+    });
+    server.on('error', (error) => this.#failures.note(info.server, error, wasConnected));
     const pair = new Pair(client, server, {
       data: (fromClient, data) =>
         this.#feed(sink, (to) => to.data(fromClient, data, 0, data.length, this.#nowNs())),

@@ -7,7 +7,8 @@ import type { Capture } from '../trace/meta.ts';
 /** Where ordered bytes go. */
 export interface Outlet {
   data(fromClient: boolean, data: Buffer, start: number, end: number, ns: number): void;
-  gap(fromClient: boolean, bytes: number, ns: number): void;
+  /** `wasCut`: the snap length has cut them off a packet that is there. */
+  gap(fromClient: boolean, bytes: number, ns: number, wasCut: boolean): void;
 }
 
 /** What all directions of a capture share. */
@@ -267,7 +268,7 @@ export class Direction {
     this.waiting = false;
   }
 
-  #emit(data: Buffer | undefined, start: number, bytes: number, ns: number): void {
+  #emit(data: Buffer | undefined, start: number, bytes: number, ns: number, wasCut = true): void {
     this.#nextAt += bytes;
     this.#nextSequence = (this.#nextSequence + bytes) | 0;
     if (this.#nextAt > this.#seenTo) this.#seenTo = this.#nextAt;
@@ -276,7 +277,7 @@ export class Direction {
       return;
     }
     this.#pool.capture.gaps++;
-    this.#outlet.gap(this.#fromClient, bytes, ns);
+    this.#outlet.gap(this.#fromClient, bytes, ns, wasCut);
   }
 
   /** Delivers or holds [at, end), whose first byte is data[start]; returns how many of the bytes were new. */
@@ -342,7 +343,7 @@ export class Direction {
 
   /** Declares the bytes before `to` missing. */
   #skip(to: number, ns: number): void {
-    if (to > this.#nextAt) this.#emit(undefined, 0, to - this.#nextAt, ns);
+    if (to > this.#nextAt) this.#emit(undefined, 0, to - this.#nextAt, ns, false);
     this.#drain();
   }
 

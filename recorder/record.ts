@@ -1,6 +1,7 @@
 // From a capture file to a trace file.
 
 import type { Readable } from 'node:stream';
+import { checkApart } from './claim.ts';
 import { RecorderError } from './error.ts';
 import { readCapture, type CaptureResult } from './capture.ts';
 import type { PrivacyOptions } from './mask.ts';
@@ -21,6 +22,8 @@ export interface RecordOptions {
   /** What the trace says that it was made from. */
   source: string;
   onProgress?: (bytes: number, packets: number, exchanges: number) => void;
+  /** Whether a file that is there may be replaced. Default: it may, unless it is the input. */
+  overwrite?: boolean;
   /** One key in so many. Default 1: all. */
   sample?: number;
   /** Default: everything as it is. */
@@ -33,7 +36,10 @@ export interface RecordOptions {
   writeNow?: (write: () => Promise<string | undefined>) => void;
   /** Stops once the trace has this many bytes. */
   maxBytes?: number;
-  /** For live sources: what is complete goes to the disk this often, in milliseconds. */
+  /**
+   * For live sources: what is complete goes to the disk this often, in milliseconds; and times go by whether or not
+   * packets come.
+   */
   flushMs?: number;
   /** Asked when the packets have ended: how many the kernel dropped. */
   kernelDropped?: () => Promise<number | null>;
@@ -44,7 +50,7 @@ export interface RecordOptions {
 export interface CaptureRecorded extends Recorded {
   /** What the capture file held; its counts stop at `broken`. */
   source: CaptureResult | undefined;
-  /** A capture could not be read to its end: why. What came before is in the trace. */
+  /** A capture could not be read to its end, or its source failed: why. What came before is in the trace. */
   broken: RecorderError | undefined;
   /** Which of several, from 0. */
   brokenSource: number;
@@ -52,23 +58,31 @@ export interface CaptureRecorded extends Recorded {
 
 /**
  * Records the memcached exchanges of a capture, from a file or a stream, or of several as one.
- * @throws RecorderError where nothing could be read · TraceError WRITE
+ * @throws RecorderError where nothing could be read, BAD_OUTPUT · TraceError WRITE
  */
 export async function recordCapture(
   input: Readable | string | readonly (Readable | string)[],
   options: RecordOptions,
 ): Promise<CaptureRecorded> {
   const { output, ports, source, onProgress, maxBytes = Infinity } = options;
+  if (typeof input === 'string') checkApart(input, output);
   const recording = new Recording(output, {
     sample: options.sample ?? 1,
-    ...pick(options, 'privacy', 'rotate', 'ring', 'onRing'),
+    ...pick(options, 'privacy', 'rotate', 'ring', 'onRing', 'overwrite'),
   });
   options.writeNow?.(() => recording.writeRing());
   const full = new AbortController();
   const signal = options.signal === undefined ? full.signal : AbortSignal.any([options.signal, full.signal]);
   let trouble: Error | undefined;
+  let zeroMs: number | undefined;
   const flush = async (): Promise<void> => {
-    await recording.flush().catch((error: unknown) => (trouble = error as Error));
+    try {
+      // Packets that are still on their way are later than the clock by nothing that counts.
+      if (zeroMs !== undefined) await recording.settle((Date.now() - zeroMs) * 1e6);
+      await recording.flush();
+    } catch (error) {
+      trouble = error as Error;
+    }
   };
   const timer = options.flushMs === undefined ? undefined : setInterval(() => void flush(), options.flushMs);
   let broken: RecorderError | undefined;
@@ -81,6 +95,7 @@ export async function recordCapture(
       ...pick(options, 'vxlanPorts', 'servers'),
       onStart: ({ startNs }) => {
         recording.meta = { startNs, source, ports: [...ports] };
+        zeroMs = Number(BigInt(startNs) / 1_000_000n);
       },
       drained: async () => {
         if (trouble !== undefined) throw trouble;
@@ -100,11 +115,16 @@ export async function recordCapture(
     clearInterval(timer);
   }
   const first = read?.troubles[0];
+  broken ??= first?.error;
   if (read !== undefined) recording.notes.push(...notesOf(read, ports));
-  const dropped = await options.kernelDropped?.();
-  if (dropped !== undefined && dropped !== null) recording.capture.kernelDropped = dropped;
-  const brokenSource = first?.source ?? 0;
-  return { ...(await recording.finish()), source: read, broken: broken ?? first?.error, brokenSource };
+  try {
+    const dropped = await options.kernelDropped?.();
+    if (dropped !== undefined && dropped !== null) recording.capture.kernelDropped = dropped;
+  } catch (error) {
+    if (!(error instanceof RecorderError)) throw error;
+    broken ??= error;
+  }
+  return { ...(await recording.finish()), source: read, broken, brokenSource: first?.source ?? 0 };
 }
 
 /** The members that are there. */

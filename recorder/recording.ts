@@ -37,6 +37,8 @@ export interface RecordingOptions {
   rotate?: Rotation;
   /** Only the last stretch is kept, and written when asked for, and at the end. */
   ring?: RingOptions;
+  /** Whether a file that is there may be replaced. Default: it may. */
+  overwrite?: boolean;
   /** A burst of errors had the ring written. */
   onRing?: (path: string) => void;
 }
@@ -57,8 +59,10 @@ export class Recording {
   #turn: Promise<unknown> = Promise.resolve();
   #trouble: Error | undefined;
 
+  /** @throws RecorderError BAD_OUTPUT where nothing can be written there */
   constructor(path: string, options: RecordingOptions = {}) {
     const { limits, sample = 1, privacy = { values: 'full' }, rotate, ring, onRing } = options;
+    const { overwrite = true } = options;
     this.#sample = sample;
     this.#mask = new Mask(privacy);
     this.#window = new Window((batch) => this.#append(batch), limits);
@@ -69,8 +73,8 @@ export class Recording {
       casRequests: this.#window.casRequests,
       ...(this.notes.length === 0 ? {} : { notes: this.notes }),
     });
-    this.#ring = ring === undefined ? undefined : new Ring(path, ring, meta, counted);
-    this.#tapes = this.#ring ?? new Tapes(path, rotate, meta, counted);
+    this.#ring = ring === undefined ? undefined : new Ring(path, ring, meta, counted, overwrite);
+    this.#tapes = this.#ring ?? new Tapes(path, rotate, meta, counted, overwrite);
     if (this.#ring !== undefined)
       this.#ring.onTrigger = () => {
         this.writeRing().then(
@@ -92,6 +96,7 @@ export class Recording {
   /** Hands on what is complete, once there is a block of it. `ns`: the source's time. @throws TraceError WRITE */
   settle(ns: number): Promise<void> {
     return this.#inTurn(async () => {
+      await this.#ring?.tick(ns);
       if (this.#tapes.isDue(ns)) {
         this.#window.flush();
         await this.#tapes.next();
@@ -135,6 +140,7 @@ export class Recording {
         fileBytes = Math.min(fileBytes, this.bytesWritten);
         await this.#ring.remove();
       }
+      this.#tapes.close();
       return {
         exchanges: this.#written,
         connections: this.#window.connections,

@@ -8,7 +8,8 @@ import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
 import { TraceReader, TraceWriter } from '../trace/file.ts';
 import type { TraceMeta } from '../trace/meta.ts';
-import { numbered, View, type Counted } from './tapes.ts';
+import { Claim } from './claim.ts';
+import { View, claimFree, timeName, type Counted } from './tapes.ts';
 
 export interface RingOptions {
   /** How much of the source's time is kept. */
@@ -41,6 +42,9 @@ export class Ring {
   readonly #options: RingOptions;
   readonly #meta: () => TraceMeta;
   readonly #counted: () => Counted;
+  readonly #claim: Claim;
+  /** The latest time that is known, of the source or of the clock. */
+  #nowNs = -Infinity;
   readonly #slices: Slice[] = [];
   readonly #errorNs: Float64Array;
   #errors = 0;
@@ -51,20 +55,34 @@ export class Ring {
   #reading = 0;
   #pruneNs = -Infinity;
 
-  constructor(path: string, options: RingOptions, meta: () => TraceMeta, counted: () => Counted) {
+  /** @throws RecorderError BAD_OUTPUT */
+  constructor(
+    path: string,
+    options: RingOptions,
+    meta: () => TraceMeta,
+    counted: () => Counted,
+    overwrite: boolean,
+  ) {
+    this.#claim = Claim.take(path, overwrite);
     this.#path = path;
     this.#folder = `${path}.ring`;
     this.#options = options;
     this.#meta = meta;
     this.#counted = counted;
     this.#errorNs = new Float64Array(options.trigger?.errors ?? 1).fill(-Infinity);
-    mkdirSync(this.#folder, { recursive: true });
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     // What a recording that died has left.
     for (const name of readdirSync(this.#folder)) if (SLICE_NAME.test(name)) rmSync(join(this.#folder, name));
   }
 
   get bytesWritten(): number {
     return this.#slices.reduce((sum, slice) => sum + slice.writer.bytesWritten, 0);
+  }
+
+  /** Whatever is older than the ring goes as the time goes on, whether or not anything comes. */
+  async tick(nowNs: number): Promise<void> {
+    this.#nowNs = Math.max(this.#nowNs, nowNs);
+    await this.#prune(this.#nowNs);
   }
 
   isDue(nowNs: number): boolean {
@@ -107,6 +125,11 @@ export class Ring {
 
   async abort(): Promise<void> {
     await this.#open?.writer.abort();
+    this.close();
+  }
+
+  close(): void {
+    this.#claim.release();
   }
 
   /**
@@ -118,16 +141,20 @@ export class Ring {
     const slices = this.#slices.filter((slice) => slice !== this.#open && slice.rows > 0);
     const newestNs = slices.at(-1)?.toNs;
     if (newestNs === undefined) return undefined;
-    const path = isLast ? this.#path : numbered(this.#path, this.files.length + 1);
+    const cutNs = Math.max(newestNs, this.#nowNs) - this.#options.ns;
+    if (newestNs < cutNs) return undefined;
+    const startNs = BigInt(this.#meta().startNs) + BigInt(Math.round(newestNs));
+    const claim = isLast ? this.#claim : claimFree(this.#path, timeName(startNs));
     this.#reading++;
     try {
-      await this.#join(path, slices, newestNs - this.#options.ns);
+      claim.use();
+      await this.#join(claim.path, slices, cutNs);
     } finally {
       this.#reading--;
     }
     await this.#prune(this.#pruneNs);
-    if (!isLast) this.files.push(path);
-    return path;
+    if (!isLast) this.files.push(claim.path);
+    return claim.path;
   }
 
   /** The slices go. */
@@ -169,9 +196,9 @@ export class Ring {
   }
 
   async #prune(nowNs: number): Promise<void> {
-    this.#pruneNs = nowNs;
-    while (this.#reading === 0 && this.#slices.length > 1 && this.#slices[0] !== this.#open) {
-      if (this.#slices[0]!.toNs >= nowNs - this.#options.ns) return;
+    this.#pruneNs = Math.max(this.#pruneNs, nowNs);
+    while (this.#reading === 0 && this.#slices.length > 0 && this.#slices[0] !== this.#open) {
+      if (this.#slices[0]!.toNs >= this.#pruneNs - this.#options.ns) return;
       await rm(this.#slices.shift()!.path, { force: true });
     }
   }

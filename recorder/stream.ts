@@ -22,8 +22,15 @@ export interface StreamInfo {
 export interface StreamSink {
   /** data[start, end) is valid during the call only. `ns`: capture time of the packet that carried the bytes. */
   data(fromClient: boolean, data: Buffer, start: number, end: number, ns: number): void;
-  /** `bytes` bytes of this direction are missing for good. */
-  gap(fromClient: boolean, bytes: number, ns: number): void;
+  /**
+   * `bytes` bytes of this direction are missing for good; Infinity: nobody knows how many. `wasCut`: the snap length cut
+   * them off, so nothing else is missing with them.
+   */
+  gap(fromClient: boolean, bytes: number, ns: number, wasCut?: boolean): void;
+  /** Requests so far that were whole. */
+  readonly requests?: number;
+  /** The server says, over UDP, that it has nothing to answer to the requests from number `from` up to `to`. */
+  silent?(from: number, to: number, ns: number): void;
   /** The stream's info names other addresses now. */
   renamed?(): void;
   /** The last call. */

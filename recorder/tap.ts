@@ -118,14 +118,24 @@ export class Tap {
    */
   packet(link: LinkReader, data: Buffer, ns: number, wireBytes: number): void {
     this.#capture.packets++;
+    if (wireBytes > data.length) this.#noteCut(data.length);
     const packet = this.#packet;
     packet.reset(data, ns < 0 ? 0 : ns, wireBytes);
     const layer = this.#unwrap(packet, link(packet));
     if (layer === Layer.ok) {
       this.#ports.count(packet);
-      if (this.#ports.isRecorded(packet)) this.#segment(packet);
+      if (this.#ports.isRecorded(packet)) {
+        this.#capture.cutBytes += packet.wireEnd - packet.end;
+        this.#segment(packet);
+      }
     } else if (layer !== Layer.taken) this.#skip(layer);
     if (this.#waiting.size > 0) this.#sweep(packet.ns);
+  }
+
+  /** The snap length has left so many bytes of a packet. */
+  #noteCut(bytes: number): void {
+    this.#capture.cutPackets++;
+    this.#capture.snapLength = Math.max(this.#capture.snapLength ?? 0, bytes);
   }
 
   /** The capture is over: delivers what is held and ends all streams. */

@@ -1,16 +1,21 @@
 // The trace files of one recording: a single one, or one after the other (`rotate`), each a trace of its own: its times
 // begin at zero and its connections at number zero, whatever was open before is known as open before.
 
-import { unlink } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { rm, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { NEVER, type Batch } from '../trace/batch.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { captureSince, type Capture, type TraceMeta } from '../trace/meta.ts';
+import { Claim, checkOutput } from './claim.ts';
 
 export interface Rotation {
   /** A file is followed by the next at this many bytes … */
   bytes?: number;
   /** … or once it spans this much of the source's time. */
   ns?: number;
+  /** So many files stay at most, those of earlier recordings under this name included; the oldest go. Default: all. */
+  keep?: number;
 }
 
 /** What a file's end says, counted from the recording's beginning. */
@@ -22,6 +27,7 @@ export interface Counted {
 
 interface Tape {
   path: string;
+  claim: Claim;
   writer: TraceWriter;
   view: View | undefined;
   baseNs: number;
@@ -70,16 +76,34 @@ export class Tapes {
   #tape: Tape | undefined;
   #finishedBytes = 0;
   #made = 0;
+  /** Of the only file. */
+  readonly #claim: Claim | undefined;
+  /** Files of this name on the disk, the oldest first. */
+  readonly #kept: string[] = [];
 
   /**
-   * @param path of the only file, or of those that `rotate` numbers: live.tape, live-2.tape, live-3.tape
+   * @param path of the only file, or of those that `rotate` names by the time at which each begins:
+   *   live-20261130T034500Z.tape
    * @param meta of the recording as a whole
+   * @param overwrite whether a file that is there may be replaced
+   * @throws RecorderError BAD_OUTPUT
    */
-  constructor(path: string, rotation: Rotation | undefined, meta: () => TraceMeta, counted: () => Counted) {
+  constructor(
+    path: string,
+    rotation: Rotation | undefined,
+    meta: () => TraceMeta,
+    counted: () => Counted,
+    overwrite: boolean,
+  ) {
     this.#path = path;
     this.#rotation = rotation;
     this.#meta = meta;
     this.#counted = counted;
+    if (rotation === undefined) this.#claim = Claim.take(path, overwrite);
+    else {
+      checkOutput(path, true);
+      if (rotation.keep !== undefined) this.#kept.push(...rotatedFiles(path));
+    }
   }
 
   /** Of all files together. */
@@ -99,21 +123,25 @@ export class Tapes {
     if (this.#tape !== undefined) return;
     const isFirst = this.#made++ === 0;
     const baseNs = isFirst ? 0 : oldestNs;
-    const path = isFirst ? this.#path : numbered(this.#path, this.#made);
     const meta = this.#meta();
+    const startNs = BigInt(meta.startNs) + BigInt(Math.round(baseNs));
+    const claim = this.#claim ?? claimFree(this.#path, timeName(startNs));
+    const { path } = claim;
     this.#tape = {
       path,
-      writer: await TraceWriter.create(path, {
-        ...meta,
-        startNs: (BigInt(meta.startNs) + BigInt(Math.round(baseNs))).toString(),
-      }),
+      claim,
+      writer: await TraceWriter.create(path, { ...meta, startNs: startNs.toString() }),
       view: isFirst ? undefined : new View(baseNs),
       baseNs,
       before: structuredClone(this.#counted()),
       rows: 0,
     };
     if (isFirst) this.#tape.before = { capture: captureSince(), casRequests: 0 };
+    claim.use();
     this.files.push(path);
+    this.#kept.push(path);
+    const { keep = Infinity } = this.#rotation ?? {};
+    while (this.#kept.length > keep) await rm(this.#kept.shift()!, { force: true });
   }
 
   /** @throws TraceError WRITE of an earlier block */
@@ -150,16 +178,51 @@ export class Tapes {
     }
     await unlink(tape.path);
     this.files.pop();
+    this.#kept.pop();
+  }
+
+  /** The recording is over, and every file finished. */
+  close(): void {
+    this.#claim?.release();
   }
 
   /** Closes the file without its end: it is readable up to its last block. */
   async abort(): Promise<void> {
     await this.#tape?.writer.abort();
+    this.close();
   }
 }
 
-/** live.tape, 3 → live-3.tape */
-export function numbered(path: string, number: number): string {
+/** live.tape, 20261130T034500Z → live-20261130T034500Z.tape */
+function named(path: string, name: string): string {
   const match = /^(.*?)(\.[^./]*)?$/.exec(path)!;
-  return `${match[1]}-${number}${match[2] ?? ''}`;
+  return `${match[1]}-${name}${match[2] ?? ''}`;
+}
+
+/** A time as names of files have it: they sort by it. */
+export function timeName(ns: bigint): string {
+  return new Date(Number(ns / 1_000_000n)).toISOString().replaceAll(/[-:]|\.\d+/g, '');
+}
+
+/** Takes the first path that is free: live-NAME.tape, live-NAME-2.tape, … @throws RecorderError BAD_OUTPUT */
+export function claimFree(path: string, name: string): Claim {
+  for (let number = 1; ; number++) {
+    const candidate = named(path, number === 1 ? name : `${name}-${number}`);
+    if (checkOutput(candidate, true) === undefined) return Claim.take(candidate, false);
+  }
+}
+
+/** What earlier recordings have left under these names, the oldest first. */
+function rotatedFiles(path: string): string[] {
+  const folder = dirname(path);
+  const [before, after] = named(basename(path), '\0').split('\0') as [string, string];
+  return readdirSync(folder)
+    .filter(
+      (name) =>
+        name.startsWith(before) &&
+        name.endsWith(after) &&
+        /^\d{8}T\d{6}Z(-\d+)?$/.test(name.slice(before.length, name.length - after.length)),
+    )
+    .toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+    .map((name) => join(folder, name));
 }

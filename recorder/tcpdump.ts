@@ -8,6 +8,10 @@ import { portRanges } from './ports.ts';
 export interface LiveCapture {
   /** Classic pcap; it ends after stop(), or when tcpdump does. */
   readonly packets: Readable;
+  /** How many packets the kernel has dropped so far, as tcpdump said last; null where it has not. */
+  readonly droppedSoFar: number | null;
+  /** Asks tcpdump to say it again. */
+  ask(): void;
   /** Asks tcpdump to hand over what it has, and to end. */
   stop(): void;
   /** Once the packets have ended: how many the kernel dropped, null if tcpdump did not say. @throws RecorderError */
@@ -22,6 +26,8 @@ export interface LiveOptions {
 }
 
 const MAX_SAID = 65_536;
+/** More than what tcpdump says of its counts at a time. */
+const TAIL_CHARACTERS = 512;
 /** What the kernel holds when tcpdump is told to end is lost: it is given the time to hand it over. */
 const HAND_OVER_MS = 1_100;
 
@@ -38,29 +44,47 @@ export async function captureLive({ interface: name, ports, filter }: LiveOption
     env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
   });
   let said = '';
-  const gone = new Promise<Error | number>((resolve) => {
+  let tail = '';
+  let droppedSoFar: number | null = null;
+  const gone = new Promise<Ending>((resolve) => {
     child.once('error', resolve);
-    child.once('close', (code) => resolve(code ?? 1));
+    child.once('close', (code, signal) => resolve(signal ?? code ?? 1));
   });
   await new Promise<void>((resolve, reject) => {
     child.stderr.on('data', (chunk: Buffer) => {
-      if (said.length < MAX_SAID) said += chunk.toString();
+      const text = chunk.toString();
+      if (said.length < MAX_SAID) said += text;
+      tail = (tail + text).slice(-TAIL_CHARACTERS);
+      const last = [...tail.matchAll(/(\d+) packets? dropped by kernel/g)].at(-1);
+      if (last !== undefined) droppedSoFar = Number(last[1]);
       if (said.includes('listening on')) resolve();
     });
     void gone.then((how) => reject(refusal(how, name, said)));
   });
   let stopping: NodeJS.Timeout | undefined;
+  let wasTold = false;
   void gone.then(() => clearTimeout(stopping));
   return {
     packets: child.stdout,
+    get droppedSoFar() {
+      return droppedSoFar;
+    },
+    ask: () => {
+      // Elsewhere the signal would end it.
+      if (process.platform === 'linux') child.kill('SIGUSR1');
+    },
     stop: () => {
-      stopping ??= setTimeout(() => child.kill('SIGINT'), HAND_OVER_MS);
+      stopping ??= setTimeout(() => {
+        wasTold = true;
+        child.kill('SIGINT');
+      }, HAND_OVER_MS);
     },
     dropped: async () => {
       const how = await gone;
-      const dropped = /(\d+) packets? dropped by kernel/.exec(said)?.[1];
-      if (dropped === undefined && how !== 0) throw refusal(how, name, said);
-      return dropped === undefined ? null : Number(dropped);
+      // Something else than this recorder has ended it.
+      if (how !== 0 && !wasTold) throw death(how, name, tail);
+      if (how !== 0 && droppedSoFar === null) throw refusal(how, name, said);
+      return droppedSoFar;
     },
   };
 }
@@ -69,14 +93,28 @@ function filterOf(range: string): string {
   return `${range.includes('-') ? 'portrange' : 'port'} ${range}`;
 }
 
-function refusal(how: Error | number, name: string, said: string): RecorderError {
+/** An exit code, a signal, or what kept it from being started. */
+type Ending = Error | number | string;
+
+/** tcpdump ended by itself, or by somebody's hand, while it was capturing. */
+function death(how: Ending, name: string, tail: string): RecorderError {
+  const why = typeof how === 'string' ? `was killed by ${how}` : `ended with ${String(how)}`;
+  const said = /tcpdump: (.*)\s*$/.exec(tail)?.[1] ?? '';
+  const words = said === '' || /captured|listening on/.test(said) ? '' : ` (${said})`;
+  return new RecorderError(
+    'UNREADABLE',
+    `tcpdump, which captured from ${name}, ${why}${words}: the recording ends there`,
+  );
+}
+
+function refusal(how: Ending, name: string, said: string): RecorderError {
   const text = said
     .split('\n')
     .filter((line) => line.trim() !== '' && !line.includes('listening on'))
     .join(' ')
     .replaceAll('tcpdump: ', '')
     .trim();
-  if (typeof how !== 'number') {
+  if (how instanceof Error) {
     const isMissing = (how as NodeJS.ErrnoException).code === 'ENOENT';
     const hint =
       'tcpdump is needed to capture from an interface: apt-get install tcpdump (or your system’s package)';

@@ -1,5 +1,6 @@
 // memcached over UDP: each datagram begins with a frame header of eight bytes: request id, number of the datagram in its
-// message, datagrams of the message, zero. What two ports say to one another is taken for one connection; messages of
+// message, datagrams of the message, and two that nobody looks at. A datagram without a message says that the server has
+// nothing to answer. What two ports say to one another is taken for one connection; messages of
 // several datagrams are put in order, and one that misses a datagram is a gap.
 
 import { uint16 } from '../protocol/header.ts';
@@ -38,8 +39,12 @@ interface Flow {
   ended: boolean;
   /** From the server; requests are of one datagram, others memcached refuses. */
   message: Message | undefined;
+  /** The last request datagrams: their ids, and how many requests there were before and with each. */
+  asked: { id: number; from: number; to: number }[];
 }
 
+/** Request datagrams of a flow that are remembered. */
+const MAX_ASKED = 64;
 /** A flow that began as another did, from another client: its next datagrams tell whether it is that one again. */
 interface Suspected {
   like: Flow;
@@ -88,7 +93,8 @@ export class UdpFlows {
     packet.targetPort = uint16(data, at + 2);
     if (!this.#ports.isRecorded(packet)) return false;
     const total = uint16(data, body + 4);
-    const isFrame = uint16(data, body + 2) < total && uint16(data, body + 6) === 0;
+    const isEmpty = total === 0 && body + FRAME_HEADER_BYTES === end;
+    const isFrame = isEmpty || uint16(data, body + 2) < total;
     if (!isFrame || uint16(data, at + 4) < UDP_HEADER_BYTES + FRAME_HEADER_BYTES) return false;
     packet.at = body + FRAME_HEADER_BYTES;
     packet.flags = 0;
@@ -114,8 +120,11 @@ export class UdpFlows {
     flow.ns = Math.max(flow.ns, packet.ns);
     const id = uint16(data, body);
     if (!fromClient && flow.message !== undefined && flow.message.id !== id) this.#giveUp(flow);
-    if (packet.end < packet.wireEnd) flow.sink.gap(fromClient, packet.wireEnd - packet.end, flow.ns);
-    else if (fromClient || total <= 1) flow.sink.data(fromClient, data, packet.at, packet.end, flow.ns);
+    // An empty datagram says that there is nothing to answer.
+    if (total === 0) {
+      if (!fromClient) this.#silent(flow, id);
+    } else if (fromClient || total <= 1) this.#whole(flow, packet, fromClient, id);
+    else if (packet.end < packet.wireEnd) flow.sink.gap(false, Infinity, flow.ns);
     else this.#part(flow, packet, id, uint16(data, body + 2), total);
   }
 
@@ -136,6 +145,22 @@ export class UdpFlows {
     if (sign.ipId === 0 || this.#suspected.size >= MAX_SUSPECTS) return false;
     this.#suspected.set(name.both, { like, packets: [{ packet: packet.copy(), body, sign }] });
     return true;
+  }
+
+  /** A message in one datagram. */
+  #whole(flow: Flow, packet: Packet, fromClient: boolean, id: number): void {
+    const { sink, ns } = flow;
+    const from = sink.requests ?? 0;
+    if (packet.end > packet.at) sink.data(fromClient, packet.data, packet.at, packet.end, ns);
+    if (packet.end < packet.wireEnd) sink.gap(fromClient, packet.wireEnd - packet.end, ns, true);
+    if (!fromClient) return;
+    if (flow.asked.length === MAX_ASKED) flow.asked.shift();
+    flow.asked.push({ id, from, to: sink.requests ?? 0 });
+  }
+
+  #silent({ asked, sink, ns }: Flow, id: number): void {
+    const of = asked.findLast((datagram) => datagram.id === id);
+    if (of !== undefined) sink.silent?.(of.from, of.to, ns);
   }
 
   /** Both sides' datagrams have to be the other flow's, with identifications that tell datagrams apart. */
@@ -184,7 +209,17 @@ export class UdpFlows {
     if (flow === undefined) {
       const info = { client, server, openNs: ns, firstNs: ns, midstream: false };
       const sink = this.#factory.open(info);
-      flow = { sink, info, client, server, ns, sequel: new Sequel(), ended: false, message: undefined };
+      flow = {
+        sink,
+        info,
+        client,
+        server,
+        ns,
+        sequel: new Sequel(),
+        ended: false,
+        message: undefined,
+        asked: [],
+      };
     } else this.#flows.delete(name);
     // The one that was quiet for longest comes first.
     this.#flows.set(name, flow);
@@ -224,7 +259,7 @@ export class UdpFlows {
     if (flow.message === undefined) return;
     this.#heldBytes -= flow.message.bytes;
     flow.message = undefined;
-    flow.sink.gap(false, 1, flow.ns);
+    flow.sink.gap(false, Infinity, flow.ns);
   }
 }
 

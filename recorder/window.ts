@@ -2,8 +2,9 @@
 // arrive, and handed on in batches once everything before them is complete. What waits is bounded in rows, bytes and
 // time; a row that passes the bound leaves as indeterminate.
 
-import { Batch, NEVER, Outcome, copyColumns, type Connection } from '../trace/batch.ts';
+import { Batch, NEVER, Outcome, RowFlag, copyColumns, type Connection } from '../trace/batch.ts';
 import { ByteIndex } from '../trace/dictionary.ts';
+import { lengthOfUnknown } from '../trace/masked.ts';
 import { MAX_DURATION_NS, MAX_TRACE_NS } from '../trace/meta.ts';
 
 export interface WindowLimits {
@@ -51,6 +52,7 @@ export class Window {
   #touched = new Set<Connection>();
   #live = new Map<number, Connection>();
   #introduced = 0;
+  #withdrawn = 0;
 
   constructor(emit: (batch: Batch) => void, limits: Partial<WindowLimits> = {}) {
     this.#emit = emit;
@@ -81,7 +83,14 @@ export class Window {
   }
 
   get connections(): number {
-    return this.#introduced;
+    return this.#introduced - this.#withdrawn;
+  }
+
+  /** The connection has no rows, and is not to be told of. */
+  withdraw(connection: Connection): void {
+    this.#touched.delete(connection);
+    this.#live.delete(connection.id);
+    this.#withdrawn++;
   }
 
   /**
@@ -138,7 +147,7 @@ export class Window {
     this.batch.requestEndNs[row] = notBefore(this.batch.requestNs[row]!, endNs);
   }
 
-  /** The reserved row's request never came to its end. */
+  /** The row's request never came to its end, or was none. */
   cancel(number: number): void {
     const row = number - this.base;
     if (row >= 0) this.#state[row] = RowState.void;
@@ -153,6 +162,18 @@ export class Window {
     // Two directions of one connection can be captured out of order by a hair.
     this.batch.answerNs[row] = ns === NEVER ? NEVER : notBefore(this.batch.requestNs[row]!, ns);
     this.#state[row] = RowState.done;
+  }
+
+  /** The row's answer is missing, and may still come. */
+  doubt(number: number): void {
+    const row = number - this.base;
+    if (row >= 0) this.batch.outcome[row] = Outcome.gap;
+  }
+
+  /** Sets bits of a row's flags; one that has left the window already is passed over. */
+  flag(number: number, bits: number): void {
+    const row = number - this.base;
+    if (row >= 0) this.batch.flags[row]! |= bits;
   }
 
   /** Hands on what is complete when there is enough of it, and what has waited too long. Call between chunks of input. */
@@ -234,7 +255,8 @@ export class Window {
         const length = from[`${column}Length`][row]!;
         const at = from[`${column}At`][row]!;
         if (length === 0 || at < fresh) continue;
-        bytes += length;
+        // A reader makes as many bytes of what is not known.
+        bytes += (from.flags[row]! & unknownFlags[column]) === 0 ? length : lengthOfUnknown(from, at);
         fresh = at + length;
       }
       if ((from.casHigh[row]! | from.casLow[row]!) !== 0) this.casRequests++;
@@ -280,6 +302,7 @@ export class Window {
 }
 
 const valueColumns = ['value', 'answerValue'] as const;
+const unknownFlags = { value: RowFlag.valueUnknown, answerValue: RowFlag.answerUnknown };
 
 /** Nor later than a trace can tell. */
 function notBefore(fromNs: number, ns: number): number {

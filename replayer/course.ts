@@ -1,6 +1,6 @@
 // The course of a run: its time, how far it is, whether it was stopped, and what is noted on the way.
 
-import { emptyEnd, type ResultsEnd } from '../trace/meta.ts';
+import { emptyEnd, type Outage, type ResultsEnd } from '../trace/meta.ts';
 import type { Clock } from './clock.ts';
 import type { Page } from './page.ts';
 import type { Schedule } from './schedule.ts';
@@ -71,6 +71,14 @@ export class Course {
   /** When the row is due, ns after the start. */
   dueNs({ batch }: Page, row: number): number {
     return this.schedule.dueNs(batch.firstIndex + row, batch.requestNs[row]!);
+  }
+
+  /** A target is down from now on, until whoever gets this says that it is back. */
+  outage(target: number): Outage {
+    const outage: Outage = { target, fromNs: this.nowNs - this.startNs, toNs: null };
+    const outages = (this.end.outages ??= []);
+    if (outages.length < MAX_INCIDENTS) outages.push(outage);
+    return outage;
   }
 
   incident(session: Session, note: string): void {

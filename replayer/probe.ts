@@ -4,6 +4,7 @@
 import { encodeRequest } from '../protocol/frame.ts';
 import { ProtocolError } from '../protocol/error.ts';
 import { Opcode } from '../protocol/opcode.ts';
+import type { Outage } from '../trace/meta.ts';
 import type { Course } from './course.ts';
 import { Refused, dial, type Dialled } from './dial.ts';
 import type { Session, TargetState } from './session.ts';
@@ -20,6 +21,7 @@ interface Down {
   sent: number;
   sinceNs: number;
   nextNs: number;
+  outage: Outage;
 }
 
 export class Probes {
@@ -37,7 +39,8 @@ export class Probes {
     const { nowNs } = this.#course;
     // The first probe goes at once: it may have been one connection only.
     const nextNs = nowNs;
-    this.#down.set(target, { credentials, probes: [], sent: connection.id, sinceNs: nowNs, nextNs });
+    const outage = this.#course.outage(target.index);
+    this.#down.set(target, { credentials, probes: [], sent: connection.id, sinceNs: nowNs, nextNs, outage });
   }
 
   check(): void {
@@ -76,6 +79,7 @@ export class Probes {
     if (this.#down.get(target) !== down) return;
     this.#down.delete(target);
     target.isDown = false;
+    down.outage.toNs = this.#course.nowNs - this.#course.startNs;
     close(down);
   }
 }

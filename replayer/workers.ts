@@ -5,7 +5,7 @@ import { rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { TraceError, type TraceErrorCode } from '../trace/error.ts';
 import { ResultsReader, ResultsWriter } from '../trace/file.ts';
-import type { ResultsEnd } from '../trace/meta.ts';
+import type { Outage, ResultsEnd } from '../trace/meta.ts';
 import { ResultBatch, SkipReason } from '../trace/results.ts';
 import { nothingDone, type EngineProgress } from './engine.ts';
 import type { Done, Work } from './run.ts';
@@ -112,6 +112,7 @@ function together(ends: readonly ResultsEnd[]): ResultsEnd {
     orphans: ends.flatMap(({ orphans }) => orphans),
     orphanCount: total(({ orphanCount }) => orphanCount),
     incidents: ends.flatMap(({ incidents }) => incidents).toSorted((a, b) => a.atNs - b.atNs),
+    ...outagesOf(ends.flatMap(({ outages = [] }) => outages)),
     incidentCount: total(({ incidentCount }) => incidentCount),
     eventLoopDelayNs: {
       p50: most(({ eventLoopDelayNs }) => eventLoopDelayNs.p50),
@@ -119,6 +120,10 @@ function together(ends: readonly ResultsEnd[]): ResultsEnd {
       max: most(({ eventLoopDelayNs }) => eventLoopDelayNs.max),
     },
   };
+}
+
+function outagesOf(outages: Outage[]): Pick<ResultsEnd, 'outages'> {
+  return outages.length === 0 ? {} : { outages: outages.toSorted((a, b) => a.fromNs - b.fromNs) };
 }
 
 const MERGED_ROWS = 65_536;

@@ -73,7 +73,8 @@ const expected: Readonly<Record<ProxyFaultName, Expectation>> = {
   'delayed-flush': { kinds: lost, share: SOME, isLegal: true, isMomentary: true, takesTime: true },
   slow: { kinds: ['latency'], isLegal: true },
   stall: { kinds: ['unanswered', 'closed'], share: SOME, isMute: true },
-  blackhole: { kinds: ['unanswered', 'closed'], isMute: true },
+  // Each costs a time-out: all of them, minutes.
+  blackhole: { kinds: ['unanswered', 'closed'], share: SOME, isMute: true },
   reset: { kinds: ['closed'], share: SOME },
   'half-open': { kinds: ['closed'], share: SOME },
   'refused-store': { kinds: ['capacity'], isLegal: true },

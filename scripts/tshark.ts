@@ -6,11 +6,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { addFrames as add, differences, tsharkCounts, type Counts } from '../fixtures/tshark.ts';
-import { manglings, parsePackets, writePackets } from '../fixtures/mangle.ts';
+import { beginningInside, manglings, parsePackets, writePackets } from '../fixtures/mangle.ts';
 import { recordCapture } from '../recorder/record.ts';
 import { TraceReader } from '../trace/file.ts';
 import { capture, clients } from './captured.ts';
-import { Told, untrue } from './truth.ts';
+import { Told, told, untrue } from './truth.ts';
 
 const OPERATIONS = Number(process.argv[2] ?? 3000);
 const folder = mkdtempSync(join(tmpdir(), 'memtape-tshark-'));
@@ -68,9 +68,19 @@ try {
       const false_ = untrue(seen, whole);
       if (false_.length > 0) fail(`${client.name}, ${name}`, false_);
       cells.push(
-        `${seen.total - seen.marked} right, ${seen.marked} marked${false_.length > 0 ? `, ${false_.length} WRONG` : ''}`,
+        `${seen.total - seen.marked} right${seen.unknown > 0 ? ` (${seen.unknown} without a value)` : ''}, ${seen.marked} marked${false_.length > 0 ? `, ${false_.length} WRONG` : ''}`,
       );
     }
+    let starts = 0;
+    let wrong = 0;
+    for (const cut of beginningInside(packets, port)) {
+      const seen = await told(writePackets(cut), port);
+      const false_ = untrue(seen, whole);
+      if (false_.length > 0) fail(`${client.name}, beginning inside a segment, ${starts}`, false_);
+      if (false_.length > 0 || seen.total === 0) wrong++;
+      starts++;
+    }
+    cells.push(`${starts - wrong} of ${starts}`);
     rows.push(
       `| ${client.name} | ${packets.length} | ${frames} | ${plain.length === 0 ? 'equal' : 'differs'} | ${cells.join(' | ')} |`,
     );
@@ -80,6 +90,13 @@ try {
   if (failed === 0) rmSync(folder, { recursive: true, force: true });
   else process.stdout.write(`the captures are kept in ${folder}\n`);
 }
-const names = ['client', 'packets', 'frames', 'as captured', ...manglings.map(({ name }) => name)];
+const names = [
+  'client',
+  'packets',
+  'frames',
+  'as captured',
+  ...manglings.map(({ name }) => name),
+  'begun at each byte of a segment',
+];
 process.stdout.write(`| ${names.join(' | ')} |\n|${names.map(() => '---|').join('')}\n${rows.join('\n')}\n`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -43,7 +43,7 @@ const allowed: Record<string, readonly string[]> = {
     'report',
     'fixtures',
   ],
-  bench: ['protocol', 'trace', 'recorder', 'synth', 'fixtures'],
+  bench: ['protocol', 'trace', 'recorder', 'synth', 'report', 'fixtures'],
 };
 
 const files = Object.keys(allowed).flatMap((room) =>

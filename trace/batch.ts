@@ -44,6 +44,10 @@ export const RowFlag = {
   refill: 16,
   /** A read that a refill may follow. */
   refilled: 32,
+  /** The capture lacks bytes of the request's value: its length alone is known, and a reader derives bytes of it. */
+  valueUnknown: 64,
+  /** The same of the answer's value. */
+  answerUnknown: 128,
 } as const;
 
 /** How a connection ended. */

@@ -74,11 +74,11 @@ export class BlockWriter {
     this.#file = file;
   }
 
-  /** @throws TraceError WRITE */
+  /** The file is its owner's alone: it holds what production holds. @throws TraceError WRITE */
   static async create(path: string, kind: FileKind): Promise<BlockWriter> {
     let file: FileHandle;
     try {
-      file = await open(path, 'w');
+      file = await open(path, 'w', 0o600);
     } catch (cause) {
       throw new TraceError('WRITE', `cannot write ${path}: ${(cause as Error).message}`, { cause });
     }

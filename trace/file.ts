@@ -7,7 +7,7 @@ import type { Batch } from './batch.ts';
 import { BlockReader, BlockType, BlockWriter, FileKind, kindNames, type Block } from './block.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
-import { deriveValues } from './masked.ts';
+import { clearUnknown, deriveValues, hasUnknown, settleUnknown } from './masked.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
 import type { ResultBatch } from './results.ts';
 import { decodeBatch, decodeResults, encodeBatch, encodeResults, firstUnreadable } from './rows.ts';
@@ -149,22 +149,46 @@ class TapeReader<Rows, Meta, End> {
 /** @throws TraceError BROKEN */
 function decodeMasked(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
   const batch = decodeBatch(raw, rows, firstIndex, where);
-  deriveValues(batch, where);
+  deriveValues(batch, where, true);
+  return batch;
+}
+
+/** Of a trace that has its values, but for those that the capture lacked. @throws TraceError BROKEN */
+function decodeFull(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+  const batch = decodeBatch(raw, rows, firstIndex, where);
+  if (hasUnknown(batch)) deriveValues(batch, where, false);
+  return batch;
+}
+
+/** Tokens as they stand; values that are not known are tokens like others. @throws TraceError BROKEN */
+function decodeTokens(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+  const batch = decodeBatch(raw, rows, firstIndex, where);
+  settleUnknown(batch, where);
+  return batch;
+}
+
+/** What is not known is as if its derived bytes had been recorded. @throws TraceError BROKEN */
+function decodeSettled(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+  const batch = decodeFull(raw, rows, firstIndex, where);
+  clearUnknown(batch);
   return batch;
 }
 
 export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
   /**
-   * @param values where tokens stand for values: bytes derived from them, or, for copies, the tokens
+   * @param values where tokens stand for values: bytes derived from them, or, for copies, the tokens, or, for those who
+   *   change values, the tokens without marks of what is not known
    * @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN
    */
   static async open(
     path: string,
-    { values = 'derived' }: { values?: 'derived' | 'as they stand' } = {},
+    { values = 'derived' }: { values?: 'derived' | 'as they stand' | 'to change' } = {},
   ): Promise<TraceReader> {
     const parts = await openTape(path, FileKind.trace);
-    const isFull = (parts.meta as TraceMeta).privacy.values === 'full' || values === 'as they stand';
-    return new TraceReader(parts, isFull ? decodeBatch : decodeMasked);
+    if (values === 'as they stand') return new TraceReader(parts, decodeBatch);
+    const isFull = (parts.meta as TraceMeta).privacy.values === 'full';
+    if (values === 'to change') return new TraceReader(parts, isFull ? decodeSettled : decodeTokens);
+    return new TraceReader(parts, isFull ? decodeFull : decodeMasked);
   }
 }
 

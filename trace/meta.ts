@@ -43,6 +43,22 @@ export interface Capture {
   desynchronised: number;
   /** Response frames that answer no request seen. */
   orphans: number;
+  /** Connections of which only the client's bytes are in the capture, or only the server's. */
+  requestsOnly: number;
+  answersOnly: number;
+  /** Packets that the snap length cut, the bytes of streams that it cut off, and the largest packet that it left. */
+  cutPackets: number;
+  cutBytes: number;
+  snapLength: number | null;
+  /** Requests and answers whose value the capture lacks, wholly or in part. */
+  cutValues: number;
+  /** Bytes of the recorded streams, and bytes of them that the capture lacks, whatever the reason. */
+  streamBytes: number;
+  missingBytes: number;
+  /** Connections of the recording proxy to a server that were refused, reset, or failed otherwise. */
+  upstreamRefused: number;
+  upstreamReset: number;
+  upstreamFailed: number;
   /** Packets that the kernel dropped before the recorder saw them; null where that is not known. */
   kernelDropped: number | null;
 }
@@ -62,7 +78,7 @@ export function captureSince(now = emptyCapture(), before = emptyCapture()): Cap
     const count = now[name];
     since[name] = count === null ? (null as never) : count - (before[name] ?? 0);
   }
-  return since;
+  return { ...since, snapLength: now.snapLength };
 }
 
 export function emptyCapture(): Capture {
@@ -75,6 +91,17 @@ export function emptyCapture(): Capture {
     notBinary: 0,
     desynchronised: 0,
     orphans: 0,
+    requestsOnly: 0,
+    answersOnly: 0,
+    cutPackets: 0,
+    cutBytes: 0,
+    snapLength: null,
+    cutValues: 0,
+    streamBytes: 0,
+    missingBytes: 0,
+    upstreamRefused: 0,
+    upstreamReset: 0,
+    upstreamFailed: 0,
     kernelDropped: null,
   };
 }
@@ -132,11 +159,20 @@ export interface ResultsEnd {
   /** Connection trouble, capped: refused, reset, broken frames. */
   incidents: { connection: number; target: number; atNs: number; note: string }[];
   incidentCount: number;
+  /** When targets were down, as probes found them; toNs is null where none was answered. Absent: never. */
+  outages?: Outage[];
   eventLoopDelayNs: { p50: number; p99: number; max: number };
   /** What was done to the targets meanwhile. Absent: nothing. */
   drills?: DrillRun[];
   /** Of the targets that answer STAT as memcached does. Absent: none of them does. */
   accounts?: Account[];
+}
+
+/** From the failure that said so to the first answer after it, ns since the start; the target as an index in `targets`. */
+export interface Outage {
+  target: number;
+  fromNs: number;
+  toNs: number | null;
 }
 
 /** What a target said of itself before a replay and after it: names and values of its STAT that bear on a replay. */

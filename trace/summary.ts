@@ -174,7 +174,8 @@ export async function summarise(
     tenants: [...tenants.keys()].every((tenant) => tenant === '')
       ? []
       : Array.from(tenants, ([tenant, count]) => ({ tenant, exchanges: count })),
-    capture: end?.capture ?? emptyCapture(),
+    // Earlier versions counted less.
+    capture: { ...emptyCapture(), ...end?.capture },
     notes: notesOf(end?.notes),
     privacy: meta.privacy,
     truncated: trace.truncated,

@@ -2,7 +2,7 @@
 // they are, and what its clients do that miss.
 
 import { Opcode, opcodeInfo, type Family } from '../../protocol/opcode.ts';
-import { isStore } from '../../protocol/semantics.ts';
+import { isCounter, isStore } from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../../trace/batch.ts';
 import type { TraceReader } from '../../trace/file.ts';
@@ -183,7 +183,7 @@ class Gatherer {
     fact.requests++;
     const outcome = batch.outcome[row]!;
     const isHit = outcome === Outcome.answered && batch.status[row] === Status.ok;
-    if (family === 'incr' || family === 'decr') fact.sort = Sort.counter;
+    if (isCounter(family)) fact.sort = Sort.counter;
     else if ((family === 'append' || family === 'prepend') && fact.sort === Sort.value) fact.sort = Sort.list;
     if (family === 'get' || family === 'gat') {
       fact.reads++;

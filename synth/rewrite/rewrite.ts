@@ -55,7 +55,7 @@ export async function rewriteTrace(
   stagesOf: (context: Context) => Stage[],
   { name, seed = 1, onProgress }: RewriteOptions,
 ): Promise<Rewritten> {
-  const trace = await TraceReader.open(input, { values: 'as they stand' });
+  const trace = await TraceReader.open(input, { values: 'to change' });
   try {
     if (trace.exchangeCount === 0) throw new ConfigError(`${input}: expected exchanges, got none`);
     const payloads = new Payloads(trace.meta.privacy);

@@ -5,7 +5,7 @@ import { MAX_RELATIVE_SECONDS } from '../../protocol/expiry.ts';
 import { storeExtras } from '../../protocol/frame.ts';
 import { uint32 } from '../../protocol/header.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import { isSilent, isStore, shapeOf } from '../../protocol/semantics.ts';
+import { isCounter, isSilent, isStore, shapeOf } from '../../protocol/semantics.ts';
 import { Status, statuses } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag } from '../../trace/batch.ts';
 import { tokenOf } from '../../trace/token.ts';
@@ -372,8 +372,7 @@ function isSame(
   if (row.outcome !== Outcome.answered || row.status !== status) return false;
   if (status !== Status.ok) return true;
   if (row.isRead) return flagsOf(row) === flags && value !== undefined && row.answerValue.equals(value);
-  if (row.family === 'incr' || row.family === 'decr')
-    return value === undefined || row.answerValue.equals(value);
+  if (isCounter(row.family)) return value === undefined || row.answerValue.equals(value);
   return row.family !== 'touch' || flagsOf(row) === flags;
 }
 

@@ -279,9 +279,9 @@ describe('other protocols', () => {
   });
 
   test('something else is told by its first byte', () => {
-    const { capture, remarks } = pair([{ request: Buffer.from('1603010200', 'hex') }]);
+    const { capture, remarks } = pair([{ request: Buffer.from('5503010200', 'hex') }]);
     expect(capture.notBinary).toBe(1);
-    expect(remarks).toMatchObject([{ kind: 'foreign', text: 'expected the first byte 0x80, got 0x16' }]);
+    expect(remarks).toMatchObject([{ kind: 'foreign', text: 'expected the first byte 0x80, got 0x55' }]);
   });
 
   test('a stream that breaks is given up, and what came before is kept', () => {

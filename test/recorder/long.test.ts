@@ -1,15 +1,15 @@
 // Recordings that run for days: one file after the other, the flight recorder, TLS on either side of the proxy.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { connect as connectTls, createServer as createTls } from 'node:tls';
 import { connect, type AddressInfo } from 'node:net';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runClients, settled } from '../../fixtures/clients.ts';
 import { makeCertificate } from '../../fixtures/secure.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { FrameDecoder } from '../../protocol/decoder.ts';
-import { encodeRequest, readFrame } from '../../protocol/frame.ts';
+import { encodeRequest, encodeResponse, readFrame } from '../../protocol/frame.ts';
 import { Magic } from '../../protocol/header.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { readCapture } from '../../recorder/capture.ts';
@@ -66,7 +66,9 @@ describe('--rotate', () => {
     const output = temporary('live.tape');
     const files = await recordInPieces(output, { rotate: { ns: 1e9 } });
     expect(files).toHaveLength(5);
-    expect(files[1]).toBe(output.replace('.tape', '-2.tape'));
+    // Each is named by the time at which it begins.
+    for (const file of files) expect(file.slice(output.length - 5)).toMatch(/^-\d{8}T\d{6}Z(-\d+)?\.tape$/);
+    expect(new Set(files).size).toBe(5);
     const told = await Promise.all(files.map(tell));
     const operations: Record<string, number> = {};
     for (const part of told)
@@ -97,7 +99,51 @@ describe('--rotate', () => {
   });
 });
 
+test('of rotated files, those of an earlier recording included, so many stay as are asked for', async () => {
+  const output = temporary('live.tape');
+  const rotate = { ns: 1e9, keep: 3 };
+  await recordInPieces(output, { rotate: { ns: 1e9 } });
+  const second = await recordInPieces(output, { rotate });
+  const folder = dirname(output);
+  expect(readdirSync(folder).toSorted()).toEqual(
+    second
+      .slice(-3)
+      .map((path) => basename(path))
+      .toSorted(),
+  );
+  for (const path of second.slice(-3)) expect(statSync(path).mode & 0o777).toBe(0o600);
+});
+
 describe('--ring', () => {
+  test('what is older than the ring goes by the clock, also where nothing comes any more', async () => {
+    const output = temporary('ring.tape');
+    const recording = new Recording(output, { ring: { ns: 10e9 } });
+    const sink = recording.exchanges.open({
+      client: 'c',
+      server: 's',
+      openNs: 0,
+      firstNs: 0,
+      midstream: false,
+    });
+    const ask = (ns: number): void => {
+      const data = encodeRequest({ opcode: Opcode.noop });
+      const answer = encodeResponse({ opcode: Opcode.noop });
+      sink.data(true, data, 0, data.length, ns);
+      sink.data(false, answer, 0, answer.length, ns + 1000);
+    };
+    ask(0);
+    await recording.settle(2e9);
+    ask(3e9);
+    await recording.settle(4e9);
+    const written = await recording.writeRing();
+    expect((await tell(written!)).exchanges).toBe(2);
+    for (let second = 5; second < 60; second++) await recording.settle(second * 1e9);
+    expect(await recording.writeRing()).toBeUndefined();
+    expect(readdirSync(`${output}.ring`).length).toBeLessThanOrEqual(2);
+    expect((await recording.finish()).files).toEqual([written]);
+    expect(existsSync(output)).toBe(false);
+  });
+
   test('at the end there are the last seconds, and nothing else', async () => {
     const output = temporary('ring.tape');
     const files = await recordInPieces(output, { ring: { ns: 2e9 } });
@@ -136,7 +182,7 @@ describe('--ring', () => {
     socket.resume();
     for (let n = 0; n < 100; n++) socket.write(encodeRequest({ opcode: 0x3e, opaque: n }));
     await settled(() => written.length > 0);
-    expect(written).toEqual([output.replace('.tape', '-1.tape')]);
+    expect(written).toEqual([expect.stringMatching(/ring-\d{8}T\d{6}Z\.tape$/)]);
     expect((await tell(written[0]!)).exchanges).toBeGreaterThanOrEqual(20);
     socket.destroy();
     const { files } = await proxy.stop();

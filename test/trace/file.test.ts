@@ -4,7 +4,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Batch, byteColumns, shortColumns, wordColumns, type Connection } from '../../trace/batch.ts';
+import {
+  RowFlag,
+  Batch,
+  byteColumns,
+  shortColumns,
+  wordColumns,
+  type Connection,
+} from '../../trace/batch.ts';
 import { TraceError } from '../../trace/error.ts';
 import { ResultsReader, ResultsWriter, TraceReader, TraceWriter } from '../../trace/file.ts';
 import { emptyCapture } from '../../trace/meta.ts';
@@ -67,6 +74,8 @@ function fill(
   for (const [row, { numbers, times, parts }] of rows.entries()) {
     let n = 0;
     for (const name of plainBytes) batch[name][row] = numbers[n++]!;
+    // Values that are marked as unknown are tokens.
+    batch.flags[row]! &= ~(RowFlag.valueUnknown | RowFlag.answerUnknown);
     for (const name of plainShorts) batch[name][row] = numbers[n++]!;
     for (const name of plainWords) batch[name][row] = numbers[n++]!;
     last = Math.max(last, times[0]);
