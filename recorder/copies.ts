@@ -30,7 +30,7 @@ const NEAR_NS = 50e6;
 const STEADY_NS = 2e6;
 /** First sequence numbers below this are of both sides are rather made up than drawn at random, and say little. */
 const MIN_RANDOM = 2 ** 20;
-/** Where they say little, and the client's address differs, only copies in step are believed. */
+/** Where they say little, and an address or a port differs, only copies in step are believed. */
 const STEP_NS = 2e6;
 const STEADY_STEP_NS = 1e6;
 /** Packets that have to agree where a copy is not near. */
@@ -255,7 +255,10 @@ export class Suspect extends Entry {
     // Where numbers say little, all that is there has to agree, and there has to be enough of it.
     const isWhole = matched.size === this.#signs.length && (isLate || matched.size === REMEMBERED);
     if (!isWhole) return false;
-    if (hasSameClient(this, connection)) return isFarEnoughTold && spread <= STEADY_NS;
+    // A translation that changes the client's port changes its address too.
+    if (hasSameHosts(this, connection) && this.clientPort !== connection.clientPort) return false;
+    if (hasSameHosts(this, connection) && this.serverPort === connection.serverPort)
+      return isFarEnoughTold && spread <= STEADY_NS;
     return Math.max(Math.abs(leastNs), Math.abs(mostNs)) <= STEP_NS && spread <= STEADY_STEP_NS;
   }
 }
@@ -264,11 +267,8 @@ function isNear({ leastNs, mostNs }: Candidate): boolean {
   return leastNs >= -NEAR_NS && mostNs <= NEAR_NS;
 }
 
-function hasSameClient(a: Entry, b: Entry): boolean {
-  const bytes = a.addresses.length / 2;
-  if (a.clientPort !== b.clientPort || b.addresses.length !== a.addresses.length) return false;
-  for (let at = 0; at < bytes; at++) if (a.addresses[at] !== b.addresses[at]) return false;
-  return true;
+function hasSameHosts(a: Entry, b: Entry): boolean {
+  return Buffer.compare(a.addresses, b.addresses) === 0;
 }
 
 /** Undefined: they are cut differently, and nothing can be said. */

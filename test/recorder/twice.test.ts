@@ -163,6 +163,20 @@ describe('alike, and two', () => {
     });
 });
 
+test('servers on several ports of one host, asked the same at the same times with the same numbers', async () => {
+  const all = [0, 1, 2, 3].flatMap((n) =>
+    randomTraffic(new Random(1), {
+      connections: 1,
+      turns: 1,
+      sequences: [1000, 5000],
+      client: () => `10.0.0.1:${40_000 + n}`,
+      server: `10.0.0.2:${11_211 + n}`,
+    }),
+  );
+  const told = await tell([pcapBytes(captured(byTime(all)))], { ports: [11_211, 11_212, 11_213, 11_214] });
+  expect([told.exchanges.length, told.connections]).toEqual([4, 4]);
+});
+
 describe('datagrams', () => {
   for (const [name, rewrite] of Object.entries(translations))
     test.each(seedsOf('TWICE_SEEDS', 5))(`${name}, seed %d`, async (seed) => {
