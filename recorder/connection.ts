@@ -35,7 +35,7 @@ interface Parked {
 const MAX_PARKED = 4096;
 const MAX_PARKED_BYTES = 4 * 1024 * 1024;
 /** What a parked segment costs besides its bytes. */
-const PARKED_BYTES = 256;
+const PARKED_BYTES = 500;
 
 export class TcpConnection extends Entry implements Outlet {
   /** Stands in the table's set of connections with holes. */
@@ -221,21 +221,16 @@ export class TcpConnection extends Entry implements Outlet {
 
   /** Delivers what has nothing to wait for any more, which may let more go. */
   #unpark(): void {
-    for (let progress = true; progress && this.#parked.length > 0;) {
-      progress = false;
-      const waiting = this.#parked;
-      this.#parked = [];
-      for (const [n, parked] of waiting.entries()) {
-        if (this.#side(!parked.fromClient).lacks(parked.acknowledgement)) {
-          this.#parked.push(parked);
-          // Behind the first few, nothing can go before they do; looking on would cost each packet all of them.
-          if (this.#parked.length < UNPARK_PROBES) continue;
-          for (let rest = n + 1; rest < waiting.length; rest++) this.#parked.push(waiting[rest]!);
-          break;
-        }
-        this.#deliver(parked);
-        progress = true;
+    // Behind the first few, nothing can go before they do; looking on would cost each packet all of them.
+    for (let n = 0; n < Math.min(this.#parked.length, UNPARK_PROBES);) {
+      const parked = this.#parked[n]!;
+      if (this.#side(!parked.fromClient).lacks(parked.acknowledgement)) {
+        n++;
+        continue;
       }
+      this.#parked.splice(n, 1);
+      this.#deliver(parked);
+      n = 0;
     }
   }
 

@@ -7,9 +7,10 @@ import { uint16 } from '../protocol/header.ts';
 import type { TcpConnection } from './connection.ts';
 import { Entry, type EntryKey } from './entry.ts';
 import { Packet } from './packet.ts';
+import { Recent } from './recent.ts';
 import { Flag } from './tcp.ts';
 
-/** Packets remembered, of all connections, at some 150 bytes each; the oldest are forgotten. */
+/** Sequence numbers whose packets are remembered, of all connections, at some 200 bytes each; the oldest are forgotten. */
 const MAX_REMEMBERED = 65_536;
 /** Of one connection, those of its handshake included. */
 export const REMEMBERED = 6;
@@ -29,7 +30,7 @@ const NEAR_NS = 50e6;
 const STEADY_NS = 2e6;
 /** First sequence numbers below this are of both sides are rather made up than drawn at random, and say little. */
 const MIN_RANDOM = 2 ** 20;
-/** Where they say little, and the client's address differs, only copies in step are believed. */
+/** Where they say little, and an address or a port differs, only copies in step are believed. */
 const STEP_NS = 2e6;
 const STEADY_STEP_NS = 1e6;
 /** Packets that have to agree where a copy is not near. */
@@ -56,8 +57,7 @@ interface Remembered extends Sign {
 
 /** The packets that connections began with, by sequence number. */
 export class Beginnings {
-  readonly #bySequence = new Map<number, Remembered[]>();
-  #count = 0;
+  readonly #bySequence = new Recent<number, Remembered[]>(MAX_REMEMBERED);
   /** Connections with the same first sequence numbers were not the same: the numbers are made up. */
   areUnreliable = false;
 
@@ -71,13 +71,6 @@ export class Beginnings {
     const remembered = { ...sign, connection };
     if (alike === undefined) this.#bySequence.set(key, [remembered]);
     else if (alike.push(remembered) > MAX_ALIKE) alike.shift();
-    else this.#count++;
-    if (alike === undefined) this.#count++;
-    while (this.#count > MAX_REMEMBERED) {
-      const [oldest, list] = this.#bySequence.entries().next().value!;
-      this.#bySequence.delete(oldest);
-      this.#count -= list.length;
-    }
   }
 
   alike(sign: Sign): readonly Remembered[] {
@@ -262,7 +255,10 @@ export class Suspect extends Entry {
     // Where numbers say little, all that is there has to agree, and there has to be enough of it.
     const isWhole = matched.size === this.#signs.length && (isLate || matched.size === REMEMBERED);
     if (!isWhole) return false;
-    if (hasSameClient(this, connection)) return isFarEnoughTold && spread <= STEADY_NS;
+    // A translation that changes the client's port changes its address too.
+    if (hasSameHosts(this, connection) && this.clientPort !== connection.clientPort) return false;
+    if (hasSameHosts(this, connection) && this.serverPort === connection.serverPort)
+      return isFarEnoughTold && spread <= STEADY_NS;
     return Math.max(Math.abs(leastNs), Math.abs(mostNs)) <= STEP_NS && spread <= STEADY_STEP_NS;
   }
 }
@@ -271,11 +267,8 @@ function isNear({ leastNs, mostNs }: Candidate): boolean {
   return leastNs >= -NEAR_NS && mostNs <= NEAR_NS;
 }
 
-function hasSameClient(a: Entry, b: Entry): boolean {
-  const bytes = a.addresses.length / 2;
-  if (a.clientPort !== b.clientPort || b.addresses.length !== a.addresses.length) return false;
-  for (let at = 0; at < bytes; at++) if (a.addresses[at] !== b.addresses[at]) return false;
-  return true;
+function hasSameHosts(a: Entry, b: Entry): boolean {
+  return Buffer.compare(a.addresses, b.addresses) === 0;
 }
 
 /** Undefined: they are cut differently, and nothing can be said. */

@@ -6,6 +6,7 @@
 import { uint16 } from '../protocol/header.ts';
 import { digestOf } from './copies.ts';
 import type { Packet } from './packet.ts';
+import { Recent } from './recent.ts';
 
 /** Datagrams remembered, of all flows; the oldest are forgotten. */
 const MAX_REMEMBERED = 65_536;
@@ -48,8 +49,7 @@ interface Remembered<Flow> {
 }
 
 export class Datagrams<Flow extends { sequel: Sequel }> {
-  readonly #byKey = new Map<number, Remembered<Flow>[]>();
-  #count = 0;
+  readonly #byKey = new Recent<number, Remembered<Flow>[]>(MAX_REMEMBERED);
 
   /** @param body where memcached's frame header stands */
   sign(packet: Packet, body: number, fromClient: boolean): Sign {
@@ -85,15 +85,10 @@ export class Datagrams<Flow extends { sequel: Sequel }> {
     const { fromClient, digest, ipId, ns } = sign;
     flow.sequel.heard(fromClient, ipId);
     const key = keyOf(sign);
-    const alike = this.#byKey.get(key) ?? [];
-    if (alike.length === 0) this.#byKey.set(key, alike);
-    if (alike.push({ flow, fromClient, digest, ipId, turn: flow.sequel.turn, ns }) > MAX_ALIKE) alike.shift();
-    else this.#count++;
-    while (this.#count > MAX_REMEMBERED) {
-      const [oldest, list] = this.#byKey.entries().next().value!;
-      this.#byKey.delete(oldest);
-      this.#count -= list.length;
-    }
+    const remembered = { flow, fromClient, digest, ipId, turn: flow.sequel.turn, ns };
+    const alike = this.#byKey.get(key);
+    if (alike === undefined) this.#byKey.set(key, [remembered]);
+    else if (alike.push(remembered) > MAX_ALIKE) alike.shift();
   }
 
   #alike(sign: Sign): readonly Remembered<Flow>[] {

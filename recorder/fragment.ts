@@ -10,12 +10,22 @@ const MAX_HELD_BYTES = 16 * 1024 * 1024;
 /** RFC 8200, section 4.5: fragments are waited for this long. */
 const MAX_AGE_NS = 60e9;
 const FRAGMENT_HEADER = 44;
+/** Offsets count in these; each fragment but the last is a whole number of them. */
+const UNIT_BYTES = 8;
+/** What a datagram and a piece of it cost besides their bytes. */
+const DATAGRAM_BYTES = 1024 + MAX_DATAGRAM_BYTES / UNIT_BYTES / 8;
+const PIECE_BYTES = 400;
 
 interface Datagram {
   /** The IP header that the whole gets, as if it had never been cut. */
   head: Buffer | undefined;
+  /** Each has some unit that none before it had. */
   pieces: { at: number; data: Buffer }[];
-  bytes: number;
+  /** A bit for each unit that is there. */
+  units: Uint8Array;
+  unitCount: number;
+  heldBytes: number;
+  fragments: number;
   /** -1 until the last fragment came. */
   totalBytes: number;
   sinceNs: number;
@@ -35,6 +45,11 @@ export class Fragments {
   /** Fragments that belong to no whole datagram so far. */
   incomplete = 0;
 
+  /** Bytes held at this moment, overhead included. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
   /** Takes a packet that stands at the IP header of a fragment; `ok` where that made a datagram whole, which it is now. */
   take(packet: Packet): Layer {
     if (packet.end < packet.wireEnd) return Layer.cut;
@@ -42,25 +57,30 @@ export class Fragments {
     if (piece === undefined) return Layer.malformed;
     const bytes = packet.end - piece.from;
     if (piece.offset + bytes > MAX_DATAGRAM_BYTES || bytes === 0) return Layer.malformed;
+    if (!piece.isLast && bytes % UNIT_BYTES !== 0) return Layer.malformed;
     this.#expire(packet.ns);
     let datagram = this.#datagrams.get(piece.name);
     if (datagram === undefined) {
-      datagram = { head: undefined, pieces: [], bytes: 0, totalBytes: -1, sinceNs: packet.ns };
+      datagram = emptyDatagram(packet.ns);
+      this.#heldBytes += datagram.heldBytes;
       this.#datagrams.set(piece.name, datagram);
     }
     this.incomplete++;
-    datagram.pieces.push({
-      at: piece.offset,
-      data: Buffer.from(packet.data.subarray(piece.from, packet.end)),
-    });
-    datagram.bytes += bytes;
-    this.#heldBytes += bytes;
+    datagram.fragments++;
     if (piece.offset === 0) datagram.head ??= piece.head;
     if (piece.isLast && datagram.totalBytes < 0) datagram.totalBytes = piece.offset + bytes;
+    if (fill(datagram, piece.offset, bytes)) {
+      // Not from Node's pool: a few bytes would keep 8 KiB of it alive.
+      const data = Buffer.allocUnsafeSlow(bytes);
+      packet.data.copy(data, 0, piece.from, packet.end);
+      datagram.pieces.push({ at: piece.offset, data });
+      datagram.heldBytes += bytes + PIECE_BYTES;
+      this.#heldBytes += bytes + PIECE_BYTES;
+    }
+    if (!isWhole(datagram)) return Layer.fragment;
     const whole = joined(datagram);
-    if (whole === undefined) return Layer.fragment;
     this.#drop(piece.name, datagram);
-    this.incomplete -= datagram.pieces.length;
+    this.incomplete -= datagram.fragments;
     packet.reset(whole, packet.ns, whole.length);
     return Layer.ok;
   }
@@ -75,7 +95,7 @@ export class Fragments {
 
   #drop(name: string, datagram: Datagram): void {
     this.#datagrams.delete(name);
-    this.#heldBytes -= datagram.bytes;
+    this.#heldBytes -= datagram.heldBytes;
   }
 }
 
@@ -115,19 +135,51 @@ function pieceOf6({ data, at, end }: Packet): Piece | undefined {
   return { name, head, offset: field & 0xfff8, isLast: (field & 1) === 0, from: nextAt + 8 };
 }
 
+function emptyDatagram(sinceNs: number): Datagram {
+  return {
+    head: undefined,
+    pieces: [],
+    units: new Uint8Array(DATAGRAM_UNITS / 8),
+    unitCount: 0,
+    heldBytes: DATAGRAM_BYTES,
+    fragments: 0,
+    totalBytes: -1,
+    sinceNs,
+  };
+}
+
+const DATAGRAM_UNITS = (MAX_DATAGRAM_BYTES + 1) / UNIT_BYTES;
+
+/** Marks the units as there; false where all of them were. */
+function fill(datagram: Datagram, offset: number, bytes: number): boolean {
+  const { units } = datagram;
+  const before = datagram.unitCount;
+  const end = Math.ceil((offset + bytes) / UNIT_BYTES);
+  for (let unit = offset / UNIT_BYTES; unit < end; unit++) {
+    const bit = 1 << (unit & 7);
+    if ((units[unit >>> 3]! & bit) !== 0) continue;
+    units[unit >>> 3]! |= bit;
+    datagram.unitCount++;
+  }
+  return datagram.unitCount > before;
+}
+
+/** Every unit before the end is there. */
+function isWhole({ head, units, unitCount, totalBytes }: Datagram): boolean {
+  if (head === undefined || totalBytes < 0) return false;
+  const wanted = Math.ceil(totalBytes / UNIT_BYTES);
+  if (unitCount < wanted) return false;
+  // More than there should be: some stand behind the end.
+  for (let unit = 0; unit < wanted; unit++) if ((units[unit >>> 3]! & (1 << (unit & 7))) === 0) return false;
+  return true;
+}
+
 /** Where fragments overlap, the first that came wins. */
-function joined({ head, pieces, bytes, totalBytes }: Datagram): Buffer | undefined {
-  if (head === undefined || totalBytes < 0 || bytes < totalBytes) return undefined;
-  const out = Buffer.alloc(head.length + totalBytes);
-  const filled = new Uint8Array(totalBytes);
-  head.copy(out);
-  let missing = totalBytes;
-  for (const { at, data } of pieces)
-    for (let n = 0; n < data.length && at + n < totalBytes; n++) {
-      if (filled[at + n] === 1) continue;
-      filled[at + n] = 1;
-      out[head.length + at + n] = data[n]!;
-      missing--;
-    }
-  return missing === 0 ? out : undefined;
+function joined({ head, pieces, totalBytes }: Datagram): Buffer {
+  const headBytes = head!.length;
+  const out = Buffer.alloc(headBytes + totalBytes);
+  head!.copy(out);
+  for (const { at, data } of pieces.toReversed())
+    if (at < totalBytes) data.copy(out, headBytes + at, 0, Math.min(data.length, totalBytes - at));
+  return out;
 }

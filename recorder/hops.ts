@@ -5,6 +5,7 @@
 import type { TcpConnection } from './connection.ts';
 import { digestOf } from './copies.ts';
 import type { Packet } from './packet.ts';
+import { Recent } from './recent.ts';
 
 const MAX_HOSTS = 16_384;
 const MAX_REQUESTS = 16_384;
@@ -37,7 +38,7 @@ export class Hops {
   readonly #servers = new Map<string, string>();
   readonly #clients = new Map<string, string>();
   readonly #proxies = new Map<string, Proxy>();
-  readonly #asked = new Map<number, Asked>();
+  readonly #asked = new Recent<number, Asked>(MAX_REQUESTS);
 
   /** Some host is both, and requests have to be compared. */
   get isWatching(): boolean {
@@ -74,9 +75,7 @@ export class Hops {
       if (asked?.host === hostOf(client) && ns - asked.ns <= PASSED_NS) proxy.passed++;
     }
     if (!this.#proxies.has(hostOf(server))) return;
-    this.#asked.delete(digest);
     this.#asked.set(digest, { host: hostOf(server), ns });
-    if (this.#asked.size > MAX_REQUESTS) this.#asked.delete(this.#asked.keys().next().value!);
   }
 
   #meet(host: string): void {

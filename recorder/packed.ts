@@ -1,10 +1,10 @@
 // Captures that were compressed: gzip and zstd are recognised by their first bytes and unpacked on the way, whatever the
 // file is called.
 
-import { Readable, Transform, type TransformCallback } from 'node:stream';
+import { Readable, type Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
-import { Decompress } from 'fzstd';
 import { RecorderError } from './error.ts';
+import { MAX_WINDOW_LOG, unpackZstd } from './zstd.ts';
 
 const GZIP = '1f8b';
 const ZSTD = '28b52ffd';
@@ -32,7 +32,7 @@ export async function* unpack(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buf
     );
   const all = rest(head, iterator);
   if (hex.startsWith(GZIP)) yield* through(all, zlib.createGunzip(), 'gzip');
-  else if (hex === ZSTD) yield* through(all, zstd(), 'zstd');
+  else if (hex === ZSTD) yield* unzstd(all);
   else yield* all;
 }
 
@@ -78,31 +78,12 @@ async function* through(
   }
 }
 
+type CreateZstd = (options: { params: Record<number, number> }) => Transform;
+
 /** Node's own where it has one (from 22.15 on), which is several times as fast. */
-function zstd(): Transform {
-  const { createZstdDecompress } = zlib as { createZstdDecompress?: () => Transform };
-  return createZstdDecompress === undefined ? new ZstdStream() : createZstdDecompress();
-}
-
-class ZstdStream extends Transform {
-  readonly #decompress = new Decompress((data) => {
-    if (data.length > 0) this.push(data);
-  });
-
-  override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
-    this.#push(chunk, false, done);
-  }
-
-  override _flush(done: TransformCallback): void {
-    this.#push(Buffer.alloc(0), true, done);
-  }
-
-  #push(chunk: Buffer, isLast: boolean, done: TransformCallback): void {
-    try {
-      this.#decompress.push(chunk, isLast);
-      done();
-    } catch (error) {
-      done(error as Error);
-    }
-  }
+function unzstd(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const { createZstdDecompress, constants } = zlib as typeof zlib & { createZstdDecompress?: CreateZstd };
+  if (createZstdDecompress === undefined) return unpackZstd(chunks);
+  const windowLog = (constants as Record<string, number>)['ZSTD_d_windowLogMax'] ?? 100;
+  return through(chunks, createZstdDecompress({ params: { [windowLog]: MAX_WINDOW_LOG } }), 'zstd');
 }

@@ -29,7 +29,7 @@ export interface Pool {
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
 const MAX_HELD_PIECES = 1024;
 /** What a held piece costs besides its bytes. */
-const PIECE_BYTES = 256;
+const PIECE_BYTES = 500;
 
 /** What the pool's reorderNs begins with, and grows to at most. */
 export const REORDER_NS = 10_000_000;

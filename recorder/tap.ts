@@ -187,7 +187,8 @@ export class Tap {
   #ip(packet: Packet): Layer {
     const layer = readIp(packet);
     if (layer !== Layer.fragment) return layer;
-    return this.#fragments.take(packet) === Layer.ok ? readIp(packet) : Layer.fragment;
+    const taken = this.#fragments.take(packet);
+    return taken === Layer.ok ? readIp(packet) : taken;
   }
 
   #segment(packet: Packet): void {

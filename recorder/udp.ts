@@ -17,6 +17,8 @@ const MAX_FLOWS = 16_384;
 /** Bytes of one message, and of all flows, that wait for earlier datagrams. */
 const MAX_MESSAGE_BYTES = 2 * 1024 * 1024;
 const MAX_HELD_BYTES = 32 * 1024 * 1024;
+/** What a part of a message costs besides its bytes. */
+const PART_BYTES = 500;
 
 /** A message of which datagrams are missing. */
 interface Message {
@@ -234,11 +236,14 @@ export class UdpFlows {
   #part(flow: Flow, packet: Packet, id: number, number: number, total: number): void {
     flow.message ??= { id, total, parts: new Map(), bytes: 0 };
     const { message } = flow;
-    const bytes = packet.end - packet.at;
+    const bytes = packet.end - packet.at + PART_BYTES;
     if (number >= total || message.parts.has(number)) return;
     if (message.bytes + bytes > MAX_MESSAGE_BYTES || this.#heldBytes + bytes > MAX_HELD_BYTES)
       return this.#giveUp(flow);
-    message.parts.set(number, Buffer.from(packet.data.subarray(packet.at, packet.end)));
+    // Not from Node's pool: a few bytes would keep 8 KiB of it alive.
+    const part = Buffer.allocUnsafeSlow(packet.end - packet.at);
+    packet.data.copy(part, 0, packet.at, packet.end);
+    message.parts.set(number, part);
     message.bytes += bytes;
     this.#heldBytes += bytes;
     if (message.parts.size < message.total) return;

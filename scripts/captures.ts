@@ -150,14 +150,15 @@ function pcap(random: Random, all: readonly Packet[]): Buffer {
   return Buffer.concat([header, ...parts]);
 }
 
+function block(type: number, body: Buffer): Buffer {
+  const padded = Buffer.concat([body, Buffer.alloc((4 - (body.length % 4)) % 4)]);
+  const ends = Buffer.alloc(8);
+  ends.writeUInt32LE(type, 0);
+  ends.writeUInt32LE(padded.length + 12, 4);
+  return Buffer.concat([ends, padded, ends.subarray(4)]);
+}
+
 function pcapng(random: Random, all: readonly Packet[]): Buffer {
-  const block = (type: number, body: Buffer): Buffer => {
-    const padded = Buffer.concat([body, Buffer.alloc((4 - (body.length % 4)) % 4)]);
-    const ends = Buffer.alloc(8);
-    ends.writeUInt32LE(type, 0);
-    ends.writeUInt32LE(padded.length + 12, 4);
-    return Buffer.concat([ends, padded, ends.subarray(4)]);
-  };
   const section = Buffer.from('4d3c2b1a01000000ffffffffffffffff', 'hex');
   const interfaces = Array.from({ length: 1 + random.int(2) }, () => {
     const offset = Buffer.alloc(12);

@@ -232,18 +232,22 @@ describe('IP', () => {
   test('fragments of datagrams that never become whole are counted', async () => {
     const first = { type: 44, bytes: Buffer.from([0, 0, 0, 1, 0, 0, 0, 1]) };
     const later = { type: 44, bytes: Buffer.from([0, 0, 0, 8, 0, 0, 0, 1]) };
+    // All but the last are whole units of eight bytes.
     expect(await carried({ fragment: 0x2000 })).toEqual({
       client: undefined,
-      skipped: { ...nothing, fragment: 1 },
+      skipped: { ...nothing, malformed: 1 },
     });
     expect(await carried({ fragment: 0x0004 })).toEqual({
       client: undefined,
       skipped: { ...nothing, fragment: 1 },
     });
-    for (const extension of [first, later])
+    for (const [extension, reason] of [
+      [first, 'malformed'],
+      [later, 'fragment'],
+    ] as const)
       expect(await carried({ extensions: [extension] }, v6)).toEqual({
         client: undefined,
-        skipped: { ...nothing, fragment: 1 },
+        skipped: { ...nothing, [reason]: 1 },
       });
   });
 
