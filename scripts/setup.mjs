@@ -26,6 +26,8 @@ const packages = {
   memccapable: 'libmemcached-tools',
   memcaslap: 'libmemcached-tools',
   capinfos: 'wireshark-common',
+  ip: 'iproute2',
+  nft: 'nftables',
   php: 'php-cli',
   saslpasswd2: 'sasl2-bin',
   xmllint: 'libxml2-utils',

@@ -93,11 +93,9 @@ test('reserved bytes are ignored, and an empty datagram proves silence', async (
 test('a value that the snap length cut is unknown, and the exchange is kept', async () => {
   for (let seed = 1; seed <= SEEDS; seed++) {
     const { packets, truth } = traffic(new Random(seed), () => 0);
-    const cut = packets.map((packet) => ({
-      ...packet,
-      data: packet.data.subarray(0, 120),
-      wireBytes: packet.data.length,
-    }));
+    const cut = packets.map((packet) =>
+      Object.assign({}, packet, { data: packet.data.subarray(0, 120), wireBytes: packet.data.length }),
+    );
     const { rows, capture } = await record(cut);
     expect(
       rows.map(({ told }) => told),
