@@ -300,7 +300,8 @@ class Search {
       if (areStores && isReached && (this.#isOverwriting[ordinal] === true || isPlain)) continue;
       if (++visited > this.#effort.visited || this.#work > this.#effort.work) return true;
       for (const other of others) {
-        this.#work++;
+        // What it takes grows with what is under way.
+        this.#work += 1 + (this.#pending.length >> 3);
         for (const successor of this.#machine.after(state.item, this.#operations[other]!, other)) {
           if (!this.#effort.losesEarly && costs[successor.step]! >= costs[Step.evicted]!) continue;
           if (areStores && this.#machine.after(successor.item, operation, ordinal).length === 0) continue;

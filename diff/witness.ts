@@ -12,11 +12,13 @@ import type { Executed, Explanation } from './explanation.ts';
 /** Gaps that are tried for one operation, in each direction. */
 const NEAR = 400;
 
+const noSight = { fromNs: -Infinity, toNs: Infinity };
+
 /** What stands behind a change, until the next. */
 interface Gap {
   /** The change that opens it; undefined: the beginning. */
   change: number | undefined;
-  /** When it can begin at the earliest, and when the next change must have been executed, ns. */
+  /** When it can begin at the earliest, for what stands before it; and when what stands behind must have been executed, ns. */
   fromNs: number;
   untilNs: number;
   /** The item in it, and behind the removal. */
@@ -107,8 +109,8 @@ class Gaps {
   /** Stores without an id that have no place yet. */
   readonly #stores: Set<number>;
   readonly #changes: readonly number[];
-  /** CAS id -> the latest beginning of the reads that tell it; 0: of those whose id no change here has. */
-  readonly #sightNs = new Map<number, number>();
+  /** CAS id -> the latest beginning and the earliest end of the reads that tell it; 0: whose id no change here has. */
+  readonly #sights = new Map<number, { fromNs: number; toNs: number }>();
   /** By ordinal: the first gap and the last one that the order of its connection leaves it. */
   readonly #first: Int32Array;
   readonly #last: Int32Array;
@@ -129,7 +131,8 @@ class Gaps {
       const one = operations[ordinal]!;
       if (!isFinding(one) || one.cas === 0) continue;
       const cas = ids.has(one.cas) ? one.cas : 0;
-      this.#sightNs.set(cas, Math.max(this.#sightNs.get(cas) ?? -Infinity, one.fromNs));
+      const { fromNs, toNs } = this.#sights.get(cas) ?? noSight;
+      this.#sights.set(cas, { fromNs: Math.max(fromNs, one.fromNs), toNs: Math.min(toNs, one.toNs) });
     }
     this.#first = new Int32Array(operations.length);
     this.#last = new Int32Array(operations.length).fill(this.#changes.length);
@@ -208,11 +211,10 @@ class Gaps {
   /** Puts a removal where the operation then finds nothing. */
   #makeAbsence(ordinal: number): boolean {
     for (const at of this.#near(ordinal)) {
-      const gap = this.#gaps[at]!;
       const next = this.#gaps[at + 1]?.change;
       if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
       if (!this.#removeIn(at, ordinal)) continue;
-      this.#put(gap, ordinal, Part.missed);
+      this.#put(at, ordinal, Part.missed);
       return true;
     }
     return false;
@@ -223,14 +225,16 @@ class Gaps {
     const operations = this.#operations;
     const changes = this.#changes;
     const untilNs = new Float64Array(changes.length + 1).fill(Infinity);
-    for (let n = changes.length - 1; n >= 0; n--)
-      untilNs[n] = Math.min(untilNs[n + 1]!, operations[changes[n]!]!.toNs);
+    for (let n = changes.length - 1; n >= 0; n--) {
+      const { toNs } = operations[changes[n]!]!;
+      untilNs[n] = Math.min(untilNs[n + 1]!, toNs, this.#sightsOf(changes[n]).toNs);
+    }
     let item = this.#initial;
     let fromNs = -Infinity;
     this.#add(undefined, fromNs, untilNs[0]!, item);
     for (const [n, ordinal] of changes.entries()) {
       const one = operations[ordinal]!;
-      fromNs = Math.max(fromNs, one.fromNs);
+      fromNs = Math.max(fromNs, one.fromNs, ...this.#gaps.at(-1)!.beginsNs);
       if (fromNs > one.toNs) return false;
       let next = this.#plainly(item, ordinal);
       if (next === undefined) {
@@ -240,12 +244,19 @@ class Gaps {
         // Or it found what a store left that told no id.
         next ??= this.#storeBefore(at, ordinal);
         if (next === undefined) return false;
+        fromNs = Math.max(fromNs, ...this.#gaps[at]!.beginsNs);
       }
+      if (fromNs > one.toNs) return false;
       item = next;
       this.#add(ordinal, fromNs, untilNs[n + 1]!, item);
       this.#ofId.set(one.cas, n + 1);
     }
     return true;
+  }
+
+  /** Of the reads that tell the id of the change. */
+  #sightsOf(change: number | undefined): { fromNs: number; toNs: number } {
+    return this.#sights.get(change === undefined ? 0 : this.#operations[change]!.cas) ?? noSight;
   }
 
   /** Puts a store into the gap, after which the change can be executed. @returns the item after the change */
@@ -256,7 +267,7 @@ class Gaps {
       const stored = this.#plainly(gap.removed ?? gap.item, store);
       const next = stored === undefined ? undefined : this.#plainly(stored, ordinal);
       if (next === undefined) continue;
-      this.#put(gap, store, Part.replaced);
+      this.#put(at, store, Part.replaced);
       this.#stores.delete(store);
       return next;
     }
@@ -264,7 +275,7 @@ class Gaps {
   }
 
   #add(change: number | undefined, fromNs: number, untilNs: number, item: Item): void {
-    const seenNs = this.#sightNs.get(change === undefined ? 0 : this.#operations[change]!.cas) ?? -Infinity;
+    const { fromNs: seenNs, toNs: seenUntilNs } = this.#sightsOf(change);
     this.#gaps.push({
       change,
       fromNs,
@@ -276,7 +287,7 @@ class Gaps {
       missed: [],
       replaced: [],
       beginsNs: [seenNs, -Infinity, -Infinity, -Infinity],
-      endsNs: [Infinity, Infinity, Infinity, Infinity],
+      endsNs: [seenUntilNs, Infinity, Infinity, Infinity],
     });
   }
 
@@ -298,7 +309,8 @@ class Gaps {
     return true;
   }
 
-  #put(gap: Gap, ordinal: number, part: Part): void {
+  #put(at: number, ordinal: number, part: Part): void {
+    const gap = this.#gaps[at]!;
     const { fromNs, toNs } = this.#operations[ordinal]!;
     gap.beginsNs[part] = Math.max(gap.beginsNs[part]!, fromNs);
     gap.endsNs[part] = Math.min(gap.endsNs[part]!, toNs);
@@ -306,6 +318,10 @@ class Gaps {
     else if (part === Part.missed) gap.missed.push(ordinal);
     else if (part === Part.replaced) gap.replaced.push(ordinal);
     else gap.removal = ordinal;
+    for (let later = at + 1; later < this.#gaps.length && this.#gaps[later]!.fromNs < fromNs; later++)
+      this.#gaps[later]!.fromNs = fromNs;
+    for (let earlier = at - 1; earlier >= 0 && this.#gaps[earlier]!.untilNs > toNs; earlier--)
+      this.#gaps[earlier]!.untilNs = toNs;
   }
 
   /** Puts the removal that must be over first into the gap, before what then finds nothing. */
@@ -316,15 +332,16 @@ class Gaps {
       if (!this.#fits(at, ordinal, Part.removal)) continue;
       if (missed !== undefined && this.#operations[missed]!.toNs < this.#operations[ordinal]!.fromNs)
         continue;
-      return this.#remove(gap, ordinal);
+      return this.#remove(at, ordinal);
     }
     return false;
   }
 
-  #remove(gap: Gap, ordinal: number): boolean {
+  #remove(at: number, ordinal: number): boolean {
+    const gap = this.#gaps[at]!;
     const removed = this.#plainly(gap.item, ordinal);
     if (removed === undefined) return false;
-    this.#put(gap, ordinal, Part.removal);
+    this.#put(at, ordinal, Part.removal);
     gap.removed = removed;
     this.#removals.delete(ordinal);
     return true;
@@ -338,7 +355,7 @@ class Gaps {
       if (!this.#fits(at, ordinal, Part.removal)) continue;
       const next = this.#gaps[at + 1]?.change;
       if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
-      if (this.#remove(gap, ordinal)) return true;
+      if (this.#remove(at, ordinal)) return true;
     }
     return false;
   }
@@ -349,7 +366,7 @@ class Gaps {
       const next = this.#gaps[at + 1]?.change;
       if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
       if (!this.#fits(at, ordinal, Part.replaced)) continue;
-      this.#put(this.#gaps[at]!, ordinal, Part.replaced);
+      this.#put(at, ordinal, Part.replaced);
       return true;
     }
     return false;
@@ -361,7 +378,7 @@ class Gaps {
     const at = this.#ofId.get(one.cas) ?? 0;
     const gap = this.#gaps[at]!;
     if (!this.#fits(at, ordinal, Part.seen) || this.#plainly(gap.item, ordinal) === undefined) return false;
-    this.#put(gap, ordinal, Part.seen);
+    this.#put(at, ordinal, Part.seen);
     return true;
   }
 
@@ -370,12 +387,12 @@ class Gaps {
     for (const at of this.#near(ordinal)) {
       const gap = this.#gaps[at]!;
       if (this.#fits(at, ordinal, Part.seen) && this.#plainly(gap.item, ordinal) === gap.item) {
-        this.#put(gap, ordinal, Part.seen);
+        this.#put(at, ordinal, Part.seen);
         return true;
       }
       if (gap.removed === undefined || !this.#fits(at, ordinal, Part.missed)) continue;
       if (this.#plainly(gap.removed, ordinal) !== gap.removed) continue;
-      this.#put(gap, ordinal, Part.missed);
+      this.#put(at, ordinal, Part.missed);
       return true;
     }
     return false;
