@@ -302,7 +302,8 @@ const TimestampOption = { kind: 8, length: 10 } as const;
 
 /** The first half of TCP's time stamp option; 0: there is none. */
 function stampOf({ data, tcpAt, at, end }: Packet): number {
-  const stop = Math.min(at, end);
+  // A snap length may cut within the options.
+  const stop = Math.min(at, end, data.length);
   for (let option = tcpAt + 20; option < stop;) {
     const kind = data[option];
     if (kind === 0) return 0;

@@ -6,7 +6,7 @@ import { Fragments } from '../../recorder/fragment.ts';
 import { readIp } from '../../recorder/ip.ts';
 import { Packet } from '../../recorder/packet.ts';
 import { unpack } from '../../recorder/packed.ts';
-import { Conversation, pcapBytes } from '../support/packets.ts';
+import { Conversation, ethernet, ipBytes, pcapBytes } from '../support/packets.ts';
 import { listenToBytes } from './listener.ts';
 
 function fragment(id: number, unit: number, more: boolean, bytes: number): Buffer {
@@ -98,4 +98,41 @@ describe('zstd', () => {
       expect(streams.map(({ client, server }) => [client, server])).toEqual([['ask', 'yes']]);
     }
   });
+});
+
+test('packets that a snap length cuts anywhere, also within the TCP options, are read as far as they go', async () => {
+  const stamp = Buffer.from([1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
+  const [client, server] = ['10.0.0.1:40000', '10.0.0.2:11211'];
+  const whole = [
+    { from: client, to: server, sequence: 5_000_000, flags: 'S', options: stamp },
+    {
+      from: server,
+      to: client,
+      sequence: 9_000_000,
+      acknowledgement: 5_000_001,
+      flags: 'SA',
+      options: stamp,
+    },
+    { from: client, to: server, sequence: 5_000_001, acknowledgement: 9_000_001, flags: 'A', options: stamp },
+    {
+      from: client,
+      to: server,
+      sequence: 5_000_001,
+      acknowledgement: 9_000_001,
+      flags: 'AP',
+      options: stamp,
+      payload: Buffer.from('ask'),
+    },
+  ].map((segment) => ethernet.wrap(ipBytes(segment)));
+  const longest = Math.max(...whole.map(({ length }) => length));
+  for (let snap = 1; snap <= longest; snap++) {
+    // Each is there twice, as behind an address translation.
+    const packets = [...whole, ...whole].map((data, n) => ({
+      data: data.subarray(0, snap),
+      micros: n * 100,
+      wireBytes: data.length,
+    }));
+    const { capture } = await listenToBytes(pcapBytes(packets));
+    expect(capture.packets, `snap length ${snap}`).toBe(packets.length);
+  }
 });
