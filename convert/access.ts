@@ -7,6 +7,7 @@ import { uint32 } from '../protocol/header.ts';
 import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
+import { namesVersion } from '../trace/token.ts';
 
 /** The operations of Twitter's traces. */
 export const operations = [
@@ -47,8 +48,8 @@ export function operationOf(batch: Batch, row: number): Operation | undefined {
   const operation = folded[opcodeInfo(batch.opcode[row]!)?.family ?? 'noop'];
   const keyLength = batch.keyLength[row]!;
   if (operation === undefined || keyLength === 0 || keyLength > MAX_KEY_BYTES) return undefined;
-  const namesVersion = (batch.casHigh[row]! | batch.casLow[row]!) !== 0;
-  return operation === 'set' && namesVersion ? 'cas' : operation;
+  const isConditional = namesVersion(batch, row);
+  return operation === 'set' && isConditional ? 'cas' : operation;
 }
 
 /** Bytes of the value that the row stores, or that its answer brings; 0 without one. */

@@ -10,6 +10,7 @@ import { RowCopier } from './copy.ts';
 import { isOpen, passes, type Filter } from './filter.ts';
 import { ConvertError } from './error.ts';
 import { commonPrivacy } from './privacy.ts';
+import { namesVersion } from '../trace/token.ts';
 
 export interface MergeOptions {
   /** Times are those of the merged trace, whose start is that of the earliest. */
@@ -220,7 +221,7 @@ class Merge {
       // It shares its segment only with what was kept of it; a copy is as it was.
       if (!from.isInSegment && !this.#keepsAll) this.#out.batch.flags[at]! &= ~RowFlag.sharesSegment;
       from.isInSegment = true;
-      if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0) this.casRequests++;
+      if (namesVersion(batch, row)) this.casRequests++;
       this.kept++;
     }
     return true;

@@ -3,7 +3,7 @@
 import { isCounter, isStore } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Absence, Presence, type Circumstances, type Item, type Machine } from './item.ts';
-import { Ending, UNKNOWN, type Operation } from './operation.ts';
+import { Ending, UNKNOWN, isFinding, type Operation } from './operation.ts';
 import type { ViolationKind } from './verdict.ts';
 
 interface Cause {
@@ -125,10 +125,6 @@ function wasDone({ ending, status }: Operation): boolean {
 }
 
 /** It was found: a value or flags were read. */
-export function isHit({ ending, family, status }: Operation): boolean {
-  return (
-    ending === Ending.known &&
-    status === Status.ok &&
-    (family === 'get' || family === 'gat' || family === 'touch')
-  );
+export function isHit(operation: Operation): boolean {
+  return operation.ending === Ending.known && operation.status === Status.ok && isFinding(operation);
 }

@@ -23,6 +23,7 @@ import type { Sides } from './sides.ts';
 import { onsetOf } from './onset.ts';
 import { Slowness } from './slowness.ts';
 import type { ViolationKind } from './verdict.ts';
+import { namesVersion } from '../trace/token.ts';
 
 /** Of hang-ups, what explains less of who fails than this is chance: they fall on what is frequent. */
 const WEAK = 0.1;
@@ -243,8 +244,7 @@ function wasThere(batch: Batch, row: number): boolean {
     return quiet === true && finding.has(family) && !isRead[batch.opcode[row]!];
   if (batch.outcome[row] !== Outcome.answered) return false;
   if (batch.status[row] === Status.exists) return true;
-  const isCas = batch.casHigh[row] !== 0 || batch.casLow[row] !== 0;
-  return batch.status[row] === Status.ok && (isCas || finding.has(family));
+  return batch.status[row] === Status.ok && (namesVersion(batch, row) || finding.has(family));
 }
 
 function isWeak({ factor, explained }: Culprit): boolean {

@@ -9,6 +9,7 @@ import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
 import { agree, recordedAnswer, recordedStatus, replayedAnswer, type Answer } from './answer.ts';
 import { unrecordedOf } from './gather.ts';
 import type { Verdict, ViolationKind } from './verdict.ts';
+import { namesVersion } from '../trace/token.ts';
 
 /**
  * `match`: as recorded, and there is no key whose history could say more · `same`: as recorded · `suspect`: it differs, or
@@ -67,7 +68,7 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
   const hasKey = batch.keyLength[row]! > 0;
   const isUnrecorded = unrecordedOf(batch, row) !== 0;
   const isSame = agrees || (!isUnrecorded && agree(opcode, recordedAnswer(batch, row)!, replayed));
-  if (!isPossible(opcode, hasCas(batch, row), status) && isOfItem(opcode)) {
+  if (!isPossible(opcode, namesVersion(batch, row), status) && isOfItem(opcode)) {
     // Both servers refused the request; else it is no answer to this operation.
     return isSame
       ? 'match'
@@ -89,10 +90,6 @@ export function isSound(seen: Glance): boolean {
 function isOfItem(opcode: number): boolean {
   const family = opcodeInfo(opcode)?.family;
   return family !== 'version' && family !== 'stat' && family !== 'saslList' && family !== 'sasl';
-}
-
-function hasCas(batch: Batch, row: number): boolean {
-  return (batch.casHigh[row]! | batch.casLow[row]!) !== 0;
 }
 
 /** A success that tells no CAS id, where the recorded one does. */

@@ -11,7 +11,7 @@ import { silentStatus } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { grown, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
-import { tokenOf } from '../trace/token.ts';
+import { namesVersion, tokenOf } from '../trace/token.ts';
 import type { ReplayClock } from './gather.ts';
 import { Sketches } from './sketch.ts';
 
@@ -193,7 +193,7 @@ export class Sequences {
       case Status.notStored:
         return (family === APPEND || family === PREPEND) && this.#isGone(key, toNs);
       case Status.exists:
-        return family === ADD && !hasCas(batch, row) && this.#isThere(key, fromNs);
+        return family === ADD && !namesVersion(batch, row) && this.#isThere(key, fromNs);
       default:
         return false;
     }
@@ -205,7 +205,7 @@ export class Sequences {
       case SET:
       case ADD:
       case REPLACE: {
-        if (hasCas(batch, row)) {
+        if (namesVersion(batch, row)) {
           if (!this.#isNamed(key, batch, row) || !this.#isThere(key, fromNs)) return false;
         } else if (
           family === ADD ? !this.#isGone(key, toNs) : family === REPLACE && !this.#isThere(key, fromNs)
@@ -219,14 +219,15 @@ export class Sequences {
         return this.#renamed(key, cas, batch, row);
       }
       case DELETE:
-        if (hasCas(batch, row) ? !this.#isNamed(key, batch, row) : false) return false;
+        if (namesVersion(batch, row) ? !this.#isNamed(key, batch, row) : false) return false;
         if (!this.#isThere(key, fromNs)) return false;
         this.#known[key] = Known.absent;
         return true;
       case INCR:
       case DECR:
         return (
-          !hasCas(batch, row) && this.#counted(key, family, batch, row, results, resultRow, isSilent, cas)
+          !namesVersion(batch, row) &&
+          this.#counted(key, family, batch, row, results, resultRow, isSilent, cas)
         );
       default:
         // What was concatenated is worked out by the search.
@@ -387,10 +388,6 @@ export class Sequences {
     if (isNew) this.#live(key, uint32(heap, extras + 16), batch, row, fromNs, toNs);
     return this.#renamed(key, cas, batch, row);
   }
-}
-
-function hasCas(batch: Batch, row: number): boolean {
-  return (batch.casHigh[row]! | batch.casLow[row]!) !== 0;
 }
 
 function mayCreate(batch: Batch, row: number): boolean {

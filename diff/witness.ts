@@ -208,11 +208,16 @@ class Gaps {
     return status === Status.notFound || status === Status.notStored;
   }
 
+  /** The next change, if any, does not need what the gap leaves. */
+  #isReplaced(at: number): boolean {
+    const next = this.#gaps[at + 1]?.change;
+    return next === undefined || isBlindStore(this.#operations[next]!);
+  }
+
   /** Puts a removal where the operation then finds nothing. */
   #makeAbsence(ordinal: number): boolean {
     for (const at of this.#near(ordinal)) {
-      const next = this.#gaps[at + 1]?.change;
-      if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
+      if (!this.#isReplaced(at)) continue;
       if (!this.#removeIn(at, ordinal)) continue;
       this.#put(at, ordinal, Part.missed);
       return true;
@@ -353,8 +358,7 @@ class Gaps {
       const gap = this.#gaps[at]!;
       if (gap.removal !== undefined || gap.item.presence !== Presence.present) continue;
       if (!this.#fits(at, ordinal, Part.removal)) continue;
-      const next = this.#gaps[at + 1]?.change;
-      if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
+      if (!this.#isReplaced(at)) continue;
       if (this.#remove(at, ordinal)) return true;
     }
     return false;
@@ -363,8 +367,7 @@ class Gaps {
   /** A store whose id nothing told, and which nobody saw: right before another one. */
   #placeStore(ordinal: number): boolean {
     for (const at of this.#near(ordinal)) {
-      const next = this.#gaps[at + 1]?.change;
-      if (next !== undefined && !isBlindStore(this.#operations[next]!)) continue;
+      if (!this.#isReplaced(at)) continue;
       if (!this.#fits(at, ordinal, Part.replaced)) continue;
       this.#put(at, ordinal, Part.replaced);
       return true;

@@ -7,7 +7,7 @@ import { MAX_KEY_BYTES, isStore, readExtras, silentStatus, wasThere } from '../p
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch, type Connection } from './batch.ts';
 import { TraceError } from './error.ts';
-import { tokenOf } from './token.ts';
+import { namesVersion, tokenOf } from './token.ts';
 
 /** Bytes of values kept for prefill; keys that come after are present with a placeholder. */
 const MAX_VALUE_BYTES = 512 * 1024 * 1024;
@@ -120,7 +120,7 @@ export async function surveyTrace(
       if (connection === undefined) throw unknownConnection(batch.connection[row]!);
       connection.exchanges++;
       survey.lastNs = Math.max(survey.lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
-      if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0)
+      if (namesVersion(batch, row))
         survey.tokens[connection.serverIndex]!.add(tokenOf(batch.casHigh[row]!, batch.casLow[row]!));
       if (!isKey(batch.keyLength[row]!) || batch.outcome[row] === Outcome.conditional) continue;
       const { serverIndex, space } = connection;
@@ -304,7 +304,7 @@ class KeyHistory {
   #family(family: Family, batch: Batch, row: number, keepValue: boolean): void {
     const opcode = batch.opcode[row]!;
     const status = statusOf(batch, row);
-    const hasCas = (batch.casHigh[row]! | batch.casLow[row]!) !== 0;
+    const hasCas = namesVersion(batch, row);
     const isThere = wasThere(opcode, hasCas, status) === true;
     switch (family) {
       case 'get':

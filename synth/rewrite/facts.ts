@@ -7,7 +7,7 @@ import { Status } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../../trace/batch.ts';
 import type { TraceReader } from '../../trace/file.ts';
 import type { Survey } from '../../trace/survey.ts';
-import { tokenOf } from '../../trace/token.ts';
+import { namesVersion, tokenOf } from '../../trace/token.ts';
 import { TraceView } from '../../trace/view.ts';
 import { expiryOf, flagsOf } from './learn.ts';
 import type { Payloads } from './payload.ts';
@@ -120,7 +120,7 @@ class Gatherer {
         this.#latencies.push(took);
       const token = tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!);
       if (token >= this.#firstToken) this.#firstToken = token + 1;
-      if ((batch.casHigh[row]! | batch.casLow[row]!) !== 0) this.#usesCas = true;
+      if (namesVersion(batch, row)) this.#usesCas = true;
       if ((batch.flags[row]! & RowFlag.refill) !== 0) this.#hasRefills = true;
       const family = opcodeInfo(batch.opcode[row]!)?.family;
       if (batch.keyLength[row] === 0 || family === undefined || family === 'stat' || family === 'sasl')

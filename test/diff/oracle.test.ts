@@ -7,12 +7,12 @@ import { glance, isSound } from '../../diff/glance.ts';
 import { Operations } from '../../diff/gather.ts';
 import { neverThere, prefilled, Step } from '../../diff/item.ts';
 import { circumstancesOf } from '../../diff/keys.ts';
-import type { Explanation } from '../../diff/explanation.ts';
 import { explain } from '../../diff/search.ts';
 import { Sequences } from '../../diff/sequence.ts';
 import { isFlush } from '../../protocol/semantics.ts';
 import { Random } from '../../synth/random.ts';
 import { isLegal } from '../support/brute.ts';
+import { explained } from '../support/explained.ts';
 import { cutOff, mutate, randomHistory, rowsOf, settleTokens, type Played } from '../support/histories.ts';
 
 const RUNS = Number(process.env['ORACLE_RUNS'] ?? 6_000);
@@ -27,26 +27,6 @@ interface Said {
   undecided: boolean;
   /** The first look finds nothing to search. */
   passes: boolean;
-}
-
-/** What the search makes of the steps, where each of them has the form of an answer. */
-function explained(steps: readonly Played[], initial: Initial): Explanation {
-  const { batch, results } = rowsOf(steps);
-  const operations = new Operations(clock);
-  for (let row = 0; row < batch.count; row++) {
-    const seen = glance(batch, row, results, row);
-    operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
-  }
-  const { operations: all } = operations.of(0, '0 0', 'recording');
-  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
-    isShort: false,
-    mayRestart: false,
-  });
-  return explain(
-    all,
-    initial === null ? neverThere : prefilled(operations.values.number(initial.value), initial.flags),
-    about,
-  );
 }
 
 function said(steps: readonly Played[], initial: Initial, mayRestart: boolean): Said {
@@ -146,7 +126,7 @@ test('a loss is certain only where all orders were tried', () => {
       });
     }
     steps.sort((a, b) => a.from - b.from);
-    const { order, isWhole } = explained(steps, null);
+    const { order, isWhole } = explained(steps);
     const isLost = order.some(({ step }) => step === Step.evicted);
     if (isLost) expect(isWhole).toBe(false);
     if (isLost) doubtful++;

@@ -2,14 +2,9 @@
 // an order is found, and quickly. Without that, such keys take minutes, and stay undecided.
 
 import { expect, test } from 'vitest';
-import type { Explanation } from '../../diff/explanation.ts';
-import { Operations } from '../../diff/gather.ts';
-import { glance, isSound } from '../../diff/glance.ts';
-import { neverThere } from '../../diff/item.ts';
-import { circumstancesOf } from '../../diff/keys.ts';
-import { explain } from '../../diff/search.ts';
 import { Random } from '../../synth/random.ts';
-import { isRead, rowsOf, type Played } from '../support/histories.ts';
+import { explained } from '../support/explained.ts';
+import { isRead, type Played } from '../support/histories.ts';
 
 const CONNECTIONS = 50;
 const EACH = 30;
@@ -66,21 +61,6 @@ function race(seed: number, quiet: number): Played[] {
     steps.push(step);
   }
   return steps.toSorted((a, b) => a.from - b.from);
-}
-
-function explained(steps: readonly Played[]): Explanation & { operations: number } {
-  const { batch, results } = rowsOf(steps);
-  const operations = new Operations({ speed: 1, recordedAtSeconds: 1_700_000_000 });
-  for (let row = 0; row < batch.count; row++) {
-    const seen = glance(batch, row, results, row);
-    operations.add(0, batch, row, results, row, isSound(seen), seen === 'suspect', false);
-  }
-  const { operations: all } = operations.of(0, '0 0', 'recording');
-  const about = circumstancesOf({ hidesValues: false, hidesNumbers: false }, operations, all, {
-    isShort: false,
-    mayRestart: false,
-  });
-  return { ...explain(all, neverThere, about), operations: all.length };
 }
 
 test('1,500 requests of 50 connections, of which each change told its id: an order is found at once', () => {
