@@ -93,6 +93,9 @@ interface KeyRecord extends KeyCounts {
   failed: boolean;
 }
 
+/** Values of a factor, and what is counted of them. */
+type Candidates = readonly (readonly [Factor, Culprit['unit'], Tally])[];
+
 /** Keys held for comparison; of those that fail, as many again. */
 const MAX_KEYS = 100_000;
 const PHASES = 10;
@@ -174,7 +177,8 @@ export class Attribution {
     const keys = [...this.#keys.values()];
     if (this.#isMost) for (const key of keys) key.failed = 2 * key.failures > key.total;
     const names = distinct(keys);
-    const tallies: [Factor, Culprit['unit'], Tally][] = [
+    const { known, guessed } = partitions(names, backends, distribution);
+    const told: Candidates = [
       ['opcode', 'exchanges', this.#exchanges.opcode],
       ['connection', 'exchanges', this.#exchanges.connection],
       ['phase', 'exchanges', this.#exchanges.phase],
@@ -182,23 +186,12 @@ export class Attribution {
       ['tenant', 'keys', tallyOf(keys, ({ tenant }) => tenant)],
       ['prefix', 'keys', tallyOf(names, ({ key }) => prefixOf(key))],
       ['size', 'exchanges', this.#exchanges.size],
-      ...partitions(names, backends, distribution).map((tally): [Factor, Culprit['unit'], Tally] => [
-        'partition',
-        'keys',
-        tally,
-      ]),
+      ...known.map((tally): Candidates[number] => ['partition', 'keys', tally]),
     ];
-    const guesses = tallies.reduce((sum, [, , tally]) => sum + tally.size, 0);
-    const found = tallies.flatMap(([factor, unit, tally]) =>
-      Array.from(weigh(tally), (weighed): Culprit => ({
-        factor,
-        of,
-        unit,
-        ...weighed,
-        p: Math.min(1, weighed.p * guesses),
-      })),
-    );
-    const named = found
+    const guesses = guessed.map((tally): Candidates[number] => ['partition', 'keys', tally]);
+    // Half of the chance of a false name is for the thousand values of ways to spread keys that are only guessed, so
+    // that they do not hide the few that are known.
+    const named = [...candidates(of, told, 1 / 2), ...candidates(of, guesses, 1 / 2)]
       .filter(
         ({ explained, p, lift, failures }) =>
           explained >= MIN_EXPLAINED && p <= MAX_P && lift >= MIN_LIFT && failures >= MIN_FAILURES,
@@ -244,6 +237,20 @@ function tallyOf(keys: readonly KeyRecord[], value: (key: KeyRecord) => string):
   const tally: Tally = new Map();
   for (const key of keys) count(tally, value(key), key.failed, key.sinceSeconds);
   return tally;
+}
+
+/** @param chance the share of the chance of a false name that these may use up together */
+function candidates(of: FailureClass, tallies: Candidates, chance: number): Culprit[] {
+  const looks = tallies.reduce((sum, [, , tally]) => sum + tally.size, 0) / chance;
+  return tallies.flatMap(([factor, unit, tally]) =>
+    Array.from(weigh(tally), (weighed): Culprit => ({
+      factor,
+      of,
+      unit,
+      ...weighed,
+      p: Math.min(1, weighed.p * looks),
+    })),
+  );
 }
 
 type Weighed = Omit<Culprit, 'factor' | 'of' | 'unit' | 'within'>;

@@ -116,18 +116,17 @@ export class Culprits {
             }));
       const others = culprits.filter(({ factor }) => among.every((place) => place.factor !== factor));
       // A stable sort: of the same sort, the better explanation stays first.
-      const placesFirst =
-        (first !== undefined && isCircumstance(first.factor)) ||
-        (of === 'violations' && this.#isOfConnections());
-      const ordered = placesFirst
-        ? others.toSorted((a, b) => Number(isPlace(b.factor)) - Number(isPlace(a.factor)))
-        : others;
+      const serversFirst = of === 'violations' && this.#isOfConnections();
+      const placesFirst = serversFirst || (first !== undefined && isCircumstance(first.factor));
+      const rank = ({ factor }: Culprit): number =>
+        Number(placesFirst && isPlace(factor)) + Number(serversFirst && !isCircumstance(factor));
+      const ordered = others.toSorted((a, b) => rank(b) - rank(a));
       found.push(...among, ...ordered);
     }
     return this.#sinceTheBreak(found);
   }
 
-  /** Most of what failed is of connections and framing, and hardly of what was asked: the place comes first. */
+  /** Most of what failed is of connections and framing, and hardly of what was asked, or by whom: the server comes first. */
   #isOfConnections(): boolean {
     const kinds = this.#ledger.findings.counts('violation');
     const all = Object.values(kinds).reduce((sum, count) => sum + count, 0);

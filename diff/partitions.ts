@@ -21,8 +21,15 @@ export interface Spread {
   readonly sinceSeconds: number;
 }
 
+/** One tally for each way to spread the keys. */
+export interface Partitions {
+  /** Over the backends that are known to stand there. */
+  readonly known: readonly Tally[];
+  /** Over any number of servers. */
+  readonly guessed: readonly Tally[];
+}
+
 /**
- * One tally for each way.
  * @param backends what is known to stand there
  * @param told how it is known to share the keys
  */
@@ -30,11 +37,17 @@ export function partitions(
   keys: readonly Spread[],
   backends: readonly NamedServer[],
   told: DistributionName | undefined,
-): Tally[] {
-  const tallies: Tally[] = [];
+): Partitions {
+  const known: Tally[] = [];
+  const guessed: Tally[] = [];
   const bytes = keys.map(({ key }) => Buffer.from(key, 'latin1'));
   /** Keys are many, and so are the ways to spread them: counted by number, named afterwards. */
-  const spread = (servers: number, at: (n: number) => number, name: (server: number) => string): void => {
+  const spread = (
+    into: Tally[],
+    servers: number,
+    at: (n: number) => number,
+    name: (server: number) => string,
+  ): void => {
     const entries = Array.from({ length: servers }, (): Tallied => ({
       failed: 0,
       total: 0,
@@ -49,7 +62,7 @@ export function partitions(
       if (sinceSeconds < entry.sinceSeconds) entry.sinceSeconds = sinceSeconds;
     }
     const used = entries.map((entry, n) => [name(n), entry] as const).filter(([, { total }]) => total > 0);
-    tallies.push(new Map(used));
+    into.push(new Map(used));
   };
   const hashed = Object.entries(keyHashes).map(
     ([name, hash]) => [name, Uint32Array.from(bytes, (key) => hash(key, 0, key.length))] as const,
@@ -58,11 +71,13 @@ export function partitions(
   for (let servers = 2; servers <= MAX_SERVERS; servers++) {
     for (const [name, hashes] of hashed)
       spread(
+        guessed,
         servers,
         (n) => hashes[n]! % servers,
         (at) => `${at} of ${servers} (${name} modulo)`,
       );
     spread(
+      guessed,
       servers,
       (n) => jumped[n]![servers]!,
       (at) => `${at} of ${servers} (jump)`,
@@ -72,6 +87,7 @@ export function partitions(
     for (const name of told === undefined ? (['ketama', 'ketama-weighted'] as const) : [told]) {
       const distribution = createDistribution(name, backends);
       spread(
+        known,
         backends.length,
         (n) => distribution(bytes[n]!, 0, bytes[n]!.length),
         (at) => {
@@ -80,7 +96,7 @@ export function partitions(
         },
       );
     }
-  return tallies;
+  return { known, guessed };
 }
 
 /** By number of servers: with fewer, a key stays where it is, unless its server is one of those that are gone. */

@@ -78,6 +78,36 @@ test.each(planted)('%s', (_name, fails, factor, value) => {
   }
 });
 
+test('a backend that is known is named by few keys, where guessing at every way to spread them would not', () => {
+  const few = backends.slice(0, 4);
+  const ring = createDistribution('ketama', few);
+  const names = { known: [] as string[], guessed: [] as string[] };
+  for (let seed = 1; seed <= 20; seed++) {
+    const random = new Random(seed);
+    const attribution = new Attribution();
+    for (let n = 0; n < 40; n++) {
+      const key = Buffer.from(`counter:${seed}:${n}`);
+      const failed = ring(key, 0, key.length) === 1 && random.chance(0.6);
+      attribution.addKey({
+        server: 'proxy:1',
+        tenant: '',
+        key: key.toString(),
+        total: 1,
+        failures: Number(failed),
+        sinceSeconds: n,
+      });
+    }
+    for (const [way, known] of [
+      ['known', few],
+      ['guessed', []],
+    ] as const)
+      names[way].push(...attribution.culprits('violations', known).map(({ value }) => value));
+  }
+  expect(names.known.length).toBeGreaterThan(8);
+  expect(new Set(names.known)).toEqual(new Set(['b:2, 1 of 4 (ketama)']));
+  expect(names.guessed.length).toBeLessThan(names.known.length / 2);
+});
+
 describe('nobody is named', () => {
   test('where failures fall anywhere: in 40 runs', () => {
     let named = 0;
