@@ -24,9 +24,12 @@ const MAX_ALL_HELD_BYTES = 16 * 1024 * 1024;
 const HELD_BYTES = 400;
 const DIGEST_BYTES = 1024;
 
-/** Copies on one host are so near; what is further is another host's capture, whose clock differs. */
+/**
+ * Copies on one host are so near; what is further is another host's capture, whose clock differs. The distances of copies
+ * from their packets differ by no more than that either: by the way there and back, by queues, by clocks that drift.
+ */
 const NEAR_NS = 50e6;
-/** The distances of copies from their packets differ by no more, where clocks differ: networks are quick. */
+/** The same where numbers say little. */
 const STEADY_NS = 2e6;
 /** First sequence numbers below this are of both sides are rather made up than drawn at random, and say little. */
 const MIN_RANDOM = 2 ** 20;
@@ -250,8 +253,7 @@ export class Suspect extends Entry {
     const near = isNear(candidate);
     const isFarEnoughTold = near || matched.size >= MIN_FAR_MATCHES;
     const isRandom = this.#signs.some(({ sequence }) => sequence >= MIN_RANDOM);
-    if (isRandom && !this.#beginnings.areUnreliable)
-      return isFarEnoughTold && spread <= (near ? NEAR_NS : STEADY_NS);
+    if (isRandom && !this.#beginnings.areUnreliable) return isFarEnoughTold && spread <= NEAR_NS;
     // Where numbers say little, all that is there has to agree, and there has to be enough of it.
     const isWhole = matched.size === this.#signs.length && (isLate || matched.size === REMEMBERED);
     if (!isWhole) return false;

@@ -102,7 +102,12 @@ export class Direction {
     if (!this.settled) return this.started;
     // A FIN takes a number too, whether or not it was captured.
     if (this.#finAt !== NEVER) return this.#nextAt < this.#finAt;
-    return ahead > 1 || this.#held.length > 0;
+    return ahead > 1 || this.#isMoreAhead;
+  }
+
+  /** Whether more than the next byte is known to come: it is held, or was acknowledged. */
+  get #isMoreAhead(): boolean {
+    return this.#held.length > 0 || this.#provenTo > this.#nextAt + 1;
   }
 
   /** Fixes the stream's beginning: `sequence` is that of its first byte. Does nothing once that is settled. */
@@ -165,7 +170,7 @@ export class Direction {
     const ahead = (sequence - this.#nextSequence) | 0;
     if (ahead <= 0 || ahead > MAX_AHEAD) return;
     // One byte, and nothing behind it: rather a FIN that was not captured, which takes a number too.
-    if (ahead === 1 && this.#held.length === 0) return;
+    if (ahead === 1 && !this.#isMoreAhead) return;
     const to = this.#finAt === NEVER ? this.#nextAt + ahead : Math.min(this.#nextAt + ahead, this.#finAt);
     if (to <= this.#provenTo) return;
     this.#provenTo = to;

@@ -90,7 +90,14 @@ describe.each(Object.keys(translations))('%s', (name) => {
     const plain = await tell([pcapBytes(captured(traffic))]);
     const skew = (random.chance(0.5) ? 1 : -1) * (100_000 + random.int(600_000_000));
     const behind = copies(random, traffic, rewrite, 40);
-    for (const packet of behind) packet.micros += skew;
+    // Now and then a queue between the hosts delays a packet, and those that follow it.
+    const mostDelayed = random.int(25_000);
+    let before = -Infinity;
+    for (const packet of behind) {
+      const delay = random.chance(0.2) ? random.int(mostDelayed + 1) : 0;
+      before = Math.max(before, packet.micros + skew + delay);
+      packet.micros = before;
+    }
     const told = await tell([pcapBytes(captured(byTime([...traffic, ...behind])))], { ports });
     expect(told.exchanges).toEqual(plain.exchanges);
     expect(told.connections).toBe(plain.connections);
