@@ -64,6 +64,8 @@ export interface Culprit {
 /** One exchange, as far as factors go. */
 export interface Observed {
   failed: boolean;
+  /** What the failure counts as: less than 1, and more than 0, where one event fails several; 1 by default. */
+  weight?: number;
   server: string;
   tenant: string;
   opcode: string;
@@ -85,13 +87,14 @@ export interface KeyCounts {
   /** Exchanges of it, and failing ones. */
   total: number;
   failures: number;
+  /** Of one of its failures; 1 by default. */
+  weight?: number;
   /** Of its first failure, since the replay's start. */
   sinceSeconds: number;
 }
 
-interface KeyRecord extends KeyCounts {
-  failed: boolean;
-}
+/** Weight 0: it did not fail. */
+type KeyRecord = Required<KeyCounts>;
 
 /** Values of a factor, and what is counted of them. */
 type Candidates = readonly (readonly [Factor, Culprit['unit'], Tally])[];
@@ -125,19 +128,22 @@ export class Attribution {
 
   add(seen: Observed): void {
     const { failed, key, server, tenant, atSeconds } = seen;
+    const weight = failed ? (seen.weight ?? 1) : 0;
     if (failed) this.#anyFailed = true;
-    count(this.#exchanges.connection, String(seen.connection), failed, atSeconds);
-    count(this.#exchanges.phase, phaseOf(seen.moment), failed, atSeconds);
-    count(this.#exchanges.size, sizeClass(seen.valueBytes), failed, atSeconds);
+    count(this.#exchanges.connection, String(seen.connection), weight, atSeconds);
+    count(this.#exchanges.phase, phaseOf(seen.moment), weight, atSeconds);
+    count(this.#exchanges.size, sizeClass(seen.valueBytes), weight, atSeconds);
     // What has no key comes behind others, and fails with them.
     if (key === '') return;
-    count(this.#exchanges.opcode, seen.opcode, failed, atSeconds);
-    this.addKey({ server, tenant, key, total: 1, failures: failed ? 1 : 0, sinceSeconds: atSeconds });
+    count(this.#exchanges.opcode, seen.opcode, weight, atSeconds);
+    const failures = failed ? 1 : 0;
+    this.addKey({ server, tenant, key, total: 1, failures, weight, sinceSeconds: atSeconds });
   }
 
   /** Exchanges of one key, `failures` of which failed, the first of them at `sinceSeconds`. */
-  addKey({ server, tenant, key, total, failures, sinceSeconds }: KeyCounts): void {
+  addKey({ server, tenant, key, total, failures, weight: each = 1, sinceSeconds }: KeyCounts): void {
     const failed = failures > 0;
+    const weight = failed ? Math.min(1, failures * each) : 0;
     if (failed) this.#anyFailed = true;
     const name = `${server} ${tenant} ${key}`;
     const known = this.#keys.get(name);
@@ -149,7 +155,7 @@ export class Attribution {
         server,
         tenant,
         key,
-        failed,
+        weight,
         sinceSeconds: failed ? sinceSeconds : Infinity,
         total,
         failures,
@@ -160,8 +166,9 @@ export class Attribution {
     if (!failed) return;
     known.failures += failures;
     known.sinceSeconds = Math.min(known.sinceSeconds, sinceSeconds);
-    if (known.failed) return;
-    known.failed = true;
+    const failedBefore = known.weight > 0;
+    known.weight = Math.min(1, known.weight + weight);
+    if (failedBefore) return;
     this.#passing--;
     this.#failing++;
   }
@@ -175,7 +182,7 @@ export class Attribution {
     // Where nothing failed, nobody did.
     if (!this.#anyFailed) return [];
     const keys = [...this.#keys.values()];
-    if (this.#isMost) for (const key of keys) key.failed = 2 * key.failures > key.total;
+    if (this.#isMost) for (const key of keys) key.weight = 2 * key.failures > key.total ? 1 : 0;
     const names = distinct(keys);
     const { known, guessed } = partitions(names, backends, distribution);
     const told: Candidates = [
@@ -216,7 +223,7 @@ function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
     const known = byName.get(key.key);
     if (known === undefined) byName.set(key.key, { ...key });
     else {
-      known.failed ||= key.failed;
+      known.weight = Math.max(known.weight, key.weight);
       known.sinceSeconds = Math.min(known.sinceSeconds, key.sinceSeconds);
     }
   }
@@ -235,7 +242,7 @@ export function valueOf(seen: Observed, factor: Factor): string {
 
 function tallyOf(keys: readonly KeyRecord[], value: (key: KeyRecord) => string): Tally {
   const tally: Tally = new Map();
-  for (const key of keys) count(tally, value(key), key.failed, key.sinceSeconds);
+  for (const key of keys) count(tally, value(key), key.weight, key.sinceSeconds);
   return tally;
 }
 
@@ -255,31 +262,34 @@ function candidates(of: FailureClass, tallies: Candidates, chance: number): Culp
 
 type Weighed = Omit<Culprit, 'factor' | 'of' | 'unit' | 'within'>;
 
-/** Each value against all others: a likelihood ratio over the table of two by two. */
+/** Each value against all others: a likelihood ratio over the table of two by two, of failures as they weigh. */
 function weigh(tally: Tally): Weighed[] {
-  let failures = 0;
-  let total = 0;
+  let [failures, all, weight] = [0, 0, 0];
   for (const entry of tally.values()) {
     failures += entry.failed;
-    total += entry.total;
+    all += entry.total;
+    weight += entry.weight;
   }
-  const passes = total - failures;
+  const passes = all - failures;
   if (failures === 0 || passes === 0 || tally.size < 2) return [];
-  const uncertain = entropyOf(failures, passes);
-  return Array.from(tally, ([value, { failed, total: of, sinceSeconds }]) => {
-    const others = total - of;
+  const total = passes + weight;
+  const uncertain = entropyOf(weight, passes);
+  return Array.from(tally, ([value, entry]) => {
+    const passed = entry.total - entry.failed;
+    const of = passed + entry.weight;
     const left =
-      (of * entropyOf(failed, of - failed) + others * entropyOf(failures - failed, passes - (of - failed))) /
+      (of * entropyOf(entry.weight, passed) +
+        (total - of) * entropyOf(weight - entry.weight, passes - passed)) /
       total;
     const gained = uncertain - left;
-    const lift = failed / of / (failures / total);
+    const lift = entry.weight / of / (weight / total);
     return {
       value,
-      failures: failed,
-      total: of,
+      failures: entry.failed,
+      total: entry.total,
       allFailures: failures,
-      all: total,
-      sinceSeconds,
+      all,
+      sinceSeconds: entry.sinceSeconds,
       lift: lift > 1 ? lift : 0,
       // The likelihood ratio statistic is distributed as chi-squared with one degree of freedom.
       p: chiSquaredTail(2 * total * gained),

@@ -17,7 +17,7 @@ import {
   type Observed,
 } from './attribution.ts';
 import { seconds } from './example.ts';
-import { HangUps } from './hangups.ts';
+import { HangUps, sessionOf } from './hangups.ts';
 import type { Ledger } from './ledger.ts';
 import type { Sides } from './sides.ts';
 import { onsetOf } from './onset.ts';
@@ -202,6 +202,11 @@ export class Culprits {
         // What only stood behind a failure, or was not even sent, says nothing of its cause.
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
         const seen = this.#observed(batch, at, results, of, how !== undefined);
+        if (results.result[of] === Result.closed) {
+          const { connection } = seen;
+          const cutOff = this.#ledger.cutOff.get(sessionOf(connection, results.target[of]!)) ?? 1;
+          seen.weight = hangUps.share(connection, results.target[of]!, cutOff);
+        }
         if (!takes(seen)) continue;
         hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {

@@ -5,6 +5,11 @@ import { NEVER } from '../trace/batch.ts';
 import type { ResultsEnd } from '../trace/meta.ts';
 import type { Attribution, Observed } from './attribution.ts';
 
+/** What a replayed connection is told by, which has one socket to each target. */
+export function sessionOf(connection: number, target: number): string {
+  return `${connection} ${target}`;
+}
+
 interface Session {
   /** Times of its hang-ups, ns, and how many of them are past. */
   readonly times: number[];
@@ -19,7 +24,7 @@ export class HangUps {
   constructor(incidents: ResultsEnd['incidents'], attribution: Attribution) {
     this.#attribution = attribution;
     for (const { connection, target, atNs } of incidents) {
-      const name = `${connection} ${target}`;
+      const name = sessionOf(connection, target);
       const known = this.#sessions.get(name);
       if (known === undefined) this.#sessions.set(name, { times: [atNs], past: 0, last: undefined });
       else known.times.push(atNs);
@@ -27,10 +32,16 @@ export class HangUps {
     for (const { times } of this.#sessions.values()) times.sort((a, b) => a - b);
   }
 
+  /** What one of so many that were cut off on a connection counts as: each hang-up is one event, however many it fails. */
+  share(connection: number, target: number, cutOff: number): number {
+    const hangUps = this.#sessions.get(sessionOf(connection, target))?.times.length ?? cutOff;
+    return Math.min(1, hangUps / cutOff);
+  }
+
   /** The exchanges of each connection, in the order of the trace. */
   see(seen: Observed, target: number, sentNs: number, answeredNs: number): void {
     if (this.#sessions.size === 0) return;
-    const session = this.#sessions.get(`${seen.connection} ${target}`);
+    const session = this.#sessions.get(sessionOf(seen.connection, target));
     if (session === undefined) {
       this.#attribution.add({ ...seen, failed: false });
       return;

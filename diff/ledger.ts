@@ -2,6 +2,7 @@
 // which rows failed.
 
 import type { Histogram } from 'hdr-histogram-js';
+import { sessionOf } from './hangups.ts';
 import { isRead, opcodeName } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, outcomeNames, type Batch } from '../trace/batch.ts';
@@ -81,6 +82,8 @@ export class Ledger {
   readonly places: Places;
   /** Rows that failed, by index, and how. */
   readonly failed = new Map<number, FailureClass>();
+  /** How many of them hang-ups cut off, by connection and target. */
+  readonly cutOff = new Map<string, number>();
   readonly #sides: Sides;
   readonly #groups: Figures[] = [];
   readonly #byConnection: (Figures | undefined)[] = [];
@@ -206,6 +209,10 @@ export class Ledger {
     const connection = batch.connection[row]!;
     const groups = this.#groupsOf(results.target[resultRow]!, connection, batch.opcode[row]);
     this.#count(verdict, groups, place, atNs, batch.firstIndex + row);
+    if (verdict.kind === 'closed' && results.reason[resultRow] !== SkipReason.behind) {
+      const session = sessionOf(connection, results.target[resultRow]!);
+      this.cutOff.set(session, (this.cutOff.get(session) ?? 0) + 1);
+    }
     this.findings.add(verdict, () => {
       const recorded = recordedAnswer(batch, row);
       const replayed = replayedAnswer(batch, row, results, resultRow);

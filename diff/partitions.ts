@@ -9,7 +9,7 @@ import {
   type DistributionName,
   type NamedServer,
 } from '../protocol/distribution.ts';
-import type { Tallied, Tally } from './tally.ts';
+import { noneOf, type Tally } from './tally.ts';
 
 const MAX_SERVERS = 16;
 
@@ -17,7 +17,8 @@ const MAX_SERVERS = 16;
 export interface Spread {
   /** latin1 */
   readonly key: string;
-  readonly failed: boolean;
+  /** Of its failures, as a tally has it; 0: there were none. */
+  readonly weight: number;
   readonly sinceSeconds: number;
 }
 
@@ -48,17 +49,14 @@ export function partitions(
     at: (n: number) => number,
     name: (server: number) => string,
   ): void => {
-    const entries = Array.from({ length: servers }, (): Tallied => ({
-      failed: 0,
-      total: 0,
-      sinceSeconds: Infinity,
-    }));
+    const entries = Array.from({ length: servers }, noneOf);
     for (let n = 0; n < keys.length; n++) {
       const entry = entries[at(n)]!;
       entry.total++;
-      const { failed, sinceSeconds } = keys[n]!;
-      if (!failed) continue;
+      const { weight, sinceSeconds } = keys[n]!;
+      if (weight === 0) continue;
       entry.failed++;
+      entry.weight += weight;
       if (sinceSeconds < entry.sinceSeconds) entry.sinceSeconds = sinceSeconds;
     }
     const used = entries.map((entry, n) => [name(n), entry] as const).filter(([, { total }]) => total > 0);

@@ -36,6 +36,8 @@ const MIN_RANDOM = 2 ** 20;
 /** Where they say little, and an address or a port differs, only copies in step are believed. */
 const STEP_NS = 2e6;
 const STEADY_STEP_NS = 1e6;
+/** Segments of a burst that leave one host, or one interface, in another order. */
+const MAX_OVERTAKEN = 2;
 /** Packets that have to agree where a copy is not near. */
 const MIN_FAR_MATCHES = 3;
 
@@ -254,8 +256,11 @@ export class Suspect extends Entry {
     const isFarEnoughTold = near || matched.size >= MIN_FAR_MATCHES;
     const isRandom = this.#signs.some(({ sequence }) => sequence >= MIN_RANDOM);
     if (isRandom && !this.#beginnings.areUnreliable) return isFarEnoughTold && spread <= NEAR_NS;
-    // Where numbers say little, all that is there has to agree, and there has to be enough of it.
-    const isWhole = matched.size === this.#signs.length && (isLate || matched.size === REMEMBERED);
+    // Where numbers say little, all that is there has to agree, and there has to be enough of it. A segment that another
+    // overtook in one of the two may be just past what is remembered of the other.
+    const overtaken = connection.remembered >= REMEMBERED ? MAX_OVERTAKEN : 0;
+    const isWhole =
+      matched.size >= this.#signs.length - overtaken && (isLate || matched.size >= REMEMBERED - overtaken);
     if (!isWhole) return false;
     // A translation that changes the client's port changes its address too.
     if (hasSameHosts(this, connection) && this.clientPort !== connection.clientPort) return false;
