@@ -113,9 +113,12 @@ async function historyOf(seed: number): Promise<History | undefined> {
   const [batch] = batches;
   const [results] = all;
   // The server was empty, and the recording shows so.
-  if (survey.present.length > 0) return undefined;
-  if (batches.length !== 1 || all.length !== 1 || batch === undefined || results === undefined)
+  const isUsable = survey.present.length === 0 && batches.length === 1 && all.length === 1;
+  if (!isUsable || batch === undefined || results === undefined) {
+    await trace.close();
+    await reader.close();
     return undefined;
+  }
   const rows = rowsOf(batch, results);
   const byKey = new Map<string, Row[]>();
   for (const row of rows) {
