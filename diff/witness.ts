@@ -12,6 +12,10 @@ import type { Executed, Explanation } from './explanation.ts';
 /** Gaps that are tried for one operation, in each direction. */
 const NEAR = 400;
 
+/** Removals change places with others so far away, and so many times for one of them. */
+const MOVED = 60;
+const MOVES = 200;
+
 const noSight = { fromNs: -Infinity, toNs: Infinity };
 
 /** What stands behind a change, until the next. */
@@ -114,6 +118,8 @@ class Gaps {
   /** By ordinal: the first gap and the last one that the order of its connection leaves it. */
   readonly #first: Int32Array;
   readonly #last: Int32Array;
+  /** A removal has changed its place since the bounds of the gaps were worked out. */
+  #isTight = false;
 
   constructor(
     operations: readonly Operation[],
@@ -177,29 +183,78 @@ class Gaps {
   explain(): Explanation | undefined {
     if (!this.#open()) return undefined;
     // Those first that can stand in one place alone.
+    const isOneWay = (ordinal: number): boolean => this.#first[ordinal] === this.#last[ordinal];
     for (const ordinal of this.#removals)
-      if (this.#first[ordinal] === this.#last[ordinal] && !this.#placeRemoval(ordinal)) return undefined;
+      if (isOneWay(ordinal) && !this.#placed(() => this.#placeRemoval(ordinal))) return undefined;
     const rest = this.#known
       .filter((ordinal) => !isNumbered(this.#operations[ordinal]!) && !isRemoval(this.#operations[ordinal]!))
       .toSorted((a, b) => this.#last[a]! - this.#last[b]!);
     for (const ordinal of rest)
-      if (this.#needsAbsence(ordinal) && !this.#place(ordinal) && !this.#makeAbsence(ordinal))
+      if (
+        this.#needsAbsence(ordinal) &&
+        !this.#placed(() => this.#place(ordinal) || this.#makeAbsence(ordinal))
+      )
         return undefined;
-    for (const ordinal of this.#removals) if (!this.#placeRemoval(ordinal)) return undefined;
+    for (const ordinal of this.#removals)
+      if (!this.#placed(() => this.#placeRemoval(ordinal))) return undefined;
     for (const ordinal of rest) {
       const one = this.#operations[ordinal]!;
       if (this.#needsAbsence(ordinal)) continue;
-      const isPlaced = isBlindStore(one)
-        ? !this.#stores.has(ordinal) || this.#placeStore(ordinal)
-        : isFinding(one) && one.cas !== 0
-          ? this.#placeSight(ordinal)
-          : this.#place(ordinal);
-      if (!isPlaced) return undefined;
+      const place = (): boolean =>
+        isBlindStore(one)
+          ? !this.#stores.has(ordinal) || this.#placeStore(ordinal)
+          : isFinding(one) && one.cas !== 0
+            ? this.#placeSight(ordinal)
+            : this.#place(ordinal);
+      if (!this.#placed(place)) return undefined;
     }
     const order = this.#tried();
     return order === undefined
       ? undefined
       : { order, wrong: [], undecided: [], cost: 0, isWhole: true, work: 0 };
+  }
+
+  /** Tries it again where removals that changed places since had left less room than there is. */
+  #placed(place: () => boolean): boolean {
+    if (place()) return true;
+    if (!this.#isTight) return false;
+    this.#loosen();
+    return place();
+  }
+
+  /** Bounds of all gaps, by what stands in them now. */
+  #loosen(): void {
+    this.#isTight = false;
+    const operations = this.#operations;
+    let fromNs = -Infinity;
+    for (const gap of this.#gaps) {
+      const { change } = gap;
+      this.#measure(gap);
+      if (change !== undefined) fromNs = Math.max(fromNs, operations[change]!.fromNs);
+      gap.fromNs = fromNs;
+      fromNs = Math.max(fromNs, ...gap.beginsNs);
+    }
+    let untilNs = Infinity;
+    for (const gap of this.#gaps.toReversed()) {
+      gap.untilNs = untilNs;
+      untilNs = Math.min(untilNs, ...gap.endsNs);
+      if (gap.change !== undefined) untilNs = Math.min(untilNs, operations[gap.change]!.toNs);
+    }
+  }
+
+  /** When what stands in the gap begins and ends. */
+  #measure(gap: Gap): void {
+    const { change, seen, removal, missed, replaced } = gap;
+    const sights = this.#sightsOf(change);
+    gap.beginsNs = [sights.fromNs, -Infinity, -Infinity, -Infinity];
+    gap.endsNs = [sights.toNs, Infinity, Infinity, Infinity];
+    const parts = [seen, removal === undefined ? [] : [removal], missed, replaced];
+    for (const [part, ordinals] of parts.entries())
+      for (const ordinal of ordinals) {
+        const { fromNs, toNs } = this.#operations[ordinal]!;
+        gap.beginsNs[part] = Math.max(gap.beginsNs[part]!, fromNs);
+        gap.endsNs[part] = Math.min(gap.endsNs[part]!, toNs);
+      }
   }
 
   /** It found nothing, whether or not there was something in the beginning. */
@@ -217,8 +272,26 @@ class Gaps {
   /** Puts a removal where the operation then finds nothing. */
   #makeAbsence(ordinal: number): boolean {
     for (const at of this.#near(ordinal)) {
-      if (!this.#isReplaced(at)) continue;
+      if (!this.#isReplaced(at) || !this.#fits(at, ordinal, Part.missed)) continue;
       if (!this.#removeIn(at, ordinal)) continue;
+      this.#put(at, ordinal, Part.missed);
+      return true;
+    }
+    // Another removal in the place of one that began too late.
+    for (const at of this.#near(ordinal)) {
+      const gap = this.#gaps[at]!;
+      const { removal } = gap;
+      if (removal === undefined) continue;
+      this.#vacate(gap);
+      gap.missed.push(ordinal);
+      const isRefilled = this.#refill(at, new Set([at]));
+      gap.missed.splice(gap.missed.indexOf(ordinal), 1);
+      if (!isRefilled) {
+        this.#remove(at, removal);
+        continue;
+      }
+      this.#removals.add(removal);
+      if (!this.#fits(at, ordinal, Part.missed)) continue;
       this.#put(at, ordinal, Part.missed);
       return true;
     }
@@ -333,13 +406,62 @@ class Gaps {
   #removeIn(at: number, missed?: number): boolean {
     const gap = this.#gaps[at]!;
     if (gap.removal !== undefined || gap.item.presence === Presence.absent) return false;
-    for (const ordinal of this.#removals) {
-      if (!this.#fits(at, ordinal, Part.removal)) continue;
-      if (missed !== undefined && this.#operations[missed]!.toNs < this.#operations[ordinal]!.fromNs)
-        continue;
-      return this.#remove(at, ordinal);
+    const untilNs = missed === undefined ? Infinity : this.#operations[missed]!.toNs;
+    for (const ordinal of this.#removals)
+      if (this.#operations[ordinal]!.fromNs <= untilNs && this.#fits(at, ordinal, Part.removal))
+        return this.#remove(at, ordinal);
+    return this.#fill(at, untilNs, new Set([at]));
+  }
+
+  /** Takes a removal from another gap. */
+  #fill(at: number, untilNs: number, tried: Set<number>): boolean {
+    const last = Math.min(at + MOVED, this.#gaps.length - 1);
+    for (let from = Math.max(0, at - MOVED); from <= last; from++) {
+      const { removal } = this.#gaps[from]!;
+      if (removal === undefined || tried.has(from) || tried.size > MOVES) continue;
+      if (this.#operations[removal]!.fromNs > untilNs || !this.#fits(at, removal, Part.removal)) continue;
+      tried.add(from);
+      if (this.#move(removal, from, at, tried)) return true;
     }
     return false;
+  }
+
+  /** From one gap to another one; what found nothing behind it does so elsewhere, or behind another removal. */
+  #move(removal: number, from: number, to: number, tried: Set<number>): boolean {
+    const giver = this.#gaps[from]!;
+    const taker = this.#gaps[to]!;
+    const had = taker.missed.length;
+    this.#vacate(giver);
+    this.#remove(to, removal);
+    const homeless = giver.missed;
+    giver.missed = [];
+    giver.missed = homeless.filter((ordinal) => !this.#place(ordinal));
+    this.#measure(giver);
+    if (giver.missed.length === 0 && this.#isReplaced(from)) return true;
+    if (this.#refill(from, tried)) return true;
+    giver.missed.push(...taker.missed.splice(had));
+    this.#vacate(taker);
+    this.#remove(from, removal);
+    this.#measure(giver);
+    return false;
+  }
+
+  /** A removal for a gap in which something finds nothing. */
+  #refill(at: number, tried: Set<number>): boolean {
+    const { missed } = this.#gaps[at]!;
+    const untilNs = missed.reduce((least, one) => Math.min(least, this.#operations[one]!.toNs), Infinity);
+    for (const ordinal of this.#removals)
+      if (this.#operations[ordinal]!.fromNs <= untilNs && this.#fits(at, ordinal, Part.removal))
+        return this.#remove(at, ordinal);
+    return this.#fill(at, untilNs, tried);
+  }
+
+  /** Other gaps stay as tight as it left them: that leaves less to try, and nothing wrong. */
+  #vacate(gap: Gap): void {
+    this.#isTight = true;
+    gap.removal = undefined;
+    gap.removed = undefined;
+    this.#measure(gap);
   }
 
   #remove(at: number, ordinal: number): boolean {
@@ -352,14 +474,24 @@ class Gaps {
     return true;
   }
 
-  /** Into a gap whose next change does not need the item. */
-  #placeRemoval(ordinal: number): boolean {
+  /** Into a gap whose next change does not need the item; or in the place of another removal, for which there is one. */
+  #placeRemoval(ordinal: number, tried = new Set<number>()): boolean {
     for (const at of this.#near(ordinal)) {
       const gap = this.#gaps[at]!;
-      if (gap.removal !== undefined || gap.item.presence !== Presence.present) continue;
+      if (gap.removal !== undefined || gap.item.presence !== Presence.present || tried.has(at)) continue;
       if (!this.#fits(at, ordinal, Part.removal)) continue;
       if (!this.#isReplaced(at)) continue;
       if (this.#remove(at, ordinal)) return true;
+    }
+    for (const at of this.#near(ordinal)) {
+      const gap = this.#gaps[at]!;
+      const { removal } = gap;
+      if (removal === undefined || tried.has(at) || tried.size > MOVES) continue;
+      tried.add(at);
+      this.#vacate(gap);
+      const isMoved = this.#fits(at, ordinal, Part.removal) && this.#placeRemoval(removal, tried);
+      this.#remove(at, isMoved ? ordinal : removal);
+      if (isMoved) return true;
     }
     return false;
   }
@@ -446,6 +578,6 @@ class Gaps {
       if (!missed.toSorted(byBeginning).every(execute)) return undefined;
       if (!replaced.toSorted(byBeginning).every(execute)) return undefined;
     }
-    return order;
+    return order.length === this.#known.length ? order : undefined;
   }
 }
