@@ -17,8 +17,8 @@ import { writeTrace } from '../synth/write.ts';
 import type { ResultsMeta } from '../trace/meta.ts';
 import type { Recipe } from '../trace/source.ts';
 import { CliError } from './error.ts';
-import { isSameFile } from './file.ts';
 import { Progress } from './progress.ts';
+import type { Shell } from './shell.ts';
 
 export interface SynthOptions {
   seed?: number;
@@ -45,6 +45,12 @@ export function synthOptions(command: Command): Command {
 /** Whether the argument names a model and not a trace. */
 export function isModel(name: string): boolean {
   return /\.ya?ml$/.test(name) || (builtinModels.has(name) && !existsSync(name));
+}
+
+/** What is asked for by name: a model that comes with memtape, or a path. */
+export function sourcePath(shell: Pick<Shell, 'path'>, name: string): string {
+  const path = shell.path(name);
+  return builtinModels.has(name) && !existsSync(path) ? name : path;
 }
 
 /** @throws CliError, ConfigError */
@@ -121,6 +127,7 @@ function generatorOptions({ seed, duration, requests }: SynthOptions): Generator
  * @throws CliError, ConfigError, TraceError
  */
 export async function generate(
+  shell: Shell,
   name: string,
   path: string,
   options: SynthOptions & { quiet?: true },
@@ -128,7 +135,7 @@ export async function generate(
 ): Promise<ModelGenerator> {
   const model = modelOf(name, options);
   const generator = new ModelGenerator(model, generatorOptions(options));
-  const progress = new Progress(generator.expected, {
+  const progress = new Progress(shell, generator.expected, {
     label: 'generating',
     unit: 'requests',
     quiet: options.quiet === true,
@@ -152,6 +159,7 @@ export async function generate(
  * @throws CliError, ConfigError, TraceError
  */
 export async function rewrite(
+  shell: Shell,
   source: string,
   path: string,
   { scenario, seed, duration, requests, quiet }: SynthOptions & { quiet?: true },
@@ -160,9 +168,7 @@ export async function rewrite(
   for (const [option, value] of Object.entries({ duration, requests }))
     if (value !== undefined)
       throw new CliError(`${source} is a trace, and --${option} is of a model: expected one or the other`, 2);
-  if (isSameFile(source, path))
-    throw new CliError(`${source}: the output would overwrite it; choose another --output`, 2);
-  const progress = new Progress(0, { label: 'rewriting', unit: 'exchanges', quiet: quiet === true });
+  const progress = new Progress(shell, 0, { label: 'rewriting', unit: 'exchanges', quiet: quiet === true });
   try {
     return await applyToTrace(source, path, scenario, {
       ...(seed === undefined ? {} : { seed }),
