@@ -11,6 +11,7 @@ import { TraceError } from '../trace/error.ts';
 import { startEmbedded } from './embedded.ts';
 import { CliError, Verdict } from './error.ts';
 import { gateJsonSchema, readGate } from './gatefile.ts';
+import { withHint } from './hint.ts';
 import { expectKind } from './kind.ts';
 import { outputOptions, writeReports, type OutputOptions } from './output.ts';
 import { outputsOf, planGate, type Plan } from './plan.ts';
@@ -148,7 +149,7 @@ async function runPlan(shell: Shell, plan: Plan, interrupted: AbortSignal, quiet
       rate: rate?.text ?? null,
       order,
       thresholds: threshold,
-      why: error.message,
+      why: withHint(error),
     });
   } finally {
     await embedded?.stop();

@@ -1,7 +1,9 @@
 // What a file is, by its first bytes, and which command takes such a file: for messages to somebody who gave a command the
 // wrong one.
 
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, readdirSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { nearest } from '../config/nearest.ts';
 import { CliError } from './error.ts';
 
 export type Kind =
@@ -91,16 +93,35 @@ function kindOfText(text: string): Kind | undefined {
 }
 
 /**
- * Refuses a file that is of another kind than the command takes, with the command that takes it. What is of no known kind
- * is left to whoever reads it.
+ * Refuses a file that is not there, with the nearest name, and one of another kind than the command takes, with the
+ * command that takes it. What is of no known kind is left to whoever reads it.
  * @throws CliError
  */
 export function expectKind(path: string, ...wanted: readonly Kind[]): void {
+  if (!existsSync(path)) throw missing(path);
   const kind = kindOf(path);
   if (kind === undefined || wanted.includes(kind)) return;
   const { is, way } = kinds[kind];
   const expected = wanted.map((one) => kinds[one].is).join(' or ');
   throw new CliError(`${path}: expected ${expected}, got ${is}: ${way(path)}`, 2);
+}
+
+/**
+ * @param others names that may have been meant besides those of files
+ * @param advice where no name is near
+ */
+export function missing(path: string, others: Iterable<string> = [], advice = ''): CliError {
+  const folder = dirname(path);
+  let names: string[] = [];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    // Then the folder is what is not there.
+  }
+  const meant = nearest(basename(path), [...others, ...names]);
+  const known = meant !== undefined && names.includes(meant) ? join(folder, meant) : meant;
+  const hint = known === undefined ? advice : `did you mean ${known}?`;
+  return new CliError(`cannot read ${path}: there is no such file${hint === '' ? '' : `; ${hint}`}`, 2);
 }
 
 /** What it is, in words: `a trace`. */

@@ -1,10 +1,9 @@
 // Models and scenarios on the command line: which model is meant, what it is changed into, and the trace that it, or a
 // recorded one with what happens to it, is made into.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
 import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
@@ -17,6 +16,8 @@ import { writeTrace } from '../synth/write.ts';
 import type { ResultsMeta } from '../trace/meta.ts';
 import type { Recipe } from '../trace/source.ts';
 import { CliError } from './error.ts';
+import { readSmall } from './file.ts';
+import { expectKind, missing } from './kind.ts';
 import { Progress } from './progress.ts';
 import type { Shell } from './shell.ts';
 
@@ -53,22 +54,22 @@ export function sourcePath(shell: Pick<Shell, 'path'>, name: string): string {
   return builtinModels.has(name) && !existsSync(path) ? name : path;
 }
 
+/** A trace, a model file, or the name of a model. @throws CliError where it is none of them */
+export function checkSource(source: string): void {
+  if (builtinModels.has(source) && !existsSync(source)) return;
+  if (!existsSync(source)) throw missing(source, builtinModels.keys());
+  expectKind(source, 'trace', 'model');
+}
+
 /** @throws CliError, ConfigError */
 export function readModel(name: string): Model {
-  const builtin = existsSync(name) ? undefined : builtinModels.get(name);
+  const isThere = existsSync(name);
+  const builtin = isThere ? undefined : builtinModels.get(name);
   if (builtin !== undefined) return checkModel(builtin);
-  let text: string;
-  try {
-    text = readFileSync(name, 'utf8');
-  } catch (cause) {
-    const meant = nearest(name, builtinModels.keys());
-    const hint =
-      meant === undefined
-        ? '; `memtape synth list` has the models that come with it'
-        : `; did you mean ${meant}?`;
-    throw new CliError(`cannot read the model ${name}: ${(cause as Error).message}${hint}`, 2, { cause });
-  }
-  return parseModel(text, name);
+  if (isThere) expectKind(name, 'model');
+  if (!isThere)
+    throw missing(name, builtinModels.keys(), '`memtape synth list` has the models that come with it');
+  return parseModel(readSmall(name, 'the model').toString(), name);
 }
 
 /** A model as it is asked for. @throws CliError, ConfigError */

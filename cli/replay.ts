@@ -21,7 +21,7 @@ import { forceOption, replacing } from './place.ts';
 import { besides, judge, runReplay, type JudgeOptions, type RunOptions } from './replaying.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
-import { isModel, sourcePath, synthOptions } from './model.ts';
+import { checkSource, sourcePath, synthOptions } from './model.ts';
 import { parseTargets, targetOptions } from './target.ts';
 
 interface DiffOptions extends JudgeOptions, OutputOptions {
@@ -125,7 +125,7 @@ async function diffOnce(
   const { noise } = options;
   const inputs = [results, candidate, noise].filter((path) => path !== undefined);
   checkOutputs(options, [trace, ...inputs]);
-  if (!isModel(trace)) expectKind(trace, 'trace', 'model');
+  checkSource(trace);
   for (const path of inputs) expectKind(path, 'results');
   const first = await judge(shell, trace, results, options, undefined);
   let { report } = first;
@@ -205,7 +205,8 @@ function checkReplay(source: string, options: ReplayCommandOptions): void {
     results === undefined ? [] : [[results, { option: '--results', replacing: replacing(force), inputs }]],
   );
   if (expect !== undefined) expectKind(expect, 'results');
-  if (!isModel(source)) expectKind(source, 'trace', 'model');
+  if (drill !== undefined) expectKind(drill, 'drills');
+  checkSource(source);
 }
 
 export function parseRatePlanOption(text: string): NonNullable<ReplayOptions['rate']> {

@@ -2,8 +2,9 @@
 // run in one process, one beside the other.
 
 import { CommanderError } from 'commander';
-import { isStarved, starvedHint } from './descriptors.ts';
+import { isStarved } from './descriptors.ts';
 import { CliError, DEFECT, Verdict } from './error.ts';
+import { withHint } from './hint.ts';
 import { createProgram } from './program.ts';
 import { Shell, type World } from './shell.ts';
 
@@ -48,8 +49,7 @@ function fail(error: unknown, shell: Shell): number {
     shell.stderr.write(defectText(error));
     return DEFECT;
   }
-  const hint = hints.find(([of]) => of(error as Error))?.[1] ?? '';
-  shell.stderr.write(`memtape: ${(error as Error).message}${hint}\n`);
+  shell.stderr.write(`memtape: ${withHint(error as Error)}\n`);
   return exitCode;
 }
 
@@ -57,11 +57,6 @@ export function defectText(error: unknown): string {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `memtape: this is a defect in memtape, please report it\n${text}\n`;
 }
-
-/** What to do about errors of the system, wherever they come from. */
-const hints: readonly (readonly [of: (error: Error) => boolean, hint: string])[] = [
-  [isStarved, `; ${starvedHint}`],
-];
 
 /** By the names of their classes, so that none of them is loaded for this. */
 const codes: Readonly<Record<string, number>> = {

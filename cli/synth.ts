@@ -21,6 +21,7 @@ import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import { incidentCommand } from './incident.ts';
 import {
+  checkSource,
   generate,
   isModel,
   readModel,
@@ -268,8 +269,8 @@ async function check(shell: Shell, a: string, b: string, { seed, svg, json }: Ch
 }
 
 async function summaryOf(name: string, seed: number, requests?: number): Promise<FidelitySummary> {
+  checkSource(name);
   if (!isModel(name)) {
-    expectKind(name, 'trace', 'model');
     const trace = await TraceReader.open(name);
     try {
       return await summarizeBatches(trace.batches(), Number(trace.meta.startNs));
@@ -330,11 +331,11 @@ function parseFactor(text: string): number {
 /** A recorded trace as it would be with what happens to it; what is done to servers goes into a file beside it. */
 async function overlay(shell: Shell, path: string, options: WriteOptions): Promise<void> {
   const { scenario, output } = options;
+  expectKind(path, 'trace', 'model');
   if (scenario.length === 0)
     throw new CliError(`${path} is a trace: expected a --scenario that happens to it, or a model`, 2);
   if (options.rate !== undefined)
     throw new CliError(`${path} is a trace, and --rate is of a model: expected one or the other`, 2);
-  expectKind(path, 'trace', 'model');
   const file = output.replace(/(\.tape)?$/, '.drills.yaml');
   const place = placeOf(options, path);
   const { exchanges, recorded, reanswered, notes, drills } = await writeWhole(

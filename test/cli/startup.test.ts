@@ -36,6 +36,7 @@ const base = [
   'dist/cli/commands.js',
   'dist/cli/descriptors.js',
   'dist/cli/error.js',
+  'dist/cli/hint.js',
   'dist/cli/main.js',
   'dist/cli/printer.js',
   'dist/cli/process.js',

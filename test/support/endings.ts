@@ -32,7 +32,7 @@ const lost = ({ code, stdout }: Ended): number[] => [code === 0 && stdout !== ''
 /** Without descriptors, either the work is done, or it says that it could not be. */
 const starved = ({ code }: Ended): number[] => [code, 2, 5];
 /** Before it listens for signals, the process is what every process is. */
-const EARLY_MS = 500;
+const EARLY_MS = 1000;
 const broken =
   (afterMs: number) =>
   ({ code }: Ended): number[] => [code, 5, ...(afterMs < EARLY_MS ? [1] : [])];
