@@ -1,7 +1,10 @@
 // The command line with the streams, the environment and the signals of this process. It ends the process itself, once
 // everything is printed, so that no socket or thread keeps it alive after its verdict.
 
+import { fstatSync, writeSync } from 'node:fs';
+import { Writable } from 'node:stream';
 import { DEFECT } from './error.ts';
+import type { Stream } from './printer.ts';
 import { defectText, runIn } from './run.ts';
 import { Shell } from './shell.ts';
 import { INTERRUPTED } from './signal.ts';
@@ -18,12 +21,35 @@ export async function runProcess(): Promise<never> {
   return end(await runIn(shell, process.argv.slice(2)));
 }
 
+/** Node takes a write to a file for whole of which the disk took a part only. */
+function streamOf(standard: () => Stream, fd: number): Stream {
+  if (!isFile(fd)) return standard();
+  return new Writable({
+    write: (data: Buffer, _encoding, done) => {
+      try {
+        for (let at = 0; at < data.length;) at += writeSync(fd, data, at);
+        done();
+      } catch (error) {
+        done(error as Error);
+      }
+    },
+  });
+}
+
+function isFile(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile();
+  } catch {
+    return false;
+  }
+}
+
 const shell = new Shell({
   get stdin() {
     return process.stdin;
   },
-  stdout: process.stdout,
-  stderr: process.stderr,
+  stdout: streamOf(() => process.stdout, 1),
+  stderr: streamOf(() => process.stderr, 2),
   env: process.env,
   cwd: process.cwd(),
   signals: process,

@@ -29,6 +29,9 @@ export interface Attack {
 const unchanged = ({ code }: Ended): number[] => [code];
 /** Output that was lost makes a pass a failure, and leaves any other code. */
 const lost = ({ code, stdout }: Ended): number[] => [code === 0 && stdout !== '' ? 2 : code];
+const CUT_BYTES = 1024;
+/** As lost, of what is longer; and files that the command writes are cut as well. */
+const cut = ({ code, stdout }: Ended): number[] => [code === 0 && stdout.length > CUT_BYTES ? 2 : code, 2, 5];
 /** Without descriptors, either the work is done, or it says that it could not be. */
 const starved = ({ code }: Ended): number[] => [code, 2, 5];
 /** Before it listens for signals, the process is what every process is. */
@@ -40,11 +43,18 @@ const stopped =
   (number: number, afterMs: number) =>
   ({ code }: Ended): number[] => [code, 130, ...(afterMs < EARLY_MS ? [128 + number] : [])];
 
+/** A server that nobody stops. */
+const open = preload(`(await import('node:net')).createServer().listen(0, '127.0.0.1')`);
+
+function preload(code: string): NodeJS.ProcessEnv {
+  const onMain = `if ((await import('node:worker_threads')).isMainThread) { ${code} }`;
+  return { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(onMain)}` };
+}
+
 /** Preloaded, so that it happens somewhere in the middle of the command. */
 function defect(how: 'throw' | 'reject', afterMs: number): NodeJS.ProcessEnv {
   const what = how === 'throw' ? `throw new Error('boom')` : `Promise.reject(new Error('boom'))`;
-  const code = `if (!process.env.BOOM_DONE) setTimeout(() => { ${what} }, ${afterMs}).unref()`;
-  return { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` };
+  return preload(`setTimeout(() => { ${what} }, ${afterMs}).unref()`);
 }
 
 /** Every kind of attack, with moments drawn from the seed. */
@@ -71,6 +81,11 @@ export function attacksOf(seed: number): Attack[] {
     { name: 'stdout is full', script: '"$@" > /dev/full', expected: lost },
     { name: 'stderr is full', script: '"$@" 2> /dev/full', expected: unchanged },
     { name: 'both are full', script: '"$@" > /dev/full 2>&1', expected: lost },
+    {
+      name: 'a file that takes a part',
+      script: 'ulimit -f 1; "$@" > cut; code=$?; rm -f cut; exit $code',
+      expected: cut,
+    },
     { name: 'stdout is closed', script: '"$@" >&-', expected: unchanged },
     { name: 'all streams are closed', script: '"$@" <&- >&- 2>&-', expected: unchanged },
     {
@@ -79,6 +94,7 @@ export function attacksOf(seed: number): Attack[] {
       expected: unchanged,
       isWhole: true,
     },
+    { name: 'something stays open', script: '"$@"', env: open, expected: unchanged },
     { name: '64 descriptors', script: 'ulimit -n 64; "$@"', expected: starved },
     { name: '40 descriptors', script: 'ulimit -n 40; "$@"', expected: starved },
     { name: '24 descriptors', script: 'ulimit -n 24; "$@"', expected: starved },
