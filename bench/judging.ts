@@ -144,7 +144,7 @@ async function measure(traffic: Traffic, exchanges: number): Promise<Measured> {
       '--allow',
       'recorded-target',
     ];
-    timed(['replay', tape, ...asked, '--results', results, '--quiet']);
+    timed(['replay', tape, ...asked, '--results', results, '--force', '--quiet']);
   } finally {
     await target.stop();
   }

@@ -17,8 +17,8 @@ export function readAuthFile(path: string): Map<string, string> {
 }
 
 /** The users that a variable of the environment holds. @throws CliError where there is none */
-export function readAuthVariable(name: string): Map<string, string> {
-  const text = process.env[name];
+export function readAuthVariable(name: string, env: NodeJS.ProcessEnv): Map<string, string> {
+  const text = env[name];
   if (text === undefined || text === '')
     throw new CliError(
       `expected user:password in the variable ${name}, got none: the environment has no ${name}`,

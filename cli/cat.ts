@@ -1,7 +1,6 @@
 // `memtape cat`: the exchanges of a trace, for people and for other tools.
 
-import { once } from 'node:events';
-import { Command, Option } from 'commander';
+import { Option, type Command } from 'commander';
 import { passes } from '../convert/filter.ts';
 import { opcodeName } from '../protocol/opcode.ts';
 import { statusLabel } from '../protocol/status.ts';
@@ -10,6 +9,8 @@ import { TraceReader } from '../trace/file.ts';
 import { originOfAnswer, originOfValue, type Origin } from '../trace/masked.ts';
 import type { TraceMeta } from '../trace/meta.ts';
 import { addFilterOptions, filterOf, type FilterOptions } from './filtering.ts';
+import { expectKind } from './kind.ts';
+import type { Shell } from './shell.ts';
 import { csvField, printable, safeJson } from './text.ts';
 
 interface CatOptions extends FilterOptions {
@@ -25,19 +26,18 @@ Examples:
 
 Text columns: time, connection, request, key, bytes sent → answer, bytes received, time to the answer.`;
 
-export function catCommand(): Command {
-  const command = new Command('cat')
-    .description('Print the exchanges of a trace.')
-    .argument('<file>', 'a trace')
-    .addOption(new Option('--format <format>', 'how').choices(['text', 'jsonl', 'csv']).default('text'));
-  return addFilterOptions(command)
+export function catCommand(command: Command, shell: Shell): void {
+  command.addOption(new Option('--format <format>', 'how').choices(['text', 'jsonl', 'csv']).default('text'));
+  addFilterOptions(command)
     .addHelpText('after', examples)
-    .action(async (file: string, options: CatOptions) => cat(file, options));
+    .action(async (file: string, options: CatOptions) => cat(shell, file, options));
 }
 
-async function cat(file: string, options: CatOptions): Promise<void> {
-  const trace = await TraceReader.open(file);
-  const out = process.stdout;
+async function cat(shell: Shell, file: string, options: CatOptions): Promise<void> {
+  const path = shell.path(file);
+  expectKind(path, 'trace');
+  const trace = await TraceReader.open(path);
+  const out = shell.stdout;
   const connections = new Map<number, Connection>();
   const format = formats[options.format];
   const filter = filterOf(options);
@@ -53,11 +53,14 @@ async function cat(file: string, options: CatOptions): Promise<void> {
         left--;
         text += `${format.line(batch, row, connection, trace.meta.privacy)}\n`;
         if (text.length < 65_536) continue;
-        if (!out.write(text)) await once(out, 'drain');
+        out.write(text);
+        await out.drained();
         text = '';
+        if (out.isGone) return;
       }
-      if (text !== '' && !out.write(text)) await once(out, 'drain');
-      if (left === 0) break;
+      if (text !== '') out.write(text);
+      await out.drained();
+      if (left === 0 || out.isGone) return;
     }
   } finally {
     await trace.close();

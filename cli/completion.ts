@@ -1,9 +1,10 @@
 // `memtape completion`: scripts for bash, zsh and fish, made from the tree of commands, so that they know what --help knows.
 
-import { Argument, Command } from 'commander';
-import { allOf, treeOf, type CommandNode, type OptionNode } from './tree.ts';
+import type { Command } from 'commander';
+import type { Shell } from './shell.ts';
+import { allOf, wholeTree, type CommandNode, type OptionNode } from './tree.ts';
 
-const shells = { bash, zsh, fish } as const;
+const scripts = { bash, zsh, fish } as const;
 
 const examples = `
 Examples:
@@ -11,14 +12,10 @@ Examples:
   memtape completion zsh > "\${fpath[1]}/_memtape"              before compinit runs
   memtape completion fish > ~/.config/fish/completions/memtape.fish`;
 
-export function completionCommand(): Command {
-  return new Command('completion')
-    .description('Print a script that completes commands and options in a shell.')
-    .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(shells)))
-    .addHelpText('after', examples)
-    .action((shell: keyof typeof shells, _options, command: Command) => {
-      process.stdout.write(shells[shell](treeOf(command.parent!)));
-    });
+export function completionCommand(command: Command, shell: Shell): void {
+  command.addHelpText('after', examples).action(async (name: keyof typeof scripts) => {
+    shell.stdout.write(scripts[name](await wholeTree(shell)));
+  });
 }
 
 /** Values that are files: by what the option calls its value. */

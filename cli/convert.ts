@@ -2,7 +2,7 @@
 
 import { createReadStream, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { Command, Option } from 'commander';
+import { Option, type Command } from 'commander';
 import { CsvParser, writeCsv, type Written } from '../convert/csv.ts';
 import { makeTape, type Input, type Made } from '../convert/input.ts';
 import { OracleParser, writeOracle } from '../convert/oracle.ts';
@@ -11,8 +11,10 @@ import { RecorderError } from '../recorder/error.ts';
 import { unpack } from '../recorder/packed.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
-import { isSameFile } from './file.ts';
+import { expectKind } from './kind.ts';
+import { forceOption, replacing } from './place.ts';
 import { Progress } from './progress.ts';
+import type { Shell } from './shell.ts';
 import { formatBytes, plural } from './text.ts';
 import { writeWhole } from './whole.ts';
 
@@ -22,6 +24,7 @@ type Format = (typeof formats)[number];
 interface Options {
   fromFormat?: Format;
   toFormat?: Format;
+  force?: true;
   quiet?: true;
 }
 
@@ -36,22 +39,21 @@ Examples:
 Formats, by the extension or by name: tape; csv (Twitter's cache-trace); oracleGeneral; pcap and parquet (output only).
 Inputs that end in .gz or .zst are unpacked. docs/toolbox.md says what each format keeps of a trace.`;
 
-export function convertCommand(): Command {
-  return new Command('convert')
-    .description('Convert a trace from or to the format of another tool.')
-    .argument('<in>', 'a trace, or a file of another tool')
-    .argument('<out>', 'the file to write')
+export function convertCommand(command: Command, shell: Shell): void {
+  command
     .addOption(new Option('--from-format <format>', 'of the input').choices(formats))
     .addOption(new Option('--to-format <format>', 'of the output').choices(formats))
+    .option(...forceOption)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
-    .action(async (input: string, output: string, options: Options) => convert(input, output, options));
+    .action(async (input: string, output: string, options: Options) =>
+      convert(shell, shell.path(input), shell.path(output), options),
+    );
 }
 
-async function convert(input: string, output: string, options: Options): Promise<void> {
+async function convert(shell: Shell, input: string, output: string, options: Options): Promise<void> {
   const from = options.fromFormat ?? formatOf(input, '--from-format');
   const to = options.toFormat ?? formatOf(output, '--to-format');
-  if (isSameFile(input, output)) throw new CliError(`${input}: the output would overwrite it`, 2);
   if (/\.(gz|zst)$/i.test(output))
     throw new CliError(`${output}: expected an output that is not packed; pack it afterwards`, 2);
   if (from === 'tape' && to === 'tape')
@@ -60,12 +62,13 @@ async function convert(input: string, output: string, options: Options): Promise
   if (from === 'parquet') throw new CliError('parquet is written, not read', 2);
   if (from !== 'tape' && to !== 'tape')
     throw new CliError(`expected a trace on one side, got ${from} and ${to}; convert to a .tape first`, 2);
-  const line = await writeWhole(output, async (check) =>
-    from === 'tape'
-      ? write(input, output, to as keyof typeof writers, options, check)
-      : read(input, output, from, options, check),
-  );
-  process.stdout.write(`${output}: ${line}\n`);
+  if (from === 'tape') expectKind(input, 'trace');
+  const place = { option: '<out>', replacing: replacing(options.force), inputs: [input] };
+  const line = await writeWhole(shell, output, place, async (path, check) => {
+    const job: Job = { shell, input, output: path, quiet: options.quiet === true, check };
+    return from === 'tape' ? write(job, to as keyof typeof writers) : read(job, from);
+  });
+  shell.stdout.write(`${output}: ${line}\n`);
 }
 
 /** What each output is written by; its promise is of the line that says what was written. */
@@ -93,15 +96,19 @@ function rowsLine({ rows, skipped, fileBytes }: Written): string {
   return `${plural(rows, 'row')}, ${formatBytes(fileBytes)}${left}`;
 }
 
-async function write(
-  input: string,
-  output: string,
-  to: keyof typeof writers,
-  options: Options,
-  check: () => void,
-): Promise<string> {
+interface Job {
+  shell: Shell;
+  input: string;
+  /** Where it is written, until it is whole. */
+  output: string;
+  quiet: boolean;
+  check: () => void;
+}
+
+async function write(job: Job, to: keyof typeof writers): Promise<string> {
+  const { input, output, check } = job;
   const trace = await TraceReader.open(input);
-  const progress = progressOf(trace.exchangeCount, options);
+  const progress = progressOf(job, trace.exchangeCount);
   try {
     const written = await writers[to](trace, output, (done) => {
       check();
@@ -120,16 +127,11 @@ async function write(
 
 const parsers = { csv: CsvParser, oracleGeneral: OracleParser };
 
-async function read(
-  input: string,
-  output: string,
-  from: keyof typeof parsers,
-  options: Options,
-  check: () => void,
-): Promise<string> {
+async function read(job: Job, from: keyof typeof parsers): Promise<string> {
+  const { input, output, check } = job;
   const Parser = parsers[from];
   const size = sizeOf(input);
-  const progress = progressOf(size * 2, options);
+  const progress = progressOf(job, size * 2);
   let done = 0;
   const source: Input = {
     source: `${from} ${basename(input)}`,
@@ -181,8 +183,8 @@ function unreadable(path: string, cause: unknown): CliError {
   return new CliError(`cannot read ${path}: ${(cause as Error).message}`, 2, { cause });
 }
 
-function progressOf(total: number, options: Options): Progress {
-  return new Progress(total, { label: 'converting', unit: 'exchanges', quiet: options.quiet === true });
+function progressOf({ shell, quiet }: Job, total: number): Progress {
+  return new Progress(shell, total, { label: 'converting', unit: 'exchanges', quiet });
 }
 
 const extensions: readonly [pattern: RegExp, format: Format][] = [

@@ -1,10 +1,11 @@
 // `memtape coverage`: which backends the keys of a trace reach, and keys that reach each backend, made to order.
 
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { createRoute, parseTarget, type Target } from '../replayer/target.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError, Verdict } from './error.ts';
-import { palette } from './output.ts';
+import { expectKind } from './kind.ts';
+import type { Shell } from './shell.ts';
 import { parseRoute, parseTargets, routeMapOf, type RouteOption } from './target.ts';
 import { formatCount, plural, printable } from './text.ts';
 import { parseCount } from '../config/units.ts';
@@ -38,15 +39,13 @@ Examples:
   memtape coverage capture.tape --target a:11211,b:11211 --route modula --min 1000
   memtape coverage --target a:11211,b:11211,c:11211 --route ketama --make 3      monitoring keys, three for each backend`;
 
-export function coverageCommand(): Command {
-  return new Command('coverage')
-    .description('Which backends the keys of a trace reach, or keys that reach each of them.')
-    .argument('[trace]', 'a trace; without one, only --make')
+export function coverageCommand(command: Command, shell: Shell): void {
+  command
     .requiredOption('--target <address,…>', 'the backends, as clients or the proxy name them', parseTargets)
     .requiredOption(
       '--route <route>',
       'how keys are spread over them: ketama, modula, jump, memjs, map=FILE, …',
-      parseRoute,
+      (text) => parseRoute(text, shell),
     )
     .option(
       '--min <n>',
@@ -58,10 +57,10 @@ export function coverageCommand(): Command {
     .option('--prefix <text>', 'with --make: what the keys begin with', 'memtape:')
     .option('--json', 'print JSON')
     .addHelpText('after', examples)
-    .action(async (trace: string | undefined, options: CoverageOptions) => run(trace, options));
+    .action(async (trace: string | undefined, options: CoverageOptions) => run(shell, trace, options));
 }
 
-async function run(path: string | undefined, options: CoverageOptions): Promise<void> {
+async function run(shell: Shell, path: string | undefined, options: CoverageOptions): Promise<void> {
   const { min, make, prefix, route } = options;
   if (path === undefined && make === undefined)
     throw new CliError('expected a trace, or --make to make keys without one', 2);
@@ -75,11 +74,11 @@ async function run(path: string | undefined, options: CoverageOptions): Promise<
     keys: 0,
     covered: true,
   }));
-  if (path !== undefined) await count(path, ofKey, backends);
+  if (path !== undefined) await count(shell.path(path), ofKey, backends);
   for (const backend of backends) backend.covered = path === undefined || backend.exchanges >= min;
   if (make !== undefined) makeKeys(targets, ofKey, make, prefix, backends);
-  if (options.json === true) process.stdout.write(`${JSON.stringify({ backends }, null, 2)}\n`);
-  else print(backends, path !== undefined);
+  if (options.json === true) shell.stdout.write(`${JSON.stringify({ backends }, null, 2)}\n`);
+  else print(shell, backends, path !== undefined);
   if (backends.some(({ covered }) => !covered)) throw new Verdict(NOT_ENOUGH);
 }
 
@@ -88,6 +87,7 @@ async function count(
   ofKey: (buffer: Buffer, at: number, length: number) => number,
   backends: BackendCoverage[],
 ): Promise<void> {
+  expectKind(path, 'trace');
   const trace = await TraceReader.open(path);
   const keys = backends.map(() => new Set<string>());
   try {
@@ -125,14 +125,14 @@ function makeKeys(
   }
 }
 
-function print(backends: readonly BackendCoverage[], hasTrace: boolean): void {
+function print({ stdout, palette }: Shell, backends: readonly BackendCoverage[], hasTrace: boolean): void {
   const width = Math.max(...backends.map(({ address }) => address.length));
   for (const { address, exchanges, keys, covered, made } of backends) {
     const counts = hasTrace
       ? `  ${formatCount(exchanges).padStart(11)} exchanges  ${plural(keys, 'key')}`
       : '';
     const line = `${address.padEnd(width)}${counts}${covered ? '' : '  not evaluated'}`;
-    process.stdout.write(`${covered ? line : palette.bad(line)}\n`);
-    for (const key of made ?? []) process.stdout.write(`  ${printable(Buffer.from(key))}\n`);
+    stdout.write(`${covered ? line : palette.bad(line)}\n`);
+    for (const key of made ?? []) stdout.write(`  ${printable(Buffer.from(key))}\n`);
   }
 }

@@ -1,12 +1,9 @@
 // `memtape demo`: the whole way in under a minute. Real memjs clients run through the recording proxy; the trace is
 // replayed against a healthy release, and against one that corrupts answers.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command } from 'commander';
-import pc from 'picocolors';
+import type { Command } from 'commander';
 import { diff } from '../diff/diff.ts';
 import { runClients, settled, type Counts } from '../fixtures/clients.ts';
 import { startCluster } from '../fixtures/cluster.ts';
@@ -22,7 +19,7 @@ import { defaultThresholds } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
-import { palette } from './output.ts';
+import type { Shell } from './shell.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
 
 const CLIENTS = 6;
@@ -39,59 +36,72 @@ interface Running {
 
 const RESTART_MS = 1000;
 
-export function demoCommand(): Command {
-  return new Command('demo')
-    .description('Record, replay, and catch a sick release: all embedded, in under a minute.')
-    .addHelpText('after', '\nExamples:\n  memtape demo')
-    .action(async () => {
-      const folder = mkdtempSync(join(tmpdir(), 'memtape-demo-'));
-      const running: Running[] = [];
-      try {
-        await run(folder, running);
-      } finally {
-        await Promise.all(running.map(async (one) => one.stop()));
-        rmSync(folder, { recursive: true, force: true });
-      }
-    });
+export function demoCommand(command: Command, shell: Shell): void {
+  command.addHelpText('after', '\nExamples:\n  memtape demo').action(async () => {
+    const folder = shell.temporaryFolder('memtape-demo-');
+    const running: Running[] = [];
+    try {
+      await run({ shell, folder, running });
+    } finally {
+      await Promise.all(running.map(async (one) => one.stop()));
+      shell.remove(folder);
+    }
+  });
 }
 
-async function run(folder: string, running: Running[]): Promise<void> {
+interface Demo {
+  shell: Shell;
+  folder: string;
+  running: Running[];
+}
+
+async function run(demo: Demo): Promise<void> {
+  const { shell, folder } = demo;
+  const { palette } = shell;
   const trace = join(folder, 'demo.tape');
   const started = performance.now();
   step(
+    shell,
     1,
     'Production',
     `an embedded memcached, ${CLIENTS} memjs clients, and the recording proxy between them`,
   );
-  await recordTraffic(trace, running);
+  await recordTraffic(demo, trace);
 
-  step(2, 'A healthy release', 'the recorded traffic against a fresh server, at three speeds');
+  step(shell, 2, 'A healthy release', 'the recorded traffic against a fresh server, at three speeds');
   for (const speed of [1, 10, 'max'] as const) {
-    const { report } = await replayOnce(folder, trace, running, speed);
+    const { report } = await replayOnce(demo, trace, speed);
     const { sent, matched, drift } = report.exchanges;
     const verdict =
       report.verdict === 'pass' ? palette.good('PASS') : palette.bad(report.verdict.toUpperCase());
     say(
+      shell,
       `${verdict}  ${(speed === 'max' ? 'max' : `${speed}×`).padEnd(4)} ${formatCount(sent)} requests in ${report.schedule.durationSeconds.toFixed(2).padStart(5)} s, ` +
         `${((matched / sent) * 100).toFixed(2)}% as recorded, ${plural(drift, 'legal difference')}, ${plural(report.exchanges.violations, 'violation')}`,
     );
     if (report.verdict !== 'pass') throw unexpected('a healthy release should pass', report);
   }
 
-  step(3, 'A sick release', 'one answer in 500 has a wrong byte; a client would not notice');
-  const { report, corrupted } = await replayOnce(folder, trace, running, 10, FAULT);
-  process.stdout.write(`\n${indent(renderText(report, palette))}\n`);
+  step(shell, 3, 'A sick release', 'one answer in 500 has a wrong byte; a client would not notice');
+  const { report, corrupted } = await replayOnce(demo, trace, 10, FAULT);
+  shell.stdout.write(`\n${indent(renderText(report, palette))}\n`);
   if (report.verdict !== 'fail') throw unexpected('a sick release should fail', report);
   say(
+    shell,
     `The server corrupted ${plural(corrupted, 'answer')}; memtape found ${plural(report.exchanges.violations, 'violation')}, and says where.`,
   );
-  await theIncident(folder, trace, running);
-  say(pc.dim(`${((performance.now() - started) / 1000).toFixed(1)} s in all. Next: memtape record --help`));
+  await theIncident(demo, trace);
+  say(
+    shell,
+    palette.dim(`${((performance.now() - started) / 1000).toFixed(1)} s in all. Next: memtape record --help`),
+  );
 }
 
 /** The release that memtape was made for: a proxy that keeps its sockets to a backend that restarted. */
-async function theIncident(folder: string, trace: string, running: Running[]): Promise<void> {
+async function theIncident({ shell, folder, running }: Demo, trace: string): Promise<void> {
+  const { palette } = shell;
   step(
+    shell,
     4,
     'The incident',
     `a proxy with ${BACKENDS} backends behind it, of which one restarts during the replay`,
@@ -111,12 +121,13 @@ async function theIncident(folder: string, trace: string, running: Running[]): P
       await restarts;
       if (!isSick) {
         say(
+          shell,
           `${palette.good('PASS')}  the fixed release: ${plural(report.drift['lost'] ?? 0, 'miss', 'misses')} where the backend had lost its keys, which is legal, and no violation`,
         );
         if (report.verdict !== 'pass') throw unexpected('the fixed release should pass', report);
         continue;
       }
-      process.stdout.write(`\n${indent(renderText(report, palette))}\n`);
+      shell.stdout.write(`\n${indent(renderText(report, palette))}\n`);
       const [first] = report.attribution;
       const address = cluster.addresses[RESTARTED]!;
       if (report.verdict !== 'fail' || first?.value.startsWith(address) !== true)
@@ -124,6 +135,7 @@ async function theIncident(folder: string, trace: string, running: Running[]): P
       const monitors = Array.from({ length: 10 }, (_, n) => `monitor:${n}`);
       const seeing = monitors.filter((key) => release.backendOf(key) === RESTARTED);
       say(
+        shell,
         `Backend ${address} is named. Of ten monitoring keys, ${seeing.length === 0 ? 'none' : seeing.join(', ')} would have seen it.`,
       );
     } finally {
@@ -153,7 +165,7 @@ async function judgedReplay(
   }
 }
 
-async function recordTraffic(trace: string, running: Running[]): Promise<void> {
+async function recordTraffic({ shell, running }: Demo, trace: string): Promise<void> {
   const production = await startServer();
   running.push(production);
   const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [production.address], output: trace });
@@ -173,16 +185,16 @@ async function recordTraffic(trace: string, running: Running[]): Promise<void> {
       ([name, outcomes]) => [name, Object.values(outcomes).reduce((sum, count) => sum + count, 0)] as const,
     )
     .toSorted(([, a], [, b]) => b - a);
-  say(issued.map(([name, count]) => `${name} ${formatCount(count)}`).join(', '));
+  say(shell, issued.map(([name, count]) => `${name} ${formatCount(count)}`).join(', '));
   say(
-    `${palette.good('recorded')}  ${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')} in ${formatBytes(fileBytes)}: ${(fileBytes / exchanges).toFixed(1)} bytes each`,
+    shell,
+    `${shell.palette.good('recorded')}  ${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')} in ${formatBytes(fileBytes)}: ${(fileBytes / exchanges).toFixed(1)} bytes each`,
   );
 }
 
 async function replayOnce(
-  folder: string,
+  { folder, running }: Demo,
   trace: string,
-  running: Running[],
   speed: number | 'max',
   fault?: string,
 ): Promise<{ report: Report; corrupted: number }> {
@@ -196,12 +208,12 @@ function unexpected(what: string, report: Report): CliError {
   return new CliError(`the demo went wrong: ${what}, got ${report.verdict}\n${renderText(report)}`, 1);
 }
 
-function step(number: number, title: string, text: string): void {
-  process.stdout.write(`\n${pc.bold(`${number}. ${title}`)}  ${pc.dim(text)}\n`);
+function step({ stdout, palette }: Shell, number: number, title: string, text: string): void {
+  stdout.write(`\n${palette.strong(`${number}. ${title}`)}  ${palette.dim(text)}\n`);
 }
 
-function say(text: string): void {
-  process.stdout.write(`   ${text}\n`);
+function say({ stdout }: Shell, text: string): void {
+  stdout.write(`   ${text}\n`);
 }
 
 function indent(text: string): string {

@@ -1,6 +1,6 @@
-// Files that options name: small ones (keys, certificates, lists), and inputs that an output must not overwrite.
+// Files that options name: small ones (keys, certificates, lists), and inputs by a pattern.
 
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { globPattern } from '../trace/glob.ts';
 import { CliError } from './error.ts';
@@ -11,16 +11,6 @@ export function readSmall(path: string, what: string): Buffer {
     return readFileSync(path);
   } catch (cause) {
     throw new CliError(`cannot read ${what} ${path}: ${(cause as Error).message}`, 2, { cause });
-  }
-}
-
-/** Whether two paths lead to one file that is there, also by a link. */
-export function isSameFile(a: string, b: string): boolean {
-  try {
-    const [one, other] = [statSync(a), statSync(b)];
-    return one.dev === other.dev && one.ino === other.ino;
-  } catch {
-    return false;
   }
 }
 

@@ -1,16 +1,19 @@
 // `memtape filter`: traces merged by time, and what of them is wanted, as one trace.
 
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { mergeTraces } from '../convert/merge.ts';
 import { CliError } from './error.ts';
-import { isSameFile } from './file.ts';
 import { addFilterOptions, filterOf, type FilterOptions } from './filtering.ts';
+import { expectKind } from './kind.ts';
+import { forceOption, replacing } from './place.ts';
 import { Progress } from './progress.ts';
+import type { Shell } from './shell.ts';
 import { formatBytes, plural } from './text.ts';
 import { writeWhole } from './whole.ts';
 
 interface Options extends FilterOptions {
   output: string;
+  force?: true;
   quiet?: true;
 }
 
@@ -24,28 +27,28 @@ Examples:
 Times of several traces count from the start of the earliest. With --from, the trace that is made begins there.
 Traces that were recorded with different --values or --keys cannot be merged.`;
 
-export function filterCommand(): Command {
-  const command = new Command('filter')
-    .description('Merge traces by time, and keep the exchanges that are wanted.')
-    .argument('<files...>', 'traces')
-    .requiredOption('-o, --output <file>', 'the trace to write');
-  return addFilterOptions(command)
+export function filterCommand(command: Command, shell: Shell): void {
+  command.requiredOption('-o, --output <file>', 'the trace to write', shell.path).option(...forceOption);
+  addFilterOptions(command)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
-    .action(async (files: string[], options: Options) => filter(files, options));
+    .action(async (files: string[], options: Options) => filter(shell, files.map(shell.path), options));
 }
 
-async function filter(files: readonly string[], options: Options): Promise<void> {
-  const { output, limit } = options;
-  const same = files.find((file) => isSameFile(file, output));
-  if (same !== undefined)
-    throw new CliError(`${same}: the output would overwrite it; choose another --output`, 2);
+async function filter(shell: Shell, files: readonly string[], options: Options): Promise<void> {
+  const { output, limit, force } = options;
   if (files.length > 1 && options.connection !== undefined)
     throw new CliError(`--connection expects one trace, got ${files.length}: each numbers its own`, 2);
-  const progress = new Progress(0, { label: 'filtering', unit: 'exchanges', quiet: options.quiet === true });
+  for (const file of files) expectKind(file, 'trace');
+  const progress = new Progress(shell, 0, {
+    label: 'filtering',
+    unit: 'exchanges',
+    quiet: options.quiet === true,
+  });
+  const place = { option: '--output', replacing: replacing(force), inputs: files };
   try {
-    const merged = await writeWhole(output, async (check) =>
-      mergeTraces(files, output, {
+    const merged = await writeWhole(shell, output, place, async (path, check) =>
+      mergeTraces(files, path, {
         filter: filterOf(options),
         limit,
         onProgress: (read, kept) => {
@@ -56,8 +59,8 @@ async function filter(files: readonly string[], options: Options): Promise<void>
     );
     progress.stop();
     for (const file of merged.truncated)
-      process.stderr.write(`memtape: ${file} was cut; what is before the cut was taken\n`);
-    process.stdout.write(
+      shell.stderr.write(`memtape: ${file} was cut; what is before the cut was taken\n`);
+    shell.stdout.write(
       `${output}: ${plural(merged.exchanges, 'exchange')} on ${plural(merged.connections, 'connection')}, ${formatBytes(merged.fileBytes)}\n`,
     );
   } finally {

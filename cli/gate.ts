@@ -1,7 +1,7 @@
 // `memtape gate`: the runs of a gate file one after the other, a verdict on each, and one on all of them.
 
-import { Command } from 'commander';
-import { makeGateReport, renderSummary, type GateReport } from '../report/gate.ts';
+import type { Command } from 'commander';
+import { makeGateReport, renderSummary } from '../report/gate.ts';
 import { crossedBy, failedBy, type Crossing } from '../report/live.ts';
 import { reportOfNothing } from '../report/nothing.ts';
 import { exitCodes, type NamedReport, type Report } from '../report/report.ts';
@@ -11,10 +11,13 @@ import { TraceError } from '../trace/error.ts';
 import { startEmbedded } from './embedded.ts';
 import { CliError, Verdict } from './error.ts';
 import { gateJsonSchema, readGate } from './gatefile.ts';
-import { outputOptions, palette, write, writeRenderings, type OutputOptions } from './output.ts';
+import { withHint } from './hint.ts';
+import { expectKind } from './kind.ts';
+import { outputOptions, writeReports, type OutputOptions } from './output.ts';
 import { outputsOf, planGate, type Plan } from './plan.ts';
-import { runReplay } from './replaying.ts';
-import { onInterrupt } from './signal.ts';
+import { checkEmbedded, runReplay } from './replaying.ts';
+import type { Shell } from './shell.ts';
+import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { formatCount, formatDuration, plural } from './text.ts';
 
 interface GateOptions extends OutputOptions {
@@ -24,25 +27,20 @@ interface GateOptions extends OutputOptions {
   quiet?: true;
 }
 
-const DEFAULT_FILE = 'memtape.gate.yaml';
-
 const examples = `
 Exit codes, of the first of these that a run has:
   1 it failed · 5 its target could not be reached, or it was aborted · 4 invalid · 3 not enough evidence · 0 it passed
   2 the file is wrong, and nothing was sent · 130 interrupted
 
 Examples:
-  memtape gate                                  ${DEFAULT_FILE} in this folder
+  memtape gate                                  memtape.gate.yaml in this folder
   memtape gate release.yaml --dry-run           what would be done, and how long it takes
   memtape gate release.yaml --only incident
   memtape gate --json gate.json --junit gate.xml --markdown auto
   memtape gate --schema > gate.schema.json      for an editor`;
 
-export function gateCommand(): Command {
-  const command = new Command('gate')
-    .description('Run every replay of a gate file, and pass or fail a release by all of them.')
-    .argument('[file]', 'the gate file, see docs/gate.md', DEFAULT_FILE);
-  return outputOptions(command)
+export function gateCommand(command: Command, shell: Shell): void {
+  outputOptions(command, shell)
     .option(
       '--only <name>',
       'this run alone (repeatable)',
@@ -55,23 +53,31 @@ export function gateCommand(): Command {
     .addHelpText('after', examples)
     .action(async (file: string, options: GateOptions) => {
       if (options.schema === true) {
-        process.stdout.write(`${JSON.stringify(gateJsonSchema(), null, 2)}\n`);
+        shell.stdout.write(`${JSON.stringify(gateJsonSchema(), null, 2)}\n`);
         return;
       }
-      await runGate(file, options);
+      await runGate(shell, shell.path(file), options);
     });
 }
 
-async function runGate(file: string, { only, dryRun, quiet, ...given }: GateOptions): Promise<void> {
-  const gate = readGate(file, process.env);
-  const outputs = outputsOf(gate, file, given);
-  const plans = await planGate(gate, file, only);
+async function runGate(
+  shell: Shell,
+  file: string,
+  { only, dryRun, quiet, ...given }: GateOptions,
+): Promise<void> {
+  expectKind(file, 'gate');
+  const gate = readGate(file, shell.env);
+  const plans = await planGate(shell, gate, file, only);
+  const outputs = outputsOf(gate, file, given, plans);
+  const { palette } = shell;
   if (dryRun === true) {
-    process.stdout.write(renderPlans(plans));
+    shell.stdout.write(renderPlans(plans, shell));
     return;
   }
-  const interrupt = onInterrupt();
-  const say = (text: string): void => void (outputs.json === '-' || process.stdout.write(text));
+  const interrupt = onInterrupt(shell);
+  const say = (text: string): void => {
+    if (outputs.json !== '-') shell.stdout.write(text);
+  };
   const done: NamedReport[] = [];
   // What was done is saved even where memtape itself is at fault.
   let defect: unknown;
@@ -79,9 +85,9 @@ async function runGate(file: string, { only, dryRun, quiet, ...given }: GateOpti
     for (const plan of plans) {
       if (interrupt.signal.aborted) break;
       say(`${palette.strong(plan.name)}  ${palette.dim(described(plan))}\n`);
-      const report = await runPlan(plan, interrupt.signal, quiet === true);
+      const report = await runPlan(shell, plan, interrupt.signal, quiet === true);
       done.push({ name: plan.name, report });
-      say(`${told(report)}\n`);
+      say(`${told(report, shell)}\n`);
       if (report.verdict !== 'pass' && gate.value.stopOnFailure === true) break;
     }
   } catch (error) {
@@ -93,13 +99,16 @@ async function runGate(file: string, { only, dryRun, quiet, ...given }: GateOpti
   const skipped = plans.slice(done.length).map(({ name }) => name);
   const report = makeGateReport(done, skipped, !aborted && defect === undefined);
   say(renderSummary(report, palette));
-  save(report, outputs);
+  const json = `${JSON.stringify(report, null, 2)}\n`;
+  if (outputs.json === '-') shell.stdout.write(json);
+  const verdict = aborted ? INTERRUPTED : exitCodes[report.verdict];
+  const code = await writeReports(shell, report.runs, json, outputs, verdict);
   if (defect !== undefined) throw defect;
-  throw new Verdict(aborted ? 130 : exitCodes[report.verdict]);
+  throw new Verdict(code);
 }
 
 /** One run. A target that cannot be reached, or a replay that cannot be done, is a verdict and no end of the gate. */
-async function runPlan(plan: Plan, interrupted: AbortSignal, quiet: boolean): Promise<Report> {
+async function runPlan(shell: Shell, plan: Plan, interrupted: AbortSignal, quiet: boolean): Promise<Report> {
   const { source, options, aborting } = plan;
   const embedded = plan.embedded === undefined ? undefined : await startEmbedded(plan.embedded);
   const early = new AbortController();
@@ -114,7 +123,9 @@ async function runPlan(plan: Plan, interrupted: AbortSignal, quiet: boolean): Pr
     ...(quiet ? { quiet: true as const } : {}),
   };
   try {
+    if (embedded !== undefined) await checkEmbedded(source);
     const { report } = await runReplay(
+      shell,
       source,
       asked,
       AbortSignal.any([interrupted, early.signal]),
@@ -138,7 +149,7 @@ async function runPlan(plan: Plan, interrupted: AbortSignal, quiet: boolean): Pr
       rate: rate?.text ?? null,
       order,
       thresholds: threshold,
-      why: error.message,
+      why: withHint(error),
     });
   } finally {
     await embedded?.stop();
@@ -146,7 +157,7 @@ async function runPlan(plan: Plan, interrupted: AbortSignal, quiet: boolean): Pr
 }
 
 /** In a line where it passed. */
-function told(report: Report): string {
+function told(report: Report, { palette }: Shell): string {
   const text = renderText(report, palette);
   return report.verdict === 'pass' ? `${text.split('\n', 1)[0]}\n` : text;
 }
@@ -163,7 +174,7 @@ function described({ source, options, embedded, exchanges, seconds }: Plan): str
   return `${source} to ${to}, about ${plural(exchanges, 'exchange')} at ${pace}, ${long}`;
 }
 
-function renderPlans(plans: readonly Plan[]): string {
+function renderPlans(plans: readonly Plan[], { palette }: Shell): string {
   const paced = plans.reduce((sum, { seconds }) => sum + (seconds ?? 0), 0);
   const isOpen = plans.some(({ seconds }) => seconds === null);
   return [
@@ -179,11 +190,4 @@ function renderPlans(plans: readonly Plan[]): string {
     `${plural(plans.length, 'run')}, about ${formatCount(plans.reduce((sum, { exchanges }) => sum + exchanges, 0))} exchanges, ${formatDuration(paced)}${isOpen ? ' and what runs at max speed' : ''}`,
     '',
   ].join('\n');
-}
-
-function save(report: GateReport, { json, ...outputs }: OutputOptions): void {
-  const text = `${JSON.stringify(report, null, 2)}\n`;
-  if (json === '-') process.stdout.write(text);
-  else if (json !== undefined) write(json, text);
-  writeRenderings(report.runs, outputs);
 }

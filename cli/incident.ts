@@ -6,9 +6,10 @@ import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { exitCodes, type NamedReport } from '../report/report.ts';
 import { startEmbedded } from './embedded.ts';
 import { Verdict } from './error.ts';
-import { outputOptions, printReport, type OutputOptions } from './output.ts';
+import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
 import { runReplay, type RunOptions } from './replaying.ts';
-import { onInterrupt } from './signal.ts';
+import type { Shell } from './shell.ts';
+import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { parseTargets } from './target.ts';
 
 interface IncidentOptions extends OutputOptions {
@@ -35,7 +36,7 @@ const RESTARTED = 2;
 /** Little enough that the surge makes backends evict. */
 const MEMORY_BYTES = 1_500_000;
 
-export function incidentCommand(): Command {
+export function incidentCommand(shell: Shell): Command {
   const command = new Command('incident')
     .description('The incident: new tenants, a surge, a slow backend, restarts, and a release that minds.')
     .option(
@@ -58,21 +59,22 @@ export function incidentCommand(): Command {
       [],
     )
     .option('--quiet', 'no progress');
-  return outputOptions(command)
+  return outputOptions(command, shell)
     .addHelpText('after', examples)
     .action(async (options: IncidentOptions) => {
-      const interrupt = onInterrupt();
+      checkOutputs(options, []);
+      const interrupt = onInterrupt(shell);
       try {
-        const named = await run(options, interrupt.signal);
-        printReport(named, options);
-        throw new Verdict(interrupt.signal.aborted ? 130 : exitCodes[named.report.verdict]);
+        const named = await run(shell, options, interrupt.signal);
+        const code = interrupt.signal.aborted ? INTERRUPTED : exitCodes[named.report.verdict];
+        throw new Verdict(await printReport(shell, named, options, code));
       } finally {
         interrupt.ignore();
       }
     });
 }
 
-async function run(options: IncidentOptions, signal: AbortSignal): Promise<NamedReport> {
+async function run(shell: Shell, options: IncidentOptions, signal: AbortSignal): Promise<NamedReport> {
   const { duration, rate, target, release, seed, scenario, quiet } = options;
   const replayed: RunOptions = {
     scenario: ['incident', ...scenario],
@@ -90,7 +92,7 @@ async function run(options: IncidentOptions, signal: AbortSignal): Promise<Named
     examples: 10,
     ...(quiet === undefined ? {} : { quiet }),
   };
-  if (target !== undefined) return runReplay('app', { ...replayed, target }, signal);
+  if (target !== undefined) return runReplay(shell, 'app', { ...replayed, target }, signal);
   const third = duration / 3000;
   const cluster = await startEmbedded({
     backends: BACKENDS,
@@ -104,6 +106,7 @@ async function run(options: IncidentOptions, signal: AbortSignal): Promise<Named
   let isBegun = false;
   try {
     return await runReplay(
+      shell,
       'app',
       { ...replayed, target: cluster.targets, backends: cluster.backends },
       signal,

@@ -1,11 +1,12 @@
 // `memtape info`: what a trace holds, in figures.
 
-import { Command } from 'commander';
-import pc from 'picocolors';
+import type { Command } from 'commander';
 import { TraceReader } from '../trace/file.ts';
 import { summarise, type Summary } from '../trace/summary.ts';
 import { cutLine, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
+import { expectKind } from './kind.ts';
 import { Progress } from './progress.ts';
+import type { Shell } from './shell.ts';
 import { statusLabel } from '../protocol/status.ts';
 import { formatBytes, formatCount, formatDuration, printable, safeJson, safeLine } from './text.ts';
 
@@ -14,22 +15,22 @@ Examples:
   memtape info capture.tape
   memtape info capture.tape --json`;
 
-export function infoCommand(): Command {
-  return new Command('info')
-    .description('Show what a trace holds: operations, outcomes, servers, hits, sizes.')
-    .argument('<file>', 'a trace')
+export function infoCommand(command: Command, shell: Shell): void {
+  command
     .option('--json', 'as JSON')
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
     .action(async (file: string, options: { json?: true; quiet?: true }) => {
-      const summary = await read(file, options.quiet === true);
-      process.stdout.write(options.json === true ? `${safeJson(summary, 2)}\n` : render(file, summary));
+      const summary = await read(shell, file, options.quiet === true);
+      shell.stdout.write(options.json === true ? `${safeJson(summary, 2)}\n` : render(file, summary, shell));
     });
 }
 
-async function read(file: string, quiet: boolean): Promise<Summary> {
-  const trace = await TraceReader.open(file);
-  const progress = new Progress(trace.exchangeCount, { label: 'reading', unit: 'exchanges', quiet });
+async function read(shell: Shell, file: string, quiet: boolean): Promise<Summary> {
+  const path = shell.path(file);
+  expectKind(path, 'trace');
+  const trace = await TraceReader.open(path);
+  const progress = new Progress(shell, trace.exchangeCount, { label: 'reading', unit: 'exchanges', quiet });
   try {
     return await summarise(trace, (done) => progress.update(done, done));
   } finally {
@@ -40,7 +41,7 @@ async function read(file: string, quiet: boolean): Promise<Summary> {
 
 const BAR_CELLS = 30;
 
-function render(file: string, summary: Summary): string {
+function render(file: string, summary: Summary, shell: Shell): string {
   const { exchanges, bytes, capture, hits, misses } = summary;
   const rate = summary.durationSeconds > 0 ? exchanges / summary.durationSeconds : 0;
   const lines = [
@@ -56,7 +57,7 @@ function render(file: string, summary: Summary): string {
     ...sparkline(summary.rate),
     `  privacy     ${privacyLine(summary.privacy)}`,
     `  capture     ${formatCount(capture.packets)} packets, ${formatCount(capture.retransmitted)} retransmitted, ${formatCount(capture.gaps)} holes, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
-    ...lossNotes(capture),
+    ...lossNotes(capture, shell),
     ...summary.notes.map((note) => `  note        ${printable(Buffer.from(note))}`),
     '',
     ...table('operation', summary.operations, exchanges),
@@ -86,7 +87,7 @@ function render(file: string, summary: Summary): string {
 }
 
 /** What the recording lacks; loudly where that is much. */
-function lossNotes(capture: Summary['capture']): string[] {
+function lossNotes(capture: Summary['capture'], { palette }: Shell): string[] {
   const lines = [
     ...lossLines(capture),
     cutLine(capture) ?? '',
@@ -96,7 +97,7 @@ function lossNotes(capture: Summary['capture']): string[] {
   const warning = lossWarning(capture);
   return [
     ...lines.map((line, n) => `  ${n === 0 ? 'missing    ' : '           '} ${line}`),
-    ...(warning === undefined ? [] : [`  ${pc.bold(pc.red(warning))}`]),
+    ...(warning === undefined ? [] : [`  ${palette.bad(warning)}`]),
   ];
 }
 

@@ -1,58 +1,52 @@
 #!/usr/bin/env node
-// The `memtape` command: runs what was asked for, and makes one line and an exit code of a failure.
+// The `memtape` command. It imports nothing of its own at first, so that whatever goes wrong while the rest is loaded is told
+// in a line, and does not end with 1, which would be a verdict.
 
-import { CommanderError } from 'commander';
-import { ConfigError } from '../config/error.ts';
-import { ConvertError } from '../convert/error.ts';
-import { RecorderError } from '../recorder/error.ts';
-import { ReplayError } from '../replayer/error.ts';
-import { TraceError } from '../trace/error.ts';
-import { CliError, Verdict } from './error.ts';
-import { isInterruptible } from './signal.ts';
-import { createProgram } from './program.ts';
+import process from 'node:process';
 
-async function main(argv: readonly string[]): Promise<number> {
-  const program = createProgram();
-  try {
-    await program.parseAsync(argv);
-    return 0;
-  } catch (error) {
-    return fail(error);
-  }
+const LEAST_NODE = [20, 19] as const;
+const USAGE = 2;
+const DEFECT = 5;
+const INTERRUPTED = 130;
+
+function isTooOld(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major < LEAST_NODE[0] || (major === LEAST_NODE[0] && minor < LEAST_NODE[1]);
 }
 
-function fail(error: unknown): number {
-  if (error instanceof Verdict) return error.exitCode;
-  if (error instanceof CommanderError) {
-    // Help and --version arrive here too, with exit code 0; commander has printed what there is to say.
-    return error.exitCode === 0 ? 0 : 2;
-  }
-  const exitCode = codeOf(error);
-  if (exitCode !== undefined) {
-    process.stderr.write(`memtape: ${(error as Error).message}\n`);
-    return exitCode;
-  }
+function fail(message: string, code: number): never {
+  process.stderr.write(`memtape: ${message}\n`);
+  process.exit(code);
+}
+
+/** Nothing that was not foreseen may end with 1. */
+function abort(error: unknown): never {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`memtape: this is a defect in memtape, please report it\n${text}\n`);
-  return 5;
+  return fail(`this is a defect in memtape, please report it\n${text}`, DEFECT);
 }
 
-function codeOf(error: unknown): number | undefined {
-  if (error instanceof CliError) return error.exitCode;
-  if (error instanceof ConfigError) return 2;
-  if (error instanceof RecorderError) return 2;
-  if (error instanceof ReplayError) return error.code === 'UNREACHABLE' ? 5 : 2;
-  if (error instanceof TraceError) return 2;
-  if (error instanceof ConvertError) return 2;
-  return undefined;
+/** What is heard until the command line is there, which hears of it then. */
+const early: Record<string, (error: unknown) => never> = {
+  uncaughtException: abort,
+  unhandledRejection: abort,
+  SIGINT: () => process.exit(INTERRUPTED),
+  SIGTERM: () => process.exit(INTERRUPTED),
+  SIGHUP: () => process.exit(INTERRUPTED),
+};
+
+for (const [name, listener] of Object.entries(early)) process.on(name, listener);
+if (isTooOld(process.versions.node))
+  fail(`expected Node.js ${LEAST_NODE.join('.')} or newer, got ${process.versions.node}`, USAGE);
+try {
+  const { loadSparingly } = await import('./descriptors.ts');
+  await loadSparingly(new URL('process.js', import.meta.url));
+  const { runProcess } = await import('./process.ts');
+  for (const [name, listener] of Object.entries(early)) process.off(name, listener);
+  await runProcess();
+} catch (error) {
+  const { code, message } = error as NodeJS.ErrnoException;
+  // Node tells of modules as missing that it could not open.
+  if (code === 'EMFILE' || code === 'ENFILE' || code === 'ERR_MODULE_NOT_FOUND')
+    fail(`${message}; is the limit of open files too low, or the installation not whole?`, USAGE);
+  abort(error);
 }
-
-// A reader that goes away (`memtape cat … | head`) is no failure, and what is being written elsewhere is finished first.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  if (!isInterruptible()) process.exit(0);
-});
-// Nobody is there to be told.
-process.stderr.on('error', () => undefined);
-
-process.exitCode = await main(process.argv);

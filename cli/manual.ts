@@ -1,16 +1,14 @@
 // `memtape man`: the manual page in roff, made from what --help says. `npm run man` writes docs/memtape.1 with it.
 
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { version } from '../trace/version.ts';
-import { allOf, treeOf, type CommandNode, type OptionNode } from './tree.ts';
+import type { Shell } from './shell.ts';
+import { allOf, wholeTree, type CommandNode, type OptionNode } from './tree.ts';
 
-export function manualCommand(): Command {
-  return new Command('man')
-    .description('Print the manual page, as roff.')
-    .addHelpText('after', '\nExamples:\n  memtape man > memtape.1')
-    .action((_options, command: Command) => {
-      process.stdout.write(manual(treeOf(command.parent!)));
-    });
+export function manualCommand(command: Command, shell: Shell): void {
+  command.addHelpText('after', '\nExamples:\n  memtape man > memtape.1').action(async () => {
+    shell.stdout.write(manual(await wholeTree(shell)));
+  });
 }
 
 function manual(root: CommandNode): string {

@@ -1,9 +1,6 @@
 // `memtape minimize`: the smallest trace that still shows a finding.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { drifts, untestables, violations, type Finding } from '../diff/verdict.ts';
@@ -16,10 +13,13 @@ import { TraceReader } from '../trace/file.ts';
 import { textLine } from './cat.ts';
 import { addPermission, paceOptions, parseSpeed } from './pace.ts';
 import { CliError, Verdict } from './error.ts';
-import { isSameFile } from './file.ts';
+import { expectKind } from './kind.ts';
+import { Place, forceOption, replacing } from './place.ts';
 import { Progress } from './progress.ts';
+import { checkEmbedded } from './replaying.ts';
 import { Reduction, type ReductionOptions, type Sought, type Wanted } from './reduction.ts';
-import { onInterrupt } from './signal.ts';
+import type { Shell } from './shell.ts';
+import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { EMBEDDED_PORT, embedded, flushed, reset, type Subject } from './subject.ts';
 import { targetOptions, targetsOf, type TargetOptions } from './target.ts';
 import { formatCount, formatDuration, plural } from './text.ts';
@@ -27,6 +27,7 @@ import { formatCount, formatDuration, plural } from './text.ts';
 interface Options extends TargetOptions {
   finding: Wanted;
   output: string;
+  force?: true;
   reset?: string;
   allow: Permission[];
   backends: number;
@@ -57,17 +58,16 @@ The finding is that of \`memtape replay\` with the same options, at --speed max.
 Exit codes: 0 minimized · 2 bad usage · 3 the finding was not seen · 5 the target could not be reached or emptied
 130 interrupted: the best so far is written.`;
 
-export function minimizeCommand(): Command {
-  const command = new Command('minimize')
-    .description('Find the smallest trace that still shows a finding of a replay.')
-    .argument('<trace>', 'a trace')
+export function minimizeCommand(command: Command, shell: Shell): void {
+  command
     .requiredOption(
       '--finding <n|kind>',
       'which: its number in the report of a replay, from 1, or its kind, such as wrong-value or lost',
       parseWanted,
     )
-    .requiredOption('-o, --output <file>', 'the trace to write');
-  paceOptions(targetOptions(command))
+    .requiredOption('-o, --output <file>', 'the trace to write', shell.path)
+    .option(...forceOption);
+  paceOptions(targetOptions(command, shell))
     .option('--reset <command>', 'a shell command that empties the targets; run before each try')
     .option(
       '--allow <what>',
@@ -93,28 +93,37 @@ export function minimizeCommand(): Command {
     .option('--max-tries <n>', 'end after so many tries', (text) => parseCount(text), Infinity)
     .option('--max-time <time>', 'end after this time', parseDuration, Infinity)
     .option('--quiet', 'no progress');
-  return command
+  command
     .addHelpText('after', examples)
-    .action(async (trace: string, options: Options) => minimize(trace, options));
+    .action(async (trace: string, options: Options) => minimize(shell, shell.path(trace), options));
 }
 
-async function minimize(trace: string, options: Options): Promise<void> {
-  if (isSameFile(trace, options.output))
-    throw new CliError(`${trace}: the output would overwrite it; choose another --output`, 2);
+async function minimize(shell: Shell, trace: string, options: Options): Promise<void> {
+  expectKind(trace, 'trace');
   const servers = await serversOf(trace);
-  const subject = await subjectOf(options, servers);
-  const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
-  const interrupt = onInterrupt();
+  if (options.target === undefined) await checkEmbedded(trace);
+  const subject = await subjectOf(shell, options, servers);
+  const place = Place.take(shell, options.output, {
+    option: '--output',
+    replacing: replacing(options.force),
+    inputs: [trace],
+  });
+  const folder = shell.temporaryFolder();
+  const interrupt = onInterrupt(shell);
   const over = new AbortController();
   const timer = options.maxTime === Infinity ? undefined : setTimeout(() => over.abort(), options.maxTime);
-  const progress = new Progress(0, { label: 'minimizing', unit: 'tries', quiet: options.quiet === true });
+  const progress = new Progress(shell, 0, {
+    label: 'minimizing',
+    unit: 'tries',
+    quiet: options.quiet === true,
+  });
   const began = performance.now();
   const run = runOf(options);
   const reduction = new Reduction({
     trace,
     folder,
     subject,
-    run: { ...run, ...targetsOf(options) },
+    run: { ...run, ...targetsOf(shell, options) },
     control: {
       subject: embedded({ backends: options.route?.name === 'index' ? servers.length : 1 }),
       run: { ...run, ...(options.route?.name === 'index' ? { route: 'index' } : {}) },
@@ -126,10 +135,10 @@ async function minimize(trace: string, options: Options): Promise<void> {
   });
   try {
     const sought = await reduction.look(options.finding);
-    if (interrupt.signal.aborted) throw new Verdict(130);
+    if (interrupt.signal.aborted) throw new Verdict(INTERRUPTED);
     if (sought === undefined) throw notSeen(reduction, options.finding);
     progress.stop();
-    tell(sought, options);
+    tell(shell, sought, options);
     let isMinimal = false;
     let trouble: unknown;
     try {
@@ -138,24 +147,26 @@ async function minimize(trace: string, options: Options): Promise<void> {
       // What was found until then is worth keeping.
       trouble = error;
     }
-    await reduction.write(options.output);
+    await reduction.write(place.temporary);
+    const made = await place.publish();
     progress.stop();
     const { tries, total, left } = reduction;
     const took = formatDuration((performance.now() - began) / 1000);
-    const confirmed = isMinimal ? await reduction.confirm(options.output, sought) : undefined;
-    process.stdout.write(
+    const confirmed = isMinimal ? await reduction.confirm(made, sought) : undefined;
+    shell.stdout.write(
       `${sought.class}: ${sought.kind}: ${plural(total, 'exchange')} → ${formatCount(left)}, in ${plural(tries, 'try', 'tries')} and ${took}; ${remark(confirmed)}\n`,
     );
-    await print(options.output);
-    process.stdout.write(`\nreplay it:\n${commandLines(options)}\n`);
+    await print(shell, made);
+    shell.stdout.write(`\nreplay it:\n${commandLines(options)}\n`);
     if (trouble !== undefined) throw trouble;
-    if (interrupt.signal.aborted) throw new Verdict(130);
+    if (interrupt.signal.aborted) throw new Verdict(INTERRUPTED);
     if (confirmed?.seen === 0) throw new Verdict(3);
   } finally {
     progress.stop();
     clearTimeout(timer);
     interrupt.ignore();
-    rmSync(folder, { recursive: true, force: true });
+    place.discard();
+    shell.remove(folder);
   }
 }
 
@@ -163,7 +174,7 @@ function runOf({ speed, order, prefill, timeout, tenants, allow }: Options): Red
   return { speed, order, prefill, timeoutMs: timeout, tenants, allow: new Set(allow) };
 }
 
-async function subjectOf(options: Options, servers: string[]): Promise<Subject> {
+async function subjectOf(shell: Shell, options: Options, servers: string[]): Promise<Subject> {
   const { target, allow, backends, fault, proxy } = options;
   if (target === undefined) {
     if (options.reset !== undefined)
@@ -180,7 +191,7 @@ async function subjectOf(options: Options, servers: string[]): Promise<Subject> 
   }
   if (fault.length > 0 || proxy === true)
     throw new CliError('--fault and --proxy are of the embedded server: expected them without --target', 2);
-  const { tls, credentialsOf } = targetsOf(options);
+  const { tls, credentialsOf } = targetsOf(shell, options);
   const targets = await Promise.all(
     target.map(async (text) =>
       resolveTarget({ ...parseTarget(text), ...(tls === undefined ? {} : { tls }) }),
@@ -235,7 +246,7 @@ function remark(confirmed: Awaited<ReturnType<Reduction['confirm']>> | undefined
 }
 
 /** What is looked for, and what there is to know about it beforehand. */
-function tell(sought: Sought, { quiet }: Options): void {
+function tell(shell: Shell, sought: Sought, { quiet }: Options): void {
   if (quiet === true) return;
   const { tries, seen, repeats, isEverywhere } = sought;
   const lines = [`looking for ${named(sought)}`];
@@ -247,10 +258,10 @@ function tell(sought: Sought, { quiet }: Options): void {
     lines.push(
       'a healthy embedded server shows it too: it may say more about the trace than about the target',
     );
-  process.stderr.write(`${lines.join('\n')}\n`);
+  shell.stderr.write(`${lines.join('\n')}\n`);
 }
 
-async function print(path: string): Promise<void> {
+async function print(shell: Shell, path: string): Promise<void> {
   const trace = await TraceReader.open(path);
   try {
     let text = '\n';
@@ -260,7 +271,7 @@ async function print(path: string): Promise<void> {
         text += `${textLine(batch, row, trace.meta.privacy)}\n`;
     if (trace.exchangeCount > LINES)
       text += `… and ${formatCount(trace.exchangeCount - LINES)} more: memtape cat ${quoted(path)}\n`;
-    process.stdout.write(text);
+    shell.stdout.write(text);
   } finally {
     await trace.close();
   }

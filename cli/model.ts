@@ -1,10 +1,9 @@
 // Models and scenarios on the command line: which model is meant, what it is changed into, and the trace that it, or a
 // recorded one with what happens to it, is made into.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { builtinModels } from '../synth/builtin.ts';
 import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
@@ -17,8 +16,10 @@ import { writeTrace } from '../synth/write.ts';
 import type { ResultsMeta } from '../trace/meta.ts';
 import type { Recipe } from '../trace/source.ts';
 import { CliError } from './error.ts';
-import { isSameFile } from './file.ts';
+import { readSmall } from './file.ts';
+import { expectKind, missing } from './kind.ts';
 import { Progress } from './progress.ts';
+import type { Shell } from './shell.ts';
 
 export interface SynthOptions {
   seed?: number;
@@ -47,22 +48,28 @@ export function isModel(name: string): boolean {
   return /\.ya?ml$/.test(name) || (builtinModels.has(name) && !existsSync(name));
 }
 
+/** What is asked for by name: a model that comes with memtape, or a path. */
+export function sourcePath(shell: Pick<Shell, 'path'>, name: string): string {
+  const path = shell.path(name);
+  return builtinModels.has(name) && !existsSync(path) ? name : path;
+}
+
+/** A trace, a model file, or the name of a model. @throws CliError where it is none of them */
+export function checkSource(source: string): void {
+  if (builtinModels.has(source) && !existsSync(source)) return;
+  if (!existsSync(source)) throw missing(source, builtinModels.keys());
+  expectKind(source, 'trace', 'model');
+}
+
 /** @throws CliError, ConfigError */
 export function readModel(name: string): Model {
-  const builtin = existsSync(name) ? undefined : builtinModels.get(name);
+  const isThere = existsSync(name);
+  const builtin = isThere ? undefined : builtinModels.get(name);
   if (builtin !== undefined) return checkModel(builtin);
-  let text: string;
-  try {
-    text = readFileSync(name, 'utf8');
-  } catch (cause) {
-    const meant = nearest(name, builtinModels.keys());
-    const hint =
-      meant === undefined
-        ? '; `memtape synth list` has the models that come with it'
-        : `; did you mean ${meant}?`;
-    throw new CliError(`cannot read the model ${name}: ${(cause as Error).message}${hint}`, 2, { cause });
-  }
-  return parseModel(text, name);
+  if (isThere) expectKind(name, 'model');
+  if (!isThere)
+    throw missing(name, builtinModels.keys(), '`memtape synth list` has the models that come with it');
+  return parseModel(readSmall(name, 'the model').toString(), name);
 }
 
 /** A model as it is asked for. @throws CliError, ConfigError */
@@ -121,6 +128,7 @@ function generatorOptions({ seed, duration, requests }: SynthOptions): Generator
  * @throws CliError, ConfigError, TraceError
  */
 export async function generate(
+  shell: Shell,
   name: string,
   path: string,
   options: SynthOptions & { quiet?: true },
@@ -128,7 +136,7 @@ export async function generate(
 ): Promise<ModelGenerator> {
   const model = modelOf(name, options);
   const generator = new ModelGenerator(model, generatorOptions(options));
-  const progress = new Progress(generator.expected, {
+  const progress = new Progress(shell, generator.expected, {
     label: 'generating',
     unit: 'requests',
     quiet: options.quiet === true,
@@ -152,6 +160,7 @@ export async function generate(
  * @throws CliError, ConfigError, TraceError
  */
 export async function rewrite(
+  shell: Shell,
   source: string,
   path: string,
   { scenario, seed, duration, requests, quiet }: SynthOptions & { quiet?: true },
@@ -160,9 +169,7 @@ export async function rewrite(
   for (const [option, value] of Object.entries({ duration, requests }))
     if (value !== undefined)
       throw new CliError(`${source} is a trace, and --${option} is of a model: expected one or the other`, 2);
-  if (isSameFile(source, path))
-    throw new CliError(`${source}: the output would overwrite it; choose another --output`, 2);
-  const progress = new Progress(0, { label: 'rewriting', unit: 'exchanges', quiet: quiet === true });
+  const progress = new Progress(shell, 0, { label: 'rewriting', unit: 'exchanges', quiet: quiet === true });
   try {
     return await applyToTrace(source, path, scenario, {
       ...(seed === undefined ? {} : { seed }),

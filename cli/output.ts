@@ -1,74 +1,131 @@
 // Where a report goes: the terminal, files of several kinds, and the pages of a CI run.
 
-import { appendFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import pc from 'picocolors';
 import { renderAnnotations } from '../report/annotations.ts';
-import { renderHtml } from '../report/html.ts';
-import { renderJunit } from '../report/junit.ts';
-import { renderMarkdown } from '../report/markdown.ts';
 import type { NamedReport } from '../report/report.ts';
-import { renderText, type Palette } from '../report/text.ts';
+import { renderText } from '../report/text.ts';
 import { CliError } from './error.ts';
+import { checkPlaces, writePlace, type PlaceOptions } from './place.ts';
+import type { Shell } from './shell.ts';
 
 export const outputKinds = ['json', 'html', 'junit', 'markdown'] as const;
+type OutputKind = (typeof outputKinds)[number];
 
 /** Paths; `-` and `auto` as the options of a command have them. */
-export type OutputOptions = { [Kind in (typeof outputKinds)[number]]?: string };
+export type OutputOptions = { [Kind in OutputKind]?: string };
 
-export function outputOptions(command: Command): Command {
+export function outputOptions(command: Command, shell: Shell): Command {
   return command
-    .option('--json <file>', 'write the report as JSON; - for standard output')
-    .option('--html <file>', 'write it as one page that needs nothing else, to look into')
-    .option('--junit <file>', 'write it as JUnit XML, for CI')
+    .option('--json <file>', 'write the report as JSON; - for standard output', shell.path)
+    .option('--html <file>', 'write it as one page that needs nothing else, to look into', shell.path)
+    .option('--junit <file>', 'write it as JUnit XML, for CI', shell.path)
     .option(
       '--markdown <file|auto>',
       'write it as Markdown; auto: append it to the summary of the GitHub Actions job, where there is one',
+      (text) => (text === 'auto' ? text : shell.path(text)),
     );
 }
 
-/** The colours of reports, where the terminal has any. */
-export const palette: Palette = {
-  good: (text) => pc.bold(pc.green(text)),
-  bad: (text) => pc.bold(pc.red(text)),
-  warn: pc.yellow,
-  dim: pc.dim,
-  strong: pc.bold,
-};
+/** Files of these that are written, by the option that names each. */
+function filesOf(options: OutputOptions): [kind: OutputKind, path: string][] {
+  return outputKinds.flatMap((kind): [OutputKind, string][] => {
+    const path = options[kind];
+    const isApart = (kind === 'json' && path === '-') || (kind === 'markdown' && path === 'auto');
+    return path === undefined || isApart ? [] : [[kind, path]];
+  });
+}
 
-/** One report: on standard output, and wherever the options say. @throws CliError where a file cannot be written */
-export function printReport(named: NamedReport, options: OutputOptions): void {
+/** How the reports of these options are written. @param where who names a kind; default: its option */
+function placesOf(
+  options: OutputOptions,
+  inputs: readonly string[],
+  where = (kind: OutputKind): string => `--${kind}`,
+): [path: string, options: PlaceOptions][] {
+  return filesOf(options).map(([kind, path]) => [
+    path,
+    { option: where(kind), replacing: 'reports', inputs },
+  ]);
+}
+
+/**
+ * Whether everything can be written, before anything is sent.
+ * @param inputs files that are read
+ * @param more other outputs of the command
+ * @throws CliError with the option
+ */
+export function checkOutputs(
+  options: OutputOptions,
+  inputs: readonly string[],
+  more: readonly [path: string, options: PlaceOptions][] = [],
+  where?: (kind: OutputKind) => string,
+): void {
+  checkPlaces([...placesOf(options, inputs, where), ...more]);
+}
+
+/**
+ * One report: on standard output, and wherever the options say.
+ * @param code of the verdict
+ * @returns the exit code: the verdict's stands, but nothing passes of which a part could not be written
+ */
+export async function printReport(
+  shell: Shell,
+  named: NamedReport,
+  options: OutputOptions,
+  code: number,
+): Promise<number> {
   const json = `${JSON.stringify(named.report, null, 2)}\n`;
-  process.stdout.write(options.json === '-' ? json : renderText(named.report, palette));
-  if (options.json !== undefined && options.json !== '-') write(options.json, json);
-  writeRenderings([named], options);
+  shell.stdout.write(options.json === '-' ? json : renderText(named.report, shell.palette));
+  return writeReports(shell, [named], json, options, code);
 }
 
-/** The files that the options name, of one report or several. @throws CliError where one cannot be written */
-export function writeRenderings(
+/** The files that the options name, of one report or several. @returns as printReport */
+export async function writeReports(
+  shell: Shell,
   reports: readonly NamedReport[],
-  { html, junit, markdown }: Omit<OutputOptions, 'json'>,
-): void {
-  if (html !== undefined) write(html, renderHtml(reports));
-  if (junit !== undefined) write(junit, renderJunit(reports));
-  if (markdown === 'auto') {
-    const summary = process.env['GITHUB_STEP_SUMMARY'];
-    if (summary !== undefined && summary !== '') write(summary, renderMarkdown(reports), appendFileSync);
-  } else if (markdown !== undefined) write(markdown, renderMarkdown(reports));
+  json: string,
+  options: OutputOptions,
+  code: number,
+): Promise<number> {
+  const text: Record<OutputKind, () => Promise<string>> = {
+    json: async () => json,
+    html: async () => (await import('../report/html.ts')).renderHtml(reports),
+    junit: async () => (await import('../report/junit.ts')).renderJunit(reports),
+    markdown: async () => markdownOf(reports),
+  };
+  let isWhole = true;
+  const attempt = async (work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof CliError)) throw error;
+      // The others are written all the same.
+      shell.stderr.write(`memtape: ${error.message}\n`);
+      isWhole = false;
+    }
+  };
+  for (const [kind, path] of filesOf(options))
+    await attempt(async () =>
+      writePlace(shell, path, await text[kind](), { option: `--${kind}`, replacing: 'reports' }),
+    );
+  const summary = shell.env['GITHUB_STEP_SUMMARY'] ?? '';
+  if (options.markdown === 'auto' && summary !== '')
+    await attempt(async () => append(summary, await markdownOf(reports)));
   // The runner reads both streams, and standard output may be JSON.
-  if (process.env['GITHUB_ACTIONS'] === 'true')
-    process.stderr.write(`${renderAnnotations(reports).join('\n')}\n`);
+  if (shell.env['GITHUB_ACTIONS'] === 'true')
+    shell.stderr.write(`${renderAnnotations(reports).join('\n')}\n`);
+  return isWhole || code !== 0 ? code : 2;
 }
 
-/** @throws CliError where it cannot be written */
-export function write(
-  path: string,
-  text: string,
-  how: (path: string, text: string) => void = writeFileSync,
-): void {
+async function markdownOf(reports: readonly NamedReport[]): Promise<string> {
+  return (await import('../report/markdown.ts')).renderMarkdown(reports);
+}
+
+/** The summary is the runner's file. @throws CliError */
+function append(path: string, text: string): void {
   try {
-    how(path, text);
+    appendFileSync(path, text);
   } catch (cause) {
-    throw new CliError(`cannot write the report to ${path}: ${(cause as Error).message}`, 2, { cause });
+    throw new CliError(`cannot write the summary to ${path}: ${(cause as Error).message}`, 2, { cause });
   }
 }

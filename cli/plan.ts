@@ -1,7 +1,7 @@
 // What a gate is going to do: each run as the options of a replay, after everything was checked that can be checked without
 // a target, with how long it should take.
 
-import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { ConfigError } from '../config/error.ts';
 import { nearest } from '../config/nearest.ts';
@@ -18,9 +18,11 @@ import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { EmbeddedOptions } from './embedded.ts';
 import { readSmall } from './file.ts';
 import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatefile.ts';
-import { outputKinds, type OutputOptions } from './output.ts';
+import { checkOutputs, outputKinds, type OutputOptions } from './output.ts';
+import { checkPlace, type PlaceOptions } from './place.ts';
 import type { RunOptions } from './replaying.ts';
 import { isModel, modelOf } from './model.ts';
+import type { Shell } from './shell.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 
 export interface Plan {
@@ -47,7 +49,12 @@ const EXAMPLES = 10;
  * @param only names of runs; empty: all
  * @throws ConfigError with the line of what is wrong
  */
-export async function planGate(gate: Written<Gate>, file: string, only: readonly string[]): Promise<Plan[]> {
+export async function planGate(
+  shell: Shell,
+  gate: Written<Gate>,
+  file: string,
+  only: readonly string[],
+): Promise<Plan[]> {
   const names = gate.value.runs.map(({ name }) => name);
   for (const name of only)
     if (!names.includes(name)) {
@@ -58,12 +65,17 @@ export async function planGate(gate: Written<Gate>, file: string, only: readonly
   const plans: Plan[] = [];
   for (const [index, run] of gate.value.runs.entries())
     if (only.length === 0 || only.includes(run.name))
-      plans.push(await new Planner(gate, dirname(resolve(file)), index).plan(run));
+      plans.push(await new Planner(shell, gate, dirname(resolve(file)), index).plan(run));
   return plans;
 }
 
 /** Where the reports of a gate go: as the command line says, else as its file does. @throws ConfigError */
-export function outputsOf(gate: Written<Gate>, file: string, given: OutputOptions): OutputOptions {
+export function outputsOf(
+  gate: Written<Gate>,
+  file: string,
+  given: OutputOptions,
+  plans: readonly Plan[],
+): OutputOptions {
   const outputs = { ...given };
   for (const kind of outputKinds) {
     const own = given[kind];
@@ -71,17 +83,29 @@ export function outputsOf(gate: Written<Gate>, file: string, given: OutputOption
     if (path === undefined) continue;
     const isApart = (kind === 'json' && path === '-') || (kind === 'markdown' && path === 'auto');
     outputs[kind] = isApart || own !== undefined ? path : resolve(dirname(resolve(file)), path);
-    if (!isApart) assertWritable(outputs[kind], own === undefined ? gate.at(['outputs', kind]) : `--${kind}`);
   }
+  const where = (kind: (typeof outputKinds)[number]): string =>
+    given[kind] === undefined ? `${gate.at(['outputs', kind])}: outputs.${kind}` : `--${kind}`;
+  const results = plans.flatMap(({ name, options }): [string, PlaceOptions][] =>
+    options.results === undefined
+      ? []
+      : [[options.results, { option: `results of ${name}`, replacing: 'results' }]],
+  );
+  const inputs = plans.flatMap(({ source, options }) =>
+    [source, options.expect].filter((path) => path !== undefined),
+  );
+  checkOutputs(outputs, [file, ...inputs], results, where);
   return outputs;
 }
 
 class Planner {
+  readonly #shell: Shell;
   readonly #gate: Written<Gate>;
   readonly #folder: string;
   readonly #index: number;
 
-  constructor(gate: Written<Gate>, folder: string, index: number) {
+  constructor(shell: Shell, gate: Written<Gate>, folder: string, index: number) {
+    this.#shell = shell;
     this.#gate = gate;
     this.#folder = folder;
     this.#index = index;
@@ -98,7 +122,7 @@ class Planner {
       ...this.#modelling(run),
       ...this.#files(run),
     };
-    await this.#check(place, () => assertRoute(options));
+    await this.#check(place, () => assertRoute(this.#shell, options));
     const isEmbedded = entry === undefined;
     const plan = {
       name,
@@ -134,7 +158,7 @@ class Planner {
     const { address, route, tls = false, auth, maskKey } = entry;
     const secure = typeof tls === 'boolean' ? {} : tls;
     const variable = auth !== undefined && 'env' in auth ? auth.env : undefined;
-    if (variable !== undefined && (process.env[variable] ?? '') === '')
+    if (variable !== undefined && (this.#shell.env[variable] ?? '') === '')
       throw new ConfigError(
         `${this.#gate.at([...place, 'auth', 'env'])}: the environment has no ${variable}, which should hold user:password`,
       );
@@ -226,18 +250,19 @@ class Planner {
     };
   }
 
-  #files({
-    drills,
-    baseline,
-    expect,
-    results,
-  }: GateRun): Pick<RunOptions, 'drills' | 'baseline' | 'expect' | 'results'> {
-    if (results !== undefined) assertWritable(this.#path(results), this.#at('results'));
+  #files(run: GateRun): Pick<RunOptions, 'drills' | 'baseline' | 'expect' | 'results' | 'replacing'> {
+    const { drills, baseline, expect, results } = run;
+    if (results !== undefined) {
+      const inputs = [run.trace, run.model, expect].flatMap((path) =>
+        path === undefined ? [] : [this.#path(path)],
+      );
+      checkPlace(this.#path(results), { option: this.#at('results'), replacing: 'results', inputs });
+    }
     return {
       ...(drills === undefined ? {} : { drills: this.#drills(drills) }),
       ...(baseline === undefined ? {} : { baseline }),
       ...(expect === undefined ? {} : { expect: this.#path(expect) }),
-      ...(results === undefined ? {} : { results: this.#path(results) }),
+      ...(results === undefined ? {} : { results: this.#path(results), replacing: 'results' as const }),
     };
   }
 
@@ -349,8 +374,8 @@ function paced(
 }
 
 /** Reads what the options of a target name. @throws CliError, ReplayError */
-function assertRoute(options: RunOptions): void {
-  const { route = 'index', routeMap } = targetsOf(options);
+function assertRoute(shell: Shell, options: RunOptions): void {
+  const { route = 'index', routeMap } = targetsOf(shell, options);
   const targets = (options.target ?? []).map((address) => parseTarget(address));
   // How many servers the trace has is known when it is replayed; any other route says now whether it can be.
   if (targets.length > 0 && route !== 'index') createRoute(route, targets, 1, routeMap);
@@ -364,16 +389,5 @@ async function assertResultsOf(path: string, trace: string): Promise<void> {
       throw new ConfigError(`${path} was made from another trace than ${trace}`);
   } finally {
     await results.close();
-  }
-}
-
-/** @param where who names it: file, line and column, or an option */
-function assertWritable(path: string, where: string): void {
-  const folder = dirname(path);
-  try {
-    if (existsSync(path) && statSync(path).isDirectory()) throw new Error('it is a folder');
-    accessSync(existsSync(path) ? path : folder, constants.W_OK);
-  } catch (cause) {
-    throw new ConfigError(`${where}: cannot write ${path}: ${(cause as Error).message}`, { cause });
   }
 }

@@ -1,6 +1,8 @@
 // Progress on stderr: a bar on a terminal, a plain line every few seconds elsewhere, nothing where asked to be quiet.
 
-import { Presets, SingleBar } from 'cli-progress';
+import { createRequire } from 'node:module';
+import type { SingleBar } from 'cli-progress';
+import type { Shell } from './shell.ts';
 import { formatCount, formatDuration } from './text.ts';
 
 const LINE_EVERY_MS = 5_000;
@@ -12,32 +14,33 @@ export interface ProgressOptions {
   label: string;
   /** What is counted, for instance `exchanges`. */
   unit: string;
-  stream?: NodeJS.WriteStream;
 }
 
 /** `total` 0: unknown, and then there is no bar and no time left. */
 export class Progress {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #printer: Shell['stderr'];
   readonly #options: ProgressOptions;
   readonly #total: number;
   readonly #startMs = performance.now();
   #bar: SingleBar | undefined;
   #shownMs = performance.now();
 
-  constructor(total: number, options: ProgressOptions) {
+  constructor({ stderr }: Pick<Shell, 'stderr'>, total: number, options: ProgressOptions) {
     this.#options = options;
     this.#total = total;
-    this.#stream = options.stream ?? process.stderr;
-    if (options.quiet === true || !this.#stream.isTTY || total <= 0) return;
-    this.#bar = new SingleBar(
+    this.#printer = stderr;
+    if (options.quiet === true || !stderr.isTTY || total <= 0) return;
+    // Only a terminal needs it.
+    const bars = createRequire(import.meta.url)('cli-progress') as typeof import('cli-progress');
+    this.#bar = new bars.SingleBar(
       {
         format: `${options.label} {bar} {percentage}%  {note}`,
-        stream: this.#stream,
+        stream: stderr.stream,
         hideCursor: true,
         clearOnComplete: true,
         fps: 1000 / BAR_EVERY_MS,
       },
-      Presets.shades_classic,
+      bars.Presets.shades_classic,
     );
     this.#bar.start(total, 0, { note: '' });
   }
@@ -50,18 +53,18 @@ export class Progress {
   update(done: number, count: number, note = ''): void {
     if (this.#options.quiet === true) return;
     const now = performance.now();
-    if (now - this.#shownMs < (this.#stream.isTTY ? BAR_EVERY_MS : LINE_EVERY_MS)) return;
+    if (now - this.#shownMs < (this.#printer.isTTY ? BAR_EVERY_MS : LINE_EVERY_MS)) return;
     this.#shownMs = now;
     const text = this.#text(now, done, count, note);
     if (this.#bar !== undefined) this.#bar.update(Math.min(done, this.#total), { note: text });
-    else if (this.#stream.isTTY) this.#stream.write(`\r\x1b[K${this.#options.label}: ${text}`);
-    else this.#stream.write(`${this.#options.label}: ${this.#share(done)}${text}\n`);
+    else if (this.#printer.isTTY) this.#printer.write(`\r\x1b[K${this.#options.label}: ${text}`);
+    else this.#printer.write(`${this.#options.label}: ${this.#share(done)}${text}\n`);
   }
 
   /** Clears the bar. */
   stop(): void {
     if (this.#bar !== undefined) this.#bar.stop();
-    else if (this.#stream.isTTY && this.#options.quiet !== true) this.#stream.write('\r\x1b[K');
+    else if (this.#printer.isTTY && this.#options.quiet !== true) this.#printer.write('\r\x1b[K');
     this.#bar = undefined;
   }
 

@@ -3,15 +3,16 @@
 import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command, Option } from 'commander';
+import { Option, type Command } from 'commander';
 import { parseCount, parseDuration, parsePercent, parseSample, parseSize } from '../config/units.ts';
-import { checkOutput } from '../recorder/claim.ts';
+import { checkApart, checkOutput } from '../recorder/claim.ts';
 import { RecorderError } from '../recorder/error.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
-import { CliError, Verdict } from './error.ts';
-import { expandFiles, isSameFile } from './file.ts';
+import { CliError, DEFECT, Verdict } from './error.ts';
+import { expandFiles } from './file.ts';
+import { expectKind } from './kind.ts';
 import { createLoad } from './load.ts';
 import { upstreamLine } from './loss.ts';
 import { Progress } from './progress.ts';
@@ -28,7 +29,8 @@ import {
   tlsOf,
   type RecordOptions,
 } from './recording.ts';
-import { onInterrupt } from './signal.ts';
+import type { Shell } from './shell.ts';
+import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
 
 const examples = `
@@ -49,14 +51,9 @@ Examples:
                                     keeps the last ten minutes; writes them on SIGUSR1, and as soon as 100 answers
                                     within a second are errors`;
 
-export function recordCommand(): Command {
-  return new Command('record')
-    .description('Record memcached binary traffic into a trace file.')
-    .argument(
-      '[sources...]',
-      '.pcap or .pcapng files (also .gz, .zst), which are one recording; or - for standard input',
-    )
-    .requiredOption('-o, --output <file>', 'the trace to write; one that is there is refused')
+export function recordCommand(command: Command, shell: Shell): void {
+  command
+    .requiredOption('-o, --output <file>', 'the trace to write; one that is there is refused', shell.path)
     .option('--force', 'replace a trace that is there')
     .option('--port <n[,n…][,n-m]>', 'server ports to record (repeatable; default: 11211)', parsePorts)
     .option(
@@ -82,7 +79,7 @@ export function recordCommand(): Command {
         .choices(['clear', 'masked'])
         .default('clear'),
     )
-    .option('--mask-key-file <file>', 'the secret of the masks: at least 16 bytes')
+    .option('--mask-key-file <file>', 'the secret of the masks: at least 16 bytes', shell.path)
     .option('--keep-prefix <bytes>', 'with masked keys: leave so many first bytes as they are', parseCount)
     .option(
       '--keep-route <route=host:port,…>',
@@ -97,10 +94,10 @@ export function recordCommand(): Command {
       'with --ring: write it when so many errors come within the time',
       parseTrigger,
     )
-    .option('--tls-cert <file>', 'recording proxy: clients speak TLS, with this certificate')
-    .option('--tls-key <file>', 'recording proxy: the key of --tls-cert')
+    .option('--tls-cert <file>', 'recording proxy: clients speak TLS, with this certificate', shell.path)
+    .option('--tls-key <file>', 'recording proxy: the key of --tls-cert', shell.path)
     .option('--upstream-tls', 'recording proxy: the servers speak TLS')
-    .option('--upstream-ca <file>', 'recording proxy: the authority of their certificates')
+    .option('--upstream-ca <file>', 'recording proxy: the authority of their certificates', shell.path)
     .option('--duration <time>', 'live: stop after this long', parseDuration)
     .option(
       '--max-loss <percent>',
@@ -110,12 +107,12 @@ export function recordCommand(): Command {
     .option('--max-size <size>', 'stop once the trace has this size', parseSize)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
-    .action(async (sources: string[], _options, command: Command) =>
-      record(sources, command.opts<RecordOptions>()),
+    .action(async (sources: string[]) =>
+      record(shell, sources.map(shell.path), command.opts<RecordOptions>()),
     );
 }
 
-async function record(sources: string[], options: RecordOptions): Promise<void> {
+async function record(shell: Shell, sources: string[], options: RecordOptions): Promise<void> {
   const isProxy = options.listen.length > 0 || options.upstream.length > 0;
   const kinds = [isProxy, sources.length > 0, options.interface !== undefined].filter(Boolean).length;
   if (kinds !== 1)
@@ -129,9 +126,9 @@ async function record(sources: string[], options: RecordOptions): Promise<void> 
     throw new CliError('--keep expects --rotate: there is one trace otherwise', 2);
   if (options.trigger !== undefined && options.ring === undefined)
     throw new CliError('--trigger expects --ring: there is nothing to write otherwise', 2);
-  if (isProxy) await recordProxy(options);
-  else if (options.interface !== undefined) await recordInterface(options.interface, options);
-  else await recordFiles(expandFiles(sources), options);
+  if (isProxy) await recordProxy(shell, options);
+  else if (options.interface !== undefined) await recordInterface(shell, options.interface, options);
+  else await recordFiles(shell, expandFiles(sources), options);
 }
 
 /** How often what is complete goes to the disk in a live recording. */
@@ -139,15 +136,15 @@ const FLUSH_MS = 5_000;
 /** How often tcpdump is asked for what the kernel has dropped. */
 const ASK_MS = 5_000;
 
-async function recordInterface(name: string, options: RecordOptions): Promise<void> {
+async function recordInterface(shell: Shell, name: string, options: RecordOptions): Promise<void> {
   const ports = portsOf(options);
   const { output, filter, quiet, maxSize, duration } = options;
   // Before anything is captured: what the recording itself refuses comes too late for whoever started it and left.
   checkOutput(output, options.force === true || options.rotate !== undefined);
   const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
-  const interrupt = onInterrupt();
-  const progress = new Progress(0, { label: 'recording', unit: 'packets', quiet: quiet === true });
-  process.stderr.write(`capturing from ${name}; Ctrl-C finishes the trace\n`);
+  const interrupt = onInterrupt(shell);
+  const progress = new Progress(shell, 0, { label: 'recording', unit: 'packets', quiet: quiet === true });
+  shell.stderr.write(`capturing from ${name}; Ctrl-C finishes the trace\n`);
   const stop = (): void => live.stop();
   interrupt.signal.addEventListener('abort', stop);
   const timer = duration === undefined ? undefined : setTimeout(stop, duration);
@@ -159,8 +156,8 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
       output,
       ports,
       ...selectionOf(options),
-      ...recordingOf(options),
-      writeNow: (write) => onSignal(write),
+      ...recordingOf(shell, options),
+      writeNow: (write) => onSignal(shell, write),
       source: `interface ${name}`,
       flushMs: options.trigger === undefined ? FLUSH_MS : TRIGGER_FLUSH_MS,
       onProgress: (_bytes, packets, exchanges) =>
@@ -184,32 +181,38 @@ async function recordInterface(name: string, options: RecordOptions): Promise<vo
     interrupt.ignore();
   }
   const { broken } = recorded;
-  if (recorded.exchanges === 0) throw broken ?? nothing(name, recorded, ports);
-  report(recorded, output);
+  if (recorded.exchanges === 0) throw broken ?? nothing(shell, name, recorded, ports);
+  report(shell, recorded, output);
   if (broken !== undefined) throw new CliError(`${broken.message}; the trace is finished`, 2);
-  checkLoss(recorded, options);
+  checkLoss(shell, recorded, options);
 }
 
-async function recordFiles(sources: readonly string[], options: RecordOptions): Promise<void> {
+async function recordFiles(shell: Shell, sources: readonly string[], options: RecordOptions): Promise<void> {
   const size = sources.includes('-') ? 0 : sources.reduce((sum, source) => sum + sizeOf(source), 0);
   for (const source of sources)
-    if (source !== '-' && isSameFile(source, options.output))
-      throw new CliError(`${source}: the trace would overwrite the capture; choose another --output`, 2);
+    if (source !== '-') {
+      expectKind(source, 'capture', 'packed');
+      checkApart(source, options.output);
+    }
   const ports = portsOf(options);
-  const progress = new Progress(size, { label: 'recording', unit: 'packets', quiet: options.quiet === true });
-  const interrupt = onInterrupt();
+  const progress = new Progress(shell, size, {
+    label: 'recording',
+    unit: 'packets',
+    quiet: options.quiet === true,
+  });
+  const interrupt = onInterrupt(shell);
   const name = nameOf(sources[0]!);
   const all = sources.length === 1 ? name : `${name} and ${plural(sources.length - 1, 'other')}`;
   let recorded: CaptureRecorded;
   try {
     recorded = await recordCapture(
-      sources.map((source) => (source === '-' ? process.stdin : source)),
+      sources.map((source) => (source === '-' ? shell.stdin : source)),
       {
         output: options.output,
         ports,
         ...selectionOf(options),
-        ...recordingOf(options),
-        writeNow: (write) => onSignal(write),
+        ...recordingOf(shell, options),
+        writeNow: (write) => onSignal(shell, write),
         ...(options.maxSize === undefined ? {} : { maxBytes: options.maxSize }),
         source: sourceOf(sources),
         onProgress: (bytes, packets, exchanges) =>
@@ -226,8 +229,8 @@ async function recordFiles(sources: readonly string[], options: RecordOptions): 
     interrupt.ignore();
   }
   const { broken, brokenSource, source: read } = recorded;
-  if (recorded.exchanges === 0 && broken === undefined) throw nothing(all, recorded, ports);
-  if (recorded.exchanges > 0) report(recorded, options.output);
+  if (recorded.exchanges === 0 && broken === undefined) throw nothing(shell, all, recorded, ports);
+  if (recorded.exchanges > 0) report(shell, recorded, options.output);
   const cutAt = read?.truncatedAt ?? null;
   const rest = `the trace holds ${sources.length === 1 ? 'what came before' : 'the rest'}`;
   if (broken !== undefined)
@@ -241,8 +244,8 @@ async function recordFiles(sources: readonly string[], options: RecordOptions): 
       `${nameOf(sources[read!.truncatedSource]!)}: the file ends in the middle of the packet at byte ${cutAt}; ${rest}`,
       2,
     );
-  if (interrupt.signal.aborted) throw new Verdict(130);
-  checkLoss(recorded, options);
+  if (interrupt.signal.aborted) throw new Verdict(INTERRUPTED);
+  checkLoss(shell, recorded, options);
 }
 
 function nameOf(source: string): string {
@@ -256,31 +259,31 @@ function sourceOf(sources: readonly string[]): string {
   return `capture ${name}${others.length === 0 ? '' : ` and ${plural(others.length, 'other')}`}`;
 }
 
-async function recordProxy(options: RecordOptions): Promise<void> {
+async function recordProxy(shell: Shell, options: RecordOptions): Promise<void> {
   const { listen, upstream, output, quiet } = options;
   if (listen.length !== upstream.length)
     throw new CliError(
       `expected an --upstream for each --listen, got ${listen.length} and ${upstream.length}`,
       2,
     );
-  const interrupt = onInterrupt();
+  const interrupt = onInterrupt(shell);
   const proxy = await startProxy({
     listen,
     upstream,
     output,
-    recording: recordingOf(options),
+    recording: recordingOf(shell, options),
     ...tlsOf(options),
-    onUpstreamFailure: (text) => process.stderr.write(`memtape: ${text}\n`),
+    onUpstreamFailure: (text) => shell.stderr.write(`memtape: ${text}\n`),
     onRecordingError: (error) =>
-      process.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
+      shell.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
   }).catch((cause: unknown) => {
     if (cause instanceof RecorderError) throw cause;
     throw new CliError(`cannot listen on ${listen.join(', ')}: ${(cause as Error).message}`, 2, { cause });
   });
   for (const [n, address] of proxy.addresses.entries())
-    process.stdout.write(`listening on ${address} for ${upstream[n]}\n`);
-  onSignal(() => proxy.writeRing());
-  const progress = new Progress(0, { label: 'recording', unit: 'exchanges', quiet: quiet === true });
+    shell.stdout.write(`listening on ${address} for ${upstream[n]}\n`);
+  onSignal(shell, () => proxy.writeRing());
+  const progress = new Progress(shell, 0, { label: 'recording', unit: 'exchanges', quiet: quiet === true });
   const load = createLoad();
   const timer = setInterval(
     () =>
@@ -292,20 +295,21 @@ async function recordProxy(options: RecordOptions): Promise<void> {
     250,
   );
   const ends = [interrupt.arrived];
-  if (options.duration !== undefined) ends.push(sleep(options.duration));
+  if (options.duration !== undefined) ends.push(sleep(options.duration, undefined, { ref: false }));
   await Promise.race(ends);
   clearInterval(timer);
   progress.stop();
   // Clients do as they like; this process ends.
-  setTimeout(() => process.exit(process.exitCode ?? 5), EXIT_MS).unref();
+  const deadline = setTimeout(() => shell.quit(DEFECT), EXIT_MS);
   const recorded = await proxy.stop();
+  clearTimeout(deadline);
   interrupt.ignore();
   if (recorded.exchanges > 0) {
-    report(recorded, output);
-    return checkLoss(recorded, options);
+    report(shell, recorded, output);
+    return checkLoss(shell, recorded, options);
   }
   const failures = upstreamLine(recorded.capture);
-  if (failures !== undefined) process.stderr.write(`memtape: ${failures}\n`);
+  if (failures !== undefined) shell.stderr.write(`memtape: ${failures}\n`);
   const heard = proxy.connections === 0 ? 'no client connected' : 'no binary request came';
   throw new CliError(`${heard}: there is nothing to record, and no file was written`, 2);
 }
@@ -328,14 +332,12 @@ function sizeOf(path: string): number {
 const TRIGGER_FLUSH_MS = 1_000;
 
 /** SIGUSR1 writes the ring. */
-function onSignal(write: () => Promise<string | undefined>): void {
-  process.on('SIGUSR1', () => {
+function onSignal({ listen, stderr }: Shell, write: () => Promise<string | undefined>): void {
+  listen('SIGUSR1', () => {
     write().then(
       (path) =>
-        process.stderr.write(
-          `memtape: ${path === undefined ? 'nothing to write yet' : `written: ${path}`}\n`,
-        ),
-      (error: unknown) => process.stderr.write(`memtape: ${(error as Error).message}\n`),
+        stderr.write(`memtape: ${path === undefined ? 'nothing to write yet' : `written: ${path}`}\n`),
+      (error: unknown) => stderr.write(`memtape: ${(error as Error).message}\n`),
     );
   });
 }

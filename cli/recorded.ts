@@ -1,6 +1,5 @@
 // What `memtape record` says once it has recorded: what there is, what it lacks, and why there is nothing.
 
-import pc from 'picocolors';
 import type { Remark } from '../recorder/exchanges.ts';
 import { linkTypesRead } from '../recorder/link.ts';
 import { portRanges, type PortSeen } from '../recorder/ports.ts';
@@ -9,28 +8,29 @@ import type { Recorded } from '../recorder/recording.ts';
 import { lossOf } from '../trace/loss.ts';
 import { CliError, Verdict } from './error.ts';
 import { cutLine, formatShare, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
+import type { Shell } from './shell.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
 
 const REMARKS_SHOWN = 5;
 
 /** @throws Verdict 3 where more is missing than may be */
-export function checkLoss({ capture }: Recorded, { maxLoss }: { maxLoss?: number }): void {
+export function checkLoss({ stderr }: Shell, { capture }: Recorded, { maxLoss }: { maxLoss?: number }): void {
   const { worst } = lossOf(capture);
   if (maxLoss === undefined || worst <= maxLoss) return;
-  process.stderr.write(
+  stderr.write(
     `memtape: expected at most ${formatShare(maxLoss)} of the traffic to be missing, got ${formatShare(worst)}\n`,
   );
   throw new Verdict(3);
 }
 
 /** What was recorded, on standard output, and what the recording lacks, on the other. */
-export function report(recorded: Recorded, output: string): void {
+export function report(shell: Shell, recorded: Recorded, output: string): void {
   const { exchanges, connections, fileBytes, capture, remarks } = recorded;
   const perExchange = (fileBytes / exchanges).toFixed(1);
   const { files } = recorded;
   const named =
     files.length > 1 ? `${files.length} files, the last of them ${files.at(-1)}` : (files[0] ?? output);
-  process.stdout.write(
+  shell.stdout.write(
     `${named}: ${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')}, ` +
       `${formatBytes(fileBytes)} (${perExchange} bytes each)\n`,
   );
@@ -46,22 +46,27 @@ export function report(recorded: Recorded, output: string): void {
     capture.desynchronised > 0 ? `${plural(capture.desynchronised, 'connection')} given up as broken` : '',
     capture.orphans > 0 ? `${plural(capture.orphans, 'answer')} without a request` : '',
   ].filter((note) => note !== '');
-  for (const note of [...notes, ...recorded.notes]) process.stderr.write(`memtape: ${note}\n`);
-  showRemarks(remarks);
+  for (const note of [...notes, ...recorded.notes]) shell.stderr.write(`memtape: ${note}\n`);
+  showRemarks(shell, remarks);
   const warning = lossWarning(capture);
-  if (warning !== undefined) process.stderr.write(`memtape: ${pc.bold(pc.red(warning))}\n`);
+  if (warning !== undefined) shell.stderr.write(`memtape: ${shell.palette.bad(warning)}\n`);
 }
 
-function showRemarks(remarks: readonly Remark[]): void {
+function showRemarks({ stderr }: Shell, remarks: readonly Remark[]): void {
   for (const { client, server, text } of remarks.slice(0, REMARKS_SHOWN))
-    process.stderr.write(`memtape: ${client} to ${server} ${text}\n`);
+    stderr.write(`memtape: ${client} to ${server} ${text}\n`);
   if (remarks.length > REMARKS_SHOWN)
-    process.stderr.write(`memtape: and ${plural(remarks.length - REMARKS_SHOWN, 'connection')} more\n`);
+    stderr.write(`memtape: and ${plural(remarks.length - REMARKS_SHOWN, 'connection')} more\n`);
 }
 
 /** Why there was nothing to record. */
-export function nothing(name: string, recorded: CaptureRecorded, ports: readonly number[]): CliError {
-  showRemarks(recorded.remarks);
+export function nothing(
+  shell: Shell,
+  name: string,
+  recorded: CaptureRecorded,
+  ports: readonly number[],
+): CliError {
+  showRemarks(shell, recorded.remarks);
   const seen = recorded.source?.portsSeen ?? [];
   const wanted = `port${ports.length === 1 ? '' : 's'} ${portRanges(ports).join(', ')}`;
   const head = `${name}: expected memcached binary traffic on ${wanted}`;

@@ -11,6 +11,7 @@ import type { Rotation } from '../recorder/tapes.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { CliError } from './error.ts';
 import { readSmall } from './file.ts';
+import type { Shell } from './shell.ts';
 
 export interface RecordOptions {
   output: string;
@@ -92,7 +93,7 @@ export function parsePorts(text: string, before: number[] = []): number[] {
   return [...ports];
 }
 
-export function recordingOf(options: RecordOptions): RecordingOptions {
+export function recordingOf({ stderr }: Shell, options: RecordOptions): RecordingOptions {
   const { sample, rotate, keep, ring, trigger } = options;
   return {
     sample,
@@ -102,7 +103,7 @@ export function recordingOf(options: RecordOptions): RecordingOptions {
     ...(ring === undefined
       ? {}
       : { ring: { ns: ring * 1e6, ...(trigger === undefined ? {} : { trigger }) } }),
-    onRing: (path) => process.stderr.write(`memtape: a burst of errors: the last stretch is in ${path}\n`),
+    onRing: (path) => stderr.write(`memtape: a burst of errors: the last stretch is in ${path}\n`),
   };
 }
 

@@ -1,7 +1,7 @@
 // `memtape replay` and `memtape diff`: a verdict on a target, from a trace and what the target answers.
 
 import { basename } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { distributionNames, type NamedServer } from '../protocol/distribution.ts';
 import { parseDrills } from '../replayer/drill.ts';
@@ -14,11 +14,14 @@ import { exitCodes } from '../report/report.ts';
 import { parseThreshold, type Threshold } from '../report/threshold.ts';
 import { CliError, Verdict } from './error.ts';
 import { readSmall } from './file.ts';
+import { expectKind } from './kind.ts';
 import { addPermission, paceOptions, parseSpeed } from './pace.ts';
-import { outputOptions, printReport, type OutputOptions } from './output.ts';
+import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
+import { forceOption, replacing } from './place.ts';
 import { besides, judge, runReplay, type JudgeOptions, type RunOptions } from './replaying.ts';
-import { onInterrupt } from './signal.ts';
-import { synthOptions } from './model.ts';
+import type { Shell } from './shell.ts';
+import { INTERRUPTED, onInterrupt } from './signal.ts';
+import { checkSource, sourcePath, synthOptions } from './model.ts';
 import { parseTargets, targetOptions } from './target.ts';
 
 interface DiffOptions extends JudgeOptions, OutputOptions {
@@ -27,6 +30,7 @@ interface DiffOptions extends JudgeOptions, OutputOptions {
 
 interface ReplayCommandOptions extends Omit<RunOptions, 'drills'>, OutputOptions {
   drill?: string;
+  force?: true;
 }
 
 const replayExamples = `
@@ -50,16 +54,14 @@ Examples:
   memtape diff capture.tape run.results --threshold 'drift.lost < 0.5%' --json -
   memtape diff etc run.results                                 of \`memtape replay etc --results run.results\``;
 
-export function replayCommand(): Command {
-  const command = new Command('replay')
-    .description('Replay a trace against a target, and judge the answers.')
-    .argument('<trace|model>', 'a trace; or a model: a .yaml file, or one of `memtape synth list`');
-  paceOptions(synthOptions(targetOptions(command)))
+export function replayCommand(command: Command, shell: Shell): void {
+  paceOptions(synthOptions(targetOptions(command, shell)))
     .option('--baseline <address,…>', 'send the same to these targets too, and show both', parseTargets)
-    .option('--expect <results>', 'results of an earlier replay of the trace: show what differs')
+    .option('--expect <results>', 'results of an earlier replay of the trace: show what differs', shell.path)
     .option(
       '--drill <file>',
       'commands that run meanwhile, a YAML list of {at, run, server}: who noticed, and recovered?',
+      shell.path,
     )
     .option('--speed <n|max>', 'times the recorded speed', parseSpeed, 1)
     .option(
@@ -90,40 +92,53 @@ export function replayCommand(): Command {
       [],
     )
     .option('--workers <n>', 'threads that share the connections', parseWorkers, 1)
-    .option('--results <file>', 'keep what the replay saw')
+    .option('--results <file>', 'keep what the replay saw', shell.path)
+    .option(...forceOption)
     .option('--metrics <address>', 'serve metrics for Prometheus meanwhile, for instance on :9150');
-  return reportOptions(command)
+  reportOptions(command, shell)
     .addHelpText('after', replayExamples)
-    .action(async (trace: string, options: ReplayCommandOptions) => replayOnce(trace, options));
+    .action(async (trace: string, options: ReplayCommandOptions) => replayOnce(shell, trace, options));
 }
 
-export function diffCommand(): Command {
-  const command = new Command('diff')
-    .description('Judge a replay again, from its results file; or two, and what differs between them.')
-    .argument('<trace|model>', 'the trace that was replayed, or the model')
-    .argument('<results>', 'what the replay saw (replay --results)')
-    .argument('[candidate]', 'what a replay of another release saw; the first is then the baseline')
-    .option(
-      '--noise <results>',
-      'another run of the baseline: what differs no more than these two is no news',
-    );
-  return reportOptions(command)
+export function diffCommand(command: Command, shell: Shell): void {
+  command.option(
+    '--noise <results>',
+    'another run of the baseline: what differs no more than these two is no news',
+    shell.path,
+  );
+  reportOptions(command, shell)
     .addHelpText('after', diffExamples)
-    .action(async (trace: string, results: string, candidate: string | undefined, options: DiffOptions) => {
-      const first = await judge(trace, results, options, undefined);
-      let { report } = first;
-      if (candidate !== undefined) {
-        const noise =
-          options.noise === undefined ? undefined : await judge(trace, options.noise, options, undefined);
-        report = besides(await judge(trace, candidate, options, undefined), first, noise);
-      }
-      printReport({ name: basename(candidate ?? results), report }, options);
-      throw new Verdict(exitCodes[report.verdict]);
-    });
+    .action(async (trace: string, results: string, candidate: string | undefined, options: DiffOptions) =>
+      diffOnce(shell, trace, [results, candidate], options),
+    );
 }
 
-function reportOptions(command: Command): Command {
-  return outputOptions(command)
+async function diffOnce(
+  shell: Shell,
+  name: string,
+  [given, other]: [results: string, candidate: string | undefined],
+  options: DiffOptions,
+): Promise<void> {
+  const trace = sourcePath(shell, name);
+  const results = shell.path(given);
+  const candidate = other === undefined ? undefined : shell.path(other);
+  const { noise } = options;
+  const inputs = [results, candidate, noise].filter((path) => path !== undefined);
+  checkOutputs(options, [trace, ...inputs]);
+  checkSource(trace);
+  for (const path of inputs) expectKind(path, 'results');
+  const first = await judge(shell, trace, results, options, undefined);
+  let { report } = first;
+  if (candidate !== undefined) {
+    const before = noise === undefined ? undefined : await judge(shell, trace, noise, options, undefined);
+    report = besides(await judge(shell, trace, candidate, options, undefined), first, before);
+  }
+  const named = { name: basename(candidate ?? results), report };
+  throw new Verdict(await printReport(shell, named, options, exitCodes[report.verdict]));
+}
+
+function reportOptions(command: Command, shell: Shell): Command {
+  return outputOptions(command, shell)
     .option(
       '--threshold <expr>',
       'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0, judged > 90%, drift.lost < 5%)',
@@ -155,26 +170,43 @@ function reportOptions(command: Command): Command {
     .option('--quiet', 'no progress');
 }
 
-async function replayOnce(source: string, options: ReplayCommandOptions): Promise<void> {
+async function replayOnce(shell: Shell, name: string, options: ReplayCommandOptions): Promise<void> {
   if (options.rate !== undefined && options.speed !== 1)
     throw new CliError('expected --speed or --rate, got both', 2);
   if (options.baseline !== undefined && options.expect !== undefined)
     throw new CliError('expected --baseline or --expect, got both', 2);
-  const { drill, ...rest } = options;
-  const interrupt = onInterrupt();
+  const { drill, force, ...rest } = options;
+  const source = sourcePath(shell, name);
+  checkReplay(source, options);
+  const interrupt = onInterrupt(shell);
   try {
     const drills =
       drill === undefined ? undefined : parseDrills(readSmall(drill, 'the drills').toString(), drill);
     const named = await runReplay(
+      shell,
       source,
-      { ...rest, ...(drills === undefined ? {} : { drills }) },
+      { ...rest, replacing: replacing(force), ...(drills === undefined ? {} : { drills }) },
       interrupt.signal,
     );
-    printReport(named, options);
-    throw new Verdict(interrupt.signal.aborted ? 130 : exitCodes[named.report.verdict]);
+    const code = interrupt.signal.aborted ? INTERRUPTED : exitCodes[named.report.verdict];
+    throw new Verdict(await printReport(shell, named, options, code));
   } finally {
     interrupt.ignore();
   }
+}
+
+/** What can be known to go wrong before anything is sent. @throws CliError */
+function checkReplay(source: string, options: ReplayCommandOptions): void {
+  const { drill, expect, results, force } = options;
+  const inputs = [source, drill, expect].filter((path) => path !== undefined);
+  checkOutputs(
+    options,
+    inputs,
+    results === undefined ? [] : [[results, { option: '--results', replacing: replacing(force), inputs }]],
+  );
+  if (expect !== undefined) expectKind(expect, 'results');
+  if (drill !== undefined) expectKind(drill, 'drills');
+  checkSource(source);
 }
 
 export function parseRatePlanOption(text: string): NonNullable<ReplayOptions['rate']> {

@@ -2,12 +2,10 @@
 // happens to it; targets,
 // or an embedded server; a baseline beside; and the judgement.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { compare } from '../diff/compare.ts';
 import { diff } from '../diff/diff.ts';
-import { startCluster, type Cluster } from '../fixtures/cluster.ts';
+import type { Cluster } from '../fixtures/cluster.ts';
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
 import type { Drill } from '../replayer/drill.ts';
 import type { Permission } from '../replayer/gate.ts';
@@ -16,15 +14,20 @@ import type { Split } from '../replayer/tail.ts';
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
 import { defaultThresholds, type Threshold } from '../report/threshold.ts';
 import type { Model } from '../synth/model.ts';
+import { NEVER } from '../trace/batch.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { hashSource, openSource, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
+import { openFileLimit, starvedHint } from './descriptors.ts';
 import { CliError } from './error.ts';
-import { startMetrics, type MetricsServer } from './metrics.ts';
+import type { MetricsServer } from './metrics.ts';
+import { Place, type Replacing } from './place.ts';
 import { Progress } from './progress.ts';
 import { isModel, rewrite, sourceAgain, sourceOf, type SynthOptions } from './model.ts';
+import type { Shell } from './shell.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
+import { renamed } from './whole.ts';
 
 /** What a judgement of a replay is asked for. */
 export interface JudgeOptions {
@@ -50,6 +53,8 @@ export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptio
   workers: number;
   allow: readonly Permission[];
   results?: string;
+  /** Which results that are there may be replaced. Default: none. */
+  replacing?: Replacing;
   rate?: NonNullable<ReplayOptions['rate']>;
   loop?: number;
   from?: number;
@@ -81,26 +86,32 @@ export function besides(judged: Judged, baseline: Judged, noise?: Judged): Repor
  * @throws CliError, ConfigError · ReplayError before anything was sent · TraceError
  */
 export async function runReplay(
+  shell: Shell,
   source: string,
   options: RunOptions,
   signal: AbortSignal,
   onProgress?: ProgressListener,
 ): Promise<NamedReport> {
-  const folder = mkdtempSync(join(tmpdir(), 'memtape-'));
-  const results = options.results ?? join(folder, 'results');
+  const folder = shell.temporaryFolder();
+  const { replacing = 'none' } = options;
+  const kept =
+    options.results === undefined
+      ? undefined
+      : Place.take(shell, options.results, { option: '--results', replacing, inputs: [source] });
   let cluster: Cluster | undefined;
   let metrics: MetricsServer | undefined;
   try {
     const rate = fixedRateOf(options);
+    const results = kept?.temporary ?? join(folder, 'results');
     const made = isModel(source) ? sourceOf(source, generating(options, rate)) : undefined;
     // What happens to a trace is worked out beforehand, so that it takes no part in the timing.
     const changed = join(folder, 'changed.tape');
     const rewritten =
       made === undefined && options.scenario.length > 0
-        ? await rewrite(source, changed, generating(options, undefined))
+        ? await rewrite(shell, source, changed, generating(options, undefined))
         : undefined;
     const trace = made?.source ?? (rewritten === undefined ? source : changed);
-    if (options.quiet !== true) for (const note of rewritten?.notes ?? []) process.stderr.write(`${note}\n`);
+    if (options.quiet !== true) for (const note of rewritten?.notes ?? []) shell.stderr.write(`${note}\n`);
     const drills = [
       ...(options.drills ?? []),
       ...drillsOf(made?.model.drills),
@@ -108,19 +119,22 @@ export async function runReplay(
     ];
     let { target } = options;
     if (target === undefined) {
-      const servers = made === undefined ? await serverCount(source) : 1;
-      const backends = options.route?.name === 'index' ? servers : 1;
+      const needs = made === undefined ? await needsOf(source) : { servers: 1, connections: 1 };
+      checkDescriptors(needs.connections);
+      const backends = options.route?.name === 'index' ? needs.servers : 1;
+      const { startCluster } = await import('../fixtures/cluster.ts');
       cluster = await startCluster({ backends, memoryBytes: 1e9 });
       target = [...cluster.addresses];
       if (options.quiet !== true)
-        process.stderr.write(`no --target: an embedded server answers on ${target.join(', ')}\n`);
+        shell.stderr.write(`no --target: an embedded server answers on ${target.join(', ')}\n`);
     }
     if (options.metrics !== undefined) {
+      const { startMetrics } = await import('./metrics.ts');
       metrics = await startMetrics(options.metrics);
-      if (options.quiet !== true) process.stderr.write(`metrics on ${metrics.url}\n`);
+      if (options.quiet !== true) shell.stderr.write(`metrics on ${metrics.url}\n`);
     }
     const run: ReplayOptions = {
-      ...replayOptionsOf(trace, options, made !== undefined && rate !== undefined),
+      ...replayOptionsOf(shell, trace, options, made !== undefined && rate !== undefined),
       ...(drills.length === 0 ? {} : { drills }),
       results,
       targets: target,
@@ -131,17 +145,21 @@ export async function runReplay(
         ? undefined
         : { ...run, results: join(folder, 'baseline'), targets: options.baseline };
     const [{ survey }] = await Promise.all([
-      withProgress(run, options, metrics, onProgress),
+      withProgress(shell, run, options, metrics, onProgress),
       beside === undefined ? undefined : replay(beside),
     ]);
-    const judged = await judge(trace, results, options, survey);
+    const seen = (await kept?.publish()) ?? results;
+    const judged = await judge(shell, trace, seen, options, survey);
     const before = beside?.results ?? options.expect;
-    const other = before === undefined ? undefined : await judge(trace, before, options, undefined);
+    const other = before === undefined ? undefined : await judge(shell, trace, before, options, undefined);
     return { name: basename(source), report: other === undefined ? judged.report : besides(judged, other) };
+  } catch (error) {
+    throw kept === undefined ? error : renamed(error, kept);
   } finally {
     await metrics?.stop();
     await cluster?.stop();
-    rmSync(folder, { recursive: true, force: true });
+    kept?.discard();
+    shell.remove(folder);
   }
 }
 
@@ -167,6 +185,7 @@ function generating({ rate: _rate, ...options }: RunOptions, rate: number | unde
 
 /** @param isInTrace the trace is made at the rate that is asked for */
 function replayOptionsOf(
+  shell: Shell,
   trace: Source,
   options: RunOptions,
   isInTrace: boolean,
@@ -180,7 +199,7 @@ function replayOptionsOf(
     timeoutMs: timeout,
     workers,
     allow: new Set(allow),
-    ...targetsOf(options),
+    ...targetsOf(shell, options),
     ...(rate === undefined || isInTrace ? {} : { rate }),
     ...(split === undefined ? {} : { split }),
     ...(pipeline === undefined ? {} : { pipeline }),
@@ -191,6 +210,7 @@ function replayOptionsOf(
 }
 
 async function withProgress(
+  shell: Shell,
   run: ReplayOptions,
   options: RunOptions,
   metrics: MetricsServer | undefined,
@@ -206,7 +226,7 @@ async function withProgress(
         const { phase, total, done, sent, differ, failed, positionNs, lagNs } = progress;
         if (phase === 'reading') {
           const label = typeof run.trace === 'string' ? 'reading' : 'generating';
-          reading ??= new Progress(total, { label, unit: 'exchanges', quiet });
+          reading ??= new Progress(shell, total, { label, unit: 'exchanges', quiet });
           reading.update(done, done);
           return;
         }
@@ -214,7 +234,7 @@ async function withProgress(
         onProgress?.(progress);
         reading?.stop();
         reading = undefined;
-        replaying ??= new Progress(total, { label: 'replaying', unit: 'requests', quiet });
+        replaying ??= new Progress(shell, total, { label: 'replaying', unit: 'requests', quiet });
         const late =
           options.speed === 'max'
             ? ''
@@ -229,16 +249,53 @@ async function withProgress(
   }
 }
 
-async function serverCount(path: string): Promise<number> {
+interface Needs {
+  servers: number;
+  /** Open at the same time. */
+  connections: number;
+}
+
+async function needsOf(path: string): Promise<Needs> {
   const trace = await TraceReader.open(path);
   try {
     const servers = new Set<string>();
+    const changes: [atNs: number, by: 1 | -1][] = [];
     for await (const batch of trace.batches())
-      for (const { server } of batch.connections) servers.add(server);
-    return Math.max(1, servers.size);
+      for (const { server, openNs, closeNs } of batch.connections) {
+        servers.add(server);
+        changes.push([openNs === NEVER ? 0 : openNs, 1]);
+        if (closeNs !== NEVER) changes.push([closeNs, -1]);
+      }
+    let connections = 0;
+    let open = 0;
+    for (const [, by] of changes.toSorted(([a, one], [b, other]) => a - b || other - one))
+      connections = Math.max(connections, (open += by));
+    return { servers: Math.max(1, servers.size), connections };
   } finally {
     await trace.close();
   }
+}
+
+/** A gate's run against servers of its own, or behind a proxy of its own. @throws CliError as checkDescriptors */
+export async function checkEmbedded(source: string): Promise<void> {
+  if (openFileLimit() < RARELY_ENOUGH && !isModel(source))
+    checkDescriptors((await needsOf(source)).connections);
+}
+
+/** Below this many open files, connections are counted beforehand. */
+const RARELY_ENOUGH = 1024;
+/** What a process has open beside its connections. */
+const OTHER_FILES = 40;
+
+/** An embedded server that cannot take a connection closes it, which would look like a fault. @throws CliError */
+function checkDescriptors(connections: number): void {
+  const limit = openFileLimit();
+  const needed = 2 * connections + OTHER_FILES;
+  if (needed > limit)
+    throw new CliError(
+      `expected about ${needed} open files to be allowed, for ${plural(connections, 'connection')} to an embedded server, got ${limit}; ${starvedHint}`,
+      2,
+    );
 }
 
 /**
@@ -246,6 +303,7 @@ async function serverCount(path: string): Promise<number> {
  * @throws CliError where the results are of another trace · TraceError of either file
  */
 export async function judge(
+  shell: Shell,
   replayed: Source,
   resultsPath: string,
   options: JudgeOptions,
@@ -257,7 +315,11 @@ export async function judge(
     const source = isName ? sourceAgain(replayed, results.meta, resultsPath) : replayed;
     const trace = await openSource(source);
     const quiet = options.quiet === true;
-    const progress = new Progress(trace.exchangeCount, { label: 'judging', unit: 'exchanges', quiet });
+    const progress = new Progress(shell, trace.exchangeCount, {
+      label: 'judging',
+      unit: 'exchanges',
+      quiet,
+    });
     try {
       if (survey === undefined && (await hashSource(source)) !== results.meta.trace)
         throw new CliError(

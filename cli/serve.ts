@@ -1,6 +1,6 @@
 // `memtape serve`: the embedded cluster on the command line, until a signal ends it.
 
-import { Command } from 'commander';
+import type { Command } from 'commander';
 
 import { readAuthFile } from './auth.ts';
 import { CliError } from './error.ts';
@@ -16,6 +16,8 @@ import { FaultFile, parseFault } from '../fixtures/fault.ts';
 import type { EmbeddedServer } from '../fixtures/server.ts';
 import { parseProxyFault } from '../fixtures/proxy/fault.ts';
 import { startFaultProxy } from '../fixtures/proxy.ts';
+import type { Shell } from './shell.ts';
+import { onInterrupt } from './signal.ts';
 
 interface ServeOptions {
   backends: number;
@@ -44,14 +46,13 @@ Examples:
   memtape serve --fault corrupt=1/1000,seed=7 --fault-log faults.jsonl
                                                     one answer in a thousand has a wrong byte; each is in the log`;
 
-export function serveCommand(): Command {
-  return new Command('serve')
-    .description('Run an embedded memcached cluster, which can be told to have faults.')
+export function serveCommand(command: Command, shell: Shell): void {
+  command
     .option('--backends <n>', 'how many servers', (text) => parseCount(text), 1)
     .option('--host <host>', 'where to listen', '127.0.0.1')
     .option('--port <port>', 'port of the first server, the others follow; 0: free ones', parsePort, 0)
     .option('--memory <size>', 'what the items of one server may take', parseSize, 64 * 1024 * 1024)
-    .option('--auth-file <file>', 'ask for SASL PLAIN, with these users (lines of user:password)')
+    .option('--auth-file <file>', 'ask for SASL PLAIN, with these users (lines of user:password)', shell.path)
     .option('--memcached', 'real memcached processes instead of embedded servers')
     .option('--no-cas', 'no CAS ids, as memcached -C')
     .option('--proxy', 'a proxy in front, with ketama over the backends; users have keys of their own')
@@ -61,13 +62,13 @@ export function serveCommand(): Command {
       (text: string, before: string[]) => [...before, text],
       [],
     )
-    .option('--fault-log <file>', 'write every fault to this file, one JSON object a line')
+    .option('--fault-log <file>', 'write every fault to this file, one JSON object a line', shell.path)
     .option('--json', 'print the addresses as one line of JSON')
     .addHelpText('after', examples)
-    .action(async (_options, command: Command) => serve(command.opts<ServeOptions>()));
+    .action(async () => serve(shell, command.opts<ServeOptions>()));
 }
 
-async function serve(options: ServeOptions): Promise<void> {
+async function serve(shell: Shell, options: ServeOptions): Promise<void> {
   const { backends, port } = options;
   if (port !== 0 && port + backends - 1 > 65_535)
     throw new CliError(`expected ports up to 65535, got ${backends} backends from port ${port} on`, 2);
@@ -80,7 +81,7 @@ async function serve(options: ServeOptions): Promise<void> {
   const [fault] = options.proxy === true ? [] : options.fault.map((text) => checked(() => parseFault(text)));
   if (options.memcached === true && options.proxy !== true && (fault ?? users) !== undefined)
     throw new CliError('with --memcached, --fault and --auth-file need --proxy', 2);
-  const signal = nextSignal();
+  const interrupt = onInterrupt(shell);
   try {
     const cluster = await listen(options.memcached === true, {
       backends,
@@ -103,13 +104,13 @@ async function serve(options: ServeOptions): Promise<void> {
             ...(users === undefined ? {} : { users }),
           })
         : undefined;
-    print(cluster, options.json === true, proxy?.address);
-    await signal.arrived;
+    print(shell, cluster, options.json === true, proxy?.address);
+    await interrupt.arrived;
     await proxy?.stop();
     await cluster.stop();
-    if (options.memcached !== true) process.stderr.write(`${totals(cluster.servers)}\n`);
+    if (options.memcached !== true) shell.stderr.write(`${totals(cluster.servers)}\n`);
   } finally {
-    signal.ignore();
+    interrupt.ignore();
     file?.close();
   }
 }
@@ -128,34 +129,22 @@ async function listen(isReal: boolean, options: ClusterOptions): Promise<BaseClu
   }
 }
 
-function print({ addresses }: Pick<Cluster, 'addresses'>, json: boolean, proxy: string | undefined): void {
+function print(
+  { stdout }: Shell,
+  { addresses }: Pick<Cluster, 'addresses'>,
+  json: boolean,
+  proxy: string | undefined,
+): void {
   const lines = addresses.map((address, index) => `backend ${index + 1} listening on ${address}`);
   if (proxy !== undefined) lines.push(`proxy listening on ${proxy}`);
   const all = { backends: addresses, ...(proxy === undefined ? {} : { proxy }) };
-  process.stdout.write(`${json ? JSON.stringify(all) : lines.join('\n')}\n`);
+  stdout.write(`${json ? JSON.stringify(all) : lines.join('\n')}\n`);
 }
 
 function totals(servers: readonly Server[]): string {
   const sum = (of: 'connections' | 'requests' | 'corrupted'): number =>
     servers.reduce((total, { counters }) => total + (counters?.[of] ?? 0), 0);
   return `${sum('connections')} connections, ${sum('requests')} requests, ${sum('corrupted')} corrupted answers`;
-}
-
-function nextSignal(): { arrived: Promise<void>; ignore(): void } {
-  const controller = new AbortController();
-  const arrived = new Promise<void>((resolve) =>
-    controller.signal.addEventListener('abort', () => resolve(), { once: true }),
-  );
-  const arrive = (): void => controller.abort();
-  process.on('SIGINT', arrive);
-  process.on('SIGTERM', arrive);
-  return {
-    arrived,
-    ignore: () => {
-      process.off('SIGINT', arrive);
-      process.off('SIGTERM', arrive);
-    },
-  };
 }
 
 function openFaultFile(path: string): FaultFile {

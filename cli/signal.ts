@@ -1,4 +1,6 @@
-// SIGINT, SIGTERM and SIGHUP as an AbortSignal, so that what was done is saved; the second one ends the process.
+// SIGINT, SIGTERM and SIGHUP as an AbortSignal, so that what was done is saved; the second one ends the command at once.
+
+import type { Shell } from './shell.ts';
 
 export interface Interrupt {
   readonly signal: AbortSignal;
@@ -7,31 +9,23 @@ export interface Interrupt {
   ignore(): void;
 }
 
-const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-let listeners = 0;
+export const INTERRUPTED = 130;
 
-/** Whether there is something that has to be saved before the process may end. */
-export function isInterruptible(): boolean {
-  return listeners > 0;
-}
+const interrupts = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-export function onInterrupt(): Interrupt {
+export function onInterrupt(shell: Shell): Interrupt {
   const controller = new AbortController();
   const arrived = new Promise<void>((resolve) =>
     controller.signal.addEventListener('abort', () => resolve(), { once: true }),
   );
   const arrive = (): void => {
-    if (controller.signal.aborted) process.exit(130);
-    controller.abort();
+    if (controller.signal.aborted) shell.quit(INTERRUPTED);
+    else controller.abort();
   };
-  for (const signal of signals) process.on(signal, arrive);
-  listeners++;
+  for (const signal of interrupts) shell.listen(signal, arrive);
   return {
     signal: controller.signal,
     arrived,
-    ignore: () => {
-      for (const signal of signals) process.off(signal, arrive);
-      listeners--;
-    },
+    ignore: () => shell.ignore(arrive),
   };
 }

@@ -1,6 +1,6 @@
 // `memtape synth`: traffic out of models, models out of traffic, and how near the two are.
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { scaleTrace } from '../convert/scale.ts';
@@ -14,19 +14,32 @@ import { fitTrace } from '../synth/fit.ts';
 import { ModelGenerator } from '../synth/generator.ts';
 import { checkModel, modelJsonSchema } from '../synth/model.ts';
 import { listScenarios } from '../synth/scenario.ts';
+import type { Rewritten } from '../synth/rewrite/rewrite.ts';
 import { START_NS } from '../synth/space.ts';
 import { summarizeBatches } from '../synth/summarize.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import { incidentCommand } from './incident.ts';
-import { generate, isModel, readModel, rewrite, synthOptions, type SynthOptions } from './model.ts';
-import { isSameFile } from './file.ts';
+import {
+  checkSource,
+  generate,
+  isModel,
+  readModel,
+  rewrite,
+  sourcePath,
+  synthOptions,
+  type SynthOptions,
+} from './model.ts';
+import { expectKind } from './kind.ts';
+import { checkPlace, forceOption, replacing, writePlace, type PlaceOptions } from './place.ts';
 import { Progress } from './progress.ts';
+import type { Shell } from './shell.ts';
 import { formatCount, plural } from './text.ts';
 import { writeWhole } from './whole.ts';
 
 interface WriteOptions extends SynthOptions {
   output: string;
+  force?: true;
   quiet?: true;
 }
 
@@ -56,6 +69,7 @@ Examples:
 
 interface ScaleOptions {
   output: string;
+  force?: true;
   copies: number;
   stretch: number;
   quiet?: true;
@@ -72,22 +86,22 @@ interface CheckOptions {
   json?: true;
 }
 
-export function synthCommand(): Command {
-  const command = new Command('synth')
-    .description('Make a trace out of a model of a workload, or of a trace and what happens to it.')
+export function synthCommand(command: Command, shell: Shell): void {
+  command
     // Its subcommands have options of the same names.
     .enablePositionalOptions()
-    .argument('[model]', 'a model file, one of `synth list`; or a trace that a --scenario happens to')
-    .option('-o, --output <file>', 'the trace to write')
+    .option('-o, --output <file>', 'the trace to write', shell.path)
+    .option(...forceOption)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
     .action(async (name: string | undefined, options: WriteOptions) => {
       if (name === undefined)
         throw new CliError('expected a model (a file, or one of `memtape synth list`), or a trace', 2);
       if (options.output === undefined) throw new CliError('expected -o FILE, where the trace is written', 2);
+      const source = sourcePath(shell, name);
       // What is no file can only be the name of a model.
-      if (isModel(name) || !existsSync(name)) await write(name, options);
-      else await writeWhole(options.output, async (check) => overlay(name, options, check));
+      if (isModel(source) || !existsSync(source)) await write(shell, source, options);
+      else await overlay(shell, source, options);
     });
   synthOptions(command).option('--rate <rate>', 'requests a second, on average', parseRate);
   command.addCommand(
@@ -98,6 +112,7 @@ export function synthCommand(): Command {
       .action(({ json, scenarios }: { json?: true; scenarios?: true }) => {
         if (scenarios === true)
           listAll(
+            shell,
             listScenarios().map(({ name, about, parameters }) => ({
               name,
               about: `${about} (${parameters.join(', ')})`,
@@ -106,6 +121,7 @@ export function synthCommand(): Command {
           );
         else
           listAll(
+            shell,
             Array.from(builtinModels, ([name, { about = '' }]) => ({ name, about })),
             json === true,
           );
@@ -116,29 +132,31 @@ export function synthCommand(): Command {
       .description('A model as YAML.')
       .argument('<model>', 'a model file, or one of `synth list`')
       .action((name: string) => {
-        process.stdout.write(writeYaml(builtinModels.get(name) ?? readModel(name)));
+        shell.stdout.write(writeYaml(builtinModels.get(name) ?? readModel(shell.path(name))));
       }),
   );
   command.addCommand(
     new Command('schema').description('The JSON Schema of model files.').action(() => {
-      process.stdout.write(`${JSON.stringify(modelJsonSchema(), null, 2)}\n`);
+      shell.stdout.write(`${JSON.stringify(modelJsonSchema(), null, 2)}\n`);
     }),
   );
-  command.addCommand(incidentCommand());
+  command.addCommand(incidentCommand(shell));
   command.addCommand(
     new Command('fit')
       .description('A model out of a trace: traffic like it, without its keys and values.')
       .argument('<trace>', 'a trace, masked or not')
-      .requiredOption('-o, --output <file>', 'the model to write')
+      .requiredOption('-o, --output <file>', 'the model to write', shell.path)
+      .option(...forceOption)
       .option('--quiet', 'no progress')
       .addHelpText('after', fitExamples)
-      .action(async (trace: string, options: { output: string; quiet?: true }) => fit(trace, options)),
+      .action(async (trace: string, options: FitOptions) => fit(shell, shell.path(trace), options)),
   );
   command.addCommand(
     new Command('scale')
       .description('More of a trace: copies with keys of their own, or its time stretched.')
       .argument('<trace>', 'a trace')
-      .requiredOption('-o, --output <file>', 'the trace to write')
+      .requiredOption('-o, --output <file>', 'the trace to write', shell.path)
+      .option(...forceOption)
       .option(
         '--copies <n>',
         'how often the traffic is there, as of so many tenants',
@@ -148,7 +166,7 @@ export function synthCommand(): Command {
       .option('--stretch <factor>', 'times as long', parseFactor, 1)
       .option('--quiet', 'no progress')
       .addHelpText('after', scaleExamples)
-      .action(async (trace: string, options: ScaleOptions) => scale(trace, options)),
+      .action(async (trace: string, options: ScaleOptions) => scale(shell, shell.path(trace), options)),
   );
   command.addCommand(
     new Command('check')
@@ -158,35 +176,52 @@ export function synthCommand(): Command {
       .argument('<trace>', 'a trace, or a model')
       .argument('<other>', 'a model, or a trace')
       .option('--seed <n>', 'draws of the models', (text) => parseCount(text, 0), 1)
-      .option('--svg <file>', 'draw all that is compared')
+      .option('--svg <file>', 'draw all that is compared', shell.path)
       .option('--json', 'print JSON')
       .addHelpText('after', checkExamples)
-      .action(async (a: string, b: string, options: CheckOptions) => check(a, b, options)),
+      .action(async (a: string, b: string, options: CheckOptions) =>
+        check(shell, sourcePath(shell, a), sourcePath(shell, b), options),
+      ),
   );
-  return command;
 }
 
-async function write(name: string, options: WriteOptions): Promise<void> {
-  const { requests, rows } = await writeWhole(options.output, async (check) =>
-    generate(name, options.output, options, check),
+function placeOf({ force }: { force?: true }, ...inputs: string[]): PlaceOptions {
+  return { option: '--output', replacing: replacing(force), inputs };
+}
+
+async function write(shell: Shell, name: string, options: WriteOptions): Promise<void> {
+  const { requests, rows } = await writeWhole(
+    shell,
+    options.output,
+    placeOf(options, name),
+    async (path, check) => generate(shell, name, path, options, check),
   );
-  process.stderr.write(
+  shell.stderr.write(
     `${plural(requests, 'request')}${rows > requests ? ` (and ${formatCount(rows - requests)} that only a miss would make necessary)` : ''} in ${options.output}\n`,
   );
 }
 
-function listAll(all: readonly { name: string; about: string }[], json: boolean): void {
+function listAll({ stdout }: Shell, all: readonly { name: string; about: string }[], json: boolean): void {
   if (json) {
-    process.stdout.write(`${JSON.stringify(all, null, 2)}\n`);
+    stdout.write(`${JSON.stringify(all, null, 2)}\n`);
     return;
   }
   const width = Math.max(...all.map(({ name }) => name.length));
-  for (const { name, about } of all) process.stdout.write(`${name.padEnd(width)}  ${about}\n`);
+  for (const { name, about } of all) stdout.write(`${name.padEnd(width)}  ${about}\n`);
 }
 
-async function fit(path: string, { output, quiet }: { output: string; quiet?: true }): Promise<void> {
+interface FitOptions {
+  output: string;
+  force?: true;
+  quiet?: true;
+}
+
+async function fit(shell: Shell, path: string, options: FitOptions): Promise<void> {
+  const { output, quiet } = options;
+  expectKind(path, 'trace');
+  checkPlace(output, placeOf(options, path));
   const trace = await TraceReader.open(path);
-  const progress = new Progress(trace.exchangeCount, {
+  const progress = new Progress(shell, trace.exchangeCount, {
     label: 'fitting',
     unit: 'exchanges',
     quiet: quiet === true,
@@ -198,7 +233,7 @@ async function fit(path: string, { output, quiet }: { output: string; quiet?: tr
     });
     // What is written can be read again.
     checkModel(model);
-    writeText(output, writeYaml(model), 'the model');
+    await writePlace(shell, output, writeYaml(model), placeOf(options, path));
   } catch (error) {
     if (error instanceof RangeError) throw new CliError(`${path}: ${error.message}`, 2, { cause: error });
     throw error;
@@ -208,7 +243,9 @@ async function fit(path: string, { output, quiet }: { output: string; quiet?: tr
   }
 }
 
-async function check(a: string, b: string, { seed, svg, json }: CheckOptions): Promise<void> {
+async function check(shell: Shell, a: string, b: string, { seed, svg, json }: CheckOptions): Promise<void> {
+  const drawing: PlaceOptions = { option: '--svg', replacing: 'reports', inputs: [a, b] };
+  if (svg !== undefined) checkPlace(svg, drawing);
   const first = await summaryOf(a, seed);
   const second = await summaryOf(b, seed, first.references.length);
   if (first.references.length === 0 || second.references.length === 0)
@@ -220,13 +257,19 @@ async function check(a: string, b: string, { seed, svg, json }: CheckOptions): P
   const rows = compare(first, second);
   const beside = compare(first, independent);
   if (json === true)
-    process.stdout.write(`${JSON.stringify({ metrics: rows, independent: beside }, null, 2)}\n`);
-  else process.stdout.write(`${renderFidelity(rows, beside)}\n${legend}`);
+    shell.stdout.write(`${JSON.stringify({ metrics: rows, independent: beside }, null, 2)}\n`);
+  else shell.stdout.write(`${renderFidelity(rows, beside)}\n${legend}`);
   if (svg !== undefined)
-    writeText(svg, drawFidelity(first, second, curves(first, second, independent), rows), 'the drawing');
+    await writePlace(
+      shell,
+      svg,
+      drawFidelity(first, second, curves(first, second, independent), rows),
+      drawing,
+    );
 }
 
 async function summaryOf(name: string, seed: number, requests?: number): Promise<FidelitySummary> {
+  checkSource(name);
   if (!isModel(name)) {
     const trace = await TraceReader.open(name);
     try {
@@ -245,33 +288,33 @@ async function summaryOf(name: string, seed: number, requests?: number): Promise
   );
 }
 
-function writeText(path: string, text: string, what: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (cause) {
-    throw new CliError(`cannot write ${what} to ${path}: ${(cause as Error).message}`, 2, { cause });
-  }
-}
-
-async function scale(path: string, { output, copies, stretch, quiet }: ScaleOptions): Promise<void> {
-  if (isSameFile(path, output))
-    throw new CliError(`${path}: the output would overwrite it; choose another --output`, 2);
+async function scale(shell: Shell, path: string, options: ScaleOptions): Promise<void> {
+  const { output, copies, stretch, quiet } = options;
+  expectKind(path, 'trace');
   const trace = await TraceReader.open(path);
   const total = trace.exchangeCount * copies;
   await trace.close();
-  const progress = new Progress(total, { label: 'scaling', unit: 'exchanges', quiet: quiet === true });
+  const progress = new Progress(shell, total, {
+    label: 'scaling',
+    unit: 'exchanges',
+    quiet: quiet === true,
+  });
   try {
-    const { exchanges, connections } = await writeWhole(output, async (check) =>
-      scaleTrace(path, output, {
-        copies,
-        stretch,
-        onProgress: (done) => {
-          check();
-          progress.update(done, done);
-        },
-      }),
+    const { exchanges, connections } = await writeWhole(
+      shell,
+      output,
+      placeOf(options, path),
+      async (made, check) =>
+        scaleTrace(path, made, {
+          copies,
+          stretch,
+          onProgress: (done) => {
+            check();
+            progress.update(done, done);
+          },
+        }),
     );
-    process.stderr.write(
+    shell.stderr.write(
       `${plural(exchanges, 'exchange')} on ${plural(connections, 'connection')} in ${output}\n`,
     );
   } finally {
@@ -286,22 +329,35 @@ function parseFactor(text: string): number {
 }
 
 /** A recorded trace as it would be with what happens to it; what is done to servers goes into a file beside it. */
-async function overlay(path: string, options: WriteOptions, check: () => void): Promise<void> {
+async function overlay(shell: Shell, path: string, options: WriteOptions): Promise<void> {
   const { scenario, output } = options;
+  expectKind(path, 'trace', 'model');
   if (scenario.length === 0)
     throw new CliError(`${path} is a trace: expected a --scenario that happens to it, or a model`, 2);
   if (options.rate !== undefined)
     throw new CliError(`${path} is a trace, and --rate is of a model: expected one or the other`, 2);
-  const { exchanges, recorded, reanswered, notes, drills } = await rewrite(path, output, options, check);
-  process.stderr.write(
+  const file = output.replace(/(\.tape)?$/, '.drills.yaml');
+  const place = placeOf(options, path);
+  const { exchanges, recorded, reanswered, notes, drills } = await writeWhole(
+    shell,
+    output,
+    place,
+    async (made, check) => {
+      const rewritten = await rewrite(shell, path, made, options, check);
+      if (rewritten.drills.length > 0) await writePlace(shell, file, drillsText(rewritten.drills), place);
+      return rewritten;
+    },
+  );
+  shell.stderr.write(
     `${plural(exchanges, 'exchange')} in ${output}, of ${formatCount(recorded)} recorded; ${plural(reanswered, 'recorded answer')} expected otherwise\n`,
   );
-  for (const note of notes) process.stderr.write(`${note}\n`);
+  for (const note of notes) shell.stderr.write(`${note}\n`);
   if (drills.length === 0) return;
-  const file = output.replace(/(\.tape)?$/, '.drills.yaml');
-  const listed = Array.from(drills, ({ at, ...drill }) => ({ at: `${Math.round(at)}ms`, ...drill }));
-  writeText(file, writeYaml(listed), 'the drills');
-  process.stderr.write(
+  shell.stderr.write(
     `what is done to servers is in ${file}: memtape replay ${output} --drill ${file} --target …\n`,
   );
+}
+
+function drillsText(drills: Rewritten['drills']): string {
+  return writeYaml(Array.from(drills, ({ at, ...drill }) => ({ at: `${Math.round(at)}ms`, ...drill })));
 }

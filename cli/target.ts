@@ -17,6 +17,7 @@ import type { TenantMode } from '../trace/survey.ts';
 import { readAuthFile, readAuthVariable } from './auth.ts';
 import { CliError } from './error.ts';
 import { readSmall } from './file.ts';
+import type { Shell } from './shell.ts';
 
 export interface RouteOption {
   name: RouteName;
@@ -44,7 +45,7 @@ export interface TargetOptions {
 const USER_VARIABLE = 'MEMTAPE_USER';
 const PASSWORD_VARIABLE = 'MEMTAPE_PASSWORD';
 
-export function targetOptions(command: Command): Command {
+export function targetOptions(command: Command, shell: Shell): Command {
   return command
     .option(
       '--target <address,…>',
@@ -54,13 +55,14 @@ export function targetOptions(command: Command): Command {
     .option(
       '--route <route>',
       `who gets what: ${routeNames.slice(0, -1).join(', ')}, map=FILE; default: single for one target, else index`,
-      parseRoute,
+      (text) => parseRoute(text, shell),
     )
     .option(
       '--auth-file <file>',
       `SASL users of the targets, lines of user:password; each recorded user as himself (or ${USER_VARIABLE} and ${PASSWORD_VARIABLE})`,
+      shell.path,
     )
-    .option('--mask-key-file <file>', 'that of the recording, where its users are masked')
+    .option('--mask-key-file <file>', 'that of the recording, where its users are masked', shell.path)
     .option(
       '--tenants <mode>',
       'whether users share their keys: auto (what the trace shows), isolated, shared',
@@ -68,20 +70,21 @@ export function targetOptions(command: Command): Command {
       'auto',
     )
     .option('--tls', 'the targets speak TLS')
-    .option('--tls-ca <file>', 'TLS: who signed the certificates of the targets')
-    .option('--tls-cert <file>', 'TLS: our certificate')
-    .option('--tls-key <file>', 'TLS: the key of --tls-cert')
+    .option('--tls-ca <file>', 'TLS: who signed the certificates of the targets', shell.path)
+    .option('--tls-cert <file>', 'TLS: our certificate', shell.path)
+    .option('--tls-key <file>', 'TLS: the key of --tls-cert', shell.path)
     .option('--tls-server-name <name>', 'TLS: the name in the certificate of the targets')
     .option('--tls-insecure', 'TLS: whatever certificate the targets show');
 }
 
 /** What of a replay these options decide. @throws CliError, ReplayError */
 export function targetsOf(
+  { env }: Pick<Shell, 'env'>,
   options: TargetOptions,
 ): Pick<ReplayOptions, 'route' | 'routeMap' | 'tls' | 'credentialsOf' | 'tenants'> {
   const { route, tenants } = options;
   const tls = tlsOf(options);
-  const credentialsOf = credentialsFrom(options);
+  const credentialsOf = credentialsFrom(options, env);
   return {
     tenants,
     ...(route === undefined ? {} : { route: route.name }),
@@ -117,13 +120,16 @@ function tlsOf({
   };
 }
 
-function credentialsFrom({ authFile, authVariable, maskKeyFile }: TargetOptions): CredentialsOf | undefined {
-  const user = process.env[USER_VARIABLE];
-  const password = process.env[PASSWORD_VARIABLE];
+function credentialsFrom(
+  { authFile, authVariable, maskKeyFile }: TargetOptions,
+  env: NodeJS.ProcessEnv,
+): CredentialsOf | undefined {
+  const user = env[USER_VARIABLE];
+  const password = env[PASSWORD_VARIABLE];
   const source = authFile ?? authVariable;
   if (source === undefined)
     return user === undefined || password === undefined ? undefined : () => ({ user, password });
-  const known = authFile === undefined ? readAuthVariable(source) : readAuthFile(source);
+  const known = authFile === undefined ? readAuthVariable(source, env) : readAuthFile(source);
   const users = Array.from(known, ([name, secret]): Credentials => ({ user: name, password: secret }));
   const byTenant = new Map(users.map((known) => [known.user, known]));
   if (maskKeyFile !== undefined) {
@@ -146,9 +152,10 @@ export function parseTargets(text: string): string[] {
   return text.split(',').map((part) => part.trim());
 }
 
-export function parseRoute(text: string): RouteOption {
+/** @param shell whose folder `map=FILE` is in */
+export function parseRoute(text: string, shell?: Pick<Shell, 'path'>): RouteOption {
   const file = /^map=(.+)$/.exec(text)?.[1];
-  if (file !== undefined) return { name: 'map', file };
+  if (file !== undefined) return { name: 'map', file: shell?.path(file) ?? file };
   const name = routeNames.find((known) => known === text && known !== 'map');
   if (name !== undefined) return { name };
   throw new InvalidArgumentError(`expected one of ${routeNames.slice(0, -1).join(', ')}, map=FILE`);

@@ -1,6 +1,8 @@
 // Commander's tree of commands as plain data, as completion and the manual read it.
 
 import type { Command } from 'commander';
+import { createProgram } from './program.ts';
+import type { Shell } from './shell.ts';
 
 export interface OptionNode {
   /** `--speed <n|max>` */
@@ -27,6 +29,11 @@ export interface CommandNode {
   commands: CommandNode[];
   /** What follows its help: examples, exit codes. */
   after: string;
+}
+
+/** All commands with all their options. */
+export async function wholeTree(shell: Shell): Promise<CommandNode> {
+  return treeOf(await createProgram(shell));
 }
 
 /** The tree from here on; hidden commands and options are left out. */

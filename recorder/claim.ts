@@ -1,7 +1,7 @@
 // The place of a recording's file, before there is anything to write: what stands there is refused, and the place is taken,
 // so that a second recorder on the same path finds it taken. Nobody else may read what is written there.
 
-import { closeSync, openSync, realpathSync, rmSync, statSync, type Stats } from 'node:fs';
+import { chmodSync, closeSync, openSync, realpathSync, rmSync, statSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { RecorderError } from './error.ts';
 
@@ -10,12 +10,15 @@ const MODE = 0o600;
 
 export class Claim {
   readonly path: string;
-  /** The file that was made here, and is not a trace yet. */
+  /** The file was made here; a pipe or a device was not. */
+  readonly #isMade: boolean;
+  /** It is not a trace yet. */
   #isEmpty: boolean;
 
-  private constructor(path: string, isEmpty: boolean) {
+  private constructor(path: string, isMade: boolean) {
     this.path = path;
-    this.#isEmpty = isEmpty;
+    this.#isMade = isMade;
+    this.#isEmpty = isMade;
   }
 
   /**
@@ -30,6 +33,8 @@ export class Claim {
     if (there !== undefined) rmSync(realpathSync(path));
     try {
       closeSync(openSync(path, 'wx', MODE));
+      // Whatever the umask takes away.
+      chmodSync(path, MODE);
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === 'EEXIST') throw taken(path);
       throw unwritable(path, cause);
@@ -39,6 +44,12 @@ export class Claim {
 
   /** There is something to write: the place is the trace's. */
   use(): void {
+    this.#isEmpty = false;
+  }
+
+  /** What was written is nothing after all. */
+  remove(): void {
+    if (this.#isMade) rmSync(this.path, { force: true });
     this.#isEmpty = false;
   }
 

@@ -2,7 +2,7 @@
 // begin at zero and its connections at number zero, whatever was open before is known as open before.
 
 import { readdirSync } from 'node:fs';
-import { rm, unlink } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { NEVER, type Batch } from '../trace/batch.ts';
 import { TraceWriter } from '../trace/file.ts';
@@ -176,7 +176,7 @@ export class Tapes {
       this.#finishedBytes += tape.writer.bytesWritten;
       return;
     }
-    await unlink(tape.path);
+    tape.claim.remove();
     this.files.pop();
     this.#kept.pop();
   }

@@ -15,6 +15,12 @@ export class Refused extends Error {
   override readonly name = 'Refused';
 }
 
+/** Whether it is this process that could not open a connection: it says nothing of the target. */
+export function isOurs(error: Error): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'EMFILE' || code === 'ENFILE';
+}
+
 export interface DialHandler {
   /** The connection takes requests. */
   ready(): void;

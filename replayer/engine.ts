@@ -11,6 +11,7 @@ import { Attention } from './attention.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { Completion } from './completion.ts';
 import { Course, type EngineProgress } from './course.ts';
+import { isOurs } from './dial.ts';
 import { Due } from './due.ts';
 import { Elsewhere } from './elsewhere.ts';
 import type { Gate } from './gate.ts';
@@ -181,8 +182,7 @@ export class Engine implements SessionEvents {
         } else if (this.#window.isFull) this.#loaded();
       });
     } catch (error) {
-      this.#course.failure ??= error as Error;
-      this.#abort();
+      this.#fail(error as Error);
     }
     this.#window.isAll = true;
     this.#loaded();
@@ -238,6 +238,12 @@ export class Engine implements SessionEvents {
     this.#resolve = undefined;
   }
 
+  /** The run cannot go on, and says nothing of its target. */
+  #fail(error: Error): void {
+    this.#course.failure ??= error;
+    this.#abort();
+  }
+
   #abort(): void {
     const course = this.#course;
     if (course.isAborted) return;
@@ -289,6 +295,7 @@ export class Engine implements SessionEvents {
   lost(session: Session, error: Error | undefined, wasOpen: boolean): void {
     this.#course.look();
     this.#roster.open.delete(session);
+    if (error !== undefined && isOurs(error)) this.#fail(error);
     this.#losing.lost(session, error, wasOpen);
     // What is due goes to a new connection, or is skipped while the target is down.
     if (session.armed > 0) this.#attention.touch(session);

@@ -264,10 +264,30 @@ export function holds({ operator, limit }: Threshold, value: number): boolean {
   return operators[operator](value, limit);
 }
 
-/** What may have been meant; else the ways to begin. */
+/** What may have been meant, by its whole name; else all that there is. */
 function hint(name: string): string {
+  const wanted = name.toLowerCase().split('.');
   const best = nearest(name, metrics.keys());
-  return best !== undefined
-    ? `; did you mean ${best}?`
-    : '; there are violations, drift, judged, untestable, matched, failed, differ, skipped, latency, schedule, servers, tenants, operations and coverage';
+  const meant = best === undefined ? longerThan(wanted) : [best];
+  if (meant.length > 0) return `; did you mean ${meant.slice(0, MAX_HINTS).join(', or ')}?`;
+  return `; there are ${[...metrics.keys()].join(', ')}`;
+}
+
+const MAX_HINTS = 3;
+
+/** Metrics whose names have these parts in this order, and others between them; or parts that are nearly these. */
+function longerThan(wanted: readonly string[]): string[] {
+  const exact = withParts(wanted, (part, asked) => part === asked);
+  return exact.length > 0 ? exact : withParts(wanted, (part, asked) => nearest(asked, [part]) !== undefined);
+}
+
+function withParts(wanted: readonly string[], isSame: (part: string, asked: string) => boolean): string[] {
+  return [...metrics.keys()].filter((metric) => {
+    let at = 0;
+    for (const part of metric.toLowerCase().split('.')) {
+      const asked = wanted[at];
+      if (asked !== undefined && isSame(part, asked)) at++;
+    }
+    return at === wanted.length;
+  });
 }

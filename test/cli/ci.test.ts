@@ -1,20 +1,19 @@
 // What is made to be copied: the examples of docs/ci.md and docs/gate.md, the action, and the image. They parse, name what
 // is there, and use options that exist.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { readGate } from '../../cli/gatefile.ts';
+import { memtape } from '../support/cli.ts';
 import { temporary } from '../support/tape.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const read = (name: string): string => readFileSync(`${root}${name}`, 'utf8');
 
-function help(...command: string[]): string {
-  return execFileSync(process.execPath, [`${root}dist/cli/main.js`, ...command, '--help'], {
-    encoding: 'utf8',
-  });
+async function help(...command: string[]): Promise<string> {
+  return (await memtape(...command, '--help')).stdout;
 }
 
 /** The fenced blocks of a page in this language. */
@@ -24,10 +23,11 @@ function blocks(page: string, language: string): string[] {
   ).filter((text) => text !== '');
 }
 
+const names = Array.from((await help()).matchAll(/^ {2}([a-z]+) (?:\[|<)/gm), ([, name]) => name!).filter(
+  (name) => name !== 'help',
+);
 const commands = new Map(
-  Array.from(help().matchAll(/^ {2}([a-z]+) (?:\[|<)/gm), ([, name]) => name!)
-    .filter((name) => name !== 'help')
-    .map((name) => [name, help(name)] as const),
+  await Promise.all(names.map(async (name): Promise<[string, string]> => [name, await help(name)])),
 );
 
 describe('options that are named exist in --help', () => {

@@ -4,22 +4,23 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { createProgram } from '../../cli/program.ts';
-import { allOf, treeOf } from '../../cli/tree.ts';
+import { Shell } from '../../cli/shell.ts';
+import { allOf, wholeTree } from '../../cli/tree.ts';
+import { runMemtape, worldOf } from '../support/cli.ts';
 import { temporary } from '../support/tape.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 
-function memtape(...args: string[]): string {
-  return execFileSync(process.execPath, [`${root}dist/cli/main.js`, ...args], { encoding: 'utf8' });
+async function memtape(...args: string[]): Promise<string> {
+  return (await runMemtape(args)).stdout;
 }
 
 function has(program: string): boolean {
   return spawnSync(program, ['--version']).error === undefined;
 }
 
-const nodes = allOf(treeOf(createProgram()));
-const bash = memtape('completion', 'bash');
+const nodes = allOf(await wholeTree(new Shell(worldOf().world)));
+const bash = await memtape('completion', 'bash');
 
 /** What bash offers for the last of these words. */
 function offered(...words: string[]): string[] {
@@ -61,8 +62,8 @@ test.each<[string[], string[]]>([
   expect(offered(...words)).toEqual(expected);
 });
 
-test('every command and option is in every script, and none that is hidden', () => {
-  const scripts = [bash, memtape('completion', 'zsh'), memtape('completion', 'fish')];
+test('every command and option is in every script, and none that is hidden', async () => {
+  const scripts = [bash, await memtape('completion', 'zsh'), await memtape('completion', 'fish')];
   expect(nodes.length).toBeGreaterThan(15);
   for (const { name, options } of nodes.slice(1))
     for (const script of scripts) {
@@ -74,19 +75,19 @@ test('every command and option is in every script, and none that is hidden', () 
   for (const script of scripts) expect(script).not.toMatch(/\bmemtape man\b|'man'/);
 });
 
-test('the scripts are such as their shells read', () => {
+test('the scripts are such as their shells read', async () => {
   for (const shell of ['bash', 'zsh', 'fish'].filter((name) => has(name))) {
     const script = temporary(shell);
-    writeFileSync(script, memtape('completion', shell));
+    writeFileSync(script, await memtape('completion', shell));
     const { status, stderr } = spawnSync(shell, ['-n', script], { encoding: 'utf8' });
     expect([shell, status, stderr]).toEqual([shell, 0, '']);
   }
 });
 
-test('fish offers the same', () => {
+test('fish offers the same', async () => {
   if (!has('fish')) return;
   const script = temporary('memtape.fish');
-  writeFileSync(script, memtape('completion', 'fish'));
+  writeFileSync(script, await memtape('completion', 'fish'));
   const probe = (line: string): string[] =>
     execFileSync('fish', ['--no-config', '-c', `source ${script}; complete -C ${JSON.stringify(line)}`], {
       encoding: 'utf8',
@@ -99,17 +100,18 @@ test('fish offers the same', () => {
   expect(probe('memtape synth list --sc')).toEqual(['--scenarios']);
 });
 
-test('another shell is refused', () => {
-  const { status, stderr } = spawnSync(process.execPath, [`${root}dist/cli/main.js`, 'completion', 'tcsh'], {
-    encoding: 'utf8',
-  });
-  expect([status, stderr]).toEqual([2, expect.stringMatching(/Allowed choices are bash, zsh, fish/)]);
+test('another shell is refused', async () => {
+  const { code, stderr } = await runMemtape(['completion', 'tcsh']);
+  expect([code, stderr]).toEqual([
+    2,
+    expect.stringMatching(/<shell>: expected one of bash, zsh, fish; got "tcsh"/),
+  ]);
 });
 
 const page = readFileSync(`${root}docs/memtape.1`, 'utf8');
 
-test('docs/memtape.1 is up to date (npm run man), and has every command and option', () => {
-  expect(memtape('man')).toBe(page);
+test('docs/memtape.1 is up to date (npm run man), and has every command and option', async () => {
+  expect(await memtape('man')).toBe(page);
   for (const { path, options } of nodes) {
     expect(page).toContain(path.join(' '));
     for (const { flags } of options) expect(page.replaceAll('\\', '')).toContain(flags.split(' ')[0]);

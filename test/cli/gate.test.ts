@@ -1,40 +1,23 @@
-// Gates from outside, as the command line was built: each exit code, what ends a run, what is wrong with a file and where,
+// Gates, as a user runs them: each exit code, what ends a run, what is wrong with a file and where,
 // and the reports of all runs together.
 
-import { execFile, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
+import { EventEmitter } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { gateJsonSchema, readGate, withDefaults } from '../../cli/gatefile.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { gateReportJsonSchema, gateReportSchema, type GateReport } from '../../report/gate.ts';
 import { ResultsReader } from '../../trace/file.ts';
+import { runMemtape, type Ran } from '../support/cli.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
-const main = `${root}dist/cli/main.js`;
 const example = `${root}examples/memtape.gate.yaml`;
-const run = promisify(execFile);
-const quietEnvironment = { ...process.env, NO_COLOR: '1', GITHUB_ACTIONS: '', GITHUB_STEP_SUMMARY: '' };
-
-interface Ran {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
 
 async function memtape(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
-  try {
-    const { stdout, stderr } = await run(process.execPath, [main, ...args], {
-      maxBuffer: 1e8,
-      env: { ...quietEnvironment, ...env },
-    });
-    return { code: 0, stdout, stderr };
-  } catch (error) {
-    const { code, stdout, stderr } = error as Ran;
-    return { code, stdout, stderr };
-  }
+  return runMemtape(args, { env });
 }
 
 let folder: string;
@@ -246,12 +229,12 @@ describe('exit codes', () => {
       '  - {name: after, trace: capture.tape}',
     );
     const json = join(folder, 'g.json');
-    const args = [main, 'gate', file, '--json', json, '--junit', join(folder, 'g.xml')];
-    const child = spawn(process.execPath, args, { env: quietEnvironment, stdio: 'ignore' });
-    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    const args = ['gate', file, '--json', json, '--junit', join(folder, 'g.xml')];
+    const signals = new EventEmitter();
+    const ended = runMemtape(args, { signals });
     await vi.waitUntil(() => server.counters.requests > 5, 20_000);
-    child.kill('SIGINT');
-    expect(await ended).toBe(130);
+    signals.emit('SIGINT');
+    expect((await ended).code).toBe(130);
     const report = gateReportSchema.parse(JSON.parse(readFileSync(json, 'utf8')));
     expect([report.verdict, ...verdicts(report), ...report.skipped]).toEqual([
       'aborted',
@@ -285,11 +268,7 @@ describe('2: what is wrong with a file is said with its line, and nothing is sen
     ['two of one name', ['runs:', healthy, healthy], /:4:\d+: runs\[1\]\.name: expected a name of its own/],
     ['no such trace', ['runs: [{name: x, trace: captur.tape}]'], /:2:18: .*captur\.tape/],
     ['no trace', ['runs: [{name: x, trace: memtape.gate.yaml}]'], /:2:18: .*expected a memtape trace/],
-    [
-      'no such model',
-      ['runs: [{name: x, model: etcc}]'],
-      /:2:18: cannot read the model .*did you mean etc\?/,
-    ],
+    ['no such model', ['runs: [{name: x, model: etcc}]'], /:2:18: cannot read etcc: .*did you mean etc\?/],
     ['no such scenario', ['runs: [{name: x, model: etc, scenarios: [hotKeys]}]'], /did you mean hotKey\?/],
     [
       'a duration for a trace',
@@ -327,7 +306,11 @@ describe('2: what is wrong with a file is said with its line, and nothing is sen
       [`${one}, results: none/x.results}]`],
       /:2:\d+: cannot write .*none\/x\.results/,
     ],
-    ['an output in one', [`${one}}]`, 'outputs: {html: none/x.html}'], /:3:11: cannot write .*none\/x\.html/],
+    [
+      'an output in one',
+      [`${one}}]`, 'outputs: {html: none/x.html}'],
+      /:3:11: outputs.html: cannot write .*none\/x\.html/,
+    ],
     [
       'an unset variable',
       [`${one}, target: "\${TARGET_OF_NOBODY}:11211"}]`],
@@ -406,7 +389,10 @@ describe('2: what is wrong with a file is said with its line, and nothing is sen
 
   test('no file, and a run that is not in it', async () => {
     const none = await memtape(['gate', join(folder, 'none.yaml')]);
-    expect([none.code, none.stderr]).toEqual([2, expect.stringMatching(/cannot read the gate file/)]);
+    expect([none.code, none.stderr]).toEqual([
+      2,
+      expect.stringMatching(/cannot read .*none\.yaml: there is no such file/),
+    ]);
     const only = await gate(['runs:', healthy], ['--only', 'healhty']);
     expect([only.code, only.stderr]).toEqual([2, expect.stringMatching(/did you mean healthy\?/)]);
   });

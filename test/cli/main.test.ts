@@ -1,31 +1,15 @@
-// The command line from outside, as it was built (`npm test` builds first): output, exit codes, and one line where
-// something is wrong.
+// The command line: output, exit codes, and one line where something is wrong.
 
-import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parseFault } from '../../fixtures/fault.ts';
 import { startServer } from '../../fixtures/server.ts';
+import { memtape } from '../support/cli.ts';
 import { temporary } from '../support/tape.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const capture = `${root}fixtures/captures/memjs.pcap`;
 const { port } = JSON.parse(readFileSync(`${root}fixtures/captures/memjs.json`, 'utf8')) as { port: number };
-const run = promisify(execFile);
-
-async function memtape(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  try {
-    const { stdout, stderr } = await run(process.execPath, [`${root}dist/cli/main.js`, ...args], {
-      maxBuffer: 1e8,
-      env: { ...process.env, NO_COLOR: '1' },
-    });
-    return { code: 0, stdout, stderr };
-  } catch (error) {
-    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-    return { code, stdout, stderr };
-  }
-}
 
 /** A file with this content. */
 function text(content: string | Buffer): string {

@@ -1,33 +1,20 @@
-// minimize from outside, as it was built (`npm test` builds first): a needle in a haystack, and what it says where there
-// is nothing to find.
+// minimize: a needle in a haystack, and what it says where there is nothing to find.
 
-import { execFile, spawn } from 'node:child_process';
+import { EventEmitter } from 'node:events';
 import { existsSync } from 'node:fs';
-import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startServer, type EmbeddedServer } from '../../fixtures/server.ts';
 import { writeNeedle } from '../../fixtures/needle.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Random } from '../../synth/random.ts';
 import { TraceReader } from '../../trace/file.ts';
+import { memtape, runMemtape, type Ran } from '../support/cli.ts';
 import { batchOf, temporary, writeTape } from '../support/tape.ts';
 import { startScripted } from '../support/target.ts';
 
-const program = `${new URL('../..', import.meta.url).pathname}dist/cli/main.js`;
-const run = promisify(execFile);
-const env = { ...process.env, NO_COLOR: '1' };
-
-async function minimize(
-  tape: string,
-  ...args: string[]
-): Promise<{ code: number; stdout: string; stderr: string; output: string }> {
+async function minimize(tape: string, ...args: string[]): Promise<Ran & { output: string }> {
   const output = temporary('small.tape');
-  const words = [program, 'minimize', tape, '-o', output, '--timeout', '5s', ...args];
-  try {
-    return { code: 0, ...(await run(process.execPath, words, { env })), output };
-  } catch (error) {
-    return { ...(error as { code: number; stdout: string; stderr: string }), output };
-  }
+  return { ...(await memtape('minimize', tape, '-o', output, '--timeout', '5s', ...args)), output };
 }
 
 async function needle(exchanges = 3000): Promise<string> {
@@ -177,11 +164,11 @@ describe('what ends it', () => {
   test('an interrupt: as well, with exit code 130', async () => {
     const output = temporary('small.tape');
     const words = ['minimize', await needle(20_000), '-o', output, '--finding', '1', ...forgetful];
-    const child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'ignore', 'pipe'], env });
-    child.stderr.on('data', (text: Buffer) => {
-      if (text.toString().includes('looking for')) child.kill('SIGINT');
-    });
-    const code = await new Promise((resolve) => child.once('exit', resolve));
+    const signals = new EventEmitter();
+    const onPrint = (text: string): void => {
+      if (text.includes('looking for')) signals.emit('SIGINT');
+    };
+    const { code } = await runMemtape(words, { signals, onPrint });
     expect([code, existsSync(output)]).toEqual([130, true]);
   });
 

@@ -1,27 +1,13 @@
-// Where reports go from the command line, as it was built: files of every kind, and the pages of a GitHub Actions job.
+// Where reports go from the command line, files of every kind, and the pages of a GitHub Actions job.
 
-import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
+import { runMemtape, type Ran } from '../support/cli.ts';
 import { batchOf, temporary, writeTape } from '../support/tape.ts';
 
-const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
-const run = promisify(execFile);
-
-async function memtape(
-  args: readonly string[],
-  env: NodeJS.ProcessEnv = {},
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  try {
-    const { stdout, stderr } = await run(process.execPath, [main, ...args], {
-      env: { ...process.env, NO_COLOR: '1', GITHUB_ACTIONS: '', GITHUB_STEP_SUMMARY: '', ...env },
-    });
-    return { code: 0, stdout, stderr };
-  } catch (error) {
-    return error as { code: number; stdout: string; stderr: string };
-  }
+async function memtape(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
+  return runMemtape(args, { env });
 }
 
 /** A trace of which one answer will differ. */
@@ -86,6 +72,8 @@ test('a file that cannot be written is told in a line', async () => {
   ]);
   expect([code, stderr]).toEqual([
     2,
-    expect.stringMatching(/^memtape: cannot write the report to \/nowhere\/report.html: .*\n$/),
+    expect.stringMatching(
+      /^memtape: --html: cannot write \/nowhere\/report.html: there is no folder \/nowhere\n$/,
+    ),
   ]);
 });

@@ -1,28 +1,30 @@
 // Progress: a bar on a terminal, lines elsewhere, nothing when quiet. And figures for people.
 
+import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Printer } from '../../cli/printer.ts';
 import { Progress } from '../../cli/progress.ts';
+import type { Shell } from '../../cli/shell.ts';
 import { formatBytes, formatCount, formatDuration, plural, printable } from '../../cli/text.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
 
-function stream(isTTY: boolean): { written: string[]; stream: NodeJS.WriteStream } {
+function shellOf(isTTY: boolean): { written: string[]; shell: Pick<Shell, 'stderr'> } {
   const written: string[] = [];
-  const fake = {
-    isTTY,
-    columns: 80,
-    write: (text: string) => written.push(text) > 0,
-    on: () => fake,
-    once: () => fake,
-    removeListener: () => fake,
-  };
-  return { written, stream: fake as unknown as NodeJS.WriteStream };
+  const stream = new Writable({
+    decodeStrings: false,
+    write: (text: string, _encoding, done) => {
+      written.push(text);
+      done();
+    },
+  });
+  return { written, shell: { stderr: new Printer(Object.assign(stream, { isTTY, columns: 80 })) } };
 }
 
 test('in a pipe: a line every few seconds, with rate and time left', () => {
-  const { written, stream: out } = stream(false);
-  const progress = new Progress(1000, { label: 'recording', unit: 'packets', stream: out });
+  const { written, shell } = shellOf(false);
+  const progress = new Progress(shell, 1000, { label: 'recording', unit: 'packets' });
   for (let second = 1; second <= 12; second++) {
     vi.advanceTimersByTime(1000);
     progress.update(second * 50, second * 100);
@@ -35,8 +37,8 @@ test('in a pipe: a line every few seconds, with rate and time left', () => {
 });
 
 test('quiet says nothing', () => {
-  const { written, stream: out } = stream(false);
-  const progress = new Progress(10, { label: 'x', unit: 'y', stream: out, quiet: true });
+  const { written, shell } = shellOf(false);
+  const progress = new Progress(shell, 10, { label: 'x', unit: 'y', quiet: true });
   vi.advanceTimersByTime(60_000);
   progress.update(5, 5);
   progress.stop();
@@ -44,8 +46,8 @@ test('quiet says nothing', () => {
 });
 
 test('of an unknown total there is a count, and it is wiped at the end', () => {
-  const { written, stream: out } = stream(true);
-  const progress = new Progress(0, { label: 'recording', unit: 'exchanges', stream: out });
+  const { written, shell } = shellOf(true);
+  const progress = new Progress(shell, 0, { label: 'recording', unit: 'exchanges' });
   vi.advanceTimersByTime(1000);
   progress.update(0, 10, '1 connection');
   progress.stop();

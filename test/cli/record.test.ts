@@ -2,18 +2,21 @@
 // of losses and of servers that fail.
 
 import { spawn, type ChildProcess } from 'node:child_process';
+import { EventEmitter } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { run as runWorld } from '../../cli/run.ts';
 import { settled } from '../../fixtures/clients.ts';
 import { makeCertificate } from '../../fixtures/secure.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { TraceReader } from '../../trace/file.ts';
+import { quiet, worldOf } from '../support/cli.ts';
 import { Conversation, pcapBytes } from '../support/packets.ts';
 import { temporary } from '../support/tape.ts';
 
@@ -22,29 +25,44 @@ const command = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const PATIENT_MS = 120_000;
 
 interface Run {
-  child: ChildProcess;
   out: () => string;
   err: () => string;
-  /** Its exit code, or the signal that ended it. */
-  ended: Promise<number | string>;
+  signal: (name: NodeJS.Signals) => void;
+  /** Its exit code. */
+  ended: Promise<number>;
 }
 
-function start(...args: string[]): Run {
+/** The binary, where it matters how the process ends. */
+interface Process extends Run {
+  child: ChildProcess;
+}
+
+function startProcess(...args: string[]): Process {
   const child = spawn(process.execPath, [command, 'record', ...args], {
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, ...quiet },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let out = '';
   let err = '';
   child.stdout.on('data', (text: Buffer) => (out += text.toString()));
   child.stderr.on('data', (text: Buffer) => (err += text.toString()));
-  const ended = new Promise<number | string>((resolve) =>
-    child.on('close', (code, signal) => resolve(code ?? signal ?? 'nothing')),
-  );
-  return { child, out: () => out, err: () => err, ended };
+  const ended = new Promise<number>((resolve) => child.on('close', (code) => resolve(code ?? -1)));
+  return { child, out: () => out, err: () => err, signal: (name) => void child.kill(name), ended };
 }
 
-async function run(...args: string[]): Promise<{ code: number | string; out: string; err: string }> {
+function start(...args: string[]): Run {
+  const signals = new EventEmitter();
+  const { world, said } = worldOf({ signals });
+  const ended = runWorld(['record', ...args], world);
+  return {
+    out: () => said.stdout,
+    err: () => said.stderr,
+    signal: (name) => void signals.emit(name),
+    ended,
+  };
+}
+
+async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const { ended, out, err } = start(...args);
   return { code: await ended, out: out(), err: err() };
 }
@@ -73,14 +91,19 @@ async function exchangesIn(path: string): Promise<number> {
   return exchangeCount;
 }
 
-interface Proxied extends Run {
-  output: string;
-  port: number;
+type Proxied<R extends Run> = R & { output: string; port: number };
+
+async function startProxy(upstream: string, ...args: string[]): Promise<Proxied<Run>> {
+  return proxied(start, upstream, ...args);
 }
 
-async function startProxy(upstream: string, ...args: string[]): Promise<Proxied> {
+async function proxied<R extends Run>(
+  begin: (...args: string[]) => R,
+  upstream: string,
+  ...args: string[]
+): Promise<Proxied<R>> {
   const output = temporary('live.tape');
-  const proxy = start('--listen', '127.0.0.1:0', '--upstream', upstream, '-o', output, '--quiet', ...args);
+  const proxy = begin('--listen', '127.0.0.1:0', '--upstream', upstream, '-o', output, '--quiet', ...args);
   await settled(() => proxy.out().includes('listening on'), PATIENT_MS / 1000);
   return { ...proxy, output, port: Number(/listening on \S+:(\d+)/.exec(proxy.out())![1]) };
 }
@@ -123,12 +146,12 @@ describe('what is there is not written over', () => {
       const second = await run('--listen', '127.0.0.1:0', '--upstream', server.address, '-o', first.output);
       expect(second).toMatchObject({ code: 2, out: '', err: /is there already/ });
       (await askedOnce(first.port)).destroy();
-      first.child.kill('SIGINT');
+      first.signal('SIGINT');
       expect(await first.ended).toBe(0);
       expect(await exchangesIn(first.output)).toBe(1);
       // A recording without an exchange leaves nothing.
       const idle = await startProxy(server.address);
-      idle.child.kill('SIGINT');
+      idle.signal('SIGINT');
       expect(await idle.ended).toBe(2);
       expect(existsSync(idle.output)).toBe(false);
       await server.stop();
@@ -142,7 +165,7 @@ describe('the file is finished', () => {
     'after %s, with clients that stay, say nothing, or never read',
     async (signal) => {
       const server = await startServer();
-      const proxy = await startProxy(server.address);
+      const proxy = await proxied(startProcess, server.address);
       const asked = await askedOnce(proxy.port);
       const silent = client(proxy.port);
       const deaf = client(proxy.port);
@@ -150,7 +173,7 @@ describe('the file is finished', () => {
       for (let n = 0; n < 200; n++) deaf.write(encodeRequest({ opcode: Opcode.stat }));
       await sleep(200);
       const beganMs = performance.now();
-      proxy.child.kill(signal);
+      proxy.signal(signal);
       expect(await proxy.ended).toBe(0);
       expect(performance.now() - beganMs).toBeLessThan(8000);
       expect(await exchangesIn(proxy.output)).toBeGreaterThan(0);
@@ -177,7 +200,7 @@ describe('the file is finished', () => {
       whole.on('error', () => undefined);
       whole.write(noop);
       await new Promise((resolve) => whole.once('data', resolve));
-      proxy.child.kill('SIGINT');
+      proxy.signal('SIGINT');
       expect(await proxy.ended).toBe(0);
       expect(await exchangesIn(proxy.output)).toBe(1);
       half.destroy();
@@ -191,12 +214,12 @@ describe('the file is finished', () => {
     'when nobody reads what is printed any more',
     async () => {
       const server = await startServer();
-      const proxy = await startProxy(server.address);
+      const proxy = await proxied(startProcess, server.address);
       proxy.child.stdout!.destroy();
       proxy.child.stderr!.destroy();
       (await askedOnce(proxy.port)).destroy();
       await sleep(100);
-      proxy.child.kill('SIGTERM');
+      proxy.signal('SIGTERM');
       await proxy.ended;
       expect(await exchangesIn(proxy.output)).toBe(1);
       await server.stop();
@@ -270,7 +293,7 @@ describe('losses', () => {
         socket.write(noop);
         await new Promise((resolve) => socket.once('close', resolve));
       }
-      proxy.child.kill('SIGINT');
+      proxy.signal('SIGINT');
       await proxy.ended;
       expect(proxy.err().match(/refused the connection; is it running/g)).toHaveLength(1);
       // Requests came, and nobody answered them.

@@ -1,50 +1,42 @@
+import { EventEmitter } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
-import { serveCommand } from '../../cli/serve.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { encodeRequest, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
 import { Client } from '../fixtures/wire.ts';
+import { memtape, runMemtape, type Ran } from '../support/cli.ts';
 
 let folder: string;
 let out: string;
 let err: string;
+let signals: EventEmitter;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'memtape-'));
   out = '';
   err = '';
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    out += String(text);
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    err += String(text);
-    return true;
-  });
+  signals = new EventEmitter();
 });
 
-afterEach(() => {
-  vi.restoreAllMocks();
-  rmSync(folder, { recursive: true });
-});
+afterEach(() => rmSync(folder, { recursive: true }));
 
-async function serve(...args: string[]): Promise<{ ended: Promise<unknown>; lines: string[] }> {
-  const ended = serveCommand().exitOverride().parseAsync(args, { from: 'user' });
+async function serve(...args: string[]): Promise<{ ended: Promise<Ran>; lines: string[] }> {
+  const ended = runMemtape(['serve', ...args], { signals, onPrint: (text) => (out += text) });
   await Promise.race([ended, vi.waitUntil(() => out.endsWith('\n'))]);
   return { ended, lines: out.trimEnd().split('\n') };
 }
 
-async function stop(signal: 'SIGINT' | 'SIGTERM', ended: Promise<unknown>): Promise<void> {
-  const listeners = process.listenerCount(signal);
-  process.emit(signal);
-  await ended;
-  expect(process.listenerCount(signal)).toBe(listeners - 1);
+async function stop(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP', ended: Promise<Ran>): Promise<void> {
+  signals.emit(signal);
+  const { code, stderr } = await ended;
+  err = stderr;
+  expect([code, signals.listenerCount(signal)]).toEqual([0, 0]);
 }
 
 function targetOf(address: string): { host: string; port: number } {
@@ -115,11 +107,8 @@ test('--auth-file, --no-cas and --memory reach the servers', async () => {
 
 test('a port in use is an error of usage, with the address', async () => {
   const taken = await startServer();
-  await expect(serve('--port', String(taken.port))).rejects.toMatchObject({
-    name: 'CliError',
-    exitCode: 2,
-    message: `cannot listen on 127.0.0.1:${taken.port}: the port is in use`,
-  });
+  const { code, stderr } = await memtape('serve', '--port', String(taken.port));
+  expect([code, stderr]).toEqual([2, expect.stringContaining('the port is in use')]);
   await taken.stop();
 });
 
@@ -132,14 +121,12 @@ test.each([
   [['--auth-file', 'no/such/file'], /cannot read the auth file/],
   [['--fault-log', 'no/such/folder/log'], /cannot write the fault log/],
 ])('%j is refused', async (args, message) => {
-  await expect(serve(...args)).rejects.toThrow(message);
+  const { code, stderr } = await memtape('serve', ...args);
+  expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
 });
 
-test('--help has examples', () => {
-  let help = '';
-  serveCommand()
-    .configureOutput({ writeOut: (text) => (help += text) })
-    .outputHelp();
-  expect(help).toContain('Examples:');
-  expect(help).toContain('memtape serve --backends 4');
+test('--help has examples', async () => {
+  const { stdout } = await memtape('serve', '--help');
+  expect(stdout).toContain('Examples:');
+  expect(stdout).toContain('memtape serve --backends 4');
 });

@@ -1,17 +1,9 @@
 // `memtape synth` and what follows from it, as a user types it.
 
-import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { memtape } from '../support/cli.ts';
 import { temporary } from '../support/tape.ts';
-
-async function memtape(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['dist/cli/main.js', ...args], { maxBuffer: 1e8 }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
-}
 
 test('a model is made into a trace, fitted, checked, scaled and replayed', async () => {
   const [tape, model, tripled, svg] = ['a.tape', 'm.yaml', 'three.tape', 'c.svg'].map(temporary) as [
@@ -95,7 +87,7 @@ test('what is refused, and how', async () => {
     [['synth', 'etc'], /expected -o FILE/],
     [['synth', wrong, '-o', 'x'], /wrong\.yaml:4:16: .*rate/],
     [['synth', 'etc', '-o', temporary('x'), '--scenario', 'hotkey'], /did you mean hotKey/],
-    [['synth', 'fit', wrong, '-o', 'x'], /expected a memtape trace, got a file of/],
+    [['synth', 'fit', wrong, '-o', temporary('x')], /expected a trace, got a model: memtape synth/],
     [['synth', 'check', wrong, 'etc'], /wrong\.yaml:4:16/],
   ] as const) {
     const { code, stderr } = await memtape(...args);
@@ -135,8 +127,12 @@ test('a scenario happens to a trace: as a file, in a replay, and what is done to
   expect(first).toBe(second);
   for (const [args, message] of [
     [['-o', made], /expected a --scenario that happens to it/],
-    [['-o', made, '--scenario', 'retryStorm:share=2'], /retryStorm: share: /],
-    [['-o', made, '--scenario', 'hotKey', '--duration', '1s'], /is a trace, and --duration is of a model/],
+    [['-o', made, '--force', '--scenario', 'retryStorm:share=2'], /retryStorm: share: /],
+    [['-o', made, '--scenario', 'hotKey'], /with\.tape is there already.*--force/],
+    [
+      ['-o', made, '--force', '--scenario', 'hotKey', '--duration', '1s'],
+      /is a trace, and --duration is of a model/,
+    ],
     [['-o', tape, '--scenario', 'hotKey'], /would overwrite it/],
   ] as const)
     expect(await memtape('synth', tape, ...args)).toMatchObject({

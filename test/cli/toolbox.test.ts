@@ -1,25 +1,13 @@
-// filter, convert and info from outside, as they were built (`npm test` builds first).
+// filter, convert and info, as a user types them.
 
-import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { memjsPort } from '../convert/support.ts';
+import { memtape } from '../support/cli.ts';
 import { batchOf, temporary, writeTape } from '../support/tape.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
-const run = promisify(execFile);
-
-async function memtape(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  try {
-    const env = { ...process.env, NO_COLOR: '1' };
-    const options = { maxBuffer: 1e8, env };
-    return { code: 0, ...(await run(process.execPath, [`${root}dist/cli/main.js`, ...args], options)) };
-  } catch (error) {
-    return error as { code: number; stdout: string; stderr: string };
-  }
-}
 
 async function recordedTape(): Promise<string> {
   const tape = temporary('memjs.tape');

@@ -1,16 +1,16 @@
 // An interrupt while a file is written: exit code 130, and nothing of the file is left.
 
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { EventEmitter } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { writeModel, type ModelRow } from '../../fixtures/model.ts';
 import { NEVER } from '../../trace/batch.ts';
+import { runMemtape, type Ran } from '../support/cli.ts';
 import { temporary } from '../support/tape.ts';
 
-const program = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-test-'));
 const tape = join(folder, 'long.tape');
 
@@ -29,14 +29,17 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs the command, interrupted once it has begun to write. */
-async function interrupted(output: string, ...words: string[]): Promise<{ code: number; stderr: string }> {
-  const child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let stderr = '';
-  child.stderr.on('data', (text: Buffer) => (stderr += text.toString()));
-  const ended = new Promise<number>((resolve) => child.once('close', (code) => resolve(code ?? -1)));
-  while (!existsSync(output) && child.exitCode === null) await sleep(2);
-  child.kill('SIGINT');
-  return { code: await ended, stderr };
+async function interrupted(output: string, ...words: string[]): Promise<Ran> {
+  const signals = new EventEmitter();
+  const ended = runMemtape(words, { signals });
+  const state = { isOver: false };
+  void ended.finally(() => (state.isOver = true));
+  const folder = dirname(output);
+  const isWriting = (): boolean =>
+    readdirSync(folder).some((name) => name.endsWith('.part') && statSync(join(folder, name)).size > 0);
+  while (!state.isOver && !isWriting()) await sleep(2);
+  signals.emit('SIGINT');
+  return ended;
 }
 
 test.each([
@@ -50,5 +53,5 @@ test.each([
   const output = temporary(name);
   const { code, stderr } = await interrupted(output, ...words(output));
   expect(stderr).toContain(`interrupted; ${output} was not finished, and nothing of it is left`);
-  expect([code, existsSync(output)]).toEqual([130, false]);
+  expect([code, readdirSync(dirname(output))]).toEqual([130, []]);
 });

@@ -1,5 +1,6 @@
 // The place of a recording: what stands there is not written over, whatever its name, and nobody else gets it.
 
+import { execFileSync } from 'node:child_process';
 import { existsSync, linkSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -61,4 +62,21 @@ test('the input is never the output, by a link of either kind', () => {
   for (const output of [input, hard, soft])
     fails(() => checkApart(input, output), /would overwrite the capture/);
   checkApart(input, join(dirname(input), 'other.tape'));
+});
+
+test('under any umask it is the owner’s; a pipe is nobody’s, and stays', () => {
+  const path = temporary('live.tape');
+  const before = process.umask(0o777);
+  try {
+    Claim.take(path, false).use();
+  } finally {
+    process.umask(before);
+  }
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  const pipe = temporary('pipe');
+  execFileSync('mkfifo', [pipe]);
+  const claim = Claim.take(pipe, false);
+  claim.use();
+  claim.remove();
+  expect(statSync(pipe).isFIFO()).toBe(true);
 });

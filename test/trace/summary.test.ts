@@ -1,6 +1,7 @@
 // What `memtape info` says besides counts: the most frequent keys, sizes, the rate over time, tenants.
 
 import fc from 'fast-check';
+import { build } from 'hdr-histogram-js';
 import { expect, test } from 'vitest';
 import { Outcome } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
@@ -103,4 +104,27 @@ test('sizes: percentiles to three digits', () => {
     [p99, 99_000],
   ] as const)
     expect(Math.abs(found - wanted)).toBeLessThan(wanted / 1000);
+});
+
+test('sizes: the figures of an HDR histogram', () => {
+  const size = fc.oneof(fc.integer({ min: 0, max: 5000 }), fc.integer({ min: 0, max: 2 ** 32 - 1 }));
+  fc.assert(
+    fc.property(fc.array(size, { maxLength: 300 }), (all) => {
+      const sizes = new Sizes();
+      const histogram = build({
+        lowestDiscernibleValue: 1,
+        highestTrackableValue: 2 ** 32,
+        numberOfSignificantValueDigits: 3,
+      });
+      for (const bytes of all) {
+        sizes.add(bytes);
+        histogram.recordValue(bytes);
+      }
+      const max = Math.max(0, ...all);
+      const at = (percentile: number): number =>
+        all.length === 0 ? 0 : Math.min(max, histogram.getValueAtPercentile(percentile));
+      const { p50, p90, p99 } = sizes.percentiles;
+      expect([p50, p90, p99]).toEqual([at(50), at(90), at(99)]);
+    }),
+  );
 });
