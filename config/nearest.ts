@@ -5,6 +5,8 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   let best: string | undefined;
   let least = Math.min(3, Math.ceil(name.length / 2)) + 1;
   for (const candidate of known) {
+    // So many letters at least differ.
+    if (Math.abs(name.length - candidate.length) >= least) continue;
     const letters = distance(name.toLowerCase(), candidate.toLowerCase());
     if (letters < least) [best, least] = [candidate, letters];
   }

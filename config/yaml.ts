@@ -4,7 +4,9 @@
 import {
   Document,
   LineCounter,
+  Parser,
   Scalar,
+  YAMLMap,
   YAMLSeq,
   isNode,
   isPair,
@@ -12,6 +14,7 @@ import {
   isSeq,
   parseDocument,
   visit,
+  type CST,
 } from 'yaml';
 import { z } from 'zod';
 import { ConfigError } from './error.ts';
@@ -22,6 +25,14 @@ const MAX_SHOWN = 5;
 /** Aliases that one document may resolve: a few lines could ask for gigabytes. */
 const MAX_ALIASES = 1000;
 const MAX_BYTES = 4 * 1024 * 1024;
+/** Lists and maps within each other. */
+const MAX_DEPTH = 100;
+/** Letters of a value that a message shows. */
+const MAX_LETTERS = 80;
+/** A variable up to the end of its name, or to where its default begins. */
+const VARIABLE = /^\$\{(\w+)(\}|:-)/;
+/** Letters of a variable's name, with what is around it. */
+const MAX_NAME = 260;
 
 /** A document that was read, and where its parts stand. */
 export interface Written<T> {
@@ -56,14 +67,17 @@ export function openYaml<T>(
   if (text.length > MAX_BYTES)
     throw new ConfigError(`${path}: expected at most ${MAX_BYTES} characters, got ${text.length}`);
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const [broken] = document.errors;
   const at = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
     return `${path}:${line}:${col}`;
   };
+  checkTokens(new Parser(lines.addNewLine), text, at);
+  // The parser would compare each key with all keys before it.
+  const document = parseDocument(text, { prettyErrors: false, uniqueKeys: false });
+  const [broken] = document.errors;
   if (broken !== undefined)
     throw new ConfigError(`${at(broken.pos[0])}: this is no YAML: ${broken.message}`, { cause: broken });
+  visit(document, { Map: (_key, map) => checkNames(map, at) });
   if (variables !== undefined) fillIn(document, variables, at);
   let value: unknown;
   try {
@@ -76,9 +90,44 @@ export function openYaml<T>(
   const mistakes = parsed.error.issues.flatMap((issue) => sentences(issue, schema, value));
   const told = mistakes
     .slice(0, MAX_SHOWN)
-    .map(({ place, text: what }) => `${at(offsetOf(document, place))}: ${what}`);
+    .map(({ place, tell }) => `${at(offsetOf(document, place))}: ${tell()}`);
   const more = mistakes.length - told.length;
   throw new ConfigError([...told, ...(more > 0 ? [`and ${more} more`] : [])].join('\n'));
+}
+
+/**
+ * A look at the tokens before a document is made of them, which takes very long where most of them are wrong, and ends in
+ * an overflow where they nest too deep.
+ * @throws ConfigError
+ */
+function checkTokens(parser: Parser, text: string, at: (offset: number) => string): void {
+  for (const top of parser.parse(text)) {
+    if (top.type === 'error') throw new ConfigError(`${at(top.offset)}: this is no YAML: ${top.message}`);
+    const open: { token: CST.Token; depth: number }[] = [{ token: top, depth: 0 }];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      const { token, depth } = next;
+      if (depth > MAX_DEPTH)
+        throw new ConfigError(
+          `${at(token.offset)}: expected at most ${MAX_DEPTH} levels of lists and maps, got more`,
+        );
+      const inner = 'items' in token ? token.items.flatMap(({ key, value }) => [key, value]) : [];
+      if (token.type === 'document') inner.push(token.value);
+      for (const child of inner) if (child) open.push({ token: child, depth: depth + 1 });
+    }
+  }
+}
+
+/** @throws ConfigError where a name stands in a map for the second time */
+function checkNames(map: YAMLMap, at: (offset: number) => string): void {
+  const names = new Set<unknown>();
+  for (const { key } of map.items) {
+    if (!isScalar(key)) continue;
+    if (names.has(key.value))
+      throw new ConfigError(
+        `${at(key.range?.[0] ?? 0)}: the field ${shown(key.value)} stands there for the second time`,
+      );
+    names.add(key.value);
+  }
 }
 
 /** Replaces variables in values; what stands without quotes may become a number, or true or false. */
@@ -93,23 +142,41 @@ function fillIn(
       const field = ancestors.at(-1);
       if (key === 'key' || typeof node.value !== 'string' || !node.value.includes('${')) return;
       if (isPair(field) && isScalar(field.key) && except.includes(String(field.key.value))) return;
-      const filled = node.value.replace(
-        /\$(\$\{)|\$\{(\w+)(?::-([^}]*))?\}/g,
-        (_match, plain: string | undefined, name = '', otherwise?: string) => {
-          if (plain !== undefined) return plain;
-          // As in a shell, :- also stands in for what is empty.
-          const found = otherwise === undefined ? values[name] : values[name] || otherwise;
-          if (found === undefined)
-            missing.push(
-              `${at(node.range?.[0] ?? 0)}: the environment has no ${name}; set it, or write \${${name}:-default}`,
-            );
-          return found ?? '';
-        },
-      );
+      const filled = filledIn(node.value, (name, otherwise) => {
+        // As in a shell, :- also stands in for what is empty.
+        const found = otherwise === undefined ? values[name] : values[name] || otherwise;
+        if (found === undefined && missing.length < MAX_SHOWN)
+          missing.push(
+            `${at(node.range?.[0] ?? 0)}: the environment has no ${name}; set it, or write \${${name}:-default}`,
+          );
+        return found ?? '';
+      });
       node.value = node.type === Scalar.PLAIN ? plainValue(filled) : filled;
     },
   });
-  if (missing.length > 0) throw new ConfigError(missing.slice(0, MAX_SHOWN).join('\n'));
+  if (missing.length > 0) throw new ConfigError(missing.join('\n'));
+}
+
+/** The text with what stands for its variables; it is walked once, whatever is in it. */
+function filledIn(text: string, valueOf: (name: string, otherwise: string | undefined) => string): string {
+  let filled = '';
+  let from = 0;
+  const last = text.lastIndexOf('}');
+  for (let at = text.indexOf('${'); at >= 0; at = text.indexOf('${', from)) {
+    const isPlain = text[at - 1] === '$' && at > from;
+    const [, name = '', open = ''] =
+      isPlain || at > last ? [] : (VARIABLE.exec(text.slice(at, at + MAX_NAME)) ?? []);
+    const start = at + 2 + name.length + open.length;
+    const end = open === ':-' ? text.indexOf('}', start) : start - 1;
+    if (name === '' || end < 0) {
+      filled += text.slice(from, isPlain ? at - 1 : at) + '${';
+      from = at + 2;
+      continue;
+    }
+    filled += text.slice(from, at) + valueOf(name, open === ':-' ? text.slice(start, end) : undefined);
+    from = end + 1;
+  }
+  return filled + text.slice(from);
 }
 
 function plainValue(text: string): string | number | boolean {
@@ -121,56 +188,61 @@ type Place = readonly PropertyKey[];
 
 interface Mistake {
   place: Place;
-  text: string;
+  /** What is wrong, in words, which take time to find. */
+  tell: () => string;
 }
 
 function sentences(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): Mistake[] {
   const { path: place } = issue;
-  const name = place.length === 0 ? 'the document' : nameOf(place);
-  if (issue.code === 'unrecognized_keys') {
-    const known = fieldsAt(schema, place, value);
-    return issue.keys.map((key) => {
-      const meant = nearest(key, known);
-      const hint =
-        meant === undefined
-          ? known.length > 0
-            ? `; there are ${known.join(', ')}`
-            : ''
-          : `; did you mean ${meant}?`;
-      return { place: [...place, key], text: `unknown field ${JSON.stringify(key)}${hint}` };
-    });
-  }
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => ({
+      place: [...place, key],
+      tell: () => unknownField(key, fieldsAt(schema, place, value)),
+    }));
   if (issue.code === 'invalid_union') {
-    if ('discriminator' in issue && issue.discriminator !== undefined)
-      return [{ place, text: kindSentence(issue.discriminator, schema, place, value) }];
+    if ('discriminator' in issue && issue.discriminator !== undefined) {
+      const { discriminator } = issue;
+      return [{ place, tell: () => kindSentence(discriminator, schema, place, value) }];
+    }
     // Of several forms, the one that fits best says what is wrong.
-    const [best] = issue.errors.toSorted((a, b) => fit(b) - fit(a) || a.length - b.length);
-    if (best !== undefined && fit(best) > 0)
-      return best.flatMap((inner) => sentences({ ...inner, path: [...place, ...inner.path] }, schema, value));
+    const [best] = issue.errors
+      .map((errors) => ({ errors, fits: fit(errors) }))
+      .toSorted((a, b) => b.fits - a.fits || a.errors.length - b.errors.length);
+    if (best !== undefined && best.fits > 0)
+      return best.errors.flatMap((inner) =>
+        sentences({ ...inner, path: [...place, ...inner.path] }, schema, value),
+      );
+  }
+  return [{ place, tell: () => sentence(issue, valueAt(value, place)) }];
+}
+
+function unknownField(key: string, known: readonly string[]): string {
+  const meant = nearest(key, known);
+  const others = known.length > 0 ? `; there are ${known.join(', ')}` : '';
+  return `unknown field ${shown(key)}${meant === undefined ? others : `; did you mean ${meant}?`}`;
+}
+
+function sentence(issue: z.core.$ZodIssue, given: unknown): string {
+  const name = issue.path.length === 0 ? 'the document' : nameOf(issue.path);
+  const got = shown(given);
+  if (issue.code === 'invalid_union') {
     const kinds = issue.errors.flatMap((errors) =>
       errors.flatMap((inner) => (inner.code === 'invalid_type' ? [inner.expected] : [])),
     );
-    return [
-      {
-        place,
-        text: `${name}: expected ${[...new Set(kinds)].join(' or ')}, got ${shown(valueAt(value, place))}`,
-      },
-    ];
+    return `${name}: expected ${[...new Set(kinds)].join(' or ')}, got ${got}`;
   }
-  const given = valueAt(value, place);
-  const got = shown(given);
   if (issue.code === 'invalid_value') {
     const meant = typeof given === 'string' ? nearest(given, issue.values.map(String)) : undefined;
     const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
-    return [{ place, text: `${name}: expected one of ${issue.values.join(', ')}, got ${got}${hint}` }];
+    return `${name}: expected one of ${issue.values.join(', ')}, got ${got}${hint}`;
   }
   if (issue.code === 'invalid_type') {
     const wanted = issue.expected === 'int' ? 'a whole number' : issue.expected;
-    return [{ place, text: `${name}: expected ${wanted}, got ${got}` }];
+    return `${name}: expected ${wanted}, got ${got}`;
   }
   if (issue.code === 'too_small' || issue.code === 'too_big')
-    return [{ place, text: `${name}: expected ${boundOf(issue)}, got ${got}` }];
-  return [{ place, text: `${name}: ${issue.message}${issue.code === 'custom' ? '' : `, got ${got}`}` }];
+    return `${name}: expected ${boundOf(issue)}, got ${got}`;
+  return `${name}: ${issue.message}${issue.code === 'custom' ? '' : `, got ${got}`}`;
 }
 
 /** What a limit asks for: of a number its size, of a list or a text its length. */
@@ -204,13 +276,10 @@ function literalsOf(schema: z.ZodType | undefined): string[] {
 
 /** How far a value is like a form: what is wrong lies deep in it, or it is of the right type and says something else. */
 function fit(issues: readonly z.core.$ZodIssue[]): number {
-  return Math.max(
-    0,
-    ...issues.map(
-      ({ path, code }) =>
-        path.length + (code === 'unrecognized_keys' ? 1 : 0) + (code === 'custom' ? 0.5 : 0),
-    ),
-  );
+  return issues.reduce((most, { path, code }) => {
+    const more = code === 'unrecognized_keys' ? 1 : code === 'custom' ? 0.5 : 0;
+    return Math.max(most, path.length + more);
+  }, 0);
 }
 
 function nameOf(place: Place): string {
@@ -228,7 +297,7 @@ function valueAt(value: unknown, place: Place): unknown {
 }
 
 function shown(value: unknown): string {
-  return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80);
+  return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, MAX_LETTERS);
 }
 
 /** Where it stands, or what it would stand in. */

@@ -4,6 +4,7 @@
 import { rm } from 'node:fs/promises';
 import { Batch, NEVER, RowFlag, type Connection } from '../trace/batch.ts';
 import { TraceReader, TraceWriter } from '../trace/file.ts';
+import { BLOCK_VALUE_BYTES, derivedBytes } from '../trace/masked.ts';
 import { emptyCapture, type Capture, type TraceMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
 import { RowCopier } from './copy.ts';
@@ -61,7 +62,11 @@ export async function mergeTraces(
       privacy,
     });
     const toNs = rest.toNs === undefined ? Infinity : rest.toNs - fromNs;
-    const merge = new Merge(writer, { ...rest, fromNs: filter.fromNs === undefined ? -Infinity : 0, toNs });
+    const merge = new Merge(writer, privacy.values !== 'full', {
+      ...rest,
+      fromNs: filter.fromNs === undefined ? -Infinity : 0,
+      toNs,
+    });
     try {
       await merge.run(sources, limit, onProgress);
       await writer.finish({ capture: captureOf(traces), casRequests: merge.casRequests });
@@ -133,11 +138,16 @@ class Merge {
   readonly #out = new RowCopier();
   /** To be told of in the next block, by their number in the output. */
   readonly #told = new Map<number, Connection>();
+  readonly #areMasked: boolean;
+  /** What the tokens of the next block become. */
+  #valueBytes = 0;
   #lastNs = -Infinity;
   #read = 0;
 
-  constructor(writer: TraceWriter, filter: Filter & { fromNs: number; toNs: number }) {
+  /** @param areMasked whether tokens stand for all values */
+  constructor(writer: TraceWriter, areMasked: boolean, filter: Filter & { fromNs: number; toNs: number }) {
     this.#writer = writer;
+    this.#areMasked = areMasked;
     this.#filter = filter;
     const { fromNs, toNs, ...rest } = filter;
     this.#keepsAll = fromNs === -Infinity && toNs === Infinity && isOpen(rest);
@@ -217,6 +227,7 @@ class Merge {
       if (requestNs[row]! < this.#lastNs) this.#flush();
       this.#lastNs = requestNs[row]!;
       const at = this.#out.copy(batch, row);
+      this.#valueBytes += derivedBytes(batch, row, this.#areMasked);
       this.#out.batch.connection[at] = from.id < 0 ? this.#tell(source, connection[row]!) : from.id;
       // It shares its segment only with what was kept of it; a copy is as it was.
       if (!from.isInSegment && !this.#keepsAll) this.#out.batch.flags[at]! &= ~RowFlag.sharesSegment;
@@ -228,7 +239,8 @@ class Merge {
   }
 
   #isFull(): boolean {
-    return this.#out.batch.count >= BLOCK_ROWS || this.#out.batch.heapLength >= BLOCK_BYTES;
+    const { count, heapLength } = this.#out.batch;
+    return count >= BLOCK_ROWS || heapLength >= BLOCK_BYTES || this.#valueBytes >= BLOCK_VALUE_BYTES;
   }
 
   #flush(): void {
@@ -238,6 +250,7 @@ class Merge {
     this.#told.clear();
     this.#writer.append(batch);
     this.#out.clear();
+    this.#valueBytes = 0;
     this.#lastNs = -Infinity;
   }
 }

@@ -11,7 +11,7 @@ import { putUint32 } from '../protocol/header.ts';
 import { Status } from '../protocol/status.ts';
 import { Batch, ConnectionEnd, NEVER, Outcome, grown, type Connection } from '../trace/batch.ts';
 import { TraceWriter } from '../trace/file.ts';
-import { TOKEN_BYTES, TokenKind } from '../trace/masked.ts';
+import { BLOCK_VALUE_BYTES, TOKEN_BYTES, TokenKind } from '../trace/masked.ts';
 import { emptyCapture } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
 import { expiryOf, type Operation } from './access.ts';
@@ -24,8 +24,6 @@ const CLIENT_PORT = 40_000;
 const MAX_CLIENTS = 1 << 24;
 
 const BLOCK_ROWS = 65_536;
-/** Values that the tokens of a block become when it is read. */
-const BLOCK_VALUE_BYTES = 64 * 1024 * 1024;
 
 /** How many requests each second has: the first pass over an input. */
 export class Seconds {

@@ -66,14 +66,14 @@ export class Findings {
     this.#limit = limit;
   }
 
-  add(verdict: Pick<Verdict, 'class' | 'kind'>, example: () => Example): void {
+  add(verdict: Pick<Verdict, 'class' | 'kind'>, example: () => Example, count = 1): void {
     const id = `${verdict.class} ${verdict.kind}`;
     let finding = this.#findings.get(id);
     if (finding === undefined) {
       finding = { class: verdict.class, kind: verdict.kind, count: 0, examples: [] };
       this.#findings.set(id, finding);
     }
-    finding.count++;
+    finding.count += count;
     const { examples } = finding;
     if (examples.length < this.#limit) examples.push(example());
   }

@@ -32,6 +32,7 @@ const allowed: Record<string, readonly string[]> = {
     'fixtures',
   ],
   scripts: [
+    'library',
     'protocol',
     'config',
     'trace',

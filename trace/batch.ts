@@ -74,7 +74,8 @@ export interface Connection {
 /** No time: the column's value for "never". */
 export const NEVER = -1;
 
-export const MAX_BATCH_ROWS = 0xffffff;
+/** Four times what memtape writes into a block: what a reader makes of a small file stays small. */
+export const MAX_BATCH_ROWS = 262_144;
 
 export class Batch {
   /** Index in the trace of row 0. */

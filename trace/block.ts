@@ -8,6 +8,8 @@ import { crc32, deflateRaw, deflateRawSync, inflateRaw, inflateRawSync } from 'n
 import { open, type FileHandle } from 'node:fs/promises';
 import { MAX_BATCH_ROWS } from './batch.ts';
 import { TraceError } from './error.ts';
+import { MAX_JSON_BYTES } from './json.ts';
+import { MAX_TRACE_NS } from './meta.ts';
 
 type Transform = (data: Buffer, options: object) => Promise<Buffer>;
 // On a thread of its own the work stays there, with that thread's priority.
@@ -36,9 +38,18 @@ const BLOCK_MAGIC = 0x4b4c4254; // TBLK
 const BLOCK_HEADER_BYTES = 52;
 const INDEX_ENTRY_BYTES = 40;
 const TRAILER_BYTES = 16;
-const MAX_RAW_BYTES = 1024 * 1024 * 1024;
-/** Deflate cannot expand further than this: a bound on what a small hostile block makes us allocate. */
+/**
+ * Bytes of a block of rows, unpacked, and with the values that its tokens become. Writers begin another block beyond some
+ * megabytes; a recorder may have 128 MiB of values under way, and a body has 64 MiB at most.
+ */
+export const MAX_BLOCK_BYTES = 256 * 1024 * 1024;
+const MAX_INDEX_BYTES = 64 * 1024 * 1024;
+/** Deflate cannot expand further than this. */
 const MAX_EXPANSION = 1040;
+/** Columns of a row take a byte each at least: those of results are fewer. */
+const MIN_ROW_BYTES = 15;
+/** What zlib takes for a piece at least. */
+const MIN_CHUNK_BYTES = 64;
 /** Blocks encoded and not yet in the file, beyond which a writer asks its caller to wait. */
 const MAX_PENDING = 8;
 
@@ -51,11 +62,12 @@ export interface Block {
   /** Where its header begins in the file, and how many bytes it takes with it. */
   offset: number;
   bytes: number;
+  /** Its bytes once unpacked. */
+  rawLength: number;
 }
 
 interface Header extends Block {
   codec: number;
-  rawLength: number;
   storedLength: number;
   checksum: number;
 }
@@ -94,6 +106,8 @@ export class BlockWriter {
   /** Takes a block; compression and writing follow in order, in the background. @throws TraceError WRITE of an earlier one */
   append(type: BlockType, rows: number, firstIndex: number, fromNs: number, toNs: number, raw: Buffer): void {
     if (this.#error !== undefined) throw this.#error;
+    const wrong = impossible({ type, rows, rawLength: raw.length });
+    if (wrong !== undefined) throw new TraceError('WRITE', `cannot write a block with ${wrong}`);
     this.#pending++;
     const packed = deflate(raw, { level: 1 });
     this.#then(async () => {
@@ -114,7 +128,8 @@ export class BlockWriter {
       header.writeUInt32LE(crc32(header.subarray(0, 48)) >>> 0, 48);
       const offset = this.bytesWritten;
       await this.#write(Buffer.concat([header, stored]));
-      this.#index.push({ type, rows, firstIndex, fromNs, toNs, offset, bytes: this.bytesWritten - offset });
+      const bytes = this.bytesWritten - offset;
+      this.#index.push({ type, rows, firstIndex, fromNs, toNs, offset, bytes, rawLength: raw.length });
       this.#pending--;
     });
   }
@@ -199,6 +214,7 @@ export class BlockReader {
   readonly fileBytes: number;
   /** The end of the file is missing. */
   truncated = false;
+  #rows = 0;
   readonly #file: FileHandle;
 
   private constructor(path: string, file: FileHandle, fileBytes: number) {
@@ -230,16 +246,19 @@ export class BlockReader {
 
   /** The block's bytes, checked and unpacked. @throws TraceError CHECKSUM, BROKEN */
   async read(block: Block): Promise<Buffer> {
-    const where = `${this.path}: the block at byte ${block.offset}`;
+    const where = this.#at(block.offset);
     const header = await this.#header(block.offset);
     if (header === undefined || header.bytes !== block.bytes || header.rows !== block.rows)
       throw new TraceError('CHECKSUM', `${where} is damaged: its header does not add up`);
-    const stored = await this.#bytes(block.offset + BLOCK_HEADER_BYTES, header.storedLength);
-    if (stored === undefined || crc32(stored) >>> 0 !== header.checksum)
-      throw new TraceError('CHECKSUM', `${where} is damaged: its checksum differs`);
+    const stored = await this.#stored(header);
+    if (stored === undefined) throw new TraceError('CHECKSUM', `${where} is damaged: its checksum differs`);
     if (header.codec === Codec.stored) return stored;
     try {
-      const raw = await inflate(stored, { maxOutputLength: Math.max(header.rawLength, 1) });
+      // In one piece, with a byte to spare, so that there is no second: pieces are copied together.
+      const raw = await inflate(stored, {
+        chunkSize: Math.max(header.rawLength + 1, MIN_CHUNK_BYTES),
+        maxOutputLength: Math.max(header.rawLength, 1),
+      });
       if (raw.length === header.rawLength) return raw;
     } catch (cause) {
       throw new TraceError('BROKEN', `${where} cannot be unpacked`, { cause });
@@ -249,6 +268,10 @@ export class BlockReader {
 
   close(): Promise<void> {
     return this.#file.close();
+  }
+
+  #at(offset: number): string {
+    return `${this.path}: the block at byte ${offset}`;
   }
 
   async #checkHeader(kind: FileKind): Promise<void> {
@@ -272,68 +295,95 @@ export class BlockReader {
       );
   }
 
+  /** False where there is none that adds up: the end of the file was cut, or damaged. @throws TraceError BROKEN */
   async #readIndex(): Promise<boolean> {
     const trailer = await this.#bytes(this.fileBytes - TRAILER_BYTES, TRAILER_BYTES);
     if (trailer === undefined || !trailer.subarray(8).equals(TRAILER_MAGIC)) return false;
     const index = await this.#header(trailer.readDoubleLE(0));
     if (index === undefined || index.type !== BlockType.index) return false;
     const entries = await this.read(index).catch(() => undefined);
-    if (entries === undefined || entries.length !== index.rows * INDEX_ENTRY_BYTES) return false;
+    if (entries === undefined) return false;
+    let offset = FILE_HEADER_BYTES;
     for (let at = 0; at < entries.length; at += INDEX_ENTRY_BYTES) {
-      const header = await this.#header(entries.readDoubleLE(at));
-      if (header === undefined) {
-        // A damaged block: it keeps its place, and reading it says so.
-        const rows = entries.readUInt32LE(at + 12);
-        if (rows > MAX_BATCH_ROWS) return false;
-        this.blocks.push({
-          type: BlockType.rows,
-          rows,
-          firstIndex: entries.readDoubleLE(at + 16),
-          fromNs: entries.readDoubleLE(at + 24),
-          toNs: entries.readDoubleLE(at + 32),
-          offset: entries.readDoubleLE(at),
-          bytes: entries.readUInt32LE(at + 8),
-        });
-      } else this.blocks.push(header);
+      const entry = entryAt(entries, at);
+      if (entry.rows > MAX_BATCH_ROWS) return false;
+      // Blocks stand one behind the other: an index that says otherwise would have us read some of them many times.
+      const header = await this.#header(offset);
+      const { bytes } = header ?? entry;
+      if (entry.offset !== offset || entry.bytes !== bytes || bytes < BLOCK_HEADER_BYTES) return false;
+      // A damaged block keeps its place, and reading it says so.
+      this.#take(header ?? entry);
+      offset += bytes;
     }
-    return true;
+    return offset === index.offset;
   }
 
+  /** @throws TraceError BROKEN */
   async #walk(): Promise<void> {
     this.truncated = true;
     this.blocks.length = 0;
+    this.#rows = 0;
     let offset = FILE_HEADER_BYTES;
     for (;;) {
       const header = await this.#header(offset);
-      if (header === undefined || offset + header.bytes > this.fileBytes) return;
-      if ((await this.read(header).catch(() => undefined)) === undefined) return;
-      if (header.type !== BlockType.index) this.blocks.push(header);
+      if (header === undefined || (await this.#stored(header)) === undefined) return;
+      this.#take(header);
       offset += header.bytes;
     }
   }
 
+  /** The next block of the file, which has to follow those before it. @throws TraceError BROKEN */
+  #take(block: Block): void {
+    const { type, rows, firstIndex, fromNs, toNs, offset } = block;
+    // Whatever it lists was found where it stands.
+    if (type === BlockType.index) return;
+    const broken = (expected: string, got: string): TraceError =>
+      new TraceError('BROKEN', `${this.#at(offset)} is broken: expected ${expected}, got ${got}`);
+    if (this.blocks.length === 0 && type !== BlockType.meta)
+      throw broken(
+        'the opening block',
+        type === BlockType.rows ? 'rows, or a damaged one' : `one of type ${type}`,
+      );
+    if (this.blocks.length > 0 && type !== BlockType.rows && type !== BlockType.end)
+      throw broken('a block of rows', `one of type ${type}`);
+    if (this.blocks.at(-1)?.type === BlockType.end) throw broken('none behind the closing block', `one more`);
+    if (firstIndex !== this.#rows)
+      throw broken(`its first row to be number ${this.#rows}`, String(firstIndex));
+    if (!(fromNs >= 0 && fromNs <= toNs && toNs <= MAX_TRACE_NS))
+      throw broken('a stretch of time', `from ${fromNs} to ${toNs} ns`);
+    this.blocks.push(block);
+    this.#rows += rows;
+  }
+
+  /** Undefined where there is no whole one. @throws TraceError BROKEN */
   async #header(offset: number): Promise<Header | undefined> {
-    const header = await this.#bytes(offset, BLOCK_HEADER_BYTES);
-    if (header === undefined || header.readUInt32LE(0) !== BLOCK_MAGIC) return undefined;
-    if (crc32(header.subarray(0, 48)) >>> 0 !== header.readUInt32LE(48)) return undefined;
-    const rows = header.readUInt32LE(8);
-    const rawLength = header.readUInt32LE(12);
-    const storedLength = header.readUInt32LE(16);
-    if (rows > MAX_BATCH_ROWS || rows > rawLength || rawLength > MAX_RAW_BYTES) return undefined;
-    if (rawLength > storedLength * MAX_EXPANSION + 64) return undefined;
-    return {
-      type: header[4] as BlockType,
-      codec: header[5]!,
-      rows,
-      rawLength,
+    const data = await this.#bytes(offset, BLOCK_HEADER_BYTES);
+    if (data === undefined || data.readUInt32LE(0) !== BLOCK_MAGIC) return undefined;
+    if (crc32(data.subarray(0, 48)) >>> 0 !== data.readUInt32LE(48)) return undefined;
+    const storedLength = data.readUInt32LE(16);
+    const header: Header = {
+      type: data[4] as BlockType,
+      codec: data[5]!,
+      rows: data.readUInt32LE(8),
+      rawLength: data.readUInt32LE(12),
       storedLength,
-      checksum: header.readUInt32LE(20),
-      firstIndex: header.readDoubleLE(24),
-      fromNs: header.readDoubleLE(32),
-      toNs: header.readDoubleLE(40),
+      checksum: data.readUInt32LE(20),
+      firstIndex: data.readDoubleLE(24),
+      fromNs: data.readDoubleLE(32),
+      toNs: data.readDoubleLE(40),
       offset,
       bytes: BLOCK_HEADER_BYTES + storedLength,
     };
+    const wrong = impossible(header) ?? unpackable(header);
+    if (wrong !== undefined)
+      throw new TraceError('BROKEN', `${this.#at(offset)} is broken: it cannot have ${wrong}`);
+    return header;
+  }
+
+  /** Its bytes as they stand in the file; undefined where they are not whole. */
+  async #stored({ offset, storedLength, checksum }: Header): Promise<Buffer | undefined> {
+    const stored = await this.#bytes(offset + BLOCK_HEADER_BYTES, storedLength);
+    return stored !== undefined && crc32(stored) >>> 0 === checksum ? stored : undefined;
   }
 
   async #bytes(offset: number, length: number): Promise<Buffer | undefined> {
@@ -342,4 +392,49 @@ export class BlockReader {
     const { bytesRead } = await this.#file.read(data, 0, length, offset);
     return bytesRead === length ? data : undefined;
   }
+}
+
+/** What an index says of a block. */
+function entryAt(entries: Buffer, at: number): Block {
+  return {
+    type: BlockType.rows,
+    offset: entries.readDoubleLE(at),
+    bytes: entries.readUInt32LE(at + 8),
+    rows: entries.readUInt32LE(at + 12),
+    firstIndex: entries.readDoubleLE(at + 16),
+    fromNs: entries.readDoubleLE(at + 24),
+    toNs: entries.readDoubleLE(at + 32),
+    rawLength: 0,
+  };
+}
+
+const maxBytes: Readonly<Record<BlockType, number>> = {
+  [BlockType.meta]: MAX_JSON_BYTES,
+  [BlockType.rows]: MAX_BLOCK_BYTES,
+  [BlockType.end]: MAX_JSON_BYTES,
+  [BlockType.index]: MAX_INDEX_BYTES,
+};
+
+/** What of a block no reader takes, in words: what it would cost, or what its bytes cannot hold. */
+function impossible({
+  type,
+  rows,
+  rawLength,
+}: Pick<Header, 'type' | 'rows' | 'rawLength'>): string | undefined {
+  const most = maxBytes[type];
+  if (most === undefined) return `the type ${type}`;
+  if (rawLength > most) return `${rawLength} bytes unpacked; at most ${most} are read`;
+  if (type === BlockType.index)
+    return rawLength === rows * INDEX_ENTRY_BYTES ? undefined : `${rows} entries in ${rawLength} bytes`;
+  if (type !== BlockType.rows) return rows === 0 ? undefined : `${rows} rows and the type ${type}`;
+  if (rows > MAX_BATCH_ROWS) return `${rows} rows; at most ${MAX_BATCH_ROWS} are read`;
+  return rows * MIN_ROW_BYTES > rawLength ? `${rows} rows in ${rawLength} bytes unpacked` : undefined;
+}
+
+function unpackable({ codec, rawLength, storedLength }: Header): string | undefined {
+  if (codec !== Codec.stored && codec !== Codec.deflate) return `the codec ${codec}`;
+  const most = codec === Codec.stored ? storedLength : storedLength * MAX_EXPANSION + 64;
+  return rawLength > most || (codec === Codec.stored && rawLength !== most)
+    ? `${rawLength} bytes unpacked of ${storedLength}`
+    : undefined;
 }

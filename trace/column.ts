@@ -5,6 +5,7 @@ import { isRead } from '../protocol/opcode.ts';
 import { NEVER } from './batch.ts';
 import { Dictionary } from './dictionary.ts';
 import { TraceError } from './error.ts';
+import { parseJson } from './json.ts';
 
 type Words = Uint16Array | Uint32Array | Uint8Array;
 
@@ -288,6 +289,14 @@ class ExpectedTokens {
   }
 }
 
+/** The largest number that a column holds. */
+function mostOf(column: Words): number {
+  return 2 ** (column.BYTES_PER_ELEMENT * 8) - 1;
+}
+
+/** A request and its answer may each name one of a kind. */
+const MAX_STRINGS_PER_ROW = 2;
+
 /** The strings of one kind in a raw block. */
 interface Strings {
   at: Uint32Array;
@@ -305,9 +314,10 @@ export class ColumnDecoder {
 
   /**
    * @param where for messages: `block 3 at byte 4096`
+   * @param rows that the block has: a string stands in its dictionary because a row names it
    * @throws TraceError BROKEN
    */
-  constructor(raw: Buffer, where: string) {
+  constructor(raw: Buffer, where: string, rows: number) {
     this.#raw = raw;
     this.#where = where;
     if (raw.length < 5) throw this.#broken(`expected at least 5 bytes, got ${raw.length}`);
@@ -319,10 +329,14 @@ export class ColumnDecoder {
     const kinds = Object.keys(StringKind).length;
     for (let kind = 0; kind < kinds; kind++) {
       const count = this.#varint();
-      if (count > raw.length - streams)
-        throw this.#broken(`${count} strings in ${raw.length - streams} bytes`);
+      // Each has a byte of its own and one that tells its length.
+      if (count > rows * MAX_STRINGS_PER_ROW || count * 2 > raw.length - this.#at)
+        throw this.#broken(`${count} strings for ${rows} rows in ${raw.length - this.#at} bytes`);
       const length = new Uint32Array(count);
-      for (let id = 0; id < count; id++) length[id] = this.#varint();
+      for (let id = 0; id < count; id++) {
+        length[id] = this.#varint();
+        if (length[id] === 0) throw this.#broken(`expected string ${id} to have a byte, got none`);
+      }
       this.#strings.push({ at: new Uint32Array(count), length, told: 0 });
     }
     let at = this.#at;
@@ -348,13 +362,21 @@ export class ColumnDecoder {
   json(): unknown {
     const length = this.#varint();
     if (length > this.#end - this.#at) throw this.#broken(`a text of ${length} bytes passes the end`);
-    const text = this.#raw.toString('utf8', this.#at, this.#at + length);
+    const text = this.#raw.subarray(this.#at, this.#at + length);
     this.#at += length;
     try {
-      return JSON.parse(text);
+      return parseJson(text);
     } catch (cause) {
-      throw new TraceError('BROKEN', `${this.#where}: expected JSON`, { cause });
+      throw this.#broken((cause as Error).message, cause);
     }
+  }
+
+  /** All has been read, and nothing is left over. @throws TraceError BROKEN */
+  finish(): void {
+    if (this.#at !== this.#end)
+      throw this.#broken(`its columns end at ${this.#at} of the ${this.#end} bytes of its streams`);
+    for (const { at, told } of this.#strings)
+      if (told !== at.length) throw this.#broken(`${at.length} strings, of which its rows name ${told}`);
   }
 
   bytes(column: Uint8Array, rows: number): void {
@@ -364,37 +386,53 @@ export class ColumnDecoder {
   }
 
   words(column: Words, rows: number): void {
-    for (let row = 0; row < rows; row++) column[row] = this.#varint();
+    const most = mostOf(column);
+    for (let row = 0; row < rows; row++) {
+      const value = this.#varint();
+      if (value > most) throw this.#beyond(row, value, most);
+      column[row] = value;
+    }
   }
 
   deltas(column: Words, rows: number): void {
+    const most = mostOf(column);
     let last = 0;
-    for (let row = 0; row < rows; row++) column[row] = last += this.#signed();
+    for (let row = 0; row < rows; row++) {
+      last += this.#signed();
+      if (last < 0 || last > most) throw this.#beyond(row, last, most);
+      column[row] = last;
+    }
   }
 
   laneDeltas(column: Words, lane: Uint32Array, rows: number): void {
+    const most = mostOf(column);
     const last = new Lasts(lane, rows, 0);
     for (let row = 0; row < rows; row++) {
       const value = last.get(lane[row]!) + this.#signed();
+      if (value < 0 || value > most) throw this.#beyond(row, value, most);
       last.set(lane[row]!, value);
       column[row] = value;
     }
   }
 
   tokens(column: Uint32Array, opcodes: Uint8Array, keys: Uint32Array, rows: number): void {
+    const most = mostOf(column);
     const expected = new ExpectedTokens(keys, rows);
     for (let row = 0; row < rows; row++) {
       const code = this.#varint();
       column[row] = 0;
       if (code === 0) continue;
-      column[row] = expected.of(opcodes[row]!, keys[row]!) + (code % 2 === 1 ? (code - 1) / 2 : -code / 2);
+      const token = expected.of(opcodes[row]!, keys[row]!) + (code % 2 === 1 ? (code - 1) / 2 : -code / 2);
+      if (token < 0 || token > most) throw this.#beyond(row, token, most);
+      column[row] = token;
       expected.learn(keys[row]!, column[row]!);
     }
   }
 
   unit(): number {
     const unit = this.#varint();
-    if (unit < 1 || unit > 1e9) throw this.#broken(`a unit of ${unit} ns`);
+    if (unit !== 1 && unit !== MICROSECOND)
+      throw this.#broken(`expected a unit of 1 or 1000 ns, got ${unit}`);
     return unit;
   }
 
@@ -420,7 +458,7 @@ export class ColumnDecoder {
     rows: number,
     expected?: Uint32Array | Expectation,
   ): void {
-    const most = 2 ** (length.BYTES_PER_ELEMENT * 8) - 1;
+    const most = mostOf(length);
     const strings = this.#strings[kind]!;
     const { at: places, length: lengths } = strings;
     const opinion = opinionOf(expected);
@@ -472,7 +510,11 @@ export class ColumnDecoder {
     return value;
   }
 
-  #broken(what: string): TraceError {
-    return new TraceError('BROKEN', `${this.#where} is broken: ${what}`);
+  #beyond(row: number, value: number, most: number): TraceError {
+    return this.#broken(`its row ${row} has ${value} where 0 to ${most} fit`);
+  }
+
+  #broken(what: string, cause?: unknown): TraceError {
+    return new TraceError('BROKEN', `${this.#where} is broken: ${what}`, { cause });
   }
 }

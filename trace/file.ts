@@ -4,13 +4,18 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import type { Batch } from './batch.ts';
-import { BlockReader, BlockType, BlockWriter, FileKind, kindNames, type Block } from './block.ts';
+import { BlockReader, BlockType, BlockWriter, FileKind, type Block } from './block.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
+import { parseJson } from './json.ts';
 import { clearUnknown, deriveValues, hasUnknown, settleUnknown } from './masked.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
 import type { ResultBatch } from './results.ts';
 import { decodeBatch, decodeResults, encodeBatch, encodeResults, firstUnreadable } from './rows.ts';
+import { wrongEnd, wrongMeta } from './sound.ts';
+
+/** Two blocks that are larger are not in memory at once. */
+const MAX_AHEAD_BYTES = 64 * 1024 * 1024;
 
 class TapeWriter<Rows, Meta, End> {
   readonly #blocks: BlockWriter;
@@ -60,8 +65,9 @@ class TapeWriter<Rows, Meta, End> {
 export class TraceWriter extends TapeWriter<Batch, TraceMeta, TraceEnd> {
   /** @throws TraceError WRITE */
   static async create(path: string, meta: TraceMeta): Promise<TraceWriter> {
-    if (!isSound[FileKind.trace](meta))
-      throw new TraceError('WRITE', `cannot write ${path}: its opening block lacks what readers rely on`);
+    const wrong = wrongMeta(FileKind.trace, meta);
+    if (wrong !== undefined)
+      throw new TraceError('WRITE', `cannot write the opening block of ${path}: ${wrong}`);
     return new TraceWriter(await BlockWriter.create(path, FileKind.trace), meta, encodeBatch);
   }
 
@@ -89,7 +95,7 @@ export class ResultsWriter extends TapeWriter<ResultBatch, ResultsMeta, ResultsE
   }
 }
 
-class TapeReader<Rows, Meta, End> {
+class TapeReader<Rows extends { heapLength: number }, Meta, End> {
   readonly meta: Meta;
   /** Undefined where the file was cut before it. */
   readonly end: End | null;
@@ -124,11 +130,12 @@ class TapeReader<Rows, Meta, End> {
   async *batches(range: { fromNs?: number; toNs?: number } = {}): AsyncGenerator<Rows> {
     const { fromNs = -Infinity, toNs = Infinity } = range;
     const wanted = this.blocks.filter((block) => block.toNs >= fromNs && block.fromNs <= toNs);
-    let ahead = wanted[0] === undefined ? undefined : this.#load(wanted[0]);
-    for (let n = 0; n < wanted.length; n++) {
-      const rows = await ahead!;
+    let ahead: Promise<Rows> | undefined;
+    for (const [n, block] of wanted.entries()) {
+      const rows = await (ahead ?? this.#load(block));
       const next = wanted[n + 1];
-      ahead = next === undefined ? undefined : this.#load(next);
+      const isSmall = Math.max(rows.heapLength, next?.rawLength ?? 0) <= MAX_AHEAD_BYTES;
+      ahead = next !== undefined && isSmall ? this.#load(next) : undefined;
       // A failure ahead is reported when its turn comes, and not before.
       ahead?.catch(() => undefined);
       yield rows;
@@ -212,42 +219,34 @@ async function openTape(
         `${path}: expected an opening block at byte 16; the file was cut or damaged there`,
       );
     const last = blocks.blocks.find((block) => block.type === BlockType.end);
-    const meta: unknown = JSON.parse((await blocks.read(first)).toString());
-    const end: unknown = last === undefined ? null : JSON.parse((await blocks.read(last)).toString());
-    if (!isSound[kind](meta))
-      throw new TraceError('BROKEN', `${path}: its opening block lacks what a ${kindNames[kind]} has`);
-    if (end !== null && typeof end !== 'object')
-      throw new TraceError('BROKEN', `${path}: expected an object in its closing block`);
+    const meta = await readJson(blocks, first, (value) => wrongMeta(kind, value));
+    const end = last === undefined ? null : await readJson(blocks, last, (value) => wrongEnd(kind, value));
     return { blocks, meta, end };
   } catch (error) {
     await blocks.close();
-    if (error instanceof TraceError) throw error;
-    throw new TraceError('BROKEN', `${path}: its opening or closing block is broken`, { cause: error });
+    throw error;
   }
 }
 
-/** Whether the opening block has what readers rely on. */
-const isSound: Record<FileKind, (meta: unknown) => boolean> = {
-  [FileKind.trace]: (meta) => {
-    const { startNs, source, privacy } = (meta ?? {}) as Partial<TraceMeta>;
-    return (
-      typeof startNs === 'string' &&
-      /^\d{1,20}$/.test(startNs) &&
-      typeof source === 'string' &&
-      typeof privacy === 'object' &&
-      privacy !== null
-    );
-  },
-  [FileKind.results]: (meta) => {
-    const { targets, trace, speed } = (meta ?? {}) as Partial<ResultsMeta>;
-    return (
-      Array.isArray(targets) &&
-      targets.every((target) => typeof target === 'string') &&
-      typeof trace === 'string' &&
-      (speed === 'max' || typeof speed === 'number')
-    );
-  },
-};
+/** @throws TraceError CHECKSUM, BROKEN */
+async function readJson(
+  blocks: BlockReader,
+  block: Block,
+  wrong: (value: unknown) => string | undefined,
+): Promise<unknown> {
+  const name = block.type === BlockType.meta ? 'opening' : 'closing';
+  const where = `${blocks.path}: its ${name} block at byte ${block.offset}`;
+  const raw = await blocks.read(block);
+  let value: unknown;
+  try {
+    value = parseJson(raw);
+  } catch (cause) {
+    throw new TraceError('BROKEN', `${where} is broken: ${(cause as Error).message}`, { cause });
+  }
+  const what = wrong(value);
+  if (what !== undefined) throw new TraceError('BROKEN', `${where} is broken: ${what}`);
+  return value;
+}
 
 /** SHA-256 of a file, in hexadecimal. */
 export async function hashFile(path: string): Promise<string> {

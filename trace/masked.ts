@@ -10,6 +10,7 @@ import { fnv1a32 } from '../protocol/distribution.ts';
 import { isRead } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch } from './batch.ts';
+import { MAX_BLOCK_BYTES } from './block.ts';
 import { TraceError } from './error.ts';
 import type { TraceMeta } from './meta.ts';
 
@@ -26,8 +27,8 @@ export const TOKEN_BYTES = 13;
 const UNKNOWN_BYTES = 5;
 const ANY_UNKNOWN = RowFlag.valueUnknown | RowFlag.answerUnknown;
 
-/** Bytes that the tokens of one block may become. */
-const MAX_DERIVED_BYTES = 512 * 1024 * 1024;
+/** No body that memtape records is longer. */
+const MAX_VALUE_BYTES = 64 * 1024 * 1024;
 /** Digits of a number that memcached can count with, whatever they are. */
 const MAX_DIGITS = 20;
 
@@ -113,7 +114,10 @@ export function settleUnknown(batch: Batch, where: string): void {
 /** How long the value is whose token should stand there. @throws TraceError BROKEN */
 function unknownBytes(batch: Batch, row: number, at: number, length: number, where: string): number {
   if (length === UNKNOWN_BYTES && batch.heap[at] === TokenKind.unknown) return lengthOfUnknown(batch, at);
-  throw new TraceError('BROKEN', `${where}: expected the token of an unknown value in its row ${row}`);
+  throw new TraceError(
+    'BROKEN',
+    `${where} is broken: expected the token of an unknown value in its row ${row}`,
+  );
 }
 
 function putDerived(batch: Batch, row: number, bytes: number): number {
@@ -135,37 +139,73 @@ export function clearUnknown(batch: Batch): void {
   for (let row = 0; row < batch.count; row++) batch.flags[row]! &= ~ANY_UNKNOWN;
 }
 
+/** Writers begin another block where the tokens of one become more than this. */
+export const BLOCK_VALUE_BYTES = 64 * 1024 * 1024;
+
+/** Bytes that a reader makes of the tokens of a row. */
+export function derivedBytes(batch: Batch, row: number, areMasked: boolean): number {
+  const flags = batch.flags[row]!;
+  let bytes = 0;
+  if ((flags & RowFlag.valueUnknown) !== 0 || (areMasked && hasMaskedValue(batch, row)))
+    bytes += bytesOfToken(batch.heap, batch.valueAt[row]!, batch.valueLength[row]!);
+  if ((flags & RowFlag.answerUnknown) !== 0 || (areMasked && hasMaskedAnswer(batch, row)))
+    bytes += bytesOfToken(batch.heap, batch.answerValueAt[row]!, batch.answerValueLength[row]!);
+  return bytes;
+}
+
+function bytesOfToken(heap: Buffer, at: number, length: number): number {
+  if (length < UNKNOWN_BYTES) return length;
+  return heap[at] === TokenKind.clear ? length - 1 : heap.readUInt32LE(at + 1);
+}
+
+/** A value that is to be derived, and where it will stand in the heap. */
+interface Derived {
+  kind: number;
+  at: number;
+  length: number;
+  low: number;
+  high: number;
+}
+
 /**
  * Puts derived bytes in the place of every token of a batch that was just read.
  * @param areMasked whether tokens stand for all values, or only for those that are not known
  * @throws TraceError BROKEN
  */
 export function deriveValues(batch: Batch, where: string, areMasked: boolean): void {
-  const known = new Map<number | string, { at: number; length: number }>();
-  const parts: Buffer[] = [batch.heap];
+  const known = new Map<number | string, Derived>();
+  const { heap } = batch;
   let end = batch.heapLength;
-  const unknown = (row: number, at: number, length: number): { at: number; length: number } => {
-    const bytes = unknownBytes(batch, row, at, length, where);
-    const name = `${batch.keyId[row]} ${bytes}`;
-    const before = known.get(name);
-    if (before !== undefined) return before;
-    const hash = hashOfKey(batch, row);
-    checkRoom(bytes, MAX_DERIVED_BYTES - (end - batch.heapLength), where);
-    parts.push(deriveBytes(TokenKind.bytes, bytes, hash, ~hash >>> 0));
-    const place = { at: end, length: bytes };
-    known.set(name, place);
-    end += bytes;
-    return place;
+  // Places first: what does not fit is refused before any of it is made.
+  const place = (name: number | string, kind: number, length: number, low: number, high: number): Derived => {
+    checkRoom(length, end, where);
+    const derived = { kind, at: end, length, low, high };
+    known.set(name, derived);
+    end += length;
+    return derived;
   };
-  const derived = (at: number, length: number): { at: number; length: number } => {
+  const unknown = (row: number, at: number, length: number): Derived => {
+    const bytes = unknownBytes(batch, row, at, length, where);
+    const hash = hashOfKey(batch, row);
+    const name = `${batch.keyId[row]} ${bytes}`;
+    return known.get(name) ?? place(name, TokenKind.bytes, bytes, hash, ~hash >>> 0);
+  };
+  const told = (at: number, length: number): { at: number; length: number } => {
     const before = known.get(at);
     if (before !== undefined) return before;
-    const value = derive(batch.heap, at, length, MAX_DERIVED_BYTES - (end - batch.heapLength), where);
-    const place = { at: end, length: value.length };
-    known.set(at, place);
-    parts.push(value);
-    end += value.length;
-    return place;
+    const kind = heap[at]!;
+    if (kind === TokenKind.clear) return { at: at + 1, length: length - 1 };
+    if (length !== TOKEN_BYTES || (kind !== TokenKind.bytes && kind !== TokenKind.digits))
+      throw new TraceError(
+        'BROKEN',
+        `${where} is broken: expected the token of a value, got ${length} bytes of kind ${kind}`,
+      );
+    const [bytes, low, high] = [1, 5, 9].map((offset) => heap.readUInt32LE(at + offset)) as [
+      number,
+      number,
+      number,
+    ];
+    return place(at, kind, bytes, low, high);
   };
   for (let row = 0; row < batch.count; row++) {
     const flags = batch.flags[row]!;
@@ -173,7 +213,7 @@ export function deriveValues(batch: Batch, where: string, areMasked: boolean): v
     if (isUnknown || (areMasked && hasMaskedValue(batch, row))) {
       const { at, length } = isUnknown
         ? unknown(row, batch.valueAt[row]!, batch.valueLength[row]!)
-        : derived(batch.valueAt[row]!, batch.valueLength[row]!);
+        : told(batch.valueAt[row]!, batch.valueLength[row]!);
       batch.valueAt[row] = at;
       batch.valueLength[row] = length;
     }
@@ -181,48 +221,54 @@ export function deriveValues(batch: Batch, where: string, areMasked: boolean): v
     if (isAnswerUnknown || (areMasked && hasMaskedAnswer(batch, row))) {
       const { at, length } = isAnswerUnknown
         ? unknown(row, batch.answerValueAt[row]!, batch.answerValueLength[row]!)
-        : derived(batch.answerValueAt[row]!, batch.answerValueLength[row]!);
+        : told(batch.answerValueAt[row]!, batch.answerValueLength[row]!);
       batch.answerValueAt[row] = at;
       batch.answerValueLength[row] = length;
     }
   }
-  batch.heap = Buffer.concat(parts, end);
+  if (known.size === 0) return;
+  batch.heap = Buffer.allocUnsafe(end);
+  heap.copy(batch.heap, 0, 0, batch.heapLength);
   batch.heapLength = end;
+  for (const { kind, at, length, low, high } of known.values())
+    deriveInto(batch.heap, at, kind, length, low, high);
 }
 
-function derive(heap: Buffer, at: number, length: number, most: number, where: string): Buffer {
-  const kind = heap[at]!;
-  if (kind === TokenKind.clear) return heap.subarray(at + 1, at + length);
-  if (length !== TOKEN_BYTES || (kind !== TokenKind.bytes && kind !== TokenKind.digits))
+function checkRoom(bytes: number, end: number, where: string): void {
+  if (bytes > MAX_VALUE_BYTES)
     throw new TraceError(
       'BROKEN',
-      `${where}: expected the token of a value, got ${length} bytes of kind ${kind}`,
+      `${where} is broken: expected values of at most ${MAX_VALUE_BYTES} bytes, got the token of one of ${bytes}`,
     );
-  const bytes = heap.readUInt32LE(at + 1);
-  checkRoom(bytes, most, where);
-  return deriveBytes(kind, bytes, heap.readUInt32LE(at + 5), heap.readUInt32LE(at + 9));
+  if (end + bytes > MAX_BLOCK_BYTES)
+    throw new TraceError(
+      'BROKEN',
+      `${where} is broken: its values take more than the ${MAX_BLOCK_BYTES} bytes that a block may become`,
+    );
 }
 
-function checkRoom(bytes: number, most: number, where: string): void {
-  if (bytes > most)
-    throw new TraceError('BROKEN', `${where}: values of more than ${MAX_DERIVED_BYTES} bytes in one block`);
-}
-
-/** The bytes of a token: xorshift128 from the two halves of the hash. */
+/** The bytes of a token. */
 export function deriveBytes(kind: number, length: number, low: number, high: number): Buffer {
-  const out = Buffer.allocUnsafe((length + 3) & ~3);
+  const out = Buffer.allocUnsafe(length);
+  deriveInto(out, 0, kind, length, low, high);
+  return out;
+}
+
+/** Fills out[at, at + length): xorshift128 from the two halves of the hash. */
+function deriveInto(out: Buffer, at: number, kind: number, length: number, low: number, high: number): void {
   let a = (low ^ 0x9e3779b9) | 0;
   let b = (high ^ 0x243f6a88) | 0;
   let c = (low + Math.imul(length, 0x85ebca6b)) | 0;
   let d = (high ^ Math.imul(length, 0xc2b2ae35)) | 1;
   for (let round = 0; round < 8; round++) step();
-  for (let at = 0; at < length; at += 4) out.writeInt32LE(step(), at);
-  if (kind === TokenKind.digits) {
-    for (let at = 0; at < length; at++) out[at] = 0x30 + (out[at]! % 10);
-    // No leading zero, and nothing beyond 2^64.
-    if (length > 0) out[0] = length >= MAX_DIGITS ? 0x31 : 0x31 + (out[0]! % 9);
-  }
-  return out.subarray(0, length);
+  const end = at + length;
+  let to = at;
+  for (; to + 4 <= end; to += 4) out.writeInt32LE(step(), to);
+  if (to < end) for (let rest = step(); to < end; rest >>>= 8) out[to++] = rest & 0xff;
+  if (kind !== TokenKind.digits || length === 0) return;
+  for (to = at; to < end; to++) out[to] = 0x30 + (out[to]! % 10);
+  // No leading zero, and nothing beyond 2^64.
+  out[at] = length >= MAX_DIGITS ? 0x31 : 0x31 + (out[at]! % 9);
 
   function step(): number {
     const t = a ^ (a << 11);

@@ -1,10 +1,11 @@
 // Which columns a block has, and in which order: one list for traces, one for results, each with its way back.
 
-import { Batch, NEVER, type Connection } from './batch.ts';
+import { Batch, NEVER, connectionEndNames, outcomeNames, type Connection } from './batch.ts';
 import { ColumnDecoder, EMPTY, ExpectedAnswers, StringKind, type ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
 import { MAX_DURATION_NS, MAX_TRACE_NS } from './meta.ts';
-import { ResultBatch } from './results.ts';
+import { ResultBatch, resultNames, skipReasonNames } from './results.ts';
+import { shown } from './sound.ts';
 
 export function encodeBatch(to: ColumnEncoder, batch: Batch): Buffer {
   const rows = batch.count;
@@ -41,7 +42,7 @@ export function encodeBatch(to: ColumnEncoder, batch: Batch): Buffer {
 
 /** @throws TraceError BROKEN */
 export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
-  const from = new ColumnDecoder(raw, where);
+  const from = new ColumnDecoder(raw, where, rows);
   const batch = new Batch(Math.max(rows, 1), 0);
   const { keys, values, others } = numbersOf(rows);
   batch.firstIndex = firstIndex;
@@ -51,6 +52,7 @@ export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where
   batch.connections = connectionsOf(from.json(), where);
   from.bytes(batch.opcode, rows);
   from.bytes(batch.outcome, rows);
+  checkNames(batch.outcome, rows, outcomeNames, where);
   from.bytes(batch.flags, rows);
   from.bytes(batch.datatype, rows);
   from.words(batch.connection, rows);
@@ -74,15 +76,46 @@ export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where
   from.stringRefs(StringKind.key, batch.answerKeyAt, batch.answerKeyLength, others, rows, keys);
   const expected = new ExpectedAnswers(keys, values);
   from.stringRefs(StringKind.value, batch.answerValueAt, batch.answerValueLength, others, rows, expected);
+  from.finish();
   batch.keyCount = from.count(StringKind.key);
   for (let row = 0; row < rows; row++) batch.keyId[row] = keys[row] === EMPTY ? 0 : keys[row]!;
   return batch;
 }
 
+const agreements = ['differs', 'agrees'] as const;
+
+/** Of a column whose numbers stand for names. @throws TraceError BROKEN */
+function checkNames(column: Uint8Array, rows: number, names: readonly string[], where: string): void {
+  for (let row = 0; row < rows; row++)
+    if (column[row]! >= names.length)
+      throw new TraceError(
+        'BROKEN',
+        `${where} is broken: expected 0 to ${names.length - 1} (${names[0]} to ${names.at(-1)}) in its row ${row}, got ${column[row]}`,
+      );
+}
+
 /** Readers and the order of a replay rely on it. @throws TraceError BROKEN */
 function checkTimes(batch: Batch, where: string): void {
   const row = firstBackwards(batch);
-  if (row >= 0) throw new TraceError('BROKEN', `${where}: the times of its row ${row} run backwards`);
+  if (row >= 0)
+    throw new TraceError('BROKEN', `${where} is broken: the times of its row ${row} run backwards`);
+  const beyond = firstUntellable(batch);
+  if (beyond >= 0)
+    throw new TraceError(
+      'BROKEN',
+      `${where} is broken: the times of its row ${beyond} are beyond ${MAX_TRACE_NS} ns`,
+    );
+}
+
+/** @throws TraceError BROKEN */
+function checkResultTimes(batch: ResultBatch, where: string): void {
+  for (const column of [batch.intendedNs, batch.sentNs, batch.answeredNs, batch.blockedNs])
+    for (let row = 0; row < batch.count; row++)
+      if (!(column[row]! >= NEVER && column[row]! <= MAX_TRACE_NS))
+        throw new TraceError(
+          'BROKEN',
+          `${where} is broken: expected times from -1 to ${MAX_TRACE_NS} ns, got ${column[row]} in its row ${row}`,
+        );
 }
 
 /** The first row whose times run backwards; -1 where there is none. */
@@ -99,24 +132,28 @@ function firstBackwards(batch: Batch): number {
   return -1;
 }
 
-function isTellable(fromNs: number, toNs: number): boolean {
-  return toNs <= MAX_TRACE_NS && toNs - fromNs <= MAX_DURATION_NS;
+/** The first row whose times pass what numbers can hold; -1 where there is none. */
+function firstUntellable({ count, requestNs, requestEndNs, answerNs }: Batch): number {
+  for (let row = 0; row < count; row++) {
+    const toNs = Math.max(requestEndNs[row]!, answerNs[row]!);
+    if (toNs > MAX_TRACE_NS || toNs - requestNs[row]! > MAX_DURATION_NS) return row;
+  }
+  return -1;
 }
 
 /** What of the batch no reader would take, in words: times that run backwards, or pass what numbers can hold. */
 export function firstUnreadable(batch: Batch): string | undefined {
-  let row = firstBackwards(batch);
-  if (row < 0)
-    for (let n = 0; n < batch.count && row < 0; n++)
-      if (!isTellable(batch.requestNs[n]!, Math.max(batch.requestEndNs[n]!, batch.answerNs[n]!))) row = n;
+  const backwards = firstBackwards(batch);
+  const row = backwards >= 0 ? backwards : firstUntellable(batch);
   if (row >= 0)
     return `row ${row} with the times ${batch.requestNs[row]}, ${batch.requestEndNs[row]} and ${batch.answerNs[row]} ns`;
-  const strange = batch.connections.find(
-    ({ openNs, closeNs }) => !Number.isFinite(openNs) || !Number.isFinite(closeNs),
-  );
-  return strange === undefined
-    ? undefined
-    : `connection ${strange.id} with the times ${strange.openNs} and ${strange.closeNs}`;
+  for (let n = 0; n < batch.count; n++)
+    if (batch.outcome[n]! >= outcomeNames.length) return `row ${n} with the outcome ${batch.outcome[n]}`;
+  for (const connection of batch.connections) {
+    const wrong = wrongMember(connection);
+    if (wrong !== undefined) return `connection ${connection.id} with ${wrong}`;
+  }
+  return undefined;
 }
 
 /** Room for the strings' numbers: of keys and requests' values, which others are told by, and of the rest. */
@@ -124,22 +161,34 @@ function numbersOf(rows: number): Record<'keys' | 'values' | 'others', Uint32Arr
   return { keys: new Uint32Array(rows), values: new Uint32Array(rows), others: new Uint32Array(rows) };
 }
 
+/** Ids stand in a column of 32 bits. */
+const MAX_CONNECTION_ID = 0xffffffff;
+
+/** @throws TraceError BROKEN */
 function connectionsOf(value: unknown, where: string): Connection[] {
-  if (!Array.isArray(value)) throw new TraceError('BROKEN', `${where}: expected a list of connections`);
-  for (const entry of value as unknown[]) {
-    const { id, client, server, tenant, openNs, closeNs } = (entry ?? {}) as Partial<Connection>;
-    const isSound =
-      Number.isSafeInteger(id) &&
-      id! >= 0 &&
-      typeof client === 'string' &&
-      typeof server === 'string' &&
-      typeof tenant === 'string' &&
-      Number.isFinite(openNs) &&
-      Number.isFinite(closeNs);
-    if (!isSound)
-      throw new TraceError('BROKEN', `${where}: expected a connection, got ${JSON.stringify(entry)}`);
+  if (!Array.isArray(value))
+    throw new TraceError('BROKEN', `${where} is broken: expected a list of connections, got ${shown(value)}`);
+  for (const [n, entry] of (value as unknown[]).entries()) {
+    const wrong = wrongMember(entry ?? {});
+    if (wrong !== undefined)
+      throw new TraceError('BROKEN', `${where} is broken: its connection ${n} has ${wrong}`);
   }
   return value as Connection[];
+}
+
+function wrongMember(connection: Partial<Connection>): string | undefined {
+  const { id, client, server, tenant, openNs, closeNs, end } = connection;
+  if (!isWithin(id, 0, MAX_CONNECTION_ID) || !Number.isInteger(id)) return `the id ${shown(id)}`;
+  for (const name of [client, server, tenant])
+    if (typeof name !== 'string') return `${shown(name)} where a text is expected`;
+  for (const ns of [openNs, closeNs]) if (!isWithin(ns, NEVER, MAX_TRACE_NS)) return `the time ${shown(ns)}`;
+  if (!isWithin(end, 0, connectionEndNames.length - 1) || !Number.isInteger(end))
+    return `the end ${shown(end)}`;
+  return undefined;
+}
+
+function isWithin(value: unknown, least: number, most: number): boolean {
+  return typeof value === 'number' && value >= least && value <= most;
 }
 
 const NANOSECOND = 1;
@@ -168,7 +217,7 @@ export function encodeResults(to: ColumnEncoder, batch: ResultBatch): Buffer {
 
 /** @throws TraceError BROKEN */
 export function decodeResults(raw: Buffer, rows: number, firstIndex: number, where: string): ResultBatch {
-  const from = new ColumnDecoder(raw, where);
+  const from = new ColumnDecoder(raw, where, rows);
   const batch = new ResultBatch(Math.max(rows, 1), 0);
   const ids = new Uint32Array(rows);
   batch.firstIndex = firstIndex;
@@ -176,13 +225,17 @@ export function decodeResults(raw: Buffer, rows: number, firstIndex: number, whe
   batch.heap = from.heap;
   batch.heapLength = from.heap.length;
   from.bytes(batch.result, rows);
+  checkNames(batch.result, rows, resultNames, where);
   from.bytes(batch.reason, rows);
+  checkNames(batch.reason, rows, skipReasonNames, where);
   from.bytes(batch.agrees, rows);
+  checkNames(batch.agrees, rows, agreements, where);
   from.words(batch.target, rows);
   from.times(batch.intendedNs, NANOSECOND, rows);
   from.timesAfter(batch.sentNs, batch.intendedNs, NANOSECOND, rows);
   from.timesAfter(batch.answeredNs, batch.intendedNs, NANOSECOND, rows);
   from.times(batch.blockedNs, NANOSECOND, rows);
+  checkResultTimes(batch, where);
   from.words(batch.frames, rows);
   from.words(batch.status, rows);
   from.deltas(batch.casHigh, rows);
@@ -190,5 +243,6 @@ export function decodeResults(raw: Buffer, rows: number, firstIndex: number, whe
   from.stringRefs(StringKind.extras, batch.extrasAt, batch.extrasLength, ids, rows);
   from.stringRefs(StringKind.key, batch.keyAt, batch.keyLength, ids, rows);
   from.stringRefs(StringKind.value, batch.valueAt, batch.valueLength, ids, rows);
+  from.finish();
   return batch;
 }

@@ -2,12 +2,14 @@
 
 import { HEADER_BYTES } from '../protocol/header.ts';
 import { isQuiet, isRead, opcodeName } from '../protocol/opcode.ts';
+import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, outcomeNames, type Batch } from './batch.ts';
 import { Distinct } from './distinct.ts';
 import type { TraceReader } from './file.ts';
 import { emptyCapture, type Capture, type TraceMeta } from './meta.ts';
 import { Sizes, type Percentiles } from './sizes.ts';
+import { unknownConnection } from './survey.ts';
 import { Top } from './top.ts';
 
 /** The JSON of `memtape info --json`. */
@@ -85,7 +87,9 @@ export async function summarise(
   const stretchNs = Math.max(1, (endNs + 1) / STRETCHES);
   const stretches = new Float64Array(STRETCHES);
   for await (const batch of trace.batches()) {
-    for (const { id, server, tenant, closeNs } of batch.connections) {
+    // New ones come in the order of their ids; what a hand-made file does is put right.
+    for (const { id, server, tenant, closeNs } of batch.connections.toSorted((a, b) => a.id - b.id)) {
+      if (id > serverOf.length) throw unknownConnection(id);
       serverOf[id] = server;
       tenantOf[id] = tenant;
       if (!servers.has(server)) servers.set(server, 0);
@@ -100,8 +104,9 @@ export async function summarise(
       if (outcome === Outcome.conditional) continue;
       operations[opcode]!++;
       exchanges++;
-      const server = serverOf[batch.connection[row]!] ?? 'unknown';
-      servers.set(server, (servers.get(server) ?? 0) + 1);
+      const server = serverOf[batch.connection[row]!];
+      if (server === undefined) throw unknownConnection(batch.connection[row]!);
+      servers.set(server, servers.get(server)! + 1);
       lastNs = Math.max(lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
       const keyAt = batch.keyAt[row]!;
       const keyLength = batch.keyLength[row]!;
@@ -109,7 +114,7 @@ export async function summarise(
         keys.add(batch.heap, keyAt, keyAt + keyLength);
         keyBytes.add(keyLength);
       }
-      const tenant = tenantOf[batch.connection[row]!] ?? '';
+      const tenant = tenantOf[batch.connection[row]!]!;
       tenants.set(tenant, (tenants.get(tenant) ?? 0) + 1);
       stretches[Math.min(STRETCHES - 1, Math.floor(batch.requestNs[row]! / stretchNs))]!++;
       if (batch.valueLength[row]! > 0 && (batch.flags[row]! & RowFlag.secret) === 0)
@@ -192,7 +197,9 @@ function countKeys(batch: Batch, top: Top): void {
   const counts = new Uint32Array(batch.keyCount);
   const rows = new Uint32Array(batch.keyCount);
   for (let row = 0; row < batch.count; row++) {
-    if (batch.keyLength[row] === 0 || batch.outcome[row] === Outcome.conditional) continue;
+    // What is longer is no key, and a trace can hold gigabytes of it.
+    const length = batch.keyLength[row]!;
+    if (length === 0 || length > MAX_KEY_BYTES || batch.outcome[row] === Outcome.conditional) continue;
     counts[batch.keyId[row]!]!++;
     rows[batch.keyId[row]!] = row;
   }

@@ -12,6 +12,9 @@ import { namesVersion, tokenOf } from './token.ts';
 /** Bytes of values kept for prefill; keys that come after are present with a placeholder. */
 const MAX_VALUE_BYTES = 512 * 1024 * 1024;
 
+/** Keys of a batch by server and tenant; of more, those beyond are looked up each time. */
+const MAX_SETTLED = 1 << 24;
+
 /** A key that the recorded server had before the first exchange on it. */
 export interface PresentKey {
   /** Number of the server, in the order of first sight. */
@@ -114,7 +117,7 @@ export async function surveyTrace(
     }
     const places = Math.max(1, survey.servers.length) * survey.tenants.length;
     // Few keys are undecided after the first batches: by number in the batch, true where nothing is left to learn.
-    const settled = new Uint8Array(batch.keyCount * places);
+    const settled = new Uint8Array(Math.min(batch.keyCount * places, MAX_SETTLED));
     for (let row = 0; row < batch.count; row++) {
       const connection = survey.connections[batch.connection[row]!];
       if (connection === undefined) throw unknownConnection(batch.connection[row]!);
@@ -220,7 +223,7 @@ function sketch(value: Buffer): string {
   return `${value.length} ${value.toString('latin1', 0, 32)}`;
 }
 
-function unknownConnection(id: number): TraceError {
+export function unknownConnection(id: number): TraceError {
   return new TraceError(
     'BROKEN',
     `the trace is broken: it names connection ${id} and does not tell of all up to it`,

@@ -69,7 +69,7 @@ export async function rewriteTrace(
       source: `${trace.meta.source}, with ${name}, seed ${seed}`,
     });
     try {
-      const sink = new Sink(writer);
+      const sink = new Sink(writer, trace.meta.privacy.values !== 'full');
       const startSeconds = Number(BigInt(trace.meta.startNs) / 1_000_000n) / 1000;
       const world = new World(worldOptions(facts, stages, payloads, startSeconds));
       const answerer = new Answerer(world, (row) => sink.take(row));

@@ -2,6 +2,7 @@
 
 import { Batch } from '../../trace/batch.ts';
 import type { TraceWriter } from '../../trace/file.ts';
+import { BLOCK_VALUE_BYTES, derivedBytes } from '../../trace/masked.ts';
 import type { Line } from './line.ts';
 import { putRow, type Row } from './row.ts';
 
@@ -12,13 +13,18 @@ const BLOCK_BYTES = 8 * 1024 * 1024;
 export class Sink {
   readonly #writer: TraceWriter;
   readonly #batch = new Batch(4096, 1 << 20);
+  readonly #areMasked: boolean;
+  /** What the tokens of the next block become. */
+  #valueBytes = 0;
   readonly #new: Line[] = [];
   readonly #lines: Line[] = [];
   exchanges = 0;
   casRequests = 0;
 
-  constructor(writer: TraceWriter) {
+  /** @param areMasked whether tokens stand for all values */
+  constructor(writer: TraceWriter, areMasked: boolean) {
     this.#writer = writer;
+    this.#areMasked = areMasked;
   }
 
   get connections(): number {
@@ -30,7 +36,10 @@ export class Sink {
     if ((row.casHigh | row.casLow) !== 0) this.casRequests++;
     putRow(row, this.#batch, row.line.id);
     this.exchanges++;
-    if (this.#batch.count >= BLOCK_ROWS || this.#batch.heapLength >= BLOCK_BYTES) this.#flush([]);
+    const { count, heapLength } = this.#batch;
+    this.#valueBytes += derivedBytes(this.#batch, count - 1, this.#areMasked);
+    if (count >= BLOCK_ROWS || heapLength >= BLOCK_BYTES || this.#valueBytes >= BLOCK_VALUE_BYTES)
+      this.#flush([]);
   }
 
   /** Connections without a request are told of too. */
@@ -53,5 +62,6 @@ export class Sink {
     batch.connections = [...told.values()].toSorted((a, b) => a.id - b.id);
     this.#writer.append(batch);
     batch.clear();
+    this.#valueBytes = 0;
   }
 }

@@ -55,3 +55,49 @@ test('where a part stands, or what it would stand in', () => {
     'a.yaml:1:1',
   ]);
 });
+
+const strict = z.strictObject({
+  name: z.string(),
+  list: z.array(z.strictObject({ x: z.number() })).optional(),
+});
+
+/** Processor time, in milliseconds, that a document of so many pieces takes to be refused. */
+function cost(text: string): number {
+  const from = process.cpuUsage();
+  expect(() => openYaml(text, 'a.yaml', strict, { values: {} })).toThrow(/^a\.yaml/);
+  const { user, system } = process.cpuUsage(from);
+  return (user + system) / 1000;
+}
+
+const pieces: readonly [name: string, document: (n: number) => string][] = [
+  ['unknown fields', (n) => Array.from({ length: n }, (_, m) => `k${m}: 1\n`).join('')],
+  ['the same field', (n) => 'k: 1\n'.repeat(n)],
+  ['fields in braces', (n) => `{${Array.from({ length: n }, (_, m) => `k${m}: 1, `).join('')}}`],
+  ['variables without an end', (n) => `a: "${'${a:-'.repeat(n)}"`],
+  ['variables that are missing', (n) => Array.from({ length: n }, (_, m) => `k${m}: \${NO}\n`).join('')],
+  ['documents in one', (n) => '{}'.repeat(n)],
+  ['wrong items', (n) => `list:\n${'- 1\n'.repeat(n)}`],
+  ['levels', (n) => '['.repeat(n)],
+  ['a field of very many letters', (n) => `${'k'.repeat(n * 10)}: 1`],
+];
+
+test.each(pieces)('the cost of %s grows as their number does', (_name, document) => {
+  cost(document(500));
+  const [few, many] = [cost(document(2000)), cost(document(16_000))];
+  // Eight times as many, with room for a busy machine; what is quadratic takes 64 times as long.
+  expect(many).toBeLessThan(Math.max(few, 30) * 30);
+});
+
+test('a field that stands twice, and more levels than anybody writes', () => {
+  expect(() => read('a: 1', 'b: 2', 'a: 3')).toThrow(
+    'a.yaml:3:1: the field "a" stands there for the second time',
+  );
+  expect(() => read('[ '.repeat(101))).toThrow(
+    /^a\.yaml:1:20\d: expected at most 100 levels of lists and maps/,
+  );
+});
+
+test('a mistake in what is very long is told in few words', () => {
+  const text = `${'k'.repeat(100_000)}: ${'v'.repeat(100_000)}`;
+  expect(() => openYaml(text, 'a.yaml', strict)).toThrow(/^[^]{1,1000}$/);
+});

@@ -8,6 +8,7 @@ import {
   RowFlag,
   Batch,
   byteColumns,
+  outcomeNames,
   shortColumns,
   wordColumns,
   type Connection,
@@ -74,6 +75,7 @@ function fill(
   for (const [row, { numbers, times, parts }] of rows.entries()) {
     let n = 0;
     for (const name of plainBytes) batch[name][row] = numbers[n++]!;
+    batch.outcome[row]! %= outcomeNames.length;
     // Values that are marked as unknown are tokens.
     batch.flags[row]! &= ~(RowFlag.valueUnknown | RowFlag.answerUnknown);
     for (const name of plainShorts) batch[name][row] = numbers[n++]!;
@@ -157,7 +159,8 @@ describe('round trips', () => {
     batch.reserve(50);
     batch.count = 50;
     for (let row = 0; row < 50; row++) {
-      for (const name of resultByteColumns) batch[name][row] = name === 'extrasLength' ? 0 : random.int(7);
+      for (const name of resultByteColumns)
+        batch[name][row] = name === 'extrasLength' ? 0 : random.int(name === 'agrees' ? 2 : 7);
       for (const name of resultShortColumns) batch[name][row] = name === 'keyLength' ? 0 : random.int(60_000);
       for (const name of resultTimeColumns) batch[name][row] = row * 1000 + random.int(1000);
       if (row % 5 === 0) batch.answeredNs[row] = -1;
