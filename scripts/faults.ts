@@ -72,7 +72,7 @@ const expected: Readonly<Record<ProxyFaultName, Expectation>> = {
   'restart-empty': { kinds: lost, share: SOME, isLegal: true, isMomentary: true },
   'delayed-flush': { kinds: lost, share: SOME, isLegal: true, isMomentary: true, takesTime: true },
   slow: { kinds: ['latency'], isLegal: true },
-  // A connection on which it strikes waits for its end, or for the time-out: it strikes seldom enough.
+  // Each strike holds a connection up until the time-out: with fewer, a handful fails at 1×, which names nobody.
   stall: { kinds: ['unanswered', 'closed'], share: 0.5, isMute: true },
   // Each costs a time-out: all of them, minutes.
   blackhole: { kinds: ['unanswered', 'closed'], share: SOME, isMute: true },
