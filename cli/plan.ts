@@ -14,13 +14,13 @@ import { defaultThresholds, type Threshold } from '../report/threshold.ts';
 import { DEFAULT_MS } from '../synth/generator.ts';
 import { checkScenario } from '../synth/scenario.ts';
 import { meanRate } from '../synth/transform.ts';
-import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import { TraceReader } from '../trace/file.ts';
 import type { EmbeddedOptions } from './embedded.ts';
 import { readSmall } from './file.ts';
 import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatefile.ts';
 import { checkOutputs, outputKinds, type OutputOptions } from './output.ts';
 import { checkPlace, type PlaceOptions } from './place.ts';
-import type { RunOptions } from './replaying.ts';
+import { assertResultsOf, type RunOptions } from './replaying.ts';
 import { isModel, modelOf } from './model.ts';
 import type { Shell } from './shell.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
@@ -379,15 +379,4 @@ function assertRoute(shell: Shell, options: RunOptions): void {
   const targets = (options.target ?? []).map((address) => parseTarget(address));
   // How many servers the trace has is known when it is replayed; any other route says now whether it can be.
   if (targets.length > 0 && route !== 'index') createRoute(route, targets, 1, routeMap);
-}
-
-/** @throws TraceError, ConfigError */
-async function assertResultsOf(path: string, trace: string): Promise<void> {
-  const results = await ResultsReader.open(path);
-  try {
-    if ((await hashFile(trace)) !== results.meta.trace)
-      throw new ConfigError(`${path} was made from another trace than ${trace}`);
-  } finally {
-    await results.close();
-  }
 }

@@ -5,6 +5,12 @@ import type { Writable } from 'node:stream';
 
 export type Stream = Writable & { isTTY?: boolean; columns?: number };
 
+/**
+ * Nobody reads any more: a pipe or a socket was closed, or the terminal. Whoever closed it has seen all that they wanted,
+ * or is not there to see the rest.
+ */
+const unread = new Set(['EPIPE', 'ECONNRESET', 'EIO', 'ERR_STREAM_DESTROYED']);
+
 export class Printer {
   readonly stream: Stream;
   #failure: Error | undefined;
@@ -13,8 +19,7 @@ export class Printer {
   readonly #waiting = new Set<() => void>();
   readonly #fail = (error: NodeJS.ErrnoException): void => {
     this.#isGone = true;
-    // Whoever closed a pipe has seen all that they wanted.
-    if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') this.#failure ??= error;
+    if (!unread.has(error.code ?? '')) this.#failure ??= error;
     this.#wake();
   };
   readonly #wake = (): void => {

@@ -18,10 +18,17 @@ import { expectKind } from './kind.ts';
 import { addPermission, paceOptions, parseSpeed } from './pace.ts';
 import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
 import { forceOption, replacing } from './place.ts';
-import { besides, judge, runReplay, type JudgeOptions, type RunOptions } from './replaying.ts';
+import {
+  assertResultsOf,
+  besides,
+  judge,
+  runReplay,
+  type JudgeOptions,
+  type RunOptions,
+} from './replaying.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
-import { checkSource, sourcePath, synthOptions } from './model.ts';
+import { checkSource, isModel, sourcePath, synthOptions } from './model.ts';
 import { parseTargets, targetOptions } from './target.ts';
 
 interface DiffOptions extends JudgeOptions, OutputOptions {
@@ -177,7 +184,7 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
     throw new CliError('expected --baseline or --expect, got both', 2);
   const { drill, force, ...rest } = options;
   const source = sourcePath(shell, name);
-  checkReplay(source, options);
+  await checkReplay(source, options);
   const interrupt = onInterrupt(shell);
   try {
     const drills =
@@ -196,8 +203,8 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
 }
 
 /** What can be known to go wrong before anything is sent. @throws CliError */
-function checkReplay(source: string, options: ReplayCommandOptions): void {
-  const { drill, expect, results, force } = options;
+async function checkReplay(source: string, options: ReplayCommandOptions): Promise<void> {
+  const { drill, expect, results, force, scenario } = options;
   const inputs = [source, drill, expect].filter((path) => path !== undefined);
   checkOutputs(
     options,
@@ -207,6 +214,9 @@ function checkReplay(source: string, options: ReplayCommandOptions): void {
   if (expect !== undefined) expectKind(expect, 'results');
   if (drill !== undefined) expectKind(drill, 'drills');
   checkSource(source);
+  // What results of a trace with scenarios are of is known when it is made.
+  if (expect !== undefined && !isModel(source) && scenario.length === 0)
+    await assertResultsOf(expect, source);
 }
 
 export function parseRatePlanOption(text: string): NonNullable<ReplayOptions['rate']> {

@@ -15,7 +15,7 @@ import { makeReport, type NamedReport, type Report, type ReportInput } from '../
 import { defaultThresholds, type Threshold } from '../report/threshold.ts';
 import type { Model } from '../synth/model.ts';
 import { NEVER } from '../trace/batch.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import { hashSource, openSource, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { openFileLimit, starvedHint } from './descriptors.ts';
@@ -296,6 +296,17 @@ function checkDescriptors(connections: number): void {
       `expected about ${needed} open files to be allowed, for ${plural(connections, 'connection')} to an embedded server, got ${limit}; ${starvedHint}`,
       2,
     );
+}
+
+/** @throws TraceError, CliError */
+export async function assertResultsOf(path: string, trace: string): Promise<void> {
+  const results = await ResultsReader.open(path);
+  try {
+    if ((await hashFile(trace)) !== results.meta.trace)
+      throw new CliError(`${path} was made from another trace than ${trace}`, 2);
+  } finally {
+    await results.close();
+  }
 }
 
 /**

@@ -106,6 +106,22 @@ test.each([
   expect([code, stderr]).toEqual([2, expect.stringContaining(message)]);
 });
 
+test('results of another trace are known before anything is sent', async () => {
+  await writeTape(join(folder, 'other.tape'), [batchOf([{ op: 'get', key: 'b' }])]);
+  const { code, stderr } = await runIn(
+    'replay',
+    'other.tape',
+    '--target',
+    '127.0.0.1:1',
+    '--expect',
+    'my.results',
+  );
+  expect([code, stderr]).toEqual([
+    2,
+    expect.stringMatching(/my\.results was made from another trace than .*other\.tape/),
+  ]);
+});
+
 describe('a file of another kind', () => {
   /** What each kind of file is called, and the command that it is told to belong to. */
   const kinds: Record<string, [name: string, way: string]> = {
