@@ -15,6 +15,11 @@ export class Refused extends Error {
   override readonly name = 'Refused';
 }
 
+/** It sends what nobody asked for, and more and more of it. */
+export class Flooded extends Error {
+  override readonly name = 'Flooded';
+}
+
 export interface DialHandler {
   /** The connection takes requests. */
   ready(): void;
