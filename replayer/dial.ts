@@ -21,6 +21,11 @@ export function isOurs(error: Error): boolean {
   return code === 'EMFILE' || code === 'ENFILE';
 }
 
+/** It sends what nobody asked for, and more and more of it. */
+export class Flooded extends Error {
+  override readonly name = 'Flooded';
+}
+
 export interface DialHandler {
   /** The connection takes requests. */
   ready(): void;

@@ -129,7 +129,15 @@ export class Engine implements SessionEvents {
     this.#sending = new Sending(rooms, gate, pipeline, tails);
     this.#receiving = new Receiving(course, window, completion, share);
     const probes = (this.#probes = new Probes(course));
-    const losing = (this.#losing = new Losing(course, window, completion, this.#receiving, silence, probes));
+    const losing = (this.#losing = new Losing(
+      course,
+      window,
+      completion,
+      this.#receiving,
+      silence,
+      probes,
+      timeoutMs,
+    ));
     this.#watch = new Watch(
       { ...rooms, losing, probes },
       timeoutMs,

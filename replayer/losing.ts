@@ -6,7 +6,7 @@ import { isQuit } from '../protocol/semantics.ts';
 import { Result, SkipReason } from '../trace/results.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
-import { Refused } from './dial.ts';
+import { Flooded, Refused } from './dial.ts';
 import { rowOf, type Page } from './page.ts';
 import type { Probes } from './probe.ts';
 import type { Receiving } from './receiving.ts';
@@ -21,6 +21,7 @@ export class Losing {
   readonly #receiving: Receiving;
   readonly #silence: Silence;
   readonly #probes: Probes;
+  readonly #timeoutMs: number;
 
   constructor(
     course: Course,
@@ -29,6 +30,7 @@ export class Losing {
     receiving: Receiving,
     silence: Silence,
     probes: Probes,
+    timeoutMs: number,
   ) {
     this.#course = course;
     this.#window = window;
@@ -36,6 +38,7 @@ export class Losing {
     this.#receiving = receiving;
     this.#silence = silence;
     this.#probes = probes;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** The socket is gone. */
@@ -47,19 +50,35 @@ export class Losing {
     } else if (session.recorded.rowsLeft > 0)
       course.incident(session, 'closed by the target between requests');
     if (!wasOpen && !(error instanceof Refused)) this.#probes.begin(session);
+    if (error instanceof Flooded) this.#strike(session, course.nowNs);
     if (error instanceof ProtocolError) this.#malformed(session);
     this.#loseOutstanding(session, Result.closed, error === undefined);
   }
 
   /** The request at the head, sent then, had no answer in time: it costs the connection. */
-  timedOut(session: Session, sentNs: number, timeoutMs: number): void {
+  timedOut(session: Session, sentNs: number): void {
     // Nothing from the target since, on any connection: it is not this connection that is slow. A QUIT has no answer
     // to wait for, but the end of its own connection.
-    const { outstanding } = session;
-    const isQuitting = isQuit(outstanding.opcode[outstanding.slot(0)]!);
-    if (session.target.lastAnswerNs < sentNs && !isQuitting) this.#probes.begin(session);
+    const { outstanding, target } = session;
+    if (!isQuit(outstanding.opcode[outstanding.slot(0)]!)) {
+      if (target.lastAnswerNs < sentNs) this.#probes.begin(session);
+      this.#strike(session, sentNs);
+    }
     this.#loseOutstanding(session, Result.unanswered, false);
-    session.drop(new Error(`no answer within ${timeoutMs} ms`));
+    session.drop(new Error(`no answer within ${this.#timeoutMs} ms`));
+  }
+
+  /** Time-outs in a row: requests that nobody will answer are not sent for a while. */
+  #strike(session: Session, sentNs: number): void {
+    const { nowNs } = this.#course;
+    const { target, strikes } = session;
+    const rests = [strikes, target.strikes].map((of) => of.timedOut(sentNs, nowNs, this.#timeoutMs * 1e6));
+    if (!rests.includes(true)) return;
+    const restMs = Math.max(strikes.restsUntilNs, target.strikes.restsUntilNs) - nowNs;
+    this.#course.incident(
+      session,
+      `no answer several times in a row: what is due in the next ${Math.round(restMs / 1e6)} ms is not sent`,
+    );
   }
 
   /** What came is no frame: it stands where the answer to the first loud request should be. */

@@ -15,8 +15,8 @@ import type { Credentials, Target } from './target.ts';
 
 /** Bytes under way at most. */
 const CHUNK_BYTES = 256 * 1024;
-/** A target whose bytes come, and make no whole answer for so many time-outs, is given up. */
-const TRICKLE_TIMEOUTS = 10;
+/** A target whose bytes come, and bring us no further for so many time-outs, is given up. */
+const TRICKLE_TIMEOUTS = 2;
 
 /** What is set, and which other keys are asked for, latin1. */
 export interface Prefill {
@@ -97,10 +97,10 @@ async function fill(
     const { socket, drop, forget } = dial(target, 0, credentials, {
       ready: onAccount === undefined ? send : ask,
       response: (data, at, end) => {
-        deadline.refresh();
         const opcode = opcodeAt(data, at);
         // What comes of it behind the NOOP's answer comes too late.
         if (opcode === Opcode.stat) return statement?.take(data, at, end);
+        deadline.refresh();
         if (statusAt(data, at) === Status.authFailed) {
           const who =
             credentials === undefined ? 'none were given' : `user ${credentials.user} has no access`;

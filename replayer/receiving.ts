@@ -11,12 +11,15 @@ import { tokenOf } from '../trace/token.ts';
 import { keepAnswer, keepFrames } from './answer.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
+import { Flooded } from './dial.ts';
 import { rowOf, type Page } from './page.ts';
 import { FENCE, TOMBSTONE, type Session } from './session.ts';
 import { Told, type Share } from './share.ts';
 import { itemOf } from './tokens.ts';
 import type { Window } from './window.ts';
 
+/** Answers to nothing, one after the other on one connection: what floods it is not waited for. */
+const MAX_ORPHANS = 1000;
 const MAX_STAT_BYTES = 4 * 1024 * 1024;
 
 export class Receiving {
@@ -53,7 +56,10 @@ export class Receiving {
       n++;
     }
     if (n === outstanding.length || (n === 0 && session.quitAnswered))
-      return course.orphan(session, opcode, opaque);
+      return this.#orphan(session, opcode, opaque);
+    session.target.strikes.answered();
+    session.strikes.answered();
+    session.orphans = 0;
     // What was not sent leaves with the request before it: the count is of what is left.
     for (const left = outstanding.length - n; outstanding.length > left;) this.#passOver(session);
     const slot = outstanding.slot(0);
@@ -89,6 +95,12 @@ export class Receiving {
     }
     this.#learnToken(session, page, row, status);
     this.#completion.head(session, page, row);
+  }
+
+  #orphan(session: Session, opcode: number, opaque: number): void {
+    this.#course.orphan(session, opcode, opaque);
+    if (++session.orphans > MAX_ORPHANS)
+      session.drop(new Flooded(`${session.orphans} answers in a row to nothing that was asked`));
   }
 
   /** The STAT under way has all the frames that it will get. */

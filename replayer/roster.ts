@@ -5,8 +5,12 @@ import { NEVER } from '../trace/batch.ts';
 import type { Survey } from '../trace/survey.ts';
 import type { Course } from './course.ts';
 import { RecordedConnection, Session, SocketState, type SessionEvents, type TargetState } from './session.ts';
+import { Strikes } from './strikes.ts';
 import type { CredentialsOf, Route, Target } from './target.ts';
 import { TokenMap } from './tokens.ts';
+
+/** Of a target: all that was asked of it meanwhile had no answer. */
+const MAX_STRIKES = 2;
 
 export interface RosterOptions {
   survey: Pick<Survey, 'connections' | 'tokens'>;
@@ -55,6 +59,7 @@ export class Roster {
       index,
       lastAnswerNs: 0,
       isDown: false,
+      strikes: new Strikes(MAX_STRIKES),
     }));
     this.#openings = survey.connections
       .map(({ id }) => id)

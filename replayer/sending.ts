@@ -101,8 +101,14 @@ export class Sending {
 
   #reasonToSkip(session: Session): SkipReason {
     const reason = this.#gate(this.#window.of(session.first).batch, rowOf(session.first));
-    if (reason !== SkipReason.none || session.state !== SocketState.closed) return reason;
-    return session.target.isDown || session.isRefused ? SkipReason.unreachable : SkipReason.none;
+    if (reason !== SkipReason.none) return reason;
+    const { target, strikes } = session;
+    const { nowNs } = this.#course;
+    // On connections that are open, too: each would wait for a time-out of its own, one after the other.
+    if (target.strikes.restsUntilNs > nowNs) return SkipReason.unreachable;
+    if (session.state !== SocketState.closed) return SkipReason.none;
+    const isOut = target.isDown || session.isRefused || strikes.restsUntilNs > nowNs;
+    return isOut ? SkipReason.unreachable : SkipReason.none;
   }
 
   /**

@@ -7,6 +7,7 @@ import { NEVER } from '../trace/batch.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
 import { Refused, dial, hangUp, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
+import { Strikes } from './strikes.ts';
 import type { Credentials, Target } from './target.ts';
 import type { TokenMap } from './tokens.ts';
 
@@ -17,7 +18,11 @@ export interface TargetState extends Target {
   lastAnswerNs: number;
   /** Requests to it are not sent: it refused, or does not answer at all. */
   isDown: boolean;
+  readonly strikes: Strikes;
 }
+
+/** On one connection some requests may have no answer: those of a backend behind a proxy, say. */
+const MAX_STRIKES = 3;
 
 export const SocketState = { closed: 0, connecting: 1, open: 2 } as const;
 export type SocketState = (typeof SocketState)[keyof typeof SocketState];
@@ -111,6 +116,10 @@ export class Session {
   /** The frames of a STAT under way, of the first outstanding request. */
   stat: Buffer[] | undefined;
   statBytes = 0;
+
+  readonly strikes = new Strikes(MAX_STRIKES);
+  /** Answers to nothing since the last that was an answer. */
+  orphans = 0;
 
   socket: Socket | undefined;
   /** The target refused its credentials: it is not tried again. */

@@ -111,7 +111,7 @@ export class Watch {
     // What is quiet is told by the answer to what came behind it.
     const isQuietHead = isQuiet[outstanding.opcode[outstanding.slot(0)]!] === 1;
     if (handle === session.splitHandle || isQuietHead) sentNs = Math.max(sentNs, session.tailSentNs);
-    if (this.#waited(sentNs) > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs, this.#timeoutMs);
+    if (this.#waited(sentNs) > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs);
   }
 
   /**

@@ -1,0 +1,117 @@
+// Requests without an answer: what they cost is bounded by how many time-outs come in a row, and not by their number.
+
+import { expect, test } from 'vitest';
+import { harms, startHostile } from '../../fixtures/hostile.ts';
+import { startServer } from '../../fixtures/server.ts';
+import { Strikes } from '../../replayer/strikes.ts';
+import type { Report } from '../../report/report.ts';
+import { replayed } from '../support/replay.ts';
+import type { ExchangeInit } from '../support/tape.ts';
+import { startScripted, type Script } from '../support/target.ts';
+
+const TIMEOUT_MS = 100;
+const missed = { status: 1 };
+
+function reads(count: number, keyOf: (n: number) => string): ExchangeInit[] {
+  return Array.from({ length: count }, (_, n) => ({ op: 'get', key: keyOf(n), status: 1 }));
+}
+
+async function against(script: Script, exchanges: ExchangeInit[]): Promise<Report> {
+  const target = await startScripted(script);
+  try {
+    return await replayed(exchanges, { targets: [target.address], timeoutMs: TIMEOUT_MS, speed: 'max' });
+  } finally {
+    await target.stop();
+  }
+}
+
+const timeouts = ({ findings }: Report): number =>
+  findings.find(({ kind }) => kind === 'unanswered')?.count ?? 0;
+
+test.each<[string, Script]>([
+  ['wrong opaques', ({ opaque }) => ({ ...missed, opaque: opaque + 1 })],
+  ['no answers but to NOOPs', () => undefined],
+  [
+    'a NOOP in the place of each answer',
+    ({ opaque }, socket) => {
+      const noop = { opcode: 10, opaque: opaque ^ 0xffff };
+      const timer = setInterval(() => socket.write(Buffer.alloc(0)), 10);
+      socket.once('close', () => clearInterval(timer));
+      return noop;
+    },
+  ],
+])('%s: a few time-outs, and no more for more requests', async (_name, script) => {
+  const report = await against(
+    script,
+    reads(200, () => 'one'),
+  );
+  expect(timeouts(report)).toBeGreaterThan(0);
+  expect(timeouts(report)).toBeLessThan(8);
+  expect(report.exchanges.matched).toBe(0);
+  expect(report.verdict).toBe('fail');
+});
+
+test('a backend that takes requests and is silent, behind a proxy that answers for the others', async () => {
+  const report = await against(
+    ({ key }) => (key[0] === 0x62 ? undefined : missed),
+    reads(300, (n) => (n % 3 === 0 ? `b${n}` : `a${n}`)),
+  );
+  expect(timeouts(report)).toBeGreaterThan(0);
+  expect(timeouts(report)).toBeLessThan(8);
+  expect(report.verdict).toBe('fail');
+});
+
+test('a request without an answer now and then: what comes later is sent', async () => {
+  // On another connection answers come all the time: the target is not down.
+  const exchanges = Array.from({ length: 200 }, (_, n): ExchangeInit => {
+    const key = n % 60 === 10 ? 'silent' : 'key';
+    return { op: 'get', key, status: 1, connection: n % 2, at: n * 5000 };
+  });
+  const target = await startScripted(({ key }) => (key.toString() === 'silent' ? undefined : missed));
+  const report = await replayed(exchanges, { targets: [target.address], timeoutMs: TIMEOUT_MS });
+  await target.stop();
+  expect(timeouts(report)).toBe(4);
+  const told = report.findings.flatMap(({ examples }) => examples.map(({ why }) => why));
+  expect(told).not.toContain('the target could not be reached');
+});
+
+test('rests grow while nothing gets better, and end with answers', () => {
+  const strikes = new Strikes(2);
+  const rests: number[] = [];
+  let nowNs = 0;
+  for (let n = 0; n < 7; n++) {
+    const sentNs = nowNs;
+    nowNs += 10;
+    if (strikes.timedOut(sentNs, nowNs, 10)) rests.push((strikes.restsUntilNs - nowNs) / 10);
+    nowNs = Math.max(nowNs, strikes.restsUntilNs);
+  }
+  expect(rests).toEqual([1, 2, 4, 8, 16, 16]);
+  // What was under way at the last time-out tells nothing new.
+  expect(strikes.timedOut(0, nowNs, 10)).toBe(false);
+  for (let n = 0; n < 8; n++) strikes.answered();
+  expect(strikes.timedOut(nowNs, nowNs + 10, 10)).toBe(false);
+});
+
+test.each(Object.keys(harms).filter((_, n) => n % 6 === 1))(
+  'a target that means harm after 50 requests, %s: the run ends, and fails',
+  async (name) => {
+    const server = await startServer();
+    const target = await startHostile(server.address, harms[name]!, 50);
+    try {
+      const report = await replayed(
+        reads(400, (n) => `key${n}`),
+        {
+          targets: [target.address],
+          timeoutMs: TIMEOUT_MS,
+          speed: 'max',
+          prefill: 'none',
+        },
+      );
+      expect(report.exchanges.total).toBe(400);
+      expect(report.verdict).toBe('fail');
+    } finally {
+      await target.stop();
+      await server.stop();
+    }
+  },
+);
