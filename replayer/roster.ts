@@ -11,6 +11,7 @@ import { TokenMap } from './tokens.ts';
 
 /** Of a target: all that was asked of it meanwhile had no answer. */
 const MAX_STRIKES = 2;
+const ENOUGH_ANSWERS = 1;
 
 export interface RosterOptions {
   survey: Pick<Survey, 'connections' | 'tokens'>;
@@ -59,7 +60,7 @@ export class Roster {
       index,
       lastAnswerNs: 0,
       isDown: false,
-      strikes: new Strikes(MAX_STRIKES),
+      strikes: new Strikes(MAX_STRIKES, ENOUGH_ANSWERS),
     }));
     this.#openings = survey.connections
       .map(({ id }) => id)

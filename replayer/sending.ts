@@ -104,11 +104,11 @@ export class Sending {
     if (reason !== SkipReason.none) return reason;
     const { target, strikes } = session;
     const { nowNs } = this.#course;
+    const isClosed = session.state === SocketState.closed;
+    if (isClosed && (target.isDown || session.isRefused)) return SkipReason.unreachable;
     // On connections that are open, too: each would wait for a time-out of its own, one after the other.
-    if (target.strikes.restsUntilNs > nowNs) return SkipReason.unreachable;
-    if (session.state !== SocketState.closed) return SkipReason.none;
-    const isOut = target.isDown || session.isRefused || strikes.restsUntilNs > nowNs;
-    return isOut ? SkipReason.unreachable : SkipReason.none;
+    const rests = target.strikes.restsUntilNs > nowNs || (isClosed && strikes.restsUntilNs > nowNs);
+    return rests ? SkipReason.resting : SkipReason.none;
   }
 
   /**

@@ -23,6 +23,7 @@ export interface TargetState extends Target {
 
 /** On one connection some requests may have no answer: those of a backend behind a proxy, say. */
 const MAX_STRIKES = 3;
+const ENOUGH_ANSWERS = 8;
 
 export const SocketState = { closed: 0, connecting: 1, open: 2 } as const;
 export type SocketState = (typeof SocketState)[keyof typeof SocketState];
@@ -117,7 +118,7 @@ export class Session {
   stat: Buffer[] | undefined;
   statBytes = 0;
 
-  readonly strikes = new Strikes(MAX_STRIKES);
+  readonly strikes = new Strikes(MAX_STRIKES, ENOUGH_ANSWERS);
   /** Answers to nothing since the last that was an answer. */
   orphans = 0;
 

@@ -2,8 +2,6 @@
 // as long as nothing gets better. So what a target that does not answer costs is bounded by time-outs in a row, and not
 // by the number of requests. A target that is silent altogether is down at its first (probe.ts).
 
-/** So many answers between two time-outs say that it is one request that had none, and not all of them. */
-const ENOUGH_ANSWERS = 8;
 /** A rest is at most so many time-outs long. */
 const MAX_REST = 16;
 
@@ -11,18 +9,23 @@ export class Strikes {
   /** Requests are not sent before, by the clock, ns. */
   restsUntilNs = 0;
   readonly #most: number;
+  readonly #enough: number;
   #inRow = 0;
   #answers = 0;
   #lastNs = 0;
 
-  /** @param most time-outs in a row, after which it rests */
-  constructor(most: number) {
+  /**
+   * @param most time-outs in a row, after which it rests
+   * @param enough answers between two time-outs, which say that it is single requests that have none
+   */
+  constructor(most: number, enough: number) {
     this.#most = most;
+    this.#enough = enough;
   }
 
   /** A request was answered. */
   answered(): void {
-    if (this.#inRow > 0 && ++this.#answers >= ENOUGH_ANSWERS) this.#inRow = 0;
+    if (this.#inRow > 0 && ++this.#answers >= this.#enough) this.#inRow = 0;
   }
 
   /** The request that was sent then was not answered in time. @returns whether a rest begins */

@@ -160,9 +160,10 @@ for (const [group, grouping, labels] of [
       (report, label) => membersOf(report, grouping, label).map(({ exchanges }) => exchanges),
     );
 
-// A verdict was reached: of what was sent, and of what could not be sent for want of the CAS id that the target gave.
+// A verdict was reached: of what was sent, and of what could not be sent for want of the CAS id that the target gave, or since
+// the target had answered nothing several times in a row.
 define('judged', 'rate', ({ exchanges: { sent, untestable }, drift, skipped }) => {
-  const asked = sent + (skipped['unmappable-cas'] ?? 0);
+  const asked = sent + (skipped['unmappable-cas'] ?? 0) + (skipped['resting'] ?? 0);
   return [sent === 0 ? null : (sent - untestable - (drift['unexplained'] ?? 0)) / asked];
 });
 define('coverage.backends', 'rate', ({ coverage }) => [

@@ -54,6 +54,8 @@ export const SkipReason = {
   behind: 8,
   /** It would have stored again what a read missed, and the target did not miss it. */
   notNeeded: 9,
+  /** Too many time-outs came in a row on its target or connection: it would have waited for one more. */
+  resting: 10,
 } as const;
 export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];
 export const skipReasonNames = [
@@ -67,6 +69,7 @@ export const skipReasonNames = [
   'elsewhere',
   'behind',
   'not-needed',
+  'resting',
 ] as const;
 
 export class ResultBatch {

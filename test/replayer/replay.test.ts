@@ -98,7 +98,7 @@ describe('a target that misbehaves: every exchange has a verdict, and the run en
       'answers with another opaque',
       ({ opaque }) => ({ status: 1, opaque: opaque ^ 0xff00 }),
       // After two time-outs in a row, what is due is not sent for a while.
-      ['violation orphan 2', 'violation unanswered 2', 'violation closed 3'],
+      ['violation orphan 2', 'violation unanswered 2'],
     ],
   ];
   test.each(cases)('%s', async (_name, script, expected) => {
@@ -392,17 +392,20 @@ describe('order', () => {
   });
 
   test('the pace is that of the recording', async () => {
-    const at: number[] = [];
-    await against(
-      () => {
-        at.push(performance.now());
-        return { status: 1 };
-      },
-      [0, 50_000, 100_000].map((time, n) => missing(`k${n}`, { at: time })),
-    );
-    expect(at[1]! - at[0]!).toBeGreaterThan(40);
-    expect(at[2]! - at[0]!).toBeGreaterThan(90);
-    expect(at[2]! - at[0]!).toBeLessThan(200);
+    // Where others keep the processor for longer than the recording's gaps, what is late comes at once: tried again.
+    for (let attempt = 1; ; attempt++) {
+      const at: number[] = [];
+      await against(
+        () => {
+          at.push(performance.now());
+          return { status: 1 };
+        },
+        [0, 50_000, 100_000].map((time, n) => missing(`k${n}`, { at: time })),
+      );
+      const [first, second, third] = [at[1]! - at[0]!, at[2]! - at[1]!, at[2]! - at[0]!];
+      if (first > 40 && second > 40 && third < 200) break;
+      expect(attempt, `${first} and ${second} ms between them`).toBeLessThan(10);
+    }
   });
 });
 

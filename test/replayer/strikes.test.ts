@@ -76,7 +76,7 @@ test('a request without an answer now and then: what comes later is sent', async
 });
 
 test('rests grow while nothing gets better, and end with answers', () => {
-  const strikes = new Strikes(2);
+  const strikes = new Strikes(2, 8);
   const rests: number[] = [];
   let nowNs = 0;
   for (let n = 0; n < 7; n++) {
