@@ -14,11 +14,18 @@ export interface PortSeen {
   binary: boolean;
 }
 
+interface Counts {
+  port: number;
+  packets: number;
+  payloads: number;
+  binary: number;
+}
+
 export class Ports {
   readonly #recorded = new Uint8Array(PORTS);
-  readonly #packets = new Float64Array(PORTS);
-  readonly #payloads = new Float64Array(PORTS);
-  readonly #binary = new Float64Array(PORTS);
+  /** By port, where its counts stand, from 1 on: few ports are seen, and a recording of a small capture is quick. */
+  readonly #place = new Uint32Array(PORTS);
+  readonly #counts: Counts[] = [];
 
   constructor(recorded: readonly number[]) {
     for (const port of recorded) this.#recorded[port] = 1;
@@ -41,21 +48,26 @@ export class Ports {
 
   count(packet: Packet): void {
     const port = this.isFromClient(packet) ? packet.targetPort : packet.sourcePort;
-    this.#packets[port]!++;
+    const place = this.#place[port]!;
+    const counts = place === 0 ? this.#begin(port) : this.#counts[place - 1]!;
+    counts.packets++;
     if (packet.wireEnd === packet.at) return;
-    this.#payloads[port]!++;
-    if (binaryMagic(packet) !== 0) this.#binary[port]!++;
+    counts.payloads++;
+    if (binaryMagic(packet) !== 0) counts.binary++;
+  }
+
+  #begin(port: number): Counts {
+    const counts = { port, packets: 0, payloads: 0, binary: 0 };
+    this.#place[port] = this.#counts.push(counts);
+    return counts;
   }
 
   /** The busiest ports first. */
   seen(limit = 64): PortSeen[] {
-    const ports: PortSeen[] = [];
-    for (const [port, packets] of this.#packets.entries()) {
-      if (packets === 0) continue;
+    const ports = this.#counts.map(({ port, packets, payloads, binary }): PortSeen => {
       // Segments in the middle of a large value begin with anything.
-      const binary = this.#binary[port]! > 0 && this.#binary[port]! * 20 >= this.#payloads[port]!;
-      ports.push({ port, packets, binary });
-    }
+      return { port, packets, binary: binary > 0 && binary * 20 >= payloads };
+    });
     const sorted = ports.toSorted((a, b) => b.packets - a.packets || a.port - b.port);
     return sorted.filter(({ binary }, n) => n < limit || binary).slice(0, limit * 2);
   }

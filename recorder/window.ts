@@ -26,6 +26,8 @@ export const DEFAULT_LIMITS: WindowLimits = {
   maxAgeNs: 60e9,
 };
 
+/** Room at first; it doubles as it is needed, and most captures of a test need no more. */
+const FIRST_ROWS = 256;
 /** Shorter values cost less to store again than to find. */
 const MIN_SHARED_BYTES = 16;
 
@@ -33,7 +35,7 @@ const RowState = { open: 0, done: 1, reserved: 2, void: 3 } as const;
 
 export class Window {
   /** Where the rows stand; row `n` of the window is row `n - base` here. */
-  batch = new Batch(4096, 1 << 20);
+  batch = new Batch(FIRST_ROWS);
   /** Number of the batch's first row. A lower number has left the window. */
   base = 0;
   /** Rows handed on so far. */
@@ -43,10 +45,10 @@ export class Window {
 
   readonly #emit: (batch: Batch) => void;
   readonly #limits: WindowLimits;
-  #spare = new Batch(4096, 1 << 20);
+  #spare = new Batch(FIRST_ROWS);
   /** The values in the batch's heap: equal ones stand there once. */
   readonly #values = new ByteIndex();
-  #state = new Uint8Array(4096);
+  #state = new Uint8Array(FIRST_ROWS);
   #head = 0;
   #lastNs = 0;
   #touched = new Set<Connection>();

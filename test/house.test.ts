@@ -43,6 +43,7 @@ const allowed: Record<string, readonly string[]> = {
     'diff',
     'report',
     'fixtures',
+    'cli',
   ],
   bench: ['protocol', 'trace', 'recorder', 'synth', 'report', 'fixtures'],
 };

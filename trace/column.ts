@@ -20,7 +20,7 @@ export const EMPTY = 0xffffffff;
 const StringCode = { empty: 0, expected: 1, next: 2, known: 3 } as const;
 
 export class ColumnEncoder {
-  #out = Buffer.allocUnsafe(1 << 20);
+  #out = Buffer.allocUnsafe(1 << 16);
   #at = 0;
   readonly #dictionaries = [new Dictionary(), new Dictionary(), new Dictionary()];
 
