@@ -41,6 +41,7 @@ test.each(
   const ended = await runAttack(attack, args, folder);
   expect(attack.expected(before), ended.stderr).toContain(ended.code);
   if (!ended.stderr.includes('boom')) expect(ended.stderr).not.toMatch(/^ {4}at /m);
-  // Times and ports differ, which is a few bytes.
-  if (attack.isWhole === true) expect(Math.abs(ended.stdout.length - before.stdout.length)).toBeLessThan(100);
+  // Times, ports and what a random fault hits differ, which is some bytes.
+  const few = 100 + before.stdout.length / 10;
+  if (attack.isWhole === true) expect(Math.abs(ended.stdout.length - before.stdout.length)).toBeLessThan(few);
 });
