@@ -5,11 +5,8 @@ import type { Writable } from 'node:stream';
 
 export type Stream = Writable & { isTTY?: boolean; columns?: number };
 
-/**
- * Nobody reads any more: a pipe or a socket was closed, or the terminal. Whoever closed it has seen all that they wanted,
- * or is not there to see the rest.
- */
-const unread = new Set(['EPIPE', 'ECONNRESET', 'EIO', 'ERR_STREAM_DESTROYED']);
+/** A pipe or a socket was closed: whoever read it has seen all that they wanted. */
+const unread = new Set(['EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED']);
 
 export class Printer {
   readonly stream: Stream;
@@ -19,7 +16,9 @@ export class Printer {
   readonly #waiting = new Set<() => void>();
   readonly #fail = (error: NodeJS.ErrnoException): void => {
     this.#isGone = true;
-    if (!unread.has(error.code ?? '')) this.#failure ??= error;
+    // Of a terminal that is gone, EIO is all that is left.
+    const isUnread = unread.has(error.code ?? '') || (error.code === 'EIO' && this.isTTY);
+    if (!isUnread) this.#failure ??= error;
     this.#wake();
   };
   readonly #wake = (): void => {
