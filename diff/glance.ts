@@ -75,8 +75,7 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
       : violation('wrong-status', `no answer to this operation: ${statusLabel(status)}`);
   }
   if (lacksCas(batch, row, results, resultRow, replayed)) return noCas;
-  if (isSilent(opcode, status) && !replayed.silent && recordedAnswer(batch, row)?.silent !== false)
-    return notSilent;
+  if (isSilent(opcode, status) && !replayed.silent && !wasLoud(batch, row)) return notSilent;
   if (!hasKey) return isSame || isUnrecorded ? 'match' : otherStatus;
   return isSame ? 'same' : 'suspect';
 }
@@ -84,6 +83,12 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
 /** The answer tells of its key, whatever else is wrong with it. */
 export function isSound(seen: Glance): boolean {
   return seen === 'same' || seen === 'suspect' || seen === noCas || seen === notSilent;
+}
+
+/** The recorded server answered as well where others are silent. */
+function wasLoud(batch: Batch, row: number): boolean {
+  const recorded = recordedAnswer(batch, row);
+  return recorded !== undefined && !recorded.silent && isSilent(batch.opcode[row]!, recorded.status);
 }
 
 /** Operations whose statuses follow from an item, or from nothing. */

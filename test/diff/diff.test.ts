@@ -222,6 +222,12 @@ const cases: [string, ExchangeInit[], Partial<FrameInit>[], string[]][] = [
     ['violation wrong-status 1'],
   ],
   [
+    'a quiet miss that is answered, where the recording has a hit',
+    [set('1'), hit('1', { op: 'getkq', answerKey: 'k' })],
+    [ok, { status: Status.notFound, key: 'k' }],
+    ['violation wrong-status 1'],
+  ],
+  [
     'an answer without its key',
     [set('1'), hit('1', { op: 'getk', answerKey: 'k' })],
     [ok, answers.hit('1')],
