@@ -8,7 +8,7 @@ import { BlockReader, BlockType, BlockWriter, FileKind, type Block } from './blo
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
 import { parseJson } from './json.ts';
-import { clearUnknown, deriveValues, hasUnknown, settleUnknown } from './masked.ts';
+import { checkTokens, clearUnknown, deriveValues, hasUnknown, settleUnknown } from './masked.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
 import type { ResultBatch } from './results.ts';
 import { decodeBatch, decodeResults, encodeBatch, encodeResults, firstUnreadable } from './rows.ts';
@@ -167,6 +167,20 @@ function decodeFull(raw: Buffer, rows: number, firstIndex: number, where: string
   return batch;
 }
 
+/** Tokens as they stand. @throws TraceError BROKEN */
+function decodeMaskedForCopies(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+  const batch = decodeBatch(raw, rows, firstIndex, where);
+  checkTokens(batch, where, true);
+  return batch;
+}
+
+/** The same of a trace that has its values, but for those that the capture lacked. @throws TraceError BROKEN */
+function decodeFullForCopies(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+  const batch = decodeBatch(raw, rows, firstIndex, where);
+  if (hasUnknown(batch)) checkTokens(batch, where, false);
+  return batch;
+}
+
 /** Tokens as they stand; values that are not known are tokens like others. @throws TraceError BROKEN */
 function decodeTokens(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
   const batch = decodeBatch(raw, rows, firstIndex, where);
@@ -192,8 +206,9 @@ export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
     { values = 'derived' }: { values?: 'derived' | 'as they stand' | 'to change' } = {},
   ): Promise<TraceReader> {
     const parts = await openTape(path, FileKind.trace);
-    if (values === 'as they stand') return new TraceReader(parts, decodeBatch);
     const isFull = (parts.meta as TraceMeta).privacy.values === 'full';
+    if (values === 'as they stand')
+      return new TraceReader(parts, isFull ? decodeFullForCopies : decodeMaskedForCopies);
     if (values === 'to change') return new TraceReader(parts, isFull ? decodeSettled : decodeTokens);
     return new TraceReader(parts, isFull ? decodeFull : decodeMasked);
   }

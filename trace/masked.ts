@@ -193,13 +193,8 @@ export function deriveValues(batch: Batch, where: string, areMasked: boolean): v
   const told = (at: number, length: number): { at: number; length: number } => {
     const before = known.get(at);
     if (before !== undefined) return before;
-    const kind = heap[at]!;
+    const kind = checkToken(heap, at, length, where);
     if (kind === TokenKind.clear) return { at: at + 1, length: length - 1 };
-    if (length !== TOKEN_BYTES || (kind !== TokenKind.bytes && kind !== TokenKind.digits))
-      throw new TraceError(
-        'BROKEN',
-        `${where} is broken: expected the token of a value, got ${length} bytes of kind ${kind}`,
-      );
     const [bytes, low, high] = [1, 5, 9].map((offset) => heap.readUInt32LE(at + offset)) as [
       number,
       number,
@@ -232,6 +227,35 @@ export function deriveValues(batch: Batch, where: string, areMasked: boolean): v
   batch.heapLength = end;
   for (const { kind, at, length, low, high } of known.values())
     deriveInto(batch.heap, at, kind, length, low, high);
+}
+
+/** That tokens which are copied as they stand are such as a reader takes. @throws TraceError BROKEN */
+export function checkTokens(batch: Batch, where: string, areMasked: boolean): void {
+  const { heap, valueAt, valueLength, answerValueAt, answerValueLength } = batch;
+  const check = (row: number, isUnknown: boolean, isMasked: boolean, at: number, length: number): void => {
+    if (isUnknown) checkRoom(unknownBytes(batch, row, at, length, where), 0, where);
+    else if (isMasked && checkToken(heap, at, length, where) !== TokenKind.clear)
+      checkRoom(heap.readUInt32LE(at + 1), 0, where);
+  };
+  for (let row = 0; row < batch.count; row++) {
+    const flags = batch.flags[row]!;
+    const isValueMasked = areMasked && hasMaskedValue(batch, row);
+    const isAnswerMasked = areMasked && hasMaskedAnswer(batch, row);
+    check(row, (flags & RowFlag.valueUnknown) !== 0, isValueMasked, valueAt[row]!, valueLength[row]!);
+    const isUnknown = (flags & RowFlag.answerUnknown) !== 0;
+    check(row, isUnknown, isAnswerMasked, answerValueAt[row]!, answerValueLength[row]!);
+  }
+}
+
+/** @returns its kind @throws TraceError BROKEN */
+function checkToken(heap: Buffer, at: number, length: number, where: string): number {
+  const kind = heap[at]!;
+  const isDerived = length === TOKEN_BYTES && (kind === TokenKind.bytes || kind === TokenKind.digits);
+  if (kind === TokenKind.clear || isDerived) return kind;
+  throw new TraceError(
+    'BROKEN',
+    `${where} is broken: expected the token of a value, got ${length} bytes of kind ${kind}`,
+  );
 }
 
 function checkRoom(bytes: number, end: number, where: string): void {

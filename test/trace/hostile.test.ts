@@ -9,9 +9,10 @@ import { ReplayError } from '../../replayer/error.ts';
 import { Random } from '../../synth/random.ts';
 import { BlockReader, BlockType, BlockWriter, FileKind } from '../../trace/block.ts';
 import { TraceError } from '../../trace/error.ts';
-import { TraceReader } from '../../trace/file.ts';
+import { TraceReader, TraceWriter } from '../../trace/file.ts';
+import { emptyCapture } from '../../trace/meta.ts';
 import { summarise } from '../../trace/summary.ts';
-import { temporary } from '../support/tape.ts';
+import { batchOf, temporary, testMeta } from '../support/tape.ts';
 
 const golden = new URL('../../fixtures/golden/format-1.tape', import.meta.url).pathname;
 const blocks: { type: BlockType; rows: number; raw: Buffer }[] = [];
@@ -121,4 +122,25 @@ test.each([
     return Buffer.concat([head, put, raw.subarray(at + length)]);
   });
   expect(await use(path, '127.0.0.1:1')).toBe('BROKEN');
+});
+
+test.each([
+  ['a kind that there is not', 9, 5],
+  ['more bytes than a value may have', 0, 2 ** 27],
+])('a token of %s: refused by who reads values, and by who copies tokens', async (_name, kind, bytes) => {
+  const path = temporary('tokens.tape');
+  const token = Buffer.alloc(13);
+  token[0] = kind;
+  token.writeUInt32LE(bytes, 1);
+  const writer = await TraceWriter.create(path, {
+    ...testMeta,
+    privacy: { values: 'hash', keys: 'clear' },
+  });
+  writer.append(batchOf([{ op: 'set', key: 'k', value: token }]));
+  await writer.finish({ capture: emptyCapture(), casRequests: 0 });
+  for (const values of ['derived', 'as they stand'] as const) {
+    const trace = await TraceReader.open(path, { values });
+    await expect(trace.batches().next()).rejects.toMatchObject({ code: 'BROKEN' });
+    await trace.close();
+  }
 });
