@@ -185,6 +185,7 @@ export class Attribution {
     if (this.#isMost) for (const key of keys) key.weight = 2 * key.failures > key.total ? 1 : 0;
     const names = distinct(keys);
     const { known, guessed } = partitions(names, backends, distribution);
+    const partition = (tally: Tally): Candidates[number] => ['partition', 'keys', tally];
     const told: Candidates = [
       ['opcode', 'exchanges', this.#exchanges.opcode],
       ['connection', 'exchanges', this.#exchanges.connection],
@@ -193,12 +194,11 @@ export class Attribution {
       ['tenant', 'keys', tallyOf(keys, ({ tenant }) => tenant)],
       ['prefix', 'keys', tallyOf(names, ({ key }) => prefixOf(key))],
       ['size', 'exchanges', this.#exchanges.size],
-      ...known.map((tally): Candidates[number] => ['partition', 'keys', tally]),
+      ...known.map(partition),
     ];
-    const guesses = guessed.map((tally): Candidates[number] => ['partition', 'keys', tally]);
     // Half of the chance of a false name is for the thousand values of ways to spread keys that are only guessed, so
     // that they do not hide the few that are known.
-    const named = [...candidates(of, told, 1 / 2), ...candidates(of, guesses, 1 / 2)]
+    const named = [...candidates(of, told, 1 / 2), ...candidates(of, guessed.map(partition), 1 / 2)]
       .filter(
         ({ explained, p, lift, failures }) =>
           explained >= MIN_EXPLAINED && p <= MAX_P && lift >= MIN_LIFT && failures >= MIN_FAILURES,

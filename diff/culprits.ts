@@ -17,7 +17,7 @@ import {
   type Observed,
 } from './attribution.ts';
 import { seconds } from './example.ts';
-import { HangUps, sessionOf } from './hangups.ts';
+import { HangUps } from './hangups.ts';
 import type { Ledger } from './ledger.ts';
 import type { Sides } from './sides.ts';
 import { onsetOf } from './onset.ts';
@@ -180,7 +180,11 @@ export class Culprits {
     };
     // What passed is of use beside what failed.
     const classes = new Set(this.#ledger.failed.values());
-    const hangUps = new HangUps(this.#sides.replay.end?.incidents ?? [], all['hang-ups']);
+    const hangUps = new HangUps(
+      this.#sides.replay.end?.incidents ?? [],
+      this.#ledger.cutOff,
+      all['hang-ups'],
+    );
     const { connections } = this.#sides.survey;
     const slowness = new Slowness(
       all.slow,
@@ -202,11 +206,8 @@ export class Culprits {
         // What only stood behind a failure, or was not even sent, says nothing of its cause.
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
         const seen = this.#observed(batch, at, results, of, how !== undefined);
-        if (results.result[of] === Result.closed) {
-          const { connection } = seen;
-          const cutOff = this.#ledger.cutOff.get(sessionOf(connection, results.target[of]!)) ?? 1;
-          seen.weight = hangUps.share(connection, results.target[of]!, cutOff);
-        }
+        if (results.result[of] === Result.closed)
+          seen.weight = hangUps.weightOf(seen.connection, results.target[of]!);
         if (!takes(seen)) continue;
         hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {

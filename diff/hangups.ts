@@ -19,9 +19,16 @@ interface Session {
 
 export class HangUps {
   readonly #sessions = new Map<string, Session>();
+  readonly #cutOff: ReadonlyMap<string, number>;
   readonly #attribution: Attribution;
 
-  constructor(incidents: ResultsEnd['incidents'], attribution: Attribution) {
+  /** @param cutOff how many requests hang-ups cut off, by session */
+  constructor(
+    incidents: ResultsEnd['incidents'],
+    cutOff: ReadonlyMap<string, number>,
+    attribution: Attribution,
+  ) {
+    this.#cutOff = cutOff;
     this.#attribution = attribution;
     for (const { connection, target, atNs } of incidents) {
       const name = sessionOf(connection, target);
@@ -32,10 +39,11 @@ export class HangUps {
     for (const { times } of this.#sessions.values()) times.sort((a, b) => a - b);
   }
 
-  /** What one of so many that were cut off on a connection counts as: each hang-up is one event, however many it fails. */
-  share(connection: number, target: number, cutOff: number): number {
-    const hangUps = this.#sessions.get(sessionOf(connection, target))?.times.length ?? cutOff;
-    return Math.min(1, hangUps / cutOff);
+  /** What one that was cut off counts as: each hang-up is one event, however many it fails. */
+  weightOf(connection: number, target: number): number {
+    const session = sessionOf(connection, target);
+    const cutOff = this.#cutOff.get(session) ?? 1;
+    return Math.min(1, (this.#sessions.get(session)?.times.length ?? cutOff) / cutOff);
   }
 
   /** The exchanges of each connection, in the order of the trace. */

@@ -153,47 +153,36 @@ class TapeReader<Rows extends { heapLength: number }, Meta, End> {
   }
 }
 
-/** @throws TraceError BROKEN */
-function decodeMasked(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
-  const batch = decodeBatch(raw, rows, firstIndex, where);
-  deriveValues(batch, where, true);
-  return batch;
+type DecodeRows = (raw: Buffer, rows: number, firstIndex: number, where: string) => Batch;
+
+/** Rows as the file has them, and what is then made of their values. @throws TraceError BROKEN */
+function decoding(then: (batch: Batch, where: string) => void): DecodeRows {
+  return (raw, rows, firstIndex, where) => {
+    const batch = decodeBatch(raw, rows, firstIndex, where);
+    then(batch, where);
+    return batch;
+  };
 }
 
-/** Of a trace that has its values, but for those that the capture lacked. @throws TraceError BROKEN */
-function decodeFull(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
-  const batch = decodeBatch(raw, rows, firstIndex, where);
+/** Where a trace has its values, there is something to do only for those that the capture lacked. */
+const derive = (batch: Batch, where: string): void => {
   if (hasUnknown(batch)) deriveValues(batch, where, false);
-  return batch;
-}
+};
 
-/** Tokens as they stand. @throws TraceError BROKEN */
-function decodeMaskedForCopies(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
-  const batch = decodeBatch(raw, rows, firstIndex, where);
-  checkTokens(batch, where, true);
-  return batch;
-}
-
-/** The same of a trace that has its values, but for those that the capture lacked. @throws TraceError BROKEN */
-function decodeFullForCopies(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
-  const batch = decodeBatch(raw, rows, firstIndex, where);
+const decodeMasked = decoding((batch, where) => deriveValues(batch, where, true));
+const decodeFull = decoding(derive);
+/** Tokens as they stand. */
+const decodeMaskedForCopies = decoding((batch, where) => checkTokens(batch, where, true));
+const decodeFullForCopies = decoding((batch, where) => {
   if (hasUnknown(batch)) checkTokens(batch, where, false);
-  return batch;
-}
-
-/** Tokens as they stand; values that are not known are tokens like others. @throws TraceError BROKEN */
-function decodeTokens(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
-  const batch = decodeBatch(raw, rows, firstIndex, where);
-  settleUnknown(batch, where);
-  return batch;
-}
-
-/** What is not known is as if its derived bytes had been recorded. @throws TraceError BROKEN */
-function decodeSettled(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
-  const batch = decodeFull(raw, rows, firstIndex, where);
+});
+/** Tokens as they stand; values that are not known are tokens like others. */
+const decodeTokens = decoding(settleUnknown);
+/** What is not known is as if its derived bytes had been recorded. */
+const decodeSettled = decoding((batch, where) => {
+  derive(batch, where);
   clearUnknown(batch);
-  return batch;
-}
+});
 
 export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
   /**
