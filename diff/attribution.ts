@@ -185,7 +185,6 @@ export class Attribution {
     if (this.#isMost) for (const key of keys) key.weight = 2 * key.failures > key.total ? 1 : 0;
     const names = distinct(keys);
     const { known, guessed } = partitions(names, backends, distribution);
-    const partition = (tally: Tally): Candidates[number] => ['partition', 'keys', tally];
     const told: Candidates = [
       ['opcode', 'exchanges', this.#exchanges.opcode],
       ['connection', 'exchanges', this.#exchanges.connection],
@@ -214,6 +213,11 @@ export class Attribution {
     for (const culprit of named) if (!best.has(culprit.factor)) best.set(culprit.factor, culprit);
     return [...best.values()];
   }
+}
+
+/** The tally of a way to spread keys, as a candidate. */
+function partition(tally: Tally): Candidates[number] {
+  return ['partition', 'keys', tally];
 }
 
 /** The same key on several servers, or of several tenants, counts once where only its name matters. */
