@@ -44,11 +44,11 @@ export class Losing {
   /** The socket is gone. */
   lost(session: Session, error: Error | undefined, wasOpen: boolean): void {
     const course = this.#course;
-    if (error !== undefined) course.incident(session, error.message);
+    if (error !== undefined) course.incident('lost', session, error.message);
     else if (session.outstanding.length > 0) {
-      if (!session.quits) course.incident(session, 'closed by the target');
+      if (!session.quits) course.incident('lost', session, 'closed by the target');
     } else if (session.recorded.rowsLeft > 0)
-      course.incident(session, 'closed by the target between requests');
+      course.incident('lost', session, 'closed by the target between requests');
     if (!wasOpen && !(error instanceof Refused)) this.#probes.begin(session);
     if (error instanceof Flooded) this.#strike(session, course.nowNs);
     if (error instanceof ProtocolError) this.#malformed(session);
@@ -76,6 +76,7 @@ export class Losing {
     if (!rests.includes(true)) return;
     const restMs = Math.max(strikes.restsUntilNs, target.strikes.restsUntilNs) - nowNs;
     this.#course.incident(
+      'rest',
       session,
       `no answer several times in a row: what is due in the next ${Math.round(restMs / 1e6)} ms is not sent`,
     );
