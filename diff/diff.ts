@@ -133,16 +133,17 @@ class Judgement {
     return ledger.close();
   }
 
-  readonly #settle: Settle = (suspect, verdict, differs) => {
-    const ledger = this.#ledger;
-    if (verdict === 'match') {
-      ledger.diff.matched++;
-      if (suspect.recorded === undefined) ledger.diff.unrecorded++;
-      return;
-    }
-    // It was counted as recorded, which it is, and is wrong all the same.
-    if (!differs) ledger.diff.matched--;
-    if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) ledger.settle(suspect, verdict);
+  readonly #settle: Settle = {
+    match: (isRecorded) => {
+      this.#ledger.diff.matched++;
+      if (!isRecorded) this.#ledger.diff.unrecorded++;
+    },
+    tell: (suspect, verdict, differs) => {
+      const ledger = this.#ledger;
+      // It was counted as recorded, which it is, and is wrong all the same.
+      if (!differs) ledger.diff.matched--;
+      if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) ledger.settle(suspect, verdict);
+    },
   };
 
   #row(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {

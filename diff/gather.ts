@@ -258,15 +258,7 @@ export class Operations {
     const operations = numbers.map((at) => this.#operation(at, learned, meaningless));
     // Without a recording that shows what ids are worth, they count where they are as memcached's.
     if (ids === 'replay' && !areIdsInOrder(operations)) for (const one of operations) one.cas = 0;
-    for (const one of operations)
-      if (one.status === Status.notStored)
-        one.isContended = operations.some(
-          (other) =>
-            other !== one &&
-            mutates[other.opcode] === 1 &&
-            other.fromNs <= one.toNs &&
-            other.toNs >= one.fromNs,
-        );
+    markContended(operations);
     return { operations, numbers };
   }
 
@@ -367,6 +359,21 @@ export class Operations {
       recordedFromNs: this.#recordedFromNs[at]!,
       recordedToNs: this.#recordedToNs[at]!,
     };
+  }
+}
+
+/** Says of refusals whether another operation that may change the key was under way. @param operations in the order of their beginnings */
+function markContended(operations: readonly Operation[]): void {
+  let untilNs = -Infinity;
+  let next = 0;
+  for (const [n, one] of operations.entries()) {
+    const { opcode, status, fromNs, toNs } = one;
+    if (status === Status.notStored) {
+      next = Math.max(next, n + 1);
+      while (next < operations.length && mutates[operations[next]!.opcode] === 0) next++;
+      one.isContended = untilNs >= fromNs || (operations[next]?.fromNs ?? Infinity) <= toNs;
+    }
+    if (mutates[opcode] === 1) untilNs = Math.max(untilNs, toNs);
   }
 }
 
