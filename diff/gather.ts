@@ -297,20 +297,20 @@ export class Operations {
     return meaninglessIds(recorded.toSorted((a, b) => a.fromNs - b.fromNs));
   }
 
-  /** By recorded CAS id: the target's ids for it, in the order in which the replay learned them. */
+  /** By recorded CAS id that a request names: the target's ids for it, in the order in which the replay learned them. */
   #learned(
     numbers: readonly number[],
     meaningless: ReadonlySet<number> | undefined,
   ): Map<number, { cas: number; atNs: number }[]> {
     const learned = new Map<number, { cas: number; atNs: number }[]>();
+    if (meaningless === undefined) return learned;
     for (const at of numbers) {
-      const recorded = this.#recordedCas[at]!;
+      const token = this.#token[at]!;
+      if (token !== 0 && !meaningless.has(token)) learned.set(token, []);
+    }
+    for (const at of numbers) {
       const cas = this.#cas[at]!;
-      if (recorded === 0 || cas === 0 || meaningless === undefined || meaningless.has(recorded)) continue;
-      const same = learned.get(recorded);
-      const pair = { cas, atNs: this.#toNs[at]! };
-      if (same === undefined) learned.set(recorded, [pair]);
-      else same.push(pair);
+      if (cas !== 0) learned.get(this.#recordedCas[at]!)?.push({ cas, atNs: this.#toNs[at]! });
     }
     for (const all of learned.values()) all.sort((a, b) => a.atNs - b.atNs);
     return learned;
@@ -385,7 +385,7 @@ function sentOf(
   learned: readonly { cas: number; atNs: number }[] | undefined,
   fromNs: number,
 ): readonly number[] | undefined {
-  if (learned === undefined) return undefined;
+  if (learned === undefined || learned.length === 0) return undefined;
   const before = learned.filter(({ atNs }) => atNs <= fromNs);
   if (before.length === 0) return learned.map(({ cas }) => cas);
   const last = before.at(-1)!;

@@ -186,13 +186,15 @@ export function circumstancesOf(
   const madeBy = new Map<number, number>();
   const mentioned = new Set<number>();
   const repeated = new Set<number>();
+  const mention = (id: number): void => {
+    if (mentioned.has(id)) repeated.add(id);
+    mentioned.add(id);
+  };
   for (const [ordinal, operation] of operations.entries()) {
-    const { cas, toNs, tokens = [] } = operation;
-    for (const id of cas === 0 ? tokens : [cas, ...tokens]) {
-      if (mentioned.has(id)) repeated.add(id);
-      mentioned.add(id);
-    }
+    const { cas, toNs, tokens } = operation;
+    if (mayRestart && tokens !== undefined) tokens.forEach(mention);
     if (cas === 0) continue;
+    if (mayRestart) mention(cas);
     toldNs.set(cas, Math.min(toldNs.get(cas) ?? Infinity, toNs));
     if (!isFinding(operation) && !madeBy.has(cas)) madeBy.set(cas, ordinal);
   }
@@ -202,7 +204,7 @@ export function circumstancesOf(
     hidesNumbers: hidesNumbers,
     isShort,
     mayRestart,
-    repeated: mayRestart ? repeated : new Set(),
+    repeated,
     toldNs,
     madeBy,
   };
