@@ -50,6 +50,7 @@ export class Losing {
     } else if (session.recorded.rowsLeft > 0)
       course.incident('lost', session, 'closed by the target between requests');
     if (!wasOpen && !(error instanceof Refused)) this.#probes.begin(session);
+    if (wasOpen && session.outstanding.length > 0) this.#broken(session);
     if (error instanceof Flooded) this.#strike(session, course.nowNs);
     if (error instanceof ProtocolError) this.#malformed(session);
     this.#loseOutstanding(session, Result.closed, error === undefined);
@@ -79,6 +80,18 @@ export class Losing {
       'rest',
       session,
       `no answer several times in a row: what is due in the next ${Math.round(restMs / 1e6)} ms is not sent`,
+    );
+  }
+
+  /** Connections that break are opened again at once, but not for ever. */
+  #broken(session: Session): void {
+    const { target } = session;
+    const isUseless = target.strikes.broke(this.#course.nowNs, this.#timeoutMs * 1e6);
+    if (!isUseless || target.down !== SkipReason.none) return;
+    this.#probes.begin(session, SkipReason.resting);
+    this.#course.incident(
+      session,
+      `every connection broke for ${this.#timeoutMs} ms: nothing is sent until a NOOP is answered`,
     );
   }
 

@@ -5,6 +5,7 @@ import { encodeRequest } from '../protocol/frame.ts';
 import { ProtocolError } from '../protocol/error.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import type { Outage } from '../trace/meta.ts';
+import { SkipReason } from '../trace/results.ts';
 import type { Course } from './course.ts';
 import { Refused, dial, type Dialled } from './dial.ts';
 import type { Session, TargetState } from './session.ts';
@@ -32,10 +33,13 @@ export class Probes {
     this.#course = course;
   }
 
-  /** The session's target is down: nothing is sent to it until a probe is answered. */
-  begin({ target, credentials, connection }: Session): void {
-    if (target.isDown) return;
-    target.isDown = true;
+  /**
+   * The session's target is down: nothing is sent to it until a probe is answered.
+   * @param reason with which requests are skipped until then
+   */
+  begin({ target, credentials, connection }: Session, reason: SkipReason = SkipReason.unreachable): void {
+    if (target.down !== SkipReason.none) return;
+    target.down = reason;
     const { nowNs } = this.#course;
     // The first probe goes at once: it may have been one connection only.
     const nextNs = nowNs;
@@ -68,8 +72,9 @@ export class Probes {
       drained: () => undefined,
       gone: (error) => {
         down.probes = down.probes.filter((one) => one !== probe);
-        // Whoever refuses a user, or answers something else, is there.
-        if (error instanceof Refused || error instanceof ProtocolError) back();
+        // Whoever refuses a user, or answers something else, is there. What broke connections has to answer.
+        const isThere = error instanceof ProtocolError && target.down === SkipReason.unreachable;
+        if (error instanceof Refused || isThere) back();
       },
     });
     down.probes.push(probe);
@@ -78,7 +83,7 @@ export class Probes {
   #back(target: TargetState, down: Down): void {
     if (this.#down.get(target) !== down) return;
     this.#down.delete(target);
-    target.isDown = false;
+    target.down = SkipReason.none;
     down.outage.toNs = this.#course.nowNs - this.#course.startNs;
     close(down);
   }

@@ -2,6 +2,7 @@
 // sockets open and close as recorded.
 
 import { NEVER } from '../trace/batch.ts';
+import { SkipReason } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import type { Course } from './course.ts';
 import { RecordedConnection, Session, SocketState, type SessionEvents, type TargetState } from './session.ts';
@@ -59,7 +60,7 @@ export class Roster {
       ...target,
       index,
       lastAnswerNs: 0,
-      isDown: false,
+      down: SkipReason.none,
       strikes: new Strikes(MAX_STRIKES, ENOUGH_ANSWERS),
     }));
     this.#openings = survey.connections

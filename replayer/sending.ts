@@ -105,7 +105,8 @@ export class Sending {
     const { target, strikes } = session;
     const { nowNs } = this.#course;
     const isClosed = session.state === SocketState.closed;
-    if (isClosed && (target.isDown || session.isRefused)) return SkipReason.unreachable;
+    if (isClosed && session.isRefused) return SkipReason.unreachable;
+    if (isClosed && target.down !== SkipReason.none) return target.down;
     // On connections that are open, too: each would wait for a time-out of its own, one after the other.
     const rests = target.strikes.restsUntilNs > nowNs || (isClosed && strikes.restsUntilNs > nowNs);
     return rests ? SkipReason.resting : SkipReason.none;

@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net';
 import { Outstanding } from '../protocol/outstanding.ts';
 import { NEVER } from '../trace/batch.ts';
+import type { SkipReason } from '../trace/results.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
 import { Refused, dial, hangUp, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
@@ -16,8 +17,8 @@ export interface TargetState extends Target {
   index: number;
   /** The clock's time of its last answer on any connection. */
   lastAnswerNs: number;
-  /** Requests to it are not sent: it refused, or does not answer at all. */
-  isDown: boolean;
+  /** Why requests to it are not sent: it refused, or does not answer at all; it breaks every connection. Or none. */
+  down: SkipReason;
   readonly strikes: Strikes;
 }
 

@@ -1,9 +1,13 @@
 // Time-outs in a row, on one connection or one target: after a few, requests to it are not sent for a while, which grows
 // as long as nothing gets better. So what a target that does not answer costs is bounded by time-outs in a row, and not
-// by the number of requests. A target that is silent altogether is down at its first (probe.ts).
+// by the number of requests. A target that is silent altogether is down at its first (probe.ts). A target that breaks its
+// connections, each at a request, does not let anything wait; but once it has done nothing else for a whole time-out, it
+// is left alone too, until a probe is answered.
 
 /** A rest is at most so many time-outs long. */
 const MAX_REST = 16;
+/** Of connections that break, so many in a row at least: a few break whenever a server restarts. */
+const MAX_BREAKS = 8;
 
 export class Strikes {
   /** Requests are not sent before, by the clock, ns. */
@@ -13,6 +17,9 @@ export class Strikes {
   #inRow = 0;
   #answers = 0;
   #lastNs = 0;
+  /** Connections that broke since the last answer, and when the first of them did. */
+  #breaks = 0;
+  #brokenSinceNs = 0;
 
   /**
    * @param most time-outs in a row, after which it rests
@@ -25,6 +32,7 @@ export class Strikes {
 
   /** A request was answered. */
   answered(): void {
+    this.#breaks = 0;
     if (this.#inRow > 0 && ++this.#answers >= this.#enough) this.#inRow = 0;
   }
 
@@ -38,5 +46,11 @@ export class Strikes {
     if (this.#inRow < this.#most) return false;
     this.restsUntilNs = nowNs + timeoutNs * Math.min(MAX_REST, 2 ** (this.#inRow - this.#most));
     return true;
+  }
+
+  /** A connection broke that requests were on. @returns whether none was answered for a whole time-out meanwhile */
+  broke(nowNs: number, timeoutNs: number): boolean {
+    if (this.#breaks++ === 0) this.#brokenSinceNs = nowNs;
+    return this.#breaks >= MAX_BREAKS && nowNs - this.#brokenSinceNs >= timeoutNs;
   }
 }

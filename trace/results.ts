@@ -54,7 +54,7 @@ export const SkipReason = {
   behind: 8,
   /** It would have stored again what a read missed, and the target did not miss it. */
   notNeeded: 9,
-  /** Too many time-outs came in a row on its target or connection: it would have waited for one more. */
+  /** Too many time-outs, or broken connections, came in a row on its target or connection: it would have met one more. */
   resting: 10,
 } as const;
 export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];

@@ -1,7 +1,9 @@
 // A target that is down: it is asked whether it is back, and traffic goes on as soon as it is.
 
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { startHostile, type Harm } from '../../fixtures/hostile.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { replay, type Replayed } from '../../replayer/replay.ts';
 import { startMemcached } from '../support/memcached.ts';
@@ -61,3 +63,41 @@ test('a memcached that was stopped for 2.5 s: few requests are lost to it, and t
     await memcached.stop();
   }
 });
+
+test.each<[string, (socket: Socket) => void]>([
+  ['is closed', (socket) => socket.destroy()],
+  ['gets garbage', (socket) => socket.write('ERROR\r\n')],
+])(
+  'each connection %s for 0.9 s: the target is left alone, and asked whether it is back',
+  async (_, harm) => {
+    const server = await startServer();
+    let isSick = false;
+    // It hands on what the server answers, also once it is sick, but for that.
+    const sickly: Harm = {
+      request: ({ socket }) => {
+        if (isSick) harm(socket);
+      },
+      answer: ({ socket }, frame) => {
+        if (!isSick) socket.write(frame);
+      },
+    };
+    const target = await startHostile(server.address, sickly, 0);
+    try {
+      const { answered, ended } = await start(2.5, target.address);
+      isSick = true;
+      await sleep(600);
+      // At first each request breaks its connection; in the last stretch there are probes only, some ten a second.
+      const before = target.connections();
+      await sleep(300);
+      expect(target.connections() - before).toBeLessThan(15);
+      isSick = false;
+      const [seen, from] = [answered(), performance.now()];
+      while (answered() < seen + 10 && performance.now() < from + 1000) await sleep(10);
+      expect(answered() - seen).toBeGreaterThanOrEqual(10);
+      await ended;
+    } finally {
+      await target.stop();
+      await server.stop();
+    }
+  },
+);

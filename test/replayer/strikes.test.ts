@@ -1,6 +1,6 @@
 // Requests without an answer: what they cost is bounded by how many time-outs come in a row, and not by their number.
 
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { harms, startHostile } from '../../fixtures/hostile.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { Strikes } from '../../replayer/strikes.ts';
@@ -115,3 +115,24 @@ test.each(Object.keys(harms).filter((_, n) => n % 6 === 1))(
     }
   },
 );
+
+const breaking = ['random bytes', 'an HTTP error', 'the connection closed at once'];
+
+describe('every connection breaks', () => {
+  test.each(breaking)('%s: it costs a time-out, and not a connection for each request', async (name) => {
+    const server = await startServer();
+    const target = await startHostile(server.address, harms[name]!, 50);
+    try {
+      const report = await replayed(
+        reads(10_000, (n) => `key${n}`),
+        { targets: [target.address], timeoutMs: 300, speed: 'max', prefill: 'none' },
+      );
+      expect(report.exchanges.total).toBe(10_000);
+      expect(report.verdict).toBe('fail');
+      expect(target.connections()).toBeLessThan(4000);
+    } finally {
+      await target.stop();
+      await server.stop();
+    }
+  });
+});
