@@ -90,6 +90,7 @@ export class Losing {
     if (!isUseless || target.down !== SkipReason.none) return;
     this.#probes.begin(session, SkipReason.resting);
     this.#course.incident(
+      'rest',
       session,
       `every connection broke for ${this.#timeoutMs} ms: nothing is sent until a NOOP is answered`,
     );
