@@ -22,11 +22,13 @@ function has(program: string): boolean {
 const nodes = allOf(await wholeTree(new Shell(worldOf().world)));
 const bash = await memtape('completion', 'bash');
 
+function quoted(words: readonly string[]): string {
+  return ['memtape', ...words].map((word) => `'${word}'`).join(' ');
+}
+
 /** What bash offers for the last word of each of these lines. */
 function offered(lines: readonly string[][]): string[][] {
   const script = temporary('completion.bash');
-  const quoted = (words: readonly string[]): string =>
-    ['memtape', ...words].map((word) => `'${word}'`).join(' ');
   const probes = lines.map(
     (words) => `
       COMP_WORDS=(${quoted(words)}) COMP_CWORD=${words.length} COMPREPLY=()
