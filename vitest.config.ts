@@ -25,8 +25,8 @@ export default defineConfig({
     testTimeout: 90_000,
     hookTimeout: 30_000,
     env: { TMPDIR: folder() },
-    // Two cores: real servers and real clients run beside the tests.
-    maxWorkers: 2,
+    // Made for two cores: much of the time a test waits, for a clock or for a server beside it.
+    maxWorkers: 3,
     projects: [
       {
         extends: true,

@@ -18,6 +18,8 @@ const HOUR_NS = 3600e9;
 const RETURN_NS = 2e9;
 /** No capture goes on so long without a packet: the clock was set. */
 const MAX_IDLE_NS = 30 * 86_400e9;
+/** So long without a packet is told of: it may be a clock that was set forward by less than an hour. */
+const IDLE_NS = 60e9;
 /** So many packets after a jump tell whether it stays: few where it may be idleness. */
 const HELD = 16;
 const HELD_IDLE = 3;
@@ -76,6 +78,7 @@ export class Clock implements Pick<PacketHandler, 'packet'> {
   readonly #scales: Scale[] = [];
   readonly #readings: (Reading | undefined)[] = [];
   #held: Held[] = [];
+  #idle: ClockEvent | undefined;
   #packets = 0;
   #lastNs = 0;
   #gapNs = 0;
@@ -250,7 +253,7 @@ export class Clock implements Pick<PacketHandler, 'packet'> {
         if (!isIdle) {
           const kind = areStrays ? 'stray' : gap < 0 ? 'back' : 'forth';
           this.#step(reading, packet, ns, this.#note(kind, Math.abs(gap), ago));
-        } else if (gap > HOUR_NS) this.#note('idle', gap, ago);
+        } else if (gap > IDLE_NS) this.#noteIdle(gap, ago);
       }
       this.#tell(reading, Math.min(ns, MAX_TRACE_NS), packet.link, packet.data, packet.wireBytes);
     }
@@ -261,6 +264,12 @@ export class Clock implements Pick<PacketHandler, 'packet'> {
     const event = { kind, packet: this.#packets - packetsAgo, byNs };
     if (this.events.length < MAX_EVENTS) this.events.push(event);
     return event;
+  }
+
+  /** Of several, the longest is told of: hosts are idle now and then. */
+  #noteIdle(byNs: number, packetsAgo: number): void {
+    if (this.#idle === undefined) this.#idle = this.#note('idle', byNs, packetsAgo);
+    else if (byNs > this.#idle.byNs) Object.assign(this.#idle, { byNs, packet: this.#packets - packetsAgo });
   }
 
   /** The clock that most packets have tells when the capture began. */

@@ -22,20 +22,28 @@ function has(program: string): boolean {
 const nodes = allOf(await wholeTree(new Shell(worldOf().world)));
 const bash = await memtape('completion', 'bash');
 
-/** What bash offers for the last of these words. */
-function offered(...words: string[]): string[] {
-  const script = temporary('completion.bash');
-  writeFileSync(script, bash);
-  const probe = `
-    source "$0"
-    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-    _memtape
-    printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const out = execFileSync('bash', ['-c', probe, script, 'memtape', ...words], { encoding: 'utf8' });
-  return out.split('\n').filter((line) => line !== '');
+function quoted(words: readonly string[]): string {
+  return ['memtape', ...words].map((word) => `'${word}'`).join(' ');
 }
 
-test.each<[string[], string[]]>([
+/** What bash offers for the last word of each of these lines. */
+function offered(lines: readonly string[][]): string[][] {
+  const script = temporary('completion.bash');
+  const probes = lines.map(
+    (words) => `
+      COMP_WORDS=(${quoted(words)}) COMP_CWORD=${words.length} COMPREPLY=()
+      _memtape
+      echo "\${COMPREPLY[*]}"`,
+  );
+  writeFileSync(script, bash + probes.join('\n'));
+  const out = execFileSync('bash', [script], { encoding: 'utf8' });
+  return out
+    .split('\n')
+    .slice(0, lines.length)
+    .map((line) => line.split(' ').filter((word) => word !== ''));
+}
+
+const cases: [words: string[], offers: string[]][] = [
   [['re'], ['record', 'replay']],
   [['g'], ['gate']],
   [['replay', '--or'], ['--order']],
@@ -58,8 +66,11 @@ test.each<[string[], string[]]>([
   // Files are completed by readline itself.
   [['replay', '--results', ''], []],
   [['nothing-like-it'], []],
-])('bash: memtape %j', (words, expected) => {
-  expect(offered(...words)).toEqual(expected);
+];
+
+test('bash offers what may come next', () => {
+  const answers = offered(cases.map(([words]) => words));
+  expect(cases.map(([words], n) => [words, answers[n]])).toEqual(cases);
 });
 
 test('every command and option is in every script, and none that is hidden', async () => {

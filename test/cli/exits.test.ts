@@ -10,7 +10,7 @@ import { attacksOf, commands, makeFiles, runAttack, type Ended } from '../suppor
 
 const seed = Number(process.env['EXIT_SEED'] ?? 1);
 /** Pairs that are tried. */
-const pairs = Number(process.env['EXIT_RUNS'] ?? 6);
+const pairs = Number(process.env['EXIT_RUNS'] ?? 4);
 const folder = mkdtempSync(join(tmpdir(), 'memtape-test-'));
 
 beforeAll(async () => makeFiles(folder));

@@ -77,6 +77,27 @@ for (const [name, way] of Object.entries(ways))
     expect(notesOf(told.result, [11_211]).join('\n')).toMatch(way.says);
   });
 
+test.each(seedsOf('CLOCKS_SEEDS', 6))(
+  'minutes without a packet are told of, the longest, seed %d',
+  async (seed) => {
+    const random = new Random(seed);
+    const traffic = randomTraffic(random, { connections: 4, turns: 12 });
+    const packets = captured(traffic);
+    const gaps = Array.from({ length: 1 + random.int(8) }, () => 61 + random.int(3400));
+    const places = gaps.map((_, n) => 10 + n * 5);
+    for (const [n, seconds] of gaps.entries())
+      for (const packet of packets.slice(places[n])) packet.micros += seconds * 1e6;
+    const told = await tell([pcapBytes(packets)]);
+    const notes = notesOf(told.result, [11_211]);
+    const longest = Math.max(...gaps);
+    const minutes = `${Math.floor(longest / 60)} min ${longest % 60} s`;
+    expect(notes).toHaveLength(1);
+    expect(notes[0]).toContain(
+      `at packet ${places[gaps.indexOf(longest)]! + 1} nothing was captured for ${minutes}`,
+    );
+  },
+);
+
 test('hours without a packet are kept, and years are not', async () => {
   const traffic = randomTraffic(new Random(4), { connections: 2, turns: 10 });
   const at = traffic.length >> 1;

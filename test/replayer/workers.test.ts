@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { Share, Told, createShared } from '../../replayer/share.ts';
@@ -159,7 +159,7 @@ test('interrupted: what was done is in the results, and no part is left', async 
 test('a target that goes away, with several workers: the run ends', async () => {
   const server = await startServer();
   const run = replayed(slowed(chained(400)), { targets: [server.address], workers: 3 });
-  await sleep(900);
+  await vi.waitUntil(() => server.counters.requests > 60, 20_000);
   await server.stop();
   const report = await run;
   expect(report.exchanges.total).toBe(400);
