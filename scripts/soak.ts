@@ -117,7 +117,7 @@ async function watch(
   const samples: Sample[] = [];
   const url = await metrics;
   const socket = connect(Number(proxy.address.split(':')[1]), '127.0.0.1');
-  const from = performance.now();
+  let from = 0;
   while (child.exitCode === null && child.signalCode === null) {
     await sleep(1000);
     const text = await fetch(url).then(
@@ -129,6 +129,7 @@ async function watch(
     const [done, total] = [figure('exchanges_done_total'), figure('exchanges')];
     if (total > 0 && done >= total) break;
     if (!(done > 0)) continue;
+    if (samples.length === 0) from = performance.now();
     samples.push({
       seconds: (performance.now() - from) / 1000,
       proxyMegabytes: megabytesOf(proxy.pid),
