@@ -82,8 +82,6 @@ export class Culprits {
     const named = new Map(
       failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
     );
-    // Where every loss is accounted for by what its server says it evicted, nobody is to blame.
-    if (this.#ledger.diff.accounts.every(({ kind }) => kind === 'exact')) named.delete('lost');
     // A moment, a connection or a tenant that is slow is no news; a server that is nearly always slow is.
     named.set(
       'slow',
@@ -124,6 +122,11 @@ export class Culprits {
       found.push(...among, ...ordered);
     }
     return this.#sinceTheBreak(found);
+  }
+
+  /** By what its server says that it evicted: nobody is to blame. */
+  get #isLossAccountedFor(): boolean {
+    return this.#ledger.diff.accounts.every(({ kind }) => kind === 'exact');
   }
 
   /** Most of what failed is of connections and framing, and hardly of what was asked, or by whom: the server comes first. */
@@ -180,6 +183,7 @@ export class Culprits {
     };
     // What passed is of use beside what failed.
     const classes = new Set(this.#ledger.failed.values());
+    if (this.#isLossAccountedFor) classes.delete('lost');
     const hangUps = new HangUps(
       this.#sides.replay.end?.incidents ?? [],
       this.#ledger.cutOff,
@@ -211,7 +215,7 @@ export class Culprits {
         if (!takes(seen)) continue;
         hangUps.see(seen, results.target[of]!, results.sentNs[of]!, results.answeredNs[of]!);
         if (how !== undefined) {
-          all[how].add(seen);
+          if (classes.has(how)) all[how].add(seen);
           continue;
         }
         if (classes.has('violations')) all.violations.add(seen);

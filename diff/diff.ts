@@ -29,8 +29,9 @@ import type { Verdict } from './verdict.ts';
 
 export type { Diff, TargetFigures } from './ledger.ts';
 
-/** Operations that are held at once. */
+/** Operations, and bytes of their values, that are held at once; those of one key are, however many. */
 const ROWS_PER_PASS = 500_000;
+const BYTES_PER_PASS = 256 * 1024 * 1024;
 
 const unreachable: Verdict = {
   class: 'violation',
@@ -133,16 +134,17 @@ class Judgement {
     return ledger.close();
   }
 
-  readonly #settle: Settle = (suspect, verdict, differs) => {
-    const ledger = this.#ledger;
-    if (verdict === 'match') {
-      ledger.diff.matched++;
-      if (suspect.recorded === undefined) ledger.diff.unrecorded++;
-      return;
-    }
-    // It was counted as recorded, which it is, and is wrong all the same.
-    if (!differs) ledger.diff.matched--;
-    if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) ledger.settle(suspect, verdict);
+  readonly #settle: Settle = {
+    match: (isRecorded) => {
+      this.#ledger.diff.matched++;
+      if (!isRecorded) this.#ledger.diff.unrecorded++;
+    },
+    tell: (suspect, verdict, differs) => {
+      const ledger = this.#ledger;
+      // It was counted as recorded, which it is, and is wrong all the same.
+      if (!differs) ledger.diff.matched--;
+      if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) ledger.settle(suspect, verdict);
+    },
   };
 
   #row(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
@@ -205,14 +207,17 @@ class Judgement {
   *#passes(): Generator<Map<number, number>> {
     let keys = new Map<number, number>();
     let rows = 0;
+    let bytes = 0;
     for (let key = 0; key < this.#numbers.count; key++) {
       if (!this.#flushed && !this.#sequences.isOdd(key)) continue;
       keys.set(key, keys.size);
       rows += this.#sequences.rowsOf(key);
-      if (rows < ROWS_PER_PASS) continue;
+      bytes += this.#sequences.bytesOf(key);
+      if (rows < ROWS_PER_PASS && bytes < BYTES_PER_PASS) continue;
       yield keys;
       keys = new Map();
       rows = 0;
+      bytes = 0;
     }
     if (keys.size > 0) yield keys;
   }

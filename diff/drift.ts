@@ -123,8 +123,14 @@ function nameOf(
   return drift('unexplained', 'the recording had another state of the key, and nothing in it tells why');
 }
 
-function drift(kind: DriftKind, why = whys[kind]): Verdict {
-  return { class: 'drift', kind, why };
+/** They are many, and alike. */
+const plain = new Map<DriftKind, Verdict>();
+
+function drift(kind: DriftKind, why?: string): Verdict {
+  if (why !== undefined) return { class: 'drift', kind, why };
+  let verdict = plain.get(kind);
+  if (verdict === undefined) plain.set(kind, (verdict = { class: 'drift', kind, why: whys[kind] }));
+  return verdict;
 }
 
 function isNoRoom(status: number): boolean {

@@ -106,7 +106,8 @@ export class Gaps {
   }
 
   add(change: number | undefined, fromNs: number, untilNs: number, item: Item): void {
-    const gap: Gap = {
+    const sights = this.sightsOf(change);
+    this.all.push({
       change,
       fromNs,
       untilNs,
@@ -116,11 +117,9 @@ export class Gaps {
       removed: undefined,
       missed: [],
       replaced: [],
-      beginsNs: [],
-      endsNs: [],
-    };
-    this.measure(gap);
-    this.all.push(gap);
+      beginsNs: [sights.fromNs, -Infinity, -Infinity, -Infinity],
+      endsNs: [sights.toNs, Infinity, Infinity, Infinity],
+    });
   }
 
   /** The next change, if any, does not need what the gap leaves. */

@@ -258,15 +258,7 @@ export class Operations {
     const operations = numbers.map((at) => this.#operation(at, learned, meaningless));
     // Without a recording that shows what ids are worth, they count where they are as memcached's.
     if (ids === 'replay' && !areIdsInOrder(operations)) for (const one of operations) one.cas = 0;
-    for (const one of operations)
-      if (one.status === Status.notStored)
-        one.isContended = operations.some(
-          (other) =>
-            other !== one &&
-            mutates[other.opcode] === 1 &&
-            other.fromNs <= one.toNs &&
-            other.toNs >= one.fromNs,
-        );
+    markContended(operations);
     return { operations, numbers };
   }
 
@@ -305,20 +297,20 @@ export class Operations {
     return meaninglessIds(recorded.toSorted((a, b) => a.fromNs - b.fromNs));
   }
 
-  /** By recorded CAS id: the target's ids for it, in the order in which the replay learned them. */
+  /** By recorded CAS id that a request names: the target's ids for it, in the order in which the replay learned them. */
   #learned(
     numbers: readonly number[],
     meaningless: ReadonlySet<number> | undefined,
   ): Map<number, { cas: number; atNs: number }[]> {
     const learned = new Map<number, { cas: number; atNs: number }[]>();
+    if (meaningless === undefined) return learned;
     for (const at of numbers) {
-      const recorded = this.#recordedCas[at]!;
+      const token = this.#token[at]!;
+      if (token !== 0 && !meaningless.has(token)) learned.set(token, []);
+    }
+    for (const at of numbers) {
       const cas = this.#cas[at]!;
-      if (recorded === 0 || cas === 0 || meaningless === undefined || meaningless.has(recorded)) continue;
-      const same = learned.get(recorded);
-      const pair = { cas, atNs: this.#toNs[at]! };
-      if (same === undefined) learned.set(recorded, [pair]);
-      else same.push(pair);
+      if (cas !== 0) learned.get(this.#recordedCas[at]!)?.push({ cas, atNs: this.#toNs[at]! });
     }
     for (const all of learned.values()) all.sort((a, b) => a.atNs - b.atNs);
     return learned;
@@ -370,6 +362,21 @@ export class Operations {
   }
 }
 
+/** Says of refusals whether another operation that may change the key was under way. @param operations in the order of their beginnings */
+function markContended(operations: readonly Operation[]): void {
+  let untilNs = -Infinity;
+  let next = 0;
+  for (const [n, one] of operations.entries()) {
+    const { opcode, status, fromNs, toNs } = one;
+    if (status === Status.notStored) {
+      next = Math.max(next, n + 1);
+      while (next < operations.length && mutates[operations[next]!.opcode] === 0) next++;
+      one.isContended = untilNs >= fromNs || (operations[next]?.fromNs ?? Infinity) <= toNs;
+    }
+    if (mutates[opcode] === 1) untilNs = Math.max(untilNs, toNs);
+  }
+}
+
 /** What workers tell each other takes so long at most, ns. */
 const TOLD_WITHIN_NS = 20e6;
 
@@ -378,7 +385,7 @@ function sentOf(
   learned: readonly { cas: number; atNs: number }[] | undefined,
   fromNs: number,
 ): readonly number[] | undefined {
-  if (learned === undefined) return undefined;
+  if (learned === undefined || learned.length === 0) return undefined;
   const before = learned.filter(({ atNs }) => atNs <= fromNs);
   if (before.length === 0) return learned.map(({ cas }) => cas);
   const last = before.at(-1)!;

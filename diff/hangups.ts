@@ -2,7 +2,7 @@
 // fault, but what came before may have been the reason.
 
 import { NEVER } from '../trace/batch.ts';
-import type { ResultsEnd } from '../trace/meta.ts';
+import type { Incident } from '../trace/meta.ts';
 import type { Attribution, Observed } from './attribution.ts';
 
 /** What a replayed connection is told by, which has one socket to each target. */
@@ -23,14 +23,12 @@ export class HangUps {
   readonly #attribution: Attribution;
 
   /** @param cutOff how many requests hang-ups cut off, by session */
-  constructor(
-    incidents: ResultsEnd['incidents'],
-    cutOff: ReadonlyMap<string, number>,
-    attribution: Attribution,
-  ) {
+  constructor(incidents: readonly Incident[], cutOff: ReadonlyMap<string, number>, attribution: Attribution) {
     this.#cutOff = cutOff;
     this.#attribution = attribution;
-    for (const { connection, target, atNs } of incidents) {
+    // Results of earlier versions do not say the kind.
+    for (const { kind = 'lost', connection, target, atNs } of incidents) {
+      if (kind !== 'lost') continue;
       const name = sessionOf(connection, target);
       const known = this.#sessions.get(name);
       if (known === undefined) this.#sessions.set(name, { times: [atNs], past: 0, last: undefined });

@@ -274,6 +274,22 @@ export class Machine {
     }
   }
 
+  /** The operation only shows the item as it stands: it leaves it as it is, whatever else might have happened. */
+  isShown(item: Item, operation: Operation): boolean {
+    const { family, ending, status, fromNs, read, readFlags, cas, hasCas } = operation;
+    if (family !== 'get' || hasCas || ending !== Ending.known) return false;
+    if (item.presence === Presence.absent) return status === Status.notFound && item.told === undefined;
+    return (
+      status === Status.ok &&
+      item.presence === Presence.present &&
+      item.mustExpireNs >= fromNs &&
+      !item.isLoose &&
+      item.value === read &&
+      item.flags === readFlags &&
+      item.cas === cas
+    );
+  }
+
   /** What a correct server makes of the item, whatever the answer said. */
   natural(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
     return this.#open(

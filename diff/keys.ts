@@ -3,21 +3,27 @@
 import { isFlush } from '../protocol/semantics.ts';
 import { Result } from '../trace/results.ts';
 import type { Accounts } from './accounts.ts';
+import { recordedStatus } from './answer.ts';
 import { nameDrift } from './drift.ts';
 import { Operations, type ReplayClock } from './gather.ts';
 import { glance, isSound } from './glance.ts';
 import { neverThere, prefilled, unknownItem, type Circumstances, type Item } from './item.ts';
 import type { ItemNumbers } from './numbers.ts';
-import { Ending, UNKNOWN, isFinding, type Operation } from './operation.ts';
+import { Ending, UNKNOWN, isFinding, type Operation, type Values } from './operation.ts';
 import type { Explanation } from './explanation.ts';
 import { explain } from './search.ts';
 import type { Sides } from './sides.ts';
-import { suspectOf, type CopiedAnswer, type Suspect } from './suspect.ts';
+import { Suspects, type CopiedAnswer, type Suspect } from './suspect.ts';
 import type { Verdict } from './verdict.ts';
 import type { WhoseIds } from './versions.ts';
 
-/** What is said of an exchange; `match`: nothing, it is as it must be. */
-export type Settle = (suspect: Suspect, verdict: Verdict | 'match', differs: boolean) => void;
+/** What becomes of the exchanges that the first look left open. */
+export interface Settle {
+  /** Its answer differs, or the recording has none, and it is as it must be. */
+  match: (isRecorded: boolean) => void;
+  /** @param differs its answer; else it was counted as recorded */
+  tell: (suspect: Suspect, verdict: Verdict, differs: boolean) => void;
+}
 
 export interface OddKeys {
   /** Numbers of the keys, and their places among those that are judged together. */
@@ -63,7 +69,7 @@ const tooMany: Verdict = {
 export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Promise<void> {
   const { keys, numbers, clock } = odd;
   const operations = new Operations(clock);
-  const suspects = new Map<number, Suspect>();
+  const suspects = new Suspects(operations.values);
   for await (const { batch, row, results, resultRow, rows } of sides.join()) {
     if (results === undefined) continue;
     for (let n = 0; n < rows; n++) {
@@ -91,10 +97,9 @@ export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Pro
         isJudged,
       );
       if (seen !== 'suspect') continue;
-      const suspect = suspectOf(batch, at, results, of);
       // What tells nothing of the key is as good as any answer.
-      if (number < 0) settle(suspect, 'match', true);
-      else suspects.set(number, suspect);
+      if (number < 0) settle.match(recordedStatus(batch, at) >= 0);
+      else suspects.add(number, batch, at, results, of);
     }
   }
   const patience = new Patience();
@@ -108,12 +113,13 @@ function judgeKey(
   sides: Sides,
   { numbers, accounts, present, startsEmpty, isFilled, ids }: OddKeys,
   all: Operations,
-  suspects: ReadonlyMap<number, Suspect>,
+  suspects: Suspects,
   { number, place, name }: { number: number; place: number; name: string },
   patience: Patience,
   settle: Settle,
 ): void {
   const target = numbers.targetOf(number);
+  const key = keyOf(name);
   const { operations, numbers: numberOf } = all.of(place, placeOf(name), ids);
   const held = present.get(name);
   const about = circumstancesOf(sides, all, operations, {
@@ -135,9 +141,14 @@ function judgeKey(
     settled.add(ordinal);
     const operation = operations[ordinal]!;
     if (operation.isJudged) return;
-    if (verdict === 'match' && !operation.differs) return;
-    const suspect = suspects.get(numberOf[ordinal]!) ?? suspectLike(operation, name, target, all);
-    settle(suspect, verdict, operation.differs);
+    const isSuspect = suspects.has(numberOf[ordinal]!);
+    if (verdict !== 'match')
+      settle.tell(
+        suspectOf(operation, key, target, isSuspect ? suspects : all.values, numberOf[ordinal]!),
+        verdict,
+        operation.differs,
+      );
+    else if (operation.differs) settle.match(!isSuspect || suspects.isRecorded(numberOf[ordinal]!));
   };
   for (const { ordinal, kind, why } of wrong) tell(ordinal, { class: 'violation', kind, why });
   for (const ordinal of undecided) tell(ordinal, operations[ordinal]!.differs ? tooMany : 'match');
@@ -175,13 +186,15 @@ export function circumstancesOf(
   const madeBy = new Map<number, number>();
   const mentioned = new Set<number>();
   const repeated = new Set<number>();
+  const mention = (id: number): void => {
+    if (mentioned.has(id)) repeated.add(id);
+    mentioned.add(id);
+  };
   for (const [ordinal, operation] of operations.entries()) {
-    const { cas, toNs, tokens = [] } = operation;
-    for (const id of cas === 0 ? tokens : [cas, ...tokens]) {
-      if (mentioned.has(id)) repeated.add(id);
-      mentioned.add(id);
-    }
+    const { cas, toNs, tokens } = operation;
+    if (mayRestart && tokens !== undefined) tokens.forEach(mention);
     if (cas === 0) continue;
+    if (mayRestart) mention(cas);
     toldNs.set(cas, Math.min(toldNs.get(cas) ?? Infinity, toNs));
     if (!isFinding(operation) && !madeBy.has(cas)) madeBy.set(cas, ordinal);
   }
@@ -191,7 +204,7 @@ export function circumstancesOf(
     hidesNumbers: hidesNumbers,
     isShort,
     mayRestart,
-    repeated: mayRestart ? repeated : new Set(),
+    repeated,
     toldNs,
     madeBy,
   };
@@ -199,9 +212,30 @@ export function circumstancesOf(
 
 const none = Buffer.alloc(0);
 
-/** An operation whose answer is as recorded, and wrong all the same. */
-function suspectLike(operation: Operation, name: string, target: number, { values }: Operations): Suspect {
-  const { index, connection, opcode, fromNs, toNs, status, silent, read, readFlags, result } = operation;
+/** @param answers where those of suspects stand; else both are what the operation says, which is as recorded, and wrong all the same */
+function suspectOf(
+  operation: Operation,
+  key: string,
+  target: number,
+  answers: Suspects | Values,
+  number: number,
+): Suspect {
+  const { index, connection, opcode, fromNs } = operation;
+  const isSuspect = answers instanceof Suspects;
+  return {
+    index,
+    connection,
+    target,
+    opcode,
+    key,
+    fromNs,
+    recorded: () => (isSuspect ? answers.recorded(number) : answerOf(operation, answers)),
+    replayed: () => (isSuspect ? answers.replayed(number) : answerOf(operation, answers)),
+  };
+}
+
+function answerOf(operation: Operation, values: Values): CopiedAnswer {
+  const { status, silent, read, readFlags, result } = operation;
   const extras = readFlags === UNKNOWN ? none : Buffer.alloc(4);
   if (readFlags !== UNKNOWN) extras.writeUInt32BE(readFlags);
   const value =
@@ -211,22 +245,15 @@ function suspectLike(operation: Operation, name: string, target: number, { value
         : Buffer.from(values.text(read), 'latin1')
       : Buffer.alloc(8);
   if (result !== undefined) value.writeBigUInt64BE(result);
-  const answer: CopiedAnswer = { status, silent, extras, key: none, value, valueLength: value.length };
-  const [first = '', second = ''] = name.split(' ', 2);
-  return {
-    index,
-    connection,
-    target,
-    opcode,
-    key: name.slice(first.length + second.length + 2),
-    fromNs,
-    toNs,
-    recorded: answer,
-    replayed: answer,
-  };
+  return { status, silent, extras, key: none, value, valueLength: value.length };
 }
 
 /** Target and tenant's space of the item with this name. */
 function placeOf(name: string): string {
   return name.split(' ', 2).join(' ');
+}
+
+/** Its key. */
+function keyOf(name: string): string {
+  return name.slice(placeOf(name).length + 1);
 }

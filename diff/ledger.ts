@@ -89,6 +89,7 @@ export class Ledger {
   readonly #byConnection: (Figures | undefined)[] = [];
   readonly #byOpcode: (Figures | undefined)[] = [];
   readonly #durations = new Durations();
+  #last = { target: -1, key: '', place: -1 };
 
   /** @param examples of each kind of finding */
   constructor(sides: Sides, places: Places, examples: number) {
@@ -272,11 +273,20 @@ export class Ledger {
   }
 
   settle(suspect: Suspect, verdict: Verdict): void {
-    const key = Buffer.from(suspect.key, 'latin1');
-    const place = this.places.of(suspect.target, key, 0, key.length);
+    const place = this.#placeOfKey(suspect.target, suspect.key);
     const groups = this.#groupsOf(suspect.target, suspect.connection, suspect.opcode);
     this.#count(verdict, groups, place, suspect.fromNs, suspect.index);
     this.findings.add(verdict, () => this.#example(suspect, verdict.why));
+  }
+
+  /** Of one key after the other there are many. */
+  #placeOfKey(target: number, key: string): number {
+    const last = this.#last;
+    if (last.key !== key || last.target !== target) {
+      const bytes = Buffer.from(key, 'latin1');
+      this.#last = { target, key, place: this.places.of(target, bytes, 0, bytes.length) };
+    }
+    return this.#last.place;
   }
 
   #example(suspect: Suspect, why: string): Example {
@@ -288,7 +298,7 @@ export class Ledger {
       opcode: opcodeName(opcode),
       key,
       atSeconds: seconds(fromNs),
-      ...contrast(recorded, replayed, opcode),
+      ...contrast(recorded(), replayed(), opcode),
       why,
     };
   }

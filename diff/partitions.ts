@@ -42,6 +42,7 @@ export function partitions(
   const known: Tally[] = [];
   const guessed: Tally[] = [];
   const bytes = keys.map(({ key }) => Buffer.from(key, 'latin1'));
+  const failing = [...keys.keys()].filter((n) => keys[n]!.weight > 0);
   /** Keys are many, and so are the ways to spread them: counted by number, named afterwards. */
   const spread = (
     into: Tally[],
@@ -49,12 +50,12 @@ export function partitions(
     at: (n: number) => number,
     name: (server: number) => string,
   ): void => {
-    const entries = Array.from({ length: servers }, noneOf);
-    for (let n = 0; n < keys.length; n++) {
+    const totals = new Uint32Array(servers);
+    for (let n = 0; n < keys.length; n++) totals[at(n)]!++;
+    const entries = Array.from(totals, (total) => ({ ...noneOf(), total }));
+    for (const n of failing) {
       const entry = entries[at(n)]!;
-      entry.total++;
       const { weight, sinceSeconds } = keys[n]!;
-      if (weight === 0) continue;
       entry.failed++;
       entry.weight += weight;
       if (sinceSeconds < entry.sinceSeconds) entry.sinceSeconds = sinceSeconds;
@@ -65,7 +66,10 @@ export function partitions(
   const hashed = Object.entries(keyHashes).map(
     ([name, hash]) => [name, Uint32Array.from(bytes, (key) => hash(key, 0, key.length))] as const,
   );
-  const jumped = bytes.map((key) => jumps(fnv1a64(key, 0, key.length)));
+  // By key and number of servers.
+  const jumped = new Uint8Array(keys.length * (MAX_SERVERS + 1));
+  for (const [n, key] of bytes.entries())
+    jumped.set(jumps(fnv1a64(key, 0, key.length)), n * (MAX_SERVERS + 1));
   for (let servers = 2; servers <= MAX_SERVERS; servers++) {
     for (const [name, hashes] of hashed)
       spread(
@@ -77,7 +81,7 @@ export function partitions(
     spread(
       guessed,
       servers,
-      (n) => jumped[n]![servers]!,
+      (n) => jumped[n * (MAX_SERVERS + 1) + servers]!,
       (at) => `${at} of ${servers} (jump)`,
     );
   }

@@ -76,6 +76,7 @@ export class Sequences {
   #changedNs!: Float64Array;
   #readNs!: Float64Array;
   #rows!: Uint32Array;
+  #bytes!: Float64Array;
 
   constructor(clock: ReplayClock) {
     this.#clock = clock;
@@ -101,6 +102,7 @@ export class Sequences {
     this.#changedNs = grown(this.#changedNs, new Float64Array(n));
     this.#readNs = grown(this.#readNs, new Float64Array(n));
     this.#rows = grown(this.#rows, new Uint32Array(n));
+    this.#bytes = grown(this.#bytes, new Float64Array(n));
     this.#changedNs.fill(-Infinity, before);
     this.#readNs.fill(-Infinity, before);
     this.#mayNs.fill(Infinity, before);
@@ -118,6 +120,11 @@ export class Sequences {
 
   rowsOf(key: number): number {
     return this.#rows[key]!;
+  }
+
+  /** Of the values that were sent to it, and of the answers that differ. */
+  bytesOf(key: number): number {
+    return this.#bytes[key]!;
   }
 
   isOdd(key: number): boolean {
@@ -142,6 +149,7 @@ export class Sequences {
     isSound: boolean,
   ): boolean {
     this.#rows[key]!++;
+    this.#bytes[key]! += batch.valueLength[row]! + results.valueLength[resultRow]!;
     if (this.#odd[key] === 1) return false;
     this.#sketches.begin(batch.heap);
     const opcode = batch.opcode[row]!;

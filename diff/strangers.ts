@@ -11,7 +11,7 @@ const MAX_OWNERS = 4;
 
 export class Strangers {
   readonly #sides: Sides;
-  readonly #strange: Suspect[] = [];
+  readonly #strange: { suspect: Suspect; value: Buffer }[] = [];
 
   constructor(sides: Sides) {
     this.#sides = sides;
@@ -19,8 +19,10 @@ export class Strangers {
 
   /** Takes it in, to be settled later; false where its value tells nothing, or there is no room to remember it. */
   take(suspect: Suspect): boolean {
-    if (suspect.replayed.value.length < TELLING_BYTES || this.#strange.length >= MAX_STRANGE) return false;
-    this.#strange.push(suspect);
+    if (this.#strange.length >= MAX_STRANGE) return false;
+    const { value } = suspect.replayed();
+    if (value.length < TELLING_BYTES) return false;
+    this.#strange.push({ suspect, value });
     return true;
   }
 
@@ -28,10 +30,8 @@ export class Strangers {
   async settle(settle: (suspect: Suspect, verdict: Verdict) => void): Promise<void> {
     const { survey, trace } = this.#sides;
     if (this.#strange.length === 0) return;
-    const owners = new Map(
-      this.#strange.map(({ replayed }) => [replayed.value.toString('latin1'), new Set<string>()]),
-    );
-    const lengths = new Set(this.#strange.map(({ replayed }) => replayed.value.length));
+    const owners = new Map(this.#strange.map(({ value }) => [value.toString('latin1'), new Set<string>()]));
+    const lengths = new Set(this.#strange.map(({ value }) => value.length));
     const own = (value: Buffer, owner: () => string): void => {
       if (!lengths.has(value.length)) return;
       const of = owners.get(value.toString('latin1'));
@@ -44,10 +44,10 @@ export class Strangers {
           own(batch.value(row), () =>
             named(batch.key(row).toString('latin1'), this.#sides.tenantOf(batch, row)),
           );
-    for (const suspect of this.#strange) {
+    for (const { suspect, value } of this.#strange) {
       const tenant = survey.connections[suspect.connection]?.tenant ?? '';
       const self = named(suspect.key, survey.tenants.length > 1 ? tenant : '');
-      const owner = [...owners.get(suspect.replayed.value.toString('latin1'))!].find((name) => name !== self);
+      const owner = [...owners.get(value.toString('latin1'))!].find((name) => name !== self);
       settle(
         suspect,
         owner === undefined

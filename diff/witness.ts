@@ -200,7 +200,9 @@ class Witness {
 
   /** The item after the operation, where nothing needs to get lost for it. */
   #plainly(item: Item, ordinal: number): Item | undefined {
-    for (const { item: next, step } of this.#machine.after(item, this.#gaps.operations[ordinal]!, ordinal))
+    const operation = this.#gaps.operations[ordinal]!;
+    if (this.#machine.isShown(item, operation)) return item;
+    for (const { item: next, step } of this.#machine.after(item, operation, ordinal))
       if (step === Step.none) return next;
     return undefined;
   }

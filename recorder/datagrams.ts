@@ -81,6 +81,13 @@ export class Datagrams<Flow extends { sequel: Sequel }> {
     return found?.flow;
   }
 
+  /** When the flow had this datagram, just now; undefined where it did not. */
+  timeIn(flow: Flow, sign: Sign): number | undefined {
+    return this.#alike(sign).findLast(
+      (other) => other.flow === flow && agrees(sign, other) && Math.abs(sign.ns - other.ns) <= NEAR_NS,
+    )?.ns;
+  }
+
   remember(flow: Flow, sign: Sign): void {
     const { fromClient, digest, ipId, ns } = sign;
     flow.sequel.heard(fromClient, ipId);

@@ -1,7 +1,7 @@
 // The trace files of one recording: a single one, or one after the other (`rotate`), each a trace of its own: its times
 // begin at zero and its connections at number zero, whatever was open before is known as open before.
 
-import { readdirSync } from 'node:fs';
+import { closeSync, openSync, readSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { NEVER, type Batch } from '../trace/batch.ts';
@@ -14,7 +14,10 @@ export interface Rotation {
   bytes?: number;
   /** … or once it spans this much of the source's time. */
   ns?: number;
-  /** So many files stay at most, those of earlier recordings under this name included; the oldest go. Default: all. */
+  /**
+   * So many files stay at most, the traces of earlier recordings under this name included; the oldest go. Whatever else
+   * has such a name stays. Default: all.
+   */
   keep?: number;
 }
 
@@ -78,8 +81,10 @@ export class Tapes {
   #made = 0;
   /** Of the only file. */
   readonly #claim: Claim | undefined;
-  /** Files of this name on the disk, the oldest first. */
-  readonly #kept: string[] = [];
+  /** Files that earlier recordings have left under this name, the oldest first; they go before those of this one. */
+  readonly #earlier: string[] = [];
+  /** Files of this recording that are still there, the oldest first. */
+  readonly #own: string[] = [];
 
   /**
    * @param path of the only file, or of those that `rotate` names by the time at which each begins:
@@ -102,7 +107,7 @@ export class Tapes {
     if (rotation === undefined) this.#claim = Claim.take(path, overwrite);
     else {
       checkOutput(path, true);
-      if (rotation.keep !== undefined) this.#kept.push(...rotatedFiles(path));
+      if (rotation.keep !== undefined) this.#earlier.push(...rotatedFiles(path));
     }
   }
 
@@ -139,9 +144,16 @@ export class Tapes {
     if (isFirst) this.#tape.before = { capture: captureSince(), casRequests: 0 };
     claim.use();
     this.files.push(path);
-    this.#kept.push(path);
-    const { keep = Infinity } = this.#rotation ?? {};
-    while (this.#kept.length > keep) await rm(this.#kept.shift()!, { force: true });
+    this.#own.push(path);
+    await this.#tidy(this.#rotation?.keep ?? Infinity);
+  }
+
+  /** The oldest go. One that cannot be deleted stays: that is no reason to stop recording. */
+  async #tidy(keep: number): Promise<void> {
+    while (this.#earlier.length + this.#own.length > keep) {
+      const path = this.#earlier.shift() ?? this.#own.shift()!;
+      await rm(path, { force: true }).catch(() => undefined);
+    }
   }
 
   /** @throws TraceError WRITE of an earlier block */
@@ -178,7 +190,7 @@ export class Tapes {
     }
     tape.claim.remove();
     this.files.pop();
-    this.#kept.pop();
+    this.#own.pop();
   }
 
   /** The recording is over, and every file finished. */
@@ -212,17 +224,42 @@ export function claimFree(path: string, name: string): Claim {
   }
 }
 
-/** What earlier recordings have left under these names, the oldest first. */
+/**
+ * What earlier recordings have left under these names, the oldest first: files, and no links, that have a name which
+ * `claimFree` gives and begin as traces do.
+ */
 function rotatedFiles(path: string): string[] {
   const folder = dirname(path);
   const [before, after] = named(basename(path), '\0').split('\0') as [string, string];
-  return readdirSync(folder)
+  return readdirSync(folder, { withFileTypes: true })
     .filter(
-      (name) =>
-        name.startsWith(before) &&
-        name.endsWith(after) &&
-        /^\d{8}T\d{6}Z(-\d+)?$/.test(name.slice(before.length, name.length - after.length)),
+      (entry) =>
+        entry.isFile() &&
+        entry.name.startsWith(before) &&
+        entry.name.endsWith(after) &&
+        /^\d{8}T\d{6}Z(-\d+)?$/.test(entry.name.slice(before.length, entry.name.length - after.length)),
     )
+    .map(({ name }) => name)
     .toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }))
-    .map((name) => join(folder, name));
+    .map((name) => join(folder, name))
+    .filter((file) => isTrace(file));
+}
+
+/** What a trace begins with. */
+const MAGIC = Buffer.from('\x93MTAPE\r\n\x01', 'latin1');
+
+/** False also for one that cannot be read. */
+function isTrace(path: string): boolean {
+  try {
+    const file = openSync(path, 'r');
+    try {
+      const head = Buffer.alloc(MAGIC.length);
+      readSync(file, head, 0, head.length, 0);
+      return head.equals(MAGIC);
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return false;
+  }
 }

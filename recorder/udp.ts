@@ -55,6 +55,10 @@ interface Suspected {
 const MAX_SUSPECTED = 8;
 /** Datagrams among them that the other flow did not have, so far. */
 const MAX_UNSEEN = 2;
+/** So many different requests and their answers tell, where hosts do not count identifications … */
+const MIN_TURNS = 3;
+/** … and a host passes a datagram on within so long. */
+const MAX_PASS_NS = 500e3;
 /** Flows that are held back, and flows known by a second name. */
 const MAX_SUSPECTS = 256;
 const MAX_ALIASES = 16_384;
@@ -142,7 +146,7 @@ export class UdpFlows {
       this.#alias(name, like, sign.fromClient);
       return false;
     }
-    if (sign.ipId === 0 || this.#suspected.size >= MAX_SUSPECTS) return false;
+    if (this.#suspected.size >= MAX_SUSPECTS) return false;
     this.#suspected.set(name.both, { like, packets: [{ packet: packet.copy(), body, sign }] });
     return true;
   }
@@ -163,17 +167,50 @@ export class UdpFlows {
     if (of !== undefined) sink.silent?.(of.from, of.to, ns);
   }
 
-  /** Both sides' datagrams have to be the other flow's, with identifications that tell datagrams apart. */
   #suspect(suspected: Suspected, name: FlowName, packet: Packet, body: number, sign: Sign): void {
     const { like, packets } = suspected;
     packets.push({ packet: packet.copy(), body, sign });
+    const verdict = like.ended ? 'other' : (this.#verdictById(suspected) ?? this.#verdictByTurns(suspected));
+    if (verdict === undefined && packets.length < MAX_SUSPECTED) return;
+    if (verdict !== 'copy') return this.#release(name, suspected);
+    this.#alias(name, like, packets[0]!.sign.fromClient);
+    // The other flow has gone on since: what it had is told from what it did not have here, and not when it is delivered.
+    const news = packets.filter((held) => this.#datagrams.timeIn(like, held.sign) === undefined);
+    this.copies += packets.length - news.length;
+    this.#release(name, { like, packets: news });
+  }
+
+  /**
+   * Both sides' datagrams have to be the other flow's, with identifications that tell datagrams apart. Undefined while that
+   * is not known.
+   */
+  #verdictById({ like, packets }: Suspected): 'copy' | 'other' | undefined {
     // Answers are seen behind the translation first, so that a datagram's other copy may be still to come.
-    const seen = packets.filter((held) => this.#datagrams.other(undefined, held.sign) === like);
-    const isBoth = seen.some((held) => held.sign.fromClient !== seen[0]!.sign.fromClient);
-    const differ = new Set(seen.map((held) => held.sign.ipId)).size > 1;
-    if (isBoth && differ && !like.ended) this.#alias(name, like, packets[0]!.sign.fromClient);
-    else if (packets.length < MAX_SUSPECTED && packets.length - seen.length <= MAX_UNSEEN) return;
-    this.#release(name, suspected);
+    const seen = packets.filter(({ sign }) => this.#datagrams.timeIn(like, sign) !== undefined);
+    const isBoth = seen.some(({ sign }) => sign.fromClient !== seen[0]!.sign.fromClient);
+    const ids = new Set(seen.map(({ sign }) => sign.ipId));
+    ids.delete(0);
+    if (isBoth && ids.size > 1) return 'copy';
+    return packets.length - seen.length > MAX_UNSEEN ? 'other' : undefined;
+  }
+
+  /**
+   * Where hosts do not count identifications: a host that passes datagrams on shows its requests right behind those that came
+   * to it, and its answers right before those that it sends. Clients that ask the same in step have answers in the order of
+   * their requests.
+   */
+  #verdictByTurns({ like, packets }: Suspected): 'copy' | 'other' | undefined {
+    const asked = new Set<number>();
+    for (const [n, { sign }] of packets.entries()) {
+      const ns = this.#datagrams.timeIn(like, sign);
+      if (ns === undefined && !sign.fromClient && n === packets.length - 1) return undefined;
+      const passedNs = ns === undefined ? -1 : sign.fromClient ? sign.ns - ns : ns - sign.ns;
+      // What hosts count tells, in time.
+      if (passedNs < 0 || passedNs > MAX_PASS_NS) return sign.ipId === 0 ? 'other' : undefined;
+      if (sign.fromClient) asked.add(sign.digest);
+      else if (asked.size >= MIN_TURNS) return 'copy';
+    }
+    return undefined;
   }
 
   #alias(name: FlowName, flow: Flow, fromClient: boolean): void {

@@ -1,6 +1,6 @@
 // The course of a run: its time, how far it is, whether it was stopped, and what is noted on the way.
 
-import { emptyEnd, type Outage, type ResultsEnd } from '../trace/meta.ts';
+import { emptyEnd, type IncidentKind, type Outage, type ResultsEnd } from '../trace/meta.ts';
 import type { Clock } from './clock.ts';
 import type { Page } from './page.ts';
 import type { Schedule } from './schedule.ts';
@@ -81,10 +81,11 @@ export class Course {
     return outage;
   }
 
-  incident(session: Session, note: string): void {
+  incident(kind: IncidentKind, session: Session, note: string): void {
     this.end.incidentCount++;
     if (this.end.incidents.length < MAX_INCIDENTS)
       this.end.incidents.push({
+        kind,
         connection: session.connection.id,
         target: session.target.index,
         atNs: this.nowNs - this.startNs,

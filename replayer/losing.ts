@@ -44,11 +44,11 @@ export class Losing {
   /** The socket is gone. */
   lost(session: Session, error: Error | undefined, wasOpen: boolean): void {
     const course = this.#course;
-    if (error !== undefined) course.incident(session, error.message);
+    if (error !== undefined) course.incident('lost', session, error.message);
     else if (session.outstanding.length > 0) {
-      if (!session.quits) course.incident(session, 'closed by the target');
+      if (!session.quits) course.incident('lost', session, 'closed by the target');
     } else if (session.recorded.rowsLeft > 0)
-      course.incident(session, 'closed by the target between requests');
+      course.incident('lost', session, 'closed by the target between requests');
     if (!wasOpen && !(error instanceof Refused)) this.#probes.begin(session);
     if (wasOpen && session.outstanding.length > 0) this.#broken(session);
     if (error instanceof Flooded) this.#strike(session, course.nowNs);
@@ -77,6 +77,7 @@ export class Losing {
     if (!rests.includes(true)) return;
     const restMs = Math.max(strikes.restsUntilNs, target.strikes.restsUntilNs) - nowNs;
     this.#course.incident(
+      'rest',
       session,
       `no answer several times in a row: what is due in the next ${Math.round(restMs / 1e6)} ms is not sent`,
     );
@@ -89,6 +90,7 @@ export class Losing {
     if (!isUseless || target.down !== SkipReason.none) return;
     this.#probes.begin(session, SkipReason.resting);
     this.#course.incident(
+      'rest',
       session,
       `every connection broke for ${this.#timeoutMs} ms: nothing is sent until a NOOP is answered`,
     );

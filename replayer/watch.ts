@@ -133,7 +133,7 @@ export class Watch {
       ({ outstanding, state }) => outstanding.length > 0 || state === SocketState.connecting,
     );
     if (stuck.length === 0 || goesOn) return;
-    this.#course.incident(stuck[0]!, 'the trace asks for an order that cannot be kept');
+    this.#course.incident('disorder', stuck[0]!, 'the trace asks for an order that cannot be kept');
     this.#readiness.ignoresOrder = true;
     for (const session of stuck) this.#attention.touch(session);
     flush();

@@ -215,6 +215,8 @@ export class BlockReader {
   /** The end of the file is missing. */
   truncated = false;
   #rows = 0;
+  /** Where blocks stand whose checksum was right: a trace is read several times, and they are many bytes. */
+  readonly #whole = new Set<number>();
   readonly #file: FileHandle;
 
   private constructor(path: string, file: FileHandle, fileBytes: number) {
@@ -383,7 +385,10 @@ export class BlockReader {
   /** Its bytes as they stand in the file; undefined where they are not whole. */
   async #stored({ offset, storedLength, checksum }: Header): Promise<Buffer | undefined> {
     const stored = await this.#bytes(offset + BLOCK_HEADER_BYTES, storedLength);
-    return stored !== undefined && crc32(stored) >>> 0 === checksum ? stored : undefined;
+    if (stored === undefined || this.#whole.has(offset)) return stored;
+    if (crc32(stored) >>> 0 !== checksum) return undefined;
+    this.#whole.add(offset);
+    return stored;
   }
 
   async #bytes(offset: number, length: number): Promise<Buffer | undefined> {

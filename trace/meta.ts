@@ -156,8 +156,8 @@ export interface ResultsEnd {
     note: string;
   }[];
   orphanCount: number;
-  /** Connection trouble, capped: refused, reset, broken frames. */
-  incidents: { connection: number; target: number; atNs: number; note: string }[];
+  /** Trouble with connections, capped. */
+  incidents: Incident[];
   incidentCount: number;
   /** When targets were down, as probes found them; toNs is null where none was answered. Absent: never. */
   outages?: Outage[];
@@ -166,6 +166,22 @@ export interface ResultsEnd {
   drills?: DrillRun[];
   /** Of the targets that answer STAT as memcached does. Absent: none of them does. */
   accounts?: Account[];
+}
+
+/**
+ * What it was: the connection is gone (refused, reset, hung up, a broken frame, a time-out), requests are not sent for a
+ * while, or an order that the trace asks for was given up.
+ */
+export const incidentKinds = ['lost', 'rest', 'disorder'] as const;
+export type IncidentKind = (typeof incidentKinds)[number];
+
+export interface Incident {
+  /** Absent in results of earlier versions. */
+  kind?: IncidentKind;
+  connection: number;
+  target: number;
+  atNs: number;
+  note: string;
 }
 
 /** From the failure that said so to the first answer after it, ns since the start; the target as an index in `targets`. */

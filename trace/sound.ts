@@ -2,7 +2,7 @@
 // are not named here are let through, since later versions of memtape add some.
 
 import { FileKind } from './block.ts';
-import { MAX_TRACE_NS, emptyCapture } from './meta.ts';
+import { MAX_TRACE_NS, emptyCapture, incidentKinds } from './meta.ts';
 
 /** What is wrong with a value, as `place: expected …, got …`; undefined where it is sound. */
 type Check = (value: unknown, place: string) => string | undefined;
@@ -146,7 +146,7 @@ const resultsEnd = shape({
   leftover: orNull(count),
   orphans: list(shape({ ...happening, index: maybe(count) })),
   orphanCount: count,
-  incidents: list(shape(happening)),
+  incidents: list(shape({ ...happening, kind: maybe(oneOf(...incidentKinds)) })),
   incidentCount: count,
   outages: maybe(list(shape({ target: count, fromNs: number, toNs: orNull(number) }))),
   eventLoopDelayNs: shape({ p50: orNull(number), p99: orNull(number), max: orNull(number) }),

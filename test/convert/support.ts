@@ -7,7 +7,7 @@ import { recordCapture } from '../../recorder/record.ts';
 import { ConnectionEnd, NEVER, Outcome, type Batch, type Connection } from '../../trace/batch.ts';
 import { TraceReader, TraceWriter } from '../../trace/file.ts';
 import { emptyCapture, type TraceMeta } from '../../trace/meta.ts';
-import { batchOf, temporary, testMeta, type ExchangeInit } from '../support/tape.ts';
+import { batchOf, madeOnce, temporary, testMeta, type ExchangeInit } from '../support/tape.ts';
 
 /** A healthy server answers by then, however busy the machine is with other tests. */
 export const PATIENT_MS = 10_000;
@@ -18,9 +18,9 @@ export const memjsPort = (
 ).port;
 
 export async function memjsTape(): Promise<string> {
-  const output = temporary('memjs.tape');
-  await recordCapture(capture, { output, ports: [memjsPort], source: 'memjs' });
-  return output;
+  return madeOnce('memjs', async (output) =>
+    recordCapture(capture, { output, ports: [memjsPort], source: 'memjs' }),
+  );
 }
 
 export async function tapeOf(

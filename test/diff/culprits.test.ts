@@ -2,7 +2,10 @@
 
 import type { Socket } from 'node:net';
 import { expect, test } from 'vitest';
+import { Attribution } from '../../diff/attribution.ts';
+import { HangUps, sessionOf } from '../../diff/hangups.ts';
 import { Status } from '../../protocol/status.ts';
+import type { Incident } from '../../trace/meta.ts';
 import { replayed } from '../support/replay.ts';
 import { startScripted } from '../support/target.ts';
 import { batchOf, connectionOf, type ExchangeInit } from '../support/tape.ts';
@@ -54,4 +57,14 @@ test('one hang-up, which cuts off all that a connection asks for: nobody', async
 
 test('a server that hangs up on one tenant whenever it asks: the tenant', async () => {
   expect(await named((key) => key.startsWith('3:'))).toContain('tenant tenant-3');
+});
+
+test('requests that rest for a while are no hang-ups: each that was cut off weighs as much as without the rest', () => {
+  const at = { connection: 3, target: 0, note: '' };
+  const lost = { ...at, kind: 'lost', atNs: 5 } as const;
+  const rest = { ...at, kind: 'rest', atNs: 6 } as const;
+  const cutOff = new Map([[sessionOf(3, 0), 10]]);
+  const weight = (incidents: Incident[]): number =>
+    new HangUps(incidents, cutOff, new Attribution()).weightOf(3, 0);
+  expect([weight([lost]), weight([lost, rest]), weight([lost, lost])]).toEqual([0.1, 0.1, 0.2]);
 });

@@ -18,9 +18,9 @@ import { Conversation, pcapBytes, type CapturedPacket } from '../support/packets
 import { Server, type Asked } from '../support/pipelined.ts';
 import { replayedTape } from '../support/replay.ts';
 import { temporary } from '../support/tape.ts';
+import { seedsOf } from '../support/traffic.ts';
 
-const SEEDS = Number(process.env['CUT_SEEDS'] ?? 6);
-const seeds = Array.from({ length: SEEDS }, (_, n) => n + 1);
+const seeds = seedsOf('CUT_SEEDS', 6);
 const PORT = 11_211;
 const MSS = 1448;
 /** Ethernet, IPv4 and TCP without options. */
@@ -122,7 +122,7 @@ describe('a beginning in the middle', () => {
       const server = new Server(random, { quiet: 0.2, decoys: 0 });
       const asked = Array.from({ length: 12 }, () => server.group()).flat();
       const whole = await told(pcapBytes(bulk(asked, 0)), PORT);
-      const step = SEEDS > 10 ? 1 : 13;
+      const step = seeds.length > 10 ? 1 : 13;
       for (let from = 1; from < MSS; from += step) {
         const seen = await told(pcapBytes(bulk(asked, from)), PORT);
         expect(untrue(seen, whole), `seed ${seed}, from byte ${from}`).toEqual([]);
@@ -140,7 +140,7 @@ describe('a beginning in the middle', () => {
       const server = new Server(random, { quiet: 0, reads: 0.2, decoys: 1 });
       const asked = Array.from({ length: 30 }, () => server.one());
       const whole = await told(pcapBytes(bulk(asked, 0)), PORT);
-      const step = SEEDS > 10 ? 3 : 41;
+      const step = seeds.length > 10 ? 3 : 41;
       for (let from = 1; from < MSS; from += step) {
         const seen = await told(pcapBytes(bulk(asked, from)), PORT);
         expect(untrue(seen, whole), `seed ${seed}, from byte ${from}`).toEqual([]);

@@ -11,8 +11,9 @@ import { Random } from '../../synth/random.ts';
 import { ConnectionEnd, outcomeNames } from '../../trace/batch.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import { Server, type Asked } from '../support/pipelined.ts';
+import { seedsOf } from '../support/traffic.ts';
 
-const SEEDS = Number(process.env['DIALECT_SEEDS'] ?? 12);
+const seeds = seedsOf('DIALECT_SEEDS', 12);
 const GROUPS = 30;
 
 /** Bytes of one direction, in the order in which they come. */
@@ -182,8 +183,6 @@ function record(pieces: readonly Piece[], random: Random, areCut = true) {
   expect([outstanding, heldBytes]).toEqual([0, 0]);
   return { rows, capture, remarks, connections: window.connections };
 }
-
-const seeds = Array.from({ length: SEEDS }, (_, n) => n + 1);
 
 describe.each(Object.entries(kinds))('%s', (name, kind) => {
   test('the exchanges are those of the plain traffic', () => {

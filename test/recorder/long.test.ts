@@ -1,9 +1,17 @@
 // Recordings that run for days: one file after the other, the flight recorder, TLS on either side of the proxy.
 
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect as connectTls, createServer as createTls } from 'node:tls';
 import { connect, type AddressInfo } from 'node:net';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runClients, settled } from '../../fixtures/clients.ts';
 import { makeCertificate } from '../../fixtures/secure.ts';
@@ -112,6 +120,36 @@ test('of rotated files, those of an earlier recording included, so many stay as 
       .toSorted(),
   );
   for (const path of second.slice(-3)) expect(statSync(path).mode & 0o777).toBe(0o600);
+});
+
+test('what is no trace of this output is never deleted, whatever its name', async () => {
+  const output = temporary('live.tape');
+  const folder = dirname(output);
+  const [earlier] = await recordInPieces(output, { rotate: { ns: 1e9 } });
+  const old = (name: string): string => join(folder, name);
+  const others = {
+    'live-20200101T000000Z.tape': 'somebody’s own notes',
+    'live-20200101T000001Z.tape': '',
+    'live-20200101T00000Z.tape': readFileSync(earlier!),
+    'live-2-20200101T000000Z.tape': readFileSync(earlier!),
+    'live-20200101T000000Z.tape.bak': readFileSync(earlier!),
+    'live-20200101T000000Z-x.tape': readFileSync(earlier!),
+    'xlive-20200101T000000Z.tape': readFileSync(earlier!),
+    'live.tape': readFileSync(earlier!),
+  };
+  for (const [name, data] of Object.entries(others)) writeFileSync(old(name), data);
+  mkdirSync(old('live-20200101T000002Z.tape'));
+  symlinkSync(earlier!, old('live-20200101T000003Z.tape'));
+  writeFileSync(old('live-20200101T000004Z.tape'), readFileSync(earlier!));
+  const files = await recordInPieces(output, { rotate: { ns: 1e9, keep: 2 } });
+  expect(readdirSync(folder).toSorted()).toEqual(
+    [
+      ...Object.keys(others),
+      'live-20200101T000002Z.tape',
+      'live-20200101T000003Z.tape',
+      ...files.slice(-2).map((path) => basename(path)),
+    ].toSorted(),
+  );
 });
 
 describe('--ring', () => {

@@ -7,12 +7,13 @@ import { Status } from '../../protocol/status.ts';
 import { lose, told, untrue } from '../../scripts/truth.ts';
 import { Random } from '../../synth/random.ts';
 import { Conversation, pcapBytes, type CapturedPacket } from '../support/packets.ts';
+import { seedsOf } from '../support/traffic.ts';
 
 const CONNECTIONS = 4;
 const TURNS = 150;
 /** `npm run proof:loss` has hundreds; the last of these showed a fault that the others did not. */
-const SEEDS = Number(process.env['LOSS_SEEDS'] ?? 0);
-const seeds = SEEDS > 0 ? Array.from({ length: SEEDS }, (_, n) => n + 1) : [1, 2, 6, 34];
+const more = seedsOf('LOSS_SEEDS', 0);
+const seeds = more.length > 0 ? more : [1, 2, 6, 34];
 
 interface Ask {
   request: Buffer;
@@ -128,6 +129,6 @@ describe.each(Object.entries(clients))('%s', (name, turn) => {
       const isHopeless = name === 'without waiting for answers';
       expect(known / all).toBeGreaterThan(isHopeless ? 0.01 : 0.8 - 4 * share);
     },
-    60_000 + SEEDS * 1000,
+    60_000 + seeds.length * 1000,
   );
 });

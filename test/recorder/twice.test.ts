@@ -9,6 +9,7 @@ import { links, pcapBytes } from '../support/packets.ts';
 import {
   captured,
   capturedDatagrams,
+  idsOf,
   randomDatagrams,
   randomTraffic,
   seedsOf,
@@ -188,8 +189,8 @@ describe('datagrams', () => {
   for (const [name, rewrite] of Object.entries(translations))
     test.each(seedsOf('TWICE_SEEDS', 5))(`${name}, seed %d`, async (seed) => {
       const random = new Random(seed);
-      const hasIds = name === 'SNAT' || name === 'both' || random.chance(0.5);
-      const init = { clients: 4, turns: 8, server: VIRTUAL, hasIds, hasRequestIds: random.chance(0.7) };
+      const ids = random.pick(idsOf);
+      const init = { clients: 4, turns: 8, server: VIRTUAL, ids, hasRequestIds: random.chance(0.7) };
       const plain = randomDatagrams(random, init);
       const behind = plain.map((datagram) => {
         const apart = 1 + random.int(40);
@@ -209,13 +210,35 @@ describe('datagrams', () => {
     });
 
   test.each(seedsOf('TWICE_SEEDS', 5))('alike, and not the same, seed %d', async (seed) => {
-    for (const hasIds of [true, false])
+    for (const ids of idsOf)
       for (const hasRequestIds of [true, false]) {
         const random = new Random(seed);
-        const init = { clients: 30, turns: 4, server: VIRTUAL, hasIds, hasRequestIds, ask: () => same };
+        const init = { clients: 30, turns: 4, server: VIRTUAL, ids, hasRequestIds, ask: () => same };
         const told = await tell([pcapBytes(capturedDatagrams(randomDatagrams(random, init)))]);
         expect(told.exchanges).toHaveLength(120);
         expect(told.connections).toBe(30);
       }
+  });
+
+  test.each(seedsOf('TWICE_SEEDS', 5))('of clients in step, who ask the same, seed %d', async (seed) => {
+    const random = new Random(seed);
+    const init = { clients: 1, turns: 8, server: VIRTUAL, ids: random.pick(['server', 'none'] as const) };
+    const first = randomDatagrams(random, { ...init, hasRequestIds: random.chance(0.7) });
+    // Their requests come one after the other, and are answered in that order.
+    const named = (endpoint: string, n: number): string =>
+      endpoint === VIRTUAL ? endpoint : `10.0.0.${n}:40000`;
+    const all = [2, 3, 4, 5].flatMap((n) => {
+      const later = n * 30 + random.int(20);
+      return first.map((datagram) =>
+        Object.assign({}, datagram, {
+          from: named(datagram.from, n),
+          to: named(datagram.to, n),
+          micros: datagram.micros + later,
+          ipId: datagram.ipId === 0 ? 0 : 1 + random.int(65_535),
+        }),
+      );
+    });
+    const told = await tell([pcapBytes(capturedDatagrams(all.toSorted((a, b) => a.micros - b.micros)))]);
+    expect([told.exchanges.length, told.connections]).toEqual([32, 4]);
   });
 });

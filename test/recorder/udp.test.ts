@@ -12,8 +12,9 @@ import { Random } from '../../synth/random.ts';
 import { RowFlag, outcomeNames } from '../../trace/batch.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import { ethernet, pcapBytes, type CapturedPacket } from '../support/packets.ts';
+import { seedsOf } from '../support/traffic.ts';
 
-const SEEDS = Number(process.env['DIALECT_SEEDS'] ?? 12);
+const seeds = seedsOf('DIALECT_SEEDS', 12);
 const UDP = 17;
 
 function datagram(fromClient: boolean, id: number, total: number, reserved: number, payload: Buffer): Buffer {
@@ -78,7 +79,7 @@ function traffic(random: Random, reserved: () => number): Traffic {
 }
 
 test('reserved bytes are ignored, and an empty datagram proves silence', async () => {
-  for (let seed = 1; seed <= SEEDS; seed++) {
+  for (const seed of seeds) {
     const random = new Random(seed);
     const { packets, truth } = traffic(random, () => random.int(65_536));
     const { rows, capture } = await record(packets);
@@ -91,7 +92,7 @@ test('reserved bytes are ignored, and an empty datagram proves silence', async (
 });
 
 test('a value that the snap length cut is unknown, and the exchange is kept', async () => {
-  for (let seed = 1; seed <= SEEDS; seed++) {
+  for (const seed of seeds) {
     const { packets, truth } = traffic(new Random(seed), () => 0);
     const cut = packets.map((packet) =>
       Object.assign({}, packet, { data: packet.data.subarray(0, 120), wireBytes: packet.data.length }),

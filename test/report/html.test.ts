@@ -4,7 +4,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { renderHtml } from '../../report/html.ts';
 import type { NamedReport } from '../../report/report.ts';
 import { cleanReport, control, hostileReport, keys, markup } from '../support/hostile.ts';
@@ -27,10 +27,9 @@ beforeAll(async () => {
 
 afterAll(async () => browser?.close());
 
-beforeEach(async () => {
-  page = await browser.newPage({ viewport: { width: 1180, height: 900 } });
-  requests = [];
-  complaints = [];
+/** One tab for all tests: to open one takes longer than most of what is done in it. */
+beforeAll(async () => {
+  page = await browser.newPage();
   page.on('request', (request) => requests.push(request.url()));
   page.on('pageerror', (error) => complaints.push(error.message));
   page.on('dialog', (dialog) => {
@@ -42,7 +41,13 @@ beforeEach(async () => {
   });
 });
 
-afterEach(async () => page.close());
+beforeEach(async () => {
+  await page.goto('about:blank');
+  await page.emulateMedia({ colorScheme: null });
+  await page.setViewportSize({ width: 1180, height: 900 });
+  requests = [];
+  complaints = [];
+});
 
 /** Opens the page of these reports, and returns its address. */
 async function open(reports: readonly NamedReport[]): Promise<string> {

@@ -1,6 +1,6 @@
 // Traces for tests: exchanges as a few words each, written to a file and read back.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { storeExtras } from '../../protocol/frame.ts';
@@ -126,3 +126,17 @@ export function temporary(name: string): string {
 afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
+
+const made = new Map<string, Buffer>();
+
+/** A new path with what `make` wrote to it when it was first asked for by this name, for files that several tests begin with. */
+export async function madeOnce(name: string, make: (path: string) => Promise<unknown>): Promise<string> {
+  const path = temporary('made.tape');
+  const bytes = made.get(name);
+  if (bytes !== undefined) writeFileSync(path, bytes);
+  else {
+    await make(path);
+    made.set(name, readFileSync(path));
+  }
+  return path;
+}

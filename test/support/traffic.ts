@@ -132,19 +132,24 @@ export interface WireDatagram {
   micros: number;
 }
 
+export const idsOf = ['both', 'client', 'server', 'none'] as const;
+export type IdsOf = (typeof idsOf)[number];
+
 export interface DatagramsInit {
   clients: number;
   turns: number;
   server: string;
   ask?: TrafficInit['ask'];
-  /** Whether hosts count IPv4's identification. */
-  hasIds: boolean;
+  /** Which hosts count IPv4's identification. */
+  ids: IdsOf;
   /** Whether clients number their requests; 0 always if not. */
   hasRequestIds: boolean;
 }
 
+const sides = ['client', 'server'] as const;
+
 export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagram[] {
-  const { clients, turns, server, hasIds, hasRequestIds } = init;
+  const { clients, turns, server, ids, hasRequestIds } = init;
   return Array.from({ length: clients }, (_, n) => {
     const client = `10.0.0.1:${40_000 + n}`;
     let micros = random.int(20_000);
@@ -158,7 +163,7 @@ export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagr
           from,
           to,
           body: Buffer.concat([frame, payload]),
-          ipId: hasIds ? 1 + random.int(65_535) : 0,
+          ipId: ids === 'both' || ids === sides[side] ? 1 + random.int(65_535) : 0,
           micros,
         };
       });
@@ -261,7 +266,8 @@ function brief(value: Buffer): string {
     : createHash('sha1').update(value).digest('hex').slice(0, 12);
 }
 
-/** So many seeds: a few in a test run, as many as the variable says in a proof. */
+/** So many seeds: a few in a test run, as many as the variable says in a proof; from FIRST_SEED on, else from 1. */
 export function seedsOf(variable: string, few: number): number[] {
-  return Array.from({ length: Number(process.env[variable] ?? few) }, (_, n) => n + 1);
+  const first = Number(process.env['FIRST_SEED'] ?? 1);
+  return Array.from({ length: Number(process.env[variable] ?? few) }, (_, n) => first + n);
 }

@@ -11,7 +11,7 @@ import { NEVER, Outcome, RowFlag, type Batch, type Connection } from '../../trac
 import { TraceReader } from '../../trace/file.ts';
 import { surveyTrace } from '../../trace/survey.ts';
 import { tokenOf } from '../../trace/token.ts';
-import { batchOf, connectionOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
+import { batchOf, connectionOf, madeOnce, writeTape, type ExchangeInit } from '../support/tape.ts';
 
 const START_MS = 1_700_000_000_000;
 
@@ -81,6 +81,10 @@ export interface RandomTrace {
 
 /** A trace of random operations on values, counters and lists, some of them by CAS and some quiet, rightly answered. */
 export async function randomTape(options: RandomTrace): Promise<string> {
+  return madeOnce(`random ${JSON.stringify(options)}`, async (path) => writeRandom(path, options));
+}
+
+async function writeRandom(path: string, options: RandomTrace): Promise<void> {
   const { seed, exchanges, everyMicros = 1000, keys = 12, connections = 5, refills = false } = options;
   const random = new Random(seed);
   let nowMs = START_MS;
@@ -118,13 +122,11 @@ export async function randomTape(options: RandomTrace): Promise<string> {
       ...(answer.flags === undefined ? {} : { answerExtras: expiryExtras(answer.flags) }),
     });
   }
-  const path = temporary('random.tape');
   const hosts = Array.from({ length: connections }, (_, id) => ({
     ...connectionOf(id),
     client: `10.0.1.${id}:40000`,
   }));
   await writeTape(path, [batchOf(inits, hosts)]);
-  return path;
 }
 
 function set(key: string, n: number): ExchangeInit {
