@@ -77,8 +77,9 @@ export async function recordCapture(
   let zeroMs: number | undefined;
   const flush = async (): Promise<void> => {
     try {
-      // Packets that are still on their way are later than the clock by nothing that counts.
-      if (zeroMs !== undefined) await recording.settle((Date.now() - zeroMs) * 1e6);
+      // Time that passed, and not the time of day, which may be set. Packets that are still on their way are later than
+      // that by nothing that counts.
+      if (zeroMs !== undefined) await recording.settle((performance.now() - zeroMs) * 1e6);
       await recording.flush();
     } catch (error) {
       trouble = error as Error;
@@ -95,7 +96,7 @@ export async function recordCapture(
       ...pick(options, 'vxlanPorts', 'servers'),
       onStart: ({ startNs }) => {
         recording.meta = { startNs, source, ports: [...ports] };
-        zeroMs = Number(BigInt(startNs) / 1_000_000n);
+        zeroMs = performance.now();
       },
       drained: async () => {
         if (trouble !== undefined) throw trouble;

@@ -1,5 +1,6 @@
 // Live capture through tcpdump, and what limits a recording: sampling by key, size.
 
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { runClients, settled, type Counts } from '../../fixtures/clients.ts';
@@ -30,6 +31,26 @@ async function keysOf(path: string): Promise<Set<string>> {
 
 /** More than the header and the opening block of a trace. */
 const OPENING_BYTES = 600;
+
+test('a live ring goes by time that passes, whatever the clock says', async () => {
+  // To these packets the clock of today is one that was set years ahead.
+  const packets = new PassThrough();
+  packets.write(readFileSync(capture));
+  const output = temporary('set.tape');
+  const recording = recordCapture(packets, {
+    output,
+    ports: [port],
+    source: 'a pipe',
+    ring: { ns: 60e9 },
+    flushMs: 30,
+  });
+  await sleep(200);
+  packets.end();
+  const { exchanges } = await recording;
+  const trace = await TraceReader.open(output);
+  expect([exchanges > 0, trace.exchangeCount]).toEqual([true, exchanges]);
+  await trace.close();
+});
 
 describe('an interface', () => {
   // tcpdump needs the right to capture; where this fails, it says what is missing.

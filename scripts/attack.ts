@@ -1,0 +1,69 @@
+// Commands as the proofs of faults run them: under a limit, in an environment, or on a small file system.
+
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+const command = new URL('../cli/main.js', import.meta.url).pathname;
+
+export interface Ended {
+  code: number | null;
+  said: string;
+  ms: number;
+}
+
+export interface Started {
+  child: ChildProcess;
+  ended: Promise<Ended>;
+}
+
+/** @param wrap what the command is run by: a program and its arguments */
+export function start(
+  words: readonly string[],
+  wrap: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Started {
+  const [program, ...args] = [...wrap, process.execPath, command, ...words];
+  const from = performance.now();
+  const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  let said = '';
+  child.stdout.resume();
+  child.stderr.on('data', (text: Buffer) => (said += text.toString()));
+  const ended = new Promise<Ended>((resolve) =>
+    child.once('close', (code) => resolve({ code, said, ms: performance.now() - from })),
+  );
+  return { child, ended };
+}
+
+export const run = async (...given: Parameters<typeof start>): Promise<Ended> => start(...given).ended;
+/** What runs a command under a limit of the shell. */
+export const limited = (limit: string): string[] => ['bash', '-c', `ulimit ${limit}; exec "$@"`, 'bash'];
+
+/** Mounts a file system of so many kilobytes there, where one may. */
+export function mount(to: string, kilobytes: number): boolean {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${kilobytes}k`, 'tmpfs', to], { stdio: 'pipe' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It is gone.
+  }
+}
+
+export function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .trim()
+      .split(' ')
+      .filter(Boolean)
+      .map(Number);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,238 @@
+// A soak: `node dist/scripts/soak.js [MINUTES] [SVG]` replays through a recording proxy to memcached, at half the rate that
+// the three reach here, for 30 minutes unless told otherwise. Each second it samples the memory of both processes of
+// memtape, the delay of their event loops, late and failed requests, and it draws them. Ends with 1 where memory grows, a
+// request fails, an answer is wrong, or an exchange is not recorded. Needs memcached.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startMemcached } from '../fixtures/memcached.ts';
+import { writeModel, type ModelRow } from '../fixtures/model.ts';
+import { encodeRequest } from '../protocol/frame.ts';
+import { Opcode } from '../protocol/opcode.ts';
+import { Random } from '../synth/random.ts';
+import { NEVER } from '../trace/batch.ts';
+import { startRecording } from './recorder.ts';
+
+const MINUTES = Number(process.argv[2] ?? 30);
+const SVG = process.argv[3];
+const CONNECTIONS = 50;
+const KEYS = 2_000;
+const REQUESTS = 200_000;
+/** Of the samples, so many at the beginning are those of a process that warms up. */
+const WARM_SHARE = 0.25;
+/** By the straight line through the rest, memory may grow from their first to their last by so much. */
+const MAX_GROWTH = 0.1;
+const MAX_GROWTH_MEGABYTES = 8;
+const command = new URL('../cli/main.js', import.meta.url).pathname;
+const folder = mkdtempSync(join(tmpdir(), 'memtape-soak-'));
+const tape = join(folder, 'a.tape');
+const json = join(folder, 'report.json');
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+interface Sample {
+  seconds: number;
+  proxyMegabytes: number;
+  replayMegabytes: number;
+  /** A NOOP through the proxy: what its event loop lets wait, and the server. */
+  noopMs: number;
+  /** The latest request by our own fault since the sample before. */
+  lateMs: number;
+  failed: number;
+}
+
+interface Report {
+  verdict: string;
+  exchanges: { sent: number; answered: number; violations: number };
+  schedule: {
+    achievedRate: number;
+    lagMicros: { p99: number; max: number };
+    eventLoopDelayMicros: { p99: number };
+  };
+}
+
+/** One set to ten gets of a value that was set, of 100 bytes. */
+async function writeTape(): Promise<void> {
+  const random = new Random(5);
+  const value = Buffer.alloc(100, 'v');
+  const rows = function* (): Generator<ModelRow> {
+    for (let sent = 0; sent < REQUESTS; sent++) {
+      const connection = random.int(CONNECTIONS);
+      const key = Buffer.from(`c${connection}:${random.int(KEYS)}`);
+      const at = sent * 50_000;
+      yield { connection, at, answeredAt: at, isSet: random.chance(1 / 11), key, value, joins: false };
+    }
+  };
+  const connections = Array.from({ length: CONNECTIONS }, () => ({ openNs: 0, closeNs: NEVER }));
+  await writeModel(tape, connections, rows());
+}
+
+interface Replaying {
+  child: ChildProcess;
+  /** Where its metrics are. */
+  metrics: Promise<string>;
+  ended: Promise<number | null>;
+}
+
+function replay(target: string, more: readonly string[]): Replaying {
+  const words = ['replay', tape, '--target', target, '--timeout', '20s', '--json', json, ...more];
+  const child = spawn(process.execPath, [command, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  let said = '';
+  const metrics = new Promise<string>((resolve, reject) => {
+    child.stderr.on('data', (text: Buffer) => {
+      said = (said + text.toString()).slice(-10_000);
+      const url = /metrics on (\S+)/.exec(said)?.[1];
+      if (url !== undefined) resolve(url);
+    });
+    void ended.then((code) => reject(new Error(`the replay ended with ${code}: ${said}`)));
+  });
+  metrics.catch(() => undefined);
+  return { child, metrics, ended };
+}
+
+const reportOf = (): Report => JSON.parse(readFileSync(json, 'utf8')) as Report;
+
+function megabytesOf(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024;
+}
+
+/** How long a NOOP takes on this connection. */
+function noop(socket: ReturnType<typeof connect>): Promise<number> {
+  const from = performance.now();
+  return new Promise((resolve) => {
+    socket.once('data', () => resolve(performance.now() - from));
+    socket.write(encodeRequest({ opcode: Opcode.noop }));
+  });
+}
+
+/** Each second until the replay has sent everything. */
+async function watch(
+  { child, metrics }: Replaying,
+  proxy: { pid: number; address: string },
+): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  const url = await metrics;
+  const socket = connect(Number(proxy.address.split(':')[1]), '127.0.0.1');
+  let from = 0;
+  while (child.exitCode === null && child.signalCode === null) {
+    await sleep(1000);
+    const text = await fetch(url).then(
+      async (answer) => answer.text(),
+      () => '',
+    );
+    const figure = (name: string): number =>
+      Number(new RegExp(`^memtape_replay_${name} (\\S+)`, 'm').exec(text)?.[1] ?? NaN);
+    const [done, total] = [figure('exchanges_done_total'), figure('exchanges')];
+    if (total > 0 && done >= total) break;
+    if (!(done > 0)) continue;
+    if (samples.length === 0) from = performance.now();
+    samples.push({
+      seconds: (performance.now() - from) / 1000,
+      proxyMegabytes: megabytesOf(proxy.pid),
+      replayMegabytes: megabytesOf(child.pid!),
+      noopMs: await noop(socket),
+      lateMs: figure('lag_seconds') * 1000,
+      failed: figure('requests_failed_total'),
+    });
+  }
+  socket.destroy();
+  return samples;
+}
+
+/** From the first to the last sample behind the warming up, MB, by the straight line with the least squares. */
+function growthOf(samples: readonly Sample[], of: (sample: Sample) => number): { by: number; mean: number } {
+  if (samples.length < 3) throw new Error(`expected three samples at least, got ${samples.length}`);
+  const warm = samples.slice(Math.floor(samples.length * WARM_SHARE));
+  const mean = warm.reduce((sum, sample) => sum + of(sample), 0) / warm.length;
+  const middle = warm.reduce((sum, { seconds }) => sum + seconds, 0) / warm.length;
+  let [above, below] = [0, 0];
+  for (const sample of warm) {
+    above += (sample.seconds - middle) * (of(sample) - mean);
+    below += (sample.seconds - middle) ** 2;
+  }
+  return { by: (above / below) * (warm.at(-1)!.seconds - warm[0]!.seconds), mean };
+}
+
+interface Panel {
+  title: string;
+  lines: readonly [name: string, color: string, of: (sample: Sample) => number][];
+}
+
+const panels: readonly Panel[] = [
+  {
+    title: 'Memory, MB',
+    lines: [
+      ['recording proxy', '#2a7', ({ proxyMegabytes }) => proxyMegabytes],
+      ['replay', '#d63', ({ replayMegabytes }) => replayMegabytes],
+    ],
+  },
+  { title: 'A NOOP through the proxy, ms', lines: [['', '#2a7', ({ noopMs }) => noopMs]] },
+  { title: 'Latest request of the replay, ms', lines: [['', '#d63', ({ lateMs }) => lateMs]] },
+  { title: 'Requests without an answer', lines: [['', '#d63', ({ failed }) => failed]] },
+];
+
+function draw(path: string, samples: readonly Sample[]): void {
+  const [width, height, left, gap] = [640, 110, 50, 50];
+  const end = samples.at(-1)!.seconds;
+  const drawn = panels.map(({ title, lines }, n) => {
+    const top = 30 + n * (height + gap);
+    const most = Math.max(1, ...lines.flatMap(([, , of]) => samples.map(of)));
+    const x = (seconds: number): number => left + (seconds / end) * width;
+    const y = (value: number): number => top + height - (value / most) * height;
+    const axes = `<text x="${left}" y="${top - 8}">${title}</text><text x="${left - 6}" y="${top + 4}" text-anchor="end">${most.toFixed(0)}</text><text x="${left - 6}" y="${top + height + 4}" text-anchor="end">0</text><path d="M${left} ${top}V${top + height}H${left + width}" fill="none" stroke="#8888"/><text x="${left + width}" y="${top + height + 16}" text-anchor="end">${(end / 60).toFixed(1)} min</text>`;
+    const curves = lines.map(([name, color, of], line) => {
+      const points = samples.map((sample) => `${x(sample.seconds).toFixed(1)},${y(of(sample)).toFixed(1)}`);
+      return `<polyline fill="none" stroke="${color}" stroke-width="1.5" points="${points.join(' ')}"/><text x="${left + 120 + line * 120}" y="${top - 8}" fill="${color}">${name}</text>`;
+    });
+    return [axes, ...curves].join('\n');
+  });
+  writeFileSync(
+    path,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width + left + 20} ${panels.length * (height + gap) + 30}" font-family="sans-serif" font-size="12" fill="#777"><title>Memory, delays and failures of recording and replaying for ${(end / 60).toFixed(0)} minutes</title>\n${drawn.join('\n')}\n</svg>\n`,
+  );
+}
+
+const wrong: string[] = [];
+const server = await startMemcached(['-m', '512']);
+try {
+  await writeTape();
+  const output = join(folder, 'recorded.tape');
+  const proxy = await startRecording(server.address, output, ['--rotate', '1m', '--keep', '2']);
+  const first = replay(proxy.address, ['--speed', 'max']);
+  if ((await first.ended) !== 0) throw new Error('a replay at full speed does not pass');
+  const most = reportOf().schedule.achievedRate;
+  const rate = Math.round(most / 2);
+  const loops = Math.max(1, Math.round((rate * 60 * MINUTES) / REQUESTS));
+  say(`at most ${Math.round(most)} requests/s through the proxy; ${rate}/s for ${MINUTES} min`);
+  const steady = ['--rate', String(rate), '--loop', String(loops), '--metrics', '127.0.0.1:0'];
+  const replaying = replay(proxy.address, steady);
+  const samples = await watch(replaying, { pid: proxy.child.pid!, address: proxy.address });
+  const code = await replaying.ended;
+  proxy.child.kill('SIGINT');
+  const proxyCode = await proxy.ended;
+  const { verdict, exchanges, schedule } = reportOf();
+  if (code !== 0 || proxyCode !== 0) wrong.push(`replay: exit ${code}, ${verdict}; proxy: exit ${proxyCode}`);
+  if (exchanges.answered !== exchanges.sent) wrong.push(`${exchanges.answered} answers of ${exchanges.sent}`);
+  for (const [name, of] of panels[0]!.lines.map(([name, , of]) => [name, of] as const)) {
+    const { by, mean } = growthOf(samples, of);
+    const peak = Math.max(...samples.map(of));
+    say(
+      `${name}: ${mean.toFixed(0)} MB on average, at most ${peak.toFixed(0)}; ${by.toFixed(1)} MB more at the end`,
+    );
+    if (by > Math.max(MAX_GROWTH_MEGABYTES, mean * MAX_GROWTH)) wrong.push(`the memory of the ${name} grows`);
+  }
+  say(
+    `${exchanges.sent} requests at ${schedule.achievedRate.toFixed(0)}/s, all of them answered: ${exchanges.answered === exchanges.sent}; late by our own fault: p99 ${(schedule.lagMicros.p99 / 1000).toFixed(1)} ms, at most ${(schedule.lagMicros.max / 1000).toFixed(1)} ms; event loop p99 ${(schedule.eventLoopDelayMicros.p99 / 1000).toFixed(1)} ms; NOOP through the proxy at most ${Math.max(...samples.map(({ noopMs }) => noopMs)).toFixed(1)} ms`,
+  );
+  say(`rotated traces left: ${readdirSync(folder).filter((name) => name.startsWith('recorded-')).length}`);
+  if (SVG !== undefined) draw(SVG, samples);
+} finally {
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+for (const line of wrong) say(`WRONG  ${line}`);
+process.exitCode = wrong.length === 0 ? 0 : 1;
