@@ -63,7 +63,7 @@ export class Suspects {
       this.#placeOf.fill(NONE, known);
     }
     const at = this.#count++ * 2 * FIELDS;
-    if (at >= this.#answers.length)
+    if (at + 2 * FIELDS > this.#answers.length)
       this.#answers = grown(this.#answers, new Int32Array(Math.max(1024, at) * 2));
     this.#placeOf[operation] = at;
     const replayed = replayedAnswer(batch, row, results, resultRow)!;
