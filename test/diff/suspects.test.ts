@@ -25,7 +25,7 @@ test('each one is told as it was, however many there are, and none of the others
     const bytes = Buffer.from(`here ${row}`);
     results.valueAt[row] = results.allocate(bytes.length);
     results.valueLength[row] = bytes.length;
-    bytes.copy(results.heap, results.valueAt[row]!);
+    bytes.copy(results.heap, results.valueAt[row]);
   }
   const suspects = new Suspects(new Values());
   // Every other operation is one.
