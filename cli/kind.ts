@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync, readSync, readdirSync, statSync } from
 import { basename, dirname, join } from 'node:path';
 import { nearest } from '../config/nearest.ts';
 import { CliError } from './error.ts';
+import { FileKind, kindOfHead } from '../trace/block.ts';
 
 export type Kind =
   | 'capture'
@@ -75,8 +76,8 @@ function headOf(path: string): Buffer | undefined {
 const captureMagics = new Set(['d4c3b2a1', 'a1b2c3d4', '4d3cb2a1', 'a1b23c4d', '0a0d0d0a', '34cdb2a1']);
 
 function kindOfBytes(head: Buffer): Kind | undefined {
-  if (head.subarray(0, 8).equals(Buffer.from('\x93MTAPE\r\n', 'latin1')))
-    return head[8] === 2 ? 'results' : 'trace';
+  const ours = kindOfHead(head);
+  if (ours !== undefined) return ours === FileKind.results ? 'results' : 'trace';
   const magic = head.toString('hex', 0, 4);
   if (captureMagics.has(magic)) return 'capture';
   if (magic === '28b52ffd' || magic.startsWith('1f8b')) return 'packed';

@@ -5,6 +5,7 @@ import { closeSync, openSync, readSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { NEVER, type Batch } from '../trace/batch.ts';
+import { FILE_HEADER_BYTES, FileKind, kindOfHead } from '../trace/block.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { captureSince, type Capture, type TraceMeta } from '../trace/meta.ts';
 import { Claim, checkOutput } from './claim.ts';
@@ -245,17 +246,14 @@ function rotatedFiles(path: string): string[] {
     .filter((file) => isTrace(file));
 }
 
-/** What a trace begins with. */
-const MAGIC = Buffer.from('\x93MTAPE\r\n\x01', 'latin1');
-
 /** False also for one that cannot be read. */
 function isTrace(path: string): boolean {
   try {
     const file = openSync(path, 'r');
     try {
-      const head = Buffer.alloc(MAGIC.length);
+      const head = Buffer.alloc(FILE_HEADER_BYTES);
       readSync(file, head, 0, head.length, 0);
-      return head.equals(MAGIC);
+      return kindOfHead(head) === FileKind.trace;
     } finally {
       closeSync(file);
     }

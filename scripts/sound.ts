@@ -3,6 +3,7 @@
 
 import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { FILE_HEADER_BYTES, FileKind, kindOfHead } from '../trace/block.ts';
 import { ResultsReader } from '../trace/file.ts';
 import { readable } from './recorder.ts';
 
@@ -70,15 +71,16 @@ async function lookAtResults(path: string, mayBeCut: boolean): Promise<void> {
 
 /** By the header of the file, which says which of the two it is. */
 function kindAt(path: string): 'trace' | 'results' | undefined {
-  const head = Buffer.alloc(16);
+  const head = Buffer.alloc(FILE_HEADER_BYTES);
   const file = openSync(path, 'r');
   try {
     if (readSync(file, head, 0, head.length, 0) < head.length) return undefined;
   } finally {
     closeSync(file);
   }
-  if (head.toString('latin1', 1, 6) !== 'MTAPE') return undefined;
-  return head[8] === 1 ? 'trace' : 'results';
+  const kind = kindOfHead(head);
+  if (kind === undefined) return undefined;
+  return kind === FileKind.trace ? 'trace' : 'results';
 }
 
 function expectEnd(path: string, end: string): void {

@@ -33,11 +33,19 @@ const Codec = { stored: 0, deflate: 1 } as const;
 const FILE_MAGIC = Buffer.from('\x93MTAPE\r\n', 'latin1');
 const TRAILER_MAGIC = Buffer.from('TAPEEND\n', 'latin1');
 const VERSION = 1;
-const FILE_HEADER_BYTES = 16;
+/** Of every file of ours. */
+export const FILE_HEADER_BYTES = 16;
 const BLOCK_MAGIC = 0x4b4c4254; // TBLK
 const BLOCK_HEADER_BYTES = 52;
 const INDEX_ENTRY_BYTES = 40;
 const TRAILER_BYTES = 16;
+/** Of a file, by its first bytes; undefined where it is none of ours. */
+export function kindOfHead(head: Buffer): FileKind | undefined {
+  if (head.length < FILE_MAGIC.length + 1 || !head.subarray(0, FILE_MAGIC.length).equals(FILE_MAGIC))
+    return undefined;
+  return head[FILE_MAGIC.length] as FileKind;
+}
+
 /**
  * Bytes of a block of rows, unpacked, and with the values that its tokens become. Writers begin another block beyond some
  * megabytes; a recorder may have 128 MiB of values under way, and a body has 64 MiB at most.

@@ -17,7 +17,7 @@ async function minimize(tape: string, ...args: string[]): Promise<Ran & { output
   return { ...(await memtape('minimize', tape, '-o', output, '--timeout', '5s', ...args)), output };
 }
 
-async function needle(exchanges = 3000): Promise<string> {
+async function needle(exchanges = 1000): Promise<string> {
   const tape = temporary('needle.tape');
   await writeNeedle(tape, { exchanges });
   return tape;
@@ -31,7 +31,7 @@ function operations(stdout: string): string {
 const forgetful = ['--fault', 'forget-after=append+touch'];
 
 test('three exchanges of thousands bring it out, and a fourth shows it', async () => {
-  const { code, stdout, stderr, output } = await minimize(await needle(), '--finding', '1', ...forgetful);
+  const { code, stdout, stderr, output } = await minimize(await needle(3000), '--finding', '1', ...forgetful);
   expect([code, stderr]).toEqual([0, expect.stringContaining('looking for violation stale-value')]);
   expect(stdout).toMatch(/3,000 exchanges → 4, in \d+ tries/);
   expect(stdout).toContain('without any one of them it is not seen, with them in 3 of 3 more');
@@ -83,7 +83,7 @@ describe('against a target', () => {
   });
 
   test('by FLUSH', { timeout: 60_000 }, async () => {
-    const { code, stdout } = await minimize(await needle(300), ...target, '--allow', 'flush');
+    const { code, stdout } = await minimize(await needle(100), ...target, '--allow', 'flush');
     expect([code, operations(stdout)]).toEqual([0, 'append touch set get']);
     expect(stdout).toContain(`--target ${server.address} --speed max --timeout 5000ms --allow flush`);
   });
@@ -91,7 +91,7 @@ describe('against a target', () => {
   test('by a command', { timeout: 60_000 }, async () => {
     const head = `\\200\\010${'\\0'.repeat(22)}`;
     const flush = `exec 3<>/dev/tcp/${server.host}/${server.port}; printf '${head}' >&3; head -c 24 <&3 >/dev/null`;
-    const { code, stdout } = await minimize(await needle(300), ...target, '--reset', `bash -c "${flush}"`);
+    const { code, stdout } = await minimize(await needle(40), ...target, '--reset', `bash -c "${flush}"`);
     expect([code, operations(stdout)]).toEqual([0, 'append touch set get']);
   });
 });
@@ -163,7 +163,7 @@ describe('what ends it', () => {
 
   test('an interrupt: as well, with exit code 130', async () => {
     const output = temporary('small.tape');
-    const words = ['minimize', await needle(20_000), '-o', output, '--finding', '1', ...forgetful];
+    const words = ['minimize', await needle(8000), '-o', output, '--finding', '1', ...forgetful];
     const signals = new EventEmitter();
     const onPrint = (text: string): void => {
       if (text.includes('looking for')) signals.emit('SIGINT');

@@ -212,7 +212,7 @@ async function sampleTape(path: string, blocks: number): Promise<Batch[]> {
 }
 
 describe('files that are not whole', () => {
-  test('cut at 1,000 random places: every whole block before the cut is there', async () => {
+  test('cut at random places: every whole block before the cut is there', async () => {
     const path = temporary('whole.tape');
     const batches = await sampleTape(path, 10);
     const whole = await TraceReader.open(path);
@@ -222,7 +222,7 @@ describe('files that are not whole', () => {
     const cut = temporary('cut.tape');
     const random = new Random(1);
     const expected = batches.map((batch) => JSON.stringify(plainRows(batch)).slice(1, -1));
-    for (let run = 0; run < 1_000; run++) {
+    for (let run = 0; run < 400; run++) {
       const at = random.int(file.length);
       writeFileSync(cut, file.subarray(0, at));
       const blocks = ends.filter((end) => end <= at).length;
