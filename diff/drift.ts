@@ -48,6 +48,8 @@ export function nameDrift(
   const losses: Loss[] = [];
   const races = new Races(operations);
   const expiry = new RecordedExpiry(operations);
+  /** Versions, by what made them, that the recording does not know. */
+  const madeUp = new Set<number>();
   let cause: Cause;
   for (const { ordinal, step, before, item } of order) {
     const operation = operations[ordinal]!;
@@ -62,14 +64,30 @@ export function nameDrift(
       // The key is again as it was in the recording, as far as this tells.
       if (step === Step.none && showsTheItem(operation)) cause = undefined;
     } else {
-      const verdict = nameOf(operation, before, own, hides, races, expiry);
+      const verdict =
+        (madeUp.has(before.by) ? nameOfMadeUp(operation) : undefined) ??
+        nameOf(operation, before, own, hides, races, expiry);
       if (verdict !== 'match' && verdict.class === 'drift' && verdict.kind !== 'unexplained')
         cause = verdict.kind;
       named.push({ ordinal, verdict });
     }
+    if (item.by === ordinal && (operation.isMadeUp || (goesOn(operation) && madeUp.has(before.by))))
+      madeUp.add(ordinal);
     if (renews(operation, item)) cause = undefined;
   }
   return { named, losses };
+}
+
+/** The new version is made from the old one. */
+function goesOn({ family }: Operation): boolean {
+  return family === 'append' || family === 'prepend' || isCounter(family);
+}
+
+/** What follows from a value that the recording does not know: here it is another one, and this replay made the answer from it. */
+function nameOfMadeUp({ family, status, recordedStatus }: Operation): Verdict | 'match' | undefined {
+  if (isCounter(family)) return hidden;
+  const isRead = family === 'get' || family === 'gat';
+  return isRead && status === recordedStatus ? 'match' : undefined;
 }
 
 function nameOf(
@@ -97,11 +115,7 @@ function nameOf(
         : 'the target had the room that the recorded server lacked',
     );
   if (hides && status === Status.ok && before.value === UNKNOWN && before.presence === Presence.present)
-    return {
-      class: 'untestable',
-      kind: 'masked',
-      why: 'the value was made from others that the trace does not hold',
-    };
+    return hidden;
   if (cause !== undefined) return drift(cause);
   const isHere = before.presence === Presence.present;
   const wasHere = wasPresent(operation, recordedStatus);
@@ -122,6 +136,12 @@ function nameOf(
   if (races.hasOthers(operation)) return drift('raced');
   return drift('unexplained', 'the recording had another state of the key, and nothing in it tells why');
 }
+
+const hidden: Verdict = {
+  class: 'untestable',
+  kind: 'masked',
+  why: 'the value was made from others that the trace does not hold',
+};
 
 /** They are many, and alike. */
 const plain = new Map<DriftKind, Verdict>();

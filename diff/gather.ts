@@ -29,6 +29,7 @@ const Bit = {
   readsFlags: 16,
   mayCreate: 32,
   judged: 64,
+  madeUp: 128,
 } as const;
 const unrecordedKinds: readonly (UntestableKind | undefined)[] = [
   undefined,
@@ -232,7 +233,8 @@ export class Operations {
       (differs ? Bit.differs : 0) |
       (counts && isAnswered ? Bit.counts : 0) |
       (hasFlags ? Bit.readsFlags : 0) |
-      (extras.mayCreate ? Bit.mayCreate : 0);
+      (extras.mayCreate ? Bit.mayCreate : 0) |
+      ((batch.flags[row]! & RowFlag.valueUnknown) === 0 ? 0 : Bit.madeUp);
     this.#next[at] = NONE;
     return at;
   }
@@ -351,6 +353,7 @@ export class Operations {
       mayCreate: (bits & Bit.mayCreate) !== 0,
       hasCas: (bits & Bit.hasCas) !== 0,
       tokens: token === 0 ? undefined : sentOf(learned.get(token), fromNs),
+      isMadeUp: (bits & Bit.madeUp) !== 0,
       isContended: false,
       differs: (bits & Bit.differs) !== 0,
       isJudged: (bits & Bit.judged) !== 0,

@@ -51,6 +51,8 @@ export interface Operation {
   hasCas: boolean;
   /** CAS ids of the target of which one was sent; undefined: it is not known which. */
   tokens: readonly number[] | undefined;
+  /** The recording does not know the request's value: bytes derived from the key were sent for it. */
+  isMadeUp: boolean;
   /** Another operation that may change the key was under way at the same time. */
   isContended: boolean;
   /** The recording has another answer, or none. */

@@ -7,11 +7,12 @@ import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
 import { recordCapture } from '../../recorder/record.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
+import { putUnknown } from '../../trace/masked.ts';
 import { readFileSync } from 'node:fs';
 import { parseFault } from '../../fixtures/fault.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { kindsOf, replayed, replayedTape } from '../support/replay.ts';
-import { temporary, type ExchangeInit } from '../support/tape.ts';
+import { batchOf, temporary, type ExchangeInit } from '../support/tape.ts';
 import { startScripted } from '../support/target.ts';
 
 const flags = (value: number): Buffer => {
@@ -298,6 +299,42 @@ test('what the target held before the replay is told, and not judged', async () 
   expect(report.prefill.leftover).toBe(1);
   expect(kindsOf(report)).toEqual(['drift unexplained 1']);
   await server.stop();
+});
+
+test('a value that the capture cut: reads that have it whole are as they must be, and what else is wrong is', async () => {
+  const batch = batchOf([
+    set('cut'),
+    hit('real value'),
+    { op: 'append', key: 'k', value: '+' },
+    hit('real value+'),
+    set('7'),
+    incr(8n),
+    set('cut'),
+    incr(6n),
+    set('known'),
+    hit('known'),
+  ]);
+  for (const row of [0, 6]) {
+    batch.flags[row]! |= RowFlag.valueUnknown;
+    batch.valueAt[row] = putUnknown(batch, 10);
+    batch.valueLength[row] = batch.heapLength - batch.valueAt[row];
+  }
+  const server = await startServer();
+  try {
+    const run = { targets: [server.address], speed: 'max' } as const;
+    const { exchanges: counts, ...report } = await replayed([batch], run);
+    expect([kindsOf({ ...report, exchanges: counts }), counts.matched]).toEqual([['untestable masked 1'], 9]);
+  } finally {
+    await server.stop();
+  }
+  // A sick server gives back something else.
+  const sick = await startServer({ fault: parseFault('corrupt=1/1') });
+  try {
+    const report = await replayed([batch], { targets: [sick.address], speed: 'max' });
+    expect(report.violations['wrong-value']).toBe(3);
+  } finally {
+    await sick.stop();
+  }
 });
 
 test('a finding says what, where and why', async () => {
