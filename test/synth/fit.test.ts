@@ -167,10 +167,11 @@ async function recorded(recording: RecordingOptions = {}): Promise<string> {
 }
 
 test('sizes that change with each store, counters and lists: a recording of real clients, clear and masked', async () => {
+  // Of two thousand stores twice, KS is above 0.04 in one of twenty by chance, and above 0.06 in one of two thousand.
   const clear = await recorded();
-  expect(known(await missed(clear, await fitted(clear), 2))).toEqual([]);
+  expect(known(await missed(clear, await fitted(clear), 3))).toEqual([]);
   const masked = await recorded({ privacy: { values: 'hash', maskKey: Buffer.alloc(32, 7) } });
-  expect(known(await missed(masked, await fitted(masked), 2))).toEqual([]);
+  expect(known(await missed(masked, await fitted(masked), 3))).toEqual([]);
 }, 60_000);
 
 test('a read gives the size that was stored last, also where sizes change', async () => {
