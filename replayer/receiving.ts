@@ -98,6 +98,8 @@ export class Receiving {
   }
 
   #orphan(session: Session, opcode: number, opaque: number): void {
+    session.target.strikes.strayed();
+    session.strikes.strayed();
     this.#course.orphan(session, opcode, opaque);
     if (++session.orphans > MAX_ORPHANS)
       session.drop(new Flooded(`${session.orphans} answers in a row to nothing that was asked`));

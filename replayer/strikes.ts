@@ -16,6 +16,8 @@ export class Strikes {
   readonly #enough: number;
   #inRow = 0;
   #answers = 0;
+  /** Answers to nothing since then: where they are as many, what fits a request does so by chance. */
+  #strays = 0;
   #lastNs = 0;
   /** Connections that broke since the last answer, and when the first of them did. */
   #breaks = 0;
@@ -33,7 +35,14 @@ export class Strikes {
   /** A request was answered. */
   answered(): void {
     this.#breaks = 0;
-    if (this.#inRow > 0 && ++this.#answers >= this.#enough) this.#inRow = 0;
+    if (this.#inRow === 0) return;
+    this.#answers++;
+    if (this.#answers >= this.#enough && this.#answers > this.#strays) this.#inRow = 0;
+  }
+
+  /** An answer came that no request asked for. */
+  strayed(): void {
+    this.#strays++;
   }
 
   /** The request that was sent then was not answered in time. @returns whether a rest begins */
@@ -42,6 +51,7 @@ export class Strikes {
     if (sentNs < this.#lastNs) return false;
     this.#lastNs = nowNs;
     this.#answers = 0;
+    this.#strays = 0;
     this.#inRow++;
     if (this.#inRow < this.#most) return false;
     this.restsUntilNs = nowNs + timeoutNs * Math.min(MAX_REST, 2 ** (this.#inRow - this.#most));

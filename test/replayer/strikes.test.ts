@@ -136,3 +136,14 @@ describe('every connection breaks', () => {
     }
   });
 });
+
+test.each([
+  [0, false],
+  [3, true],
+])('an answer among %i that fit no request: the second time-out in a row: %j', (strays, isInRow) => {
+  const strikes = new Strikes(2, 1);
+  strikes.timedOut(0, 10, 5);
+  for (let n = 0; n < strays; n++) strikes.strayed();
+  strikes.answered();
+  expect(strikes.timedOut(20, 30, 5)).toBe(isInRow);
+});
