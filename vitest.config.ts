@@ -25,8 +25,8 @@ export default defineConfig({
     testTimeout: 90_000,
     hookTimeout: 30_000,
     env: { TMPDIR: folder() },
-    // Made for two cores: much of the time a test waits, for a clock or for a server beside it.
-    maxWorkers: 3,
+    // Two cores: real servers and real clients run beside the tests, and some of these go by the clock.
+    maxWorkers: 2,
     projects: [
       {
         extends: true,

@@ -107,7 +107,7 @@ const both = (second: string, third: string): ExchangeInit[] =>
       { op: 'set', key: 'same', value: second, connection: 1 },
       { op: 'get', key: 'same', answer: third, connection: 0 },
     ],
-    50_000,
+    400_000,
   );
 describe('SASL: memcached -S with two users', () => {
   const users = { 'alice@host': 'one secret', 'bob@host': 'another' };
