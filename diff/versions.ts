@@ -2,11 +2,9 @@
 // or a proxy, whose ids say nothing is not to be called wrong for it. What they say is taken from the recording: ids that it
 // shows on two versions, or that change by themselves, mark none.
 
-import { opcodeInfo } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
 import { tokenOf } from '../trace/token.ts';
-import { isFinding } from './operation.ts';
 
 /**
  * Whose CAS ids say which version is which: the recording's, and the replay's where they are alike · the replay's own, since
@@ -16,32 +14,21 @@ export type WhoseIds = 'recording' | 'replay' | 'nobody';
 
 /** Whether the recording's CAS ids tell versions apart at all. */
 export class Telling {
-  /** The first id that an answer told, and of which key; 0: none so far. */
+  /** The first id that an answer told; 0: none so far. */
   #first = 0;
-  #key = '';
-  /** Answers to changes that told it. */
-  #changes = 0;
-  #isOfTwoKeys = false;
   #isShown = false;
 
   get ids(): WhoseIds {
     if (this.#isShown) return 'recording';
-    if (this.#first === 0) return 'replay';
-    // One id for two versions is no mark of either; of one version alone it may be.
-    return this.#changes > 1 || this.#isOfTwoKeys ? 'nobody' : 'recording';
+    return this.#first === 0 ? 'replay' : 'nobody';
   }
 
   see(batch: Batch, row: number): void {
     if (this.#isShown || batch.status[row] !== Status.ok) return;
     const cas = tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!);
     if (cas === 0) return;
-    if (this.#first === 0) {
-      this.#first = cas;
-      this.#key = batch.key(row).toString('latin1');
-    } else if (this.#first !== cas) this.#isShown = true;
-    else this.#isOfTwoKeys ||= batch.key(row).toString('latin1') !== this.#key;
-    const family = opcodeInfo(batch.opcode[row]!)?.family;
-    if (family !== undefined && !isFinding({ family })) this.#changes++;
+    if (this.#first === 0) this.#first = cas;
+    else if (this.#first !== cas) this.#isShown = true;
   }
 }
 
