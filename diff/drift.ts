@@ -1,6 +1,7 @@
 // Differences that are legal, each named by what the order that explains them needed: an eviction, an expiry, another order
 // than the recorded one. What follows from a loss or an expiry is counted under it, until something is stored anew.
 
+import { isRead } from '../protocol/opcode.ts';
 import { isCounter, wasThere } from '../protocol/semantics.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { Absence, Presence, Step, type Item } from './item.ts';
@@ -25,13 +26,14 @@ export interface Loss {
 
 type Cause = DriftKind | undefined;
 
-const whys: Readonly<Record<DriftKind, string>> = {
-  lost: 'the key was present in the recording, and is not on the target',
-  found: 'present, while it was absent in the recording',
-  raced: 'another order of requests that were under way at the same time',
-  temporal: 'it had expired, or was about to, here or in the recording',
-  capacity: 'one of the two servers had no room',
-  unexplained: 'what the key held before this replay is not known',
+/** They are many, and alike. */
+const plain: Readonly<Record<DriftKind, Verdict>> = {
+  lost: drift('lost', 'the key was present in the recording, and is not on the target'),
+  found: drift('found', 'present, while it was absent in the recording'),
+  raced: drift('raced', 'another order of requests that were under way at the same time'),
+  temporal: drift('temporal', 'it had expired, or was about to, here or in the recording'),
+  capacity: drift('capacity', 'one of the two servers had no room'),
+  unexplained: drift('unexplained', 'what the key held before this replay is not known'),
 };
 
 /**
@@ -84,10 +86,9 @@ function goesOn({ family }: Operation): boolean {
 }
 
 /** What follows from a value that the recording does not know: here it is another one, and this replay made the answer from it. */
-function nameOfMadeUp({ family, status, recordedStatus }: Operation): Verdict | 'match' | undefined {
+function nameOfMadeUp({ opcode, family, status, recordedStatus }: Operation): Verdict | 'match' | undefined {
   if (isCounter(family)) return hidden;
-  const isRead = family === 'get' || family === 'gat';
-  return isRead && status === recordedStatus ? 'match' : undefined;
+  return isRead[opcode] === 1 && status === recordedStatus ? 'match' : undefined;
 }
 
 function nameOf(
@@ -116,24 +117,23 @@ function nameOf(
     );
   if (hides && status === Status.ok && before.value === UNKNOWN && before.presence === Presence.present)
     return hidden;
-  if (cause !== undefined) return drift(cause);
+  if (cause !== undefined) return plain[cause];
   const isHere = before.presence === Presence.present;
   const wasHere = wasPresent(operation, recordedStatus);
   if (before.presence === Presence.unknown) {
     // Nothing was stored here yet, and in the recording something was: by another connection, where there is one.
-    if (races.hasOthers(operation)) return drift('raced');
-    return drift(
-      wasHere && (!wasPresent(operation, status) || beginsAnew(operation)) ? 'lost' : 'unexplained',
-    );
+    if (races.hasOthers(operation)) return plain.raced;
+    const isLost = wasHere && (!wasPresent(operation, status) || beginsAnew(operation));
+    return isLost ? plain.lost : plain.unexplained;
   }
-  if (!isHere && before.absence === Absence.expired) return drift('temporal');
-  if (isHere && !wasHere && expiry.wasNear(operation)) return drift('temporal');
-  if (races.isOpen(operation)) return drift('raced');
-  if (!isHere && before.absence === Absence.lost) return drift('lost');
-  if (isHere && !wasHere) return drift('found');
+  if (!isHere && before.absence === Absence.expired) return plain.temporal;
+  if (isHere && !wasHere && expiry.wasNear(operation)) return plain.temporal;
+  if (races.isOpen(operation)) return plain.raced;
+  if (!isHere && before.absence === Absence.lost) return plain.lost;
+  if (isHere && !wasHere) return plain.found;
   if (!isHere && before.absence === Absence.removed)
     return drift('raced', 'removed by a request of this replay');
-  if (races.hasOthers(operation)) return drift('raced');
+  if (races.hasOthers(operation)) return plain.raced;
   return drift('unexplained', 'the recording had another state of the key, and nothing in it tells why');
 }
 
@@ -143,14 +143,8 @@ const hidden: Verdict = {
   why: 'the value was made from others that the trace does not hold',
 };
 
-/** They are many, and alike. */
-const plain = new Map<DriftKind, Verdict>();
-
-function drift(kind: DriftKind, why?: string): Verdict {
-  if (why !== undefined) return { class: 'drift', kind, why };
-  let verdict = plain.get(kind);
-  if (verdict === undefined) plain.set(kind, (verdict = { class: 'drift', kind, why: whys[kind] }));
-  return verdict;
+function drift(kind: DriftKind, why: string): Verdict {
+  return { class: 'drift', kind, why };
 }
 
 function isNoRoom(status: number): boolean {
@@ -179,8 +173,8 @@ function beginsAnew({ family, result, initial, mayCreate }: Operation): boolean 
 }
 
 /** A read that agrees shows the item; so does what found it gone. */
-function showsTheItem({ family, status }: Operation): boolean {
-  return family === 'get' || family === 'gat' || status === Status.notFound;
+function showsTheItem({ opcode, status }: Operation): boolean {
+  return isRead[opcode] === 1 || status === Status.notFound;
 }
 
 /** Whatever was there before, the key is now as in the recording. */

@@ -106,7 +106,6 @@ export class Gaps {
   }
 
   add(change: number | undefined, fromNs: number, untilNs: number, item: Item): void {
-    const sights = this.sightsOf(change);
     this.all.push({
       change,
       fromNs,
@@ -117,9 +116,17 @@ export class Gaps {
       removed: undefined,
       missed: [],
       replaced: [],
-      beginsNs: [sights.fromNs, -Infinity, -Infinity, -Infinity],
-      endsNs: [sights.toNs, Infinity, Infinity, Infinity],
+      ...this.#bounds(change),
     });
+  }
+
+  /** Of a gap in which nothing stands yet but the reads that tell its change's id. */
+  #bounds(change: number | undefined): Pick<Gap, 'beginsNs' | 'endsNs'> {
+    const { fromNs, toNs } = this.sightsOf(change);
+    return {
+      beginsNs: [fromNs, -Infinity, -Infinity, -Infinity],
+      endsNs: [toNs, Infinity, Infinity, Infinity],
+    };
   }
 
   /** The next change, if any, does not need what the gap leaves. */
@@ -158,9 +165,7 @@ export class Gaps {
   /** When what stands in the gap begins and ends. */
   measure(gap: Gap): void {
     const { change, seen, removal, missed, replaced } = gap;
-    const sights = this.sightsOf(change);
-    gap.beginsNs = [sights.fromNs, -Infinity, -Infinity, -Infinity];
-    gap.endsNs = [sights.toNs, Infinity, Infinity, Infinity];
+    Object.assign(gap, this.#bounds(change));
     const parts = [seen, removal === undefined ? [] : [removal], missed, replaced];
     for (const [part, ordinals] of parts.entries())
       for (const ordinal of ordinals) {

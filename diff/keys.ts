@@ -140,15 +140,20 @@ function judgeKey(
     if (settled.has(ordinal)) return;
     settled.add(ordinal);
     const operation = operations[ordinal]!;
-    if (operation.isJudged) return;
-    const isSuspect = suspects.has(numberOf[ordinal]!);
-    if (verdict !== 'match')
-      settle.tell(
-        suspectOf(operation, key, target, isSuspect ? suspects : all.values, numberOf[ordinal]!),
-        verdict,
-        operation.differs,
-      );
-    else if (operation.differs) settle.match(!isSuspect || suspects.isRecorded(numberOf[ordinal]!));
+    const { index, connection, opcode, fromNs, differs, isJudged } = operation;
+    if (isJudged) return;
+    const at = numberOf[ordinal]!;
+    const isSuspect = suspects.has(at);
+    if (verdict === 'match') {
+      if (differs) settle.match(!isSuspect || suspects.isRecorded(at));
+      return;
+    }
+    // What is no suspect is as recorded, and wrong all the same.
+    const same = (): CopiedAnswer => answerOf(operation, all.values);
+    const answers = isSuspect
+      ? { recorded: () => suspects.recorded(at), replayed: () => suspects.replayed(at) }
+      : { recorded: same, replayed: same };
+    settle.tell({ index, connection, target, opcode, key, fromNs, ...answers }, verdict, differs);
   };
   for (const { ordinal, kind, why } of wrong) tell(ordinal, { class: 'violation', kind, why });
   for (const ordinal of undecided) tell(ordinal, operations[ordinal]!.differs ? tooMany : 'match');
@@ -212,28 +217,7 @@ export function circumstancesOf(
 
 const none = Buffer.alloc(0);
 
-/** @param answers where those of suspects stand; else both are what the operation says, which is as recorded, and wrong all the same */
-function suspectOf(
-  operation: Operation,
-  key: string,
-  target: number,
-  answers: Suspects | Values,
-  number: number,
-): Suspect {
-  const { index, connection, opcode, fromNs } = operation;
-  const isSuspect = answers instanceof Suspects;
-  return {
-    index,
-    connection,
-    target,
-    opcode,
-    key,
-    fromNs,
-    recorded: () => (isSuspect ? answers.recorded(number) : answerOf(operation, answers)),
-    replayed: () => (isSuspect ? answers.replayed(number) : answerOf(operation, answers)),
-  };
-}
-
+/** What the operation says that it was answered. */
 function answerOf(operation: Operation, values: Values): CopiedAnswer {
   const { status, silent, read, readFlags, result } = operation;
   const extras = readFlags === UNKNOWN ? none : Buffer.alloc(4);

@@ -1,11 +1,11 @@
 // The trace files of one recording: a single one, or one after the other (`rotate`), each a trace of its own: its times
 // begin at zero and its connections at number zero, whatever was open before is known as open before.
 
-import { closeSync, openSync, readSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { NEVER, type Batch } from '../trace/batch.ts';
-import { FILE_HEADER_BYTES, FileKind, kindOfHead } from '../trace/block.ts';
+import { FileKind, kindOfFile } from '../trace/block.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { captureSince, type Capture, type TraceMeta } from '../trace/meta.ts';
 import { Claim, checkOutput } from './claim.ts';
@@ -82,10 +82,8 @@ export class Tapes {
   #made = 0;
   /** Of the only file. */
   readonly #claim: Claim | undefined;
-  /** Files that earlier recordings have left under this name, the oldest first; they go before those of this one. */
-  readonly #earlier: string[] = [];
-  /** Files of this recording that are still there, the oldest first. */
-  readonly #own: string[] = [];
+  /** Files of this name on the disk, the oldest first. */
+  readonly #kept: string[] = [];
 
   /**
    * @param path of the only file, or of those that `rotate` names by the time at which each begins:
@@ -108,7 +106,7 @@ export class Tapes {
     if (rotation === undefined) this.#claim = Claim.take(path, overwrite);
     else {
       checkOutput(path, true);
-      if (rotation.keep !== undefined) this.#earlier.push(...rotatedFiles(path));
+      if (rotation.keep !== undefined) this.#kept.push(...rotatedFiles(path));
     }
   }
 
@@ -145,16 +143,13 @@ export class Tapes {
     if (isFirst) this.#tape.before = { capture: captureSince(), casRequests: 0 };
     claim.use();
     this.files.push(path);
-    this.#own.push(path);
+    this.#kept.push(path);
     await this.#tidy(this.#rotation?.keep ?? Infinity);
   }
 
   /** The oldest go. One that cannot be deleted stays: that is no reason to stop recording. */
   async #tidy(keep: number): Promise<void> {
-    while (this.#earlier.length + this.#own.length > keep) {
-      const path = this.#earlier.shift() ?? this.#own.shift()!;
-      await rm(path, { force: true }).catch(() => undefined);
-    }
+    while (this.#kept.length > keep) await rm(this.#kept.shift()!, { force: true }).catch(() => undefined);
   }
 
   /** @throws TraceError WRITE of an earlier block */
@@ -191,7 +186,7 @@ export class Tapes {
     }
     tape.claim.remove();
     this.files.pop();
-    this.#own.pop();
+    this.#kept.pop();
   }
 
   /** The recording is over, and every file finished. */
@@ -243,21 +238,5 @@ function rotatedFiles(path: string): string[] {
     .map(({ name }) => name)
     .toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }))
     .map((name) => join(folder, name))
-    .filter((file) => isTrace(file));
-}
-
-/** False also for one that cannot be read. */
-function isTrace(path: string): boolean {
-  try {
-    const file = openSync(path, 'r');
-    try {
-      const head = Buffer.alloc(FILE_HEADER_BYTES);
-      readSync(file, head, 0, head.length, 0);
-      return kindOfHead(head) === FileKind.trace;
-    } finally {
-      closeSync(file);
-    }
-  } catch {
-    return false;
-  }
+    .filter((file) => kindOfFile(file) === FileKind.trace);
 }

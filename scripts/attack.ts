@@ -1,7 +1,8 @@
 // Commands as the proofs of faults run them: under a limit, in an environment, or on a small file system.
 
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcessByStdio } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 
 const command = new URL('../cli/main.js', import.meta.url).pathname;
 
@@ -12,7 +13,9 @@ export interface Ended {
 }
 
 export interface Started {
-  child: ChildProcess;
+  child: ChildProcessByStdio<null, Readable, Readable>;
+  /** On its standard error, so far. */
+  said: () => string;
   ended: Promise<Ended>;
 }
 
@@ -31,7 +34,7 @@ export function start(
   const ended = new Promise<Ended>((resolve) =>
     child.once('close', (code) => resolve({ code, said, ms: performance.now() - from })),
   );
-  return { child, ended };
+  return { child, said: () => said, ended };
 }
 
 export const run = async (...given: Parameters<typeof start>): Promise<Ended> => start(...given).ended;

@@ -2,7 +2,6 @@
 // read of what it wrote.
 
 import { randomBytes } from 'node:crypto';
-import { spawn, type ChildProcess } from 'node:child_process';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FrameDecoder } from '../protocol/decoder.ts';
@@ -11,11 +10,10 @@ import { Magic } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import type { Random } from '../synth/random.ts';
 import { TraceReader } from '../trace/file.ts';
-
-const command = new URL('../cli/main.js', import.meta.url).pathname;
+import { start, type Started } from './attack.ts';
 
 export interface Proxy {
-  child: ChildProcess;
+  child: Started['child'];
   address: string;
   said: () => string;
   /** The exit code, once it has ended; null where a signal ended it. */
@@ -41,17 +39,15 @@ export function startRecording(
     '--quiet',
     ...more,
   ];
-  const [program, ...args] = [...wrap, process.execPath, command, ...words];
-  const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
-  let said = '';
-  child.stderr.on('data', (text: Buffer) => (said += text.toString()));
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const started = start(words, wrap, env);
+  const { child, said } = started;
+  const ended = started.ended.then(({ code }) => code);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    void ended.then((code) => reject(new Error(`the proxy ended with ${code}: ${said}`)));
+    void ended.then((code) => reject(new Error(`the proxy ended with ${code}: ${said()}`)));
     child.stdout.on('data', (text: Buffer) => {
       const address = /listening on (\S+)/.exec(text.toString())?.[1];
-      if (address !== undefined) resolve({ child, address, said: () => said, ended });
+      if (address !== undefined) resolve({ child, address, said, ended });
     });
   });
 }

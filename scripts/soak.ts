@@ -3,7 +3,6 @@
 // memtape, the delay of their event loops, late and failed requests, and it draws them. Ends with 1 where memory grows, a
 // request fails, an answer is wrong, or an exchange is not recorded. Needs memcached.
 
-import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -15,6 +14,7 @@ import { encodeRequest } from '../protocol/frame.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import { Random } from '../synth/random.ts';
 import { NEVER } from '../trace/batch.ts';
+import { start, type Started } from './attack.ts';
 import { startRecording } from './recorder.ts';
 
 const MINUTES = Number(process.argv[2] ?? 30);
@@ -27,7 +27,6 @@ const WARM_SHARE = 0.25;
 /** By the straight line through the rest, memory may grow from their first to their last by so much. */
 const MAX_GROWTH = 0.1;
 const MAX_GROWTH_MEGABYTES = 8;
-const command = new URL('../cli/main.js', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-soak-'));
 const tape = join(folder, 'a.tape');
 const json = join(folder, 'report.json');
@@ -70,28 +69,19 @@ async function writeTape(): Promise<void> {
   await writeModel(tape, connections, rows());
 }
 
-interface Replaying {
-  child: ChildProcess;
-  /** Where its metrics are. */
-  metrics: Promise<string>;
-  ended: Promise<number | null>;
+function replay(target: string, more: readonly string[]): Started {
+  return start(['replay', tape, '--target', target, '--timeout', '20s', '--json', json, ...more]);
 }
 
-function replay(target: string, more: readonly string[]): Replaying {
-  const words = ['replay', tape, '--target', target, '--timeout', '20s', '--json', json, ...more];
-  const child = spawn(process.execPath, [command, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-  let said = '';
-  const metrics = new Promise<string>((resolve, reject) => {
-    child.stderr.on('data', (text: Buffer) => {
-      said = (said + text.toString()).slice(-10_000);
-      const url = /metrics on (\S+)/.exec(said)?.[1];
+/** Where a replay has its metrics. */
+function metricsOf({ child, said, ended }: Started): Promise<string> {
+  return new Promise((resolve, reject) => {
+    child.stderr.on('data', () => {
+      const url = /metrics on (\S+)/.exec(said())?.[1];
       if (url !== undefined) resolve(url);
     });
-    void ended.then((code) => reject(new Error(`the replay ended with ${code}: ${said}`)));
+    void ended.then(({ code }) => reject(new Error(`the replay ended with ${code}: ${said()}`)));
   });
-  metrics.catch(() => undefined);
-  return { child, metrics, ended };
 }
 
 const reportOf = (): Report => JSON.parse(readFileSync(json, 'utf8')) as Report;
@@ -110,12 +100,10 @@ function noop(socket: ReturnType<typeof connect>): Promise<number> {
 }
 
 /** Each second until the replay has sent everything. */
-async function watch(
-  { child, metrics }: Replaying,
-  proxy: { pid: number; address: string },
-): Promise<Sample[]> {
+async function watch(replaying: Started, proxy: { pid: number; address: string }): Promise<Sample[]> {
   const samples: Sample[] = [];
-  const url = await metrics;
+  const { child } = replaying;
+  const url = await metricsOf(replaying);
   const socket = connect(Number(proxy.address.split(':')[1]), '127.0.0.1');
   let from = 0;
   while (child.exitCode === null && child.signalCode === null) {
@@ -203,7 +191,7 @@ try {
   const output = join(folder, 'recorded.tape');
   const proxy = await startRecording(server.address, output, ['--rotate', '1m', '--keep', '2']);
   const first = replay(proxy.address, ['--speed', 'max']);
-  if ((await first.ended) !== 0) throw new Error('a replay at full speed does not pass');
+  if ((await first.ended).code !== 0) throw new Error('a replay at full speed does not pass');
   const most = reportOf().schedule.achievedRate;
   const rate = Math.round(most / 2);
   const loops = Math.max(1, Math.round((rate * 60 * MINUTES) / REQUESTS));
@@ -211,7 +199,7 @@ try {
   const steady = ['--rate', String(rate), '--loop', String(loops), '--metrics', '127.0.0.1:0'];
   const replaying = replay(proxy.address, steady);
   const samples = await watch(replaying, { pid: proxy.child.pid!, address: proxy.address });
-  const code = await replaying.ended;
+  const { code } = await replaying.ended;
   proxy.child.kill('SIGINT');
   const proxyCode = await proxy.ended;
   const { verdict, exchanges, schedule } = reportOf();

@@ -1,9 +1,9 @@
 // What a command that ended badly may leave: of what a recording wrote, whole blocks that can be read; of every other file,
 // all of it or nothing under its name.
 
-import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { FILE_HEADER_BYTES, FileKind, kindOfHead } from '../trace/block.ts';
+import { FileKind, kindOfFile } from '../trace/block.ts';
 import { ResultsReader } from '../trace/file.ts';
 import { readable } from './recorder.ts';
 
@@ -39,14 +39,14 @@ export async function whatIsLeft(folder: string, isLive: boolean): Promise<Left>
 }
 
 async function look(path: string, mayBeCut: boolean, bytes: number, left: Left): Promise<void> {
-  if (PART.test(path.split('/').at(-1)!) && kindAt(path) === undefined) return;
+  if (PART.test(path.split('/').at(-1)!) && kindOfFile(path) === undefined) return;
   if (path.endsWith('.html')) return expectEnd(path, '</html>');
   if (path.endsWith('.junit')) return expectEnd(path, '</testsuites>');
   if (path.endsWith('.json')) return void JSON.parse(readFileSync(path, 'utf8'));
-  const kind = kindAt(path);
+  const kind = kindOfFile(path);
   // A header of which a part was written.
   if (kind === undefined && mayBeCut && bytes < HEAD_BYTES) return;
-  if (kind === 'trace') {
+  if (kind === FileKind.trace) {
     try {
       const { exchanges, isCut } = await readable(path);
       left.exchanges += exchanges;
@@ -54,7 +54,7 @@ async function look(path: string, mayBeCut: boolean, bytes: number, left: Left):
     } catch (error) {
       if (!mayBeCut || bytes >= HEAD_BYTES) throw error;
     }
-  } else if (kind === 'results') await lookAtResults(path, mayBeCut);
+  } else if (kind === FileKind.results) await lookAtResults(path, mayBeCut);
   else if (!path.endsWith('.csv')) throw new Error('expected a trace or results');
 }
 
@@ -67,20 +67,6 @@ async function lookAtResults(path: string, mayBeCut: boolean): Promise<void> {
   } finally {
     await results.close();
   }
-}
-
-/** By the header of the file, which says which of the two it is. */
-function kindAt(path: string): 'trace' | 'results' | undefined {
-  const head = Buffer.alloc(FILE_HEADER_BYTES);
-  const file = openSync(path, 'r');
-  try {
-    if (readSync(file, head, 0, head.length, 0) < head.length) return undefined;
-  } finally {
-    closeSync(file);
-  }
-  const kind = kindOfHead(head);
-  if (kind === undefined) return undefined;
-  return kind === FileKind.trace ? 'trace' : 'results';
 }
 
 function expectEnd(path: string, end: string): void {

@@ -2,6 +2,7 @@
 // index with a trailer that points to it. What is written is never changed; a file that lacks its end is read by walking
 // its blocks.
 
+import { closeSync, openSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
 import { crc32, deflateRaw, deflateRawSync, inflateRaw, inflateRawSync } from 'node:zlib';
@@ -33,19 +34,11 @@ const Codec = { stored: 0, deflate: 1 } as const;
 const FILE_MAGIC = Buffer.from('\x93MTAPE\r\n', 'latin1');
 const TRAILER_MAGIC = Buffer.from('TAPEEND\n', 'latin1');
 const VERSION = 1;
-/** Of every file of ours. */
-export const FILE_HEADER_BYTES = 16;
+const FILE_HEADER_BYTES = 16;
 const BLOCK_MAGIC = 0x4b4c4254; // TBLK
 const BLOCK_HEADER_BYTES = 52;
 const INDEX_ENTRY_BYTES = 40;
 const TRAILER_BYTES = 16;
-/** Of a file, by its first bytes; undefined where it is none of ours. */
-export function kindOfHead(head: Buffer): FileKind | undefined {
-  if (head.length < FILE_MAGIC.length + 1 || !head.subarray(0, FILE_MAGIC.length).equals(FILE_MAGIC))
-    return undefined;
-  return head[FILE_MAGIC.length] as FileKind;
-}
-
 /**
  * Bytes of a block of rows, unpacked, and with the values that its tokens become. Writers begin another block beyond some
  * megabytes; a recorder may have 128 MiB of values under way, and a body has 64 MiB at most.
@@ -286,7 +279,8 @@ export class BlockReader {
 
   async #checkHeader(kind: FileKind): Promise<void> {
     const header = await this.#bytes(0, FILE_HEADER_BYTES);
-    if (header === undefined || !header.subarray(0, 8).equals(FILE_MAGIC)) {
+    const got = header && kindOfHead(header);
+    if (header === undefined || got === undefined) {
       const first = (await this.#bytes(0, Math.min(8, this.fileBytes)))?.toString('hex') ?? '';
       throw new TraceError(
         'NOT_A_TRACE',
@@ -298,10 +292,10 @@ export class BlockReader {
         'VERSION',
         `${this.path}: expected format ${VERSION}, got ${header[9]}; a newer memtape wrote it`,
       );
-    if (header[8] !== kind)
+    if (got !== kind)
       throw new TraceError(
         'NOT_A_TRACE',
-        `${this.path}: expected a ${kindNames[kind]}, got a ${kindNames[header[8] as FileKind] ?? 'file of another kind'}`,
+        `${this.path}: expected a ${kindNames[kind]}, got a ${kindNames[got] ?? 'file of another kind'}`,
       );
   }
 
@@ -404,6 +398,27 @@ export class BlockReader {
     const data = Buffer.allocUnsafe(length);
     const { bytesRead } = await this.#file.read(data, 0, length, offset);
     return bytesRead === length ? data : undefined;
+  }
+}
+
+/** By the first bytes of a file; undefined where it is none of ours. */
+export function kindOfHead(head: Buffer): FileKind | undefined {
+  const at = FILE_MAGIC.length;
+  return head.length > at && head.subarray(0, at).equals(FILE_MAGIC) ? (head[at] as FileKind) : undefined;
+}
+
+/** Undefined also where the file cannot be read. */
+export function kindOfFile(path: string): FileKind | undefined {
+  try {
+    const file = openSync(path, 'r');
+    try {
+      const head = Buffer.alloc(FILE_HEADER_BYTES);
+      return kindOfHead(head.subarray(0, readSync(file, head, 0, head.length, 0)));
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return undefined;
   }
 }
 
