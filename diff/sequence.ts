@@ -1,10 +1,12 @@
 // The first look at each key: its changes are taken in the order of the trace, and reads where the trace has them between
-// these, each executed at some moment of its interval; one item is worked out as they pass. As long as that order is possible and the item gives every answer, it
-// explains them, and there is nothing to search. Whatever is not plainly so makes the key odd: an order that the intervals do
-// not allow, a key that is gone, a concatenation. Odd keys go to the search. So this may call odd what is right, and never
-// right what the search refuses: what it accepts is one of the orders that the search may find (test/diff/oracle.test.ts).
+// these, each executed at some moment of its interval; one item is worked out as they pass. Where stores and reads overtook
+// each other, their CAS ids tell the order instead (overlap.ts). As long as that order is possible and the item gives every
+// answer, it explains them, and there is nothing to search. Whatever is not plainly so makes the key odd: an order that the
+// intervals do not allow, a key that is gone, a concatenation. Odd keys go to the search. So this may call odd what is right,
+// and never right what the search refuses: what it accepts is one of the orders that the search may find
+// (test/diff/oracle.test.ts).
 
-import { DO_NOT_CREATE, expiryOffset, lifetimeOf } from '../protocol/expiry.ts';
+import { DO_NOT_CREATE, expiryOffset, lifetimeOf, type Lifetime } from '../protocol/expiry.ts';
 import { uint32 } from '../protocol/header.ts';
 import { isQuiet, mutates, opcodeInfo } from '../protocol/opcode.ts';
 import { silentStatus } from '../protocol/semantics.ts';
@@ -13,9 +15,17 @@ import { grown, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
 import { namesVersion, tokenOf } from '../trace/token.ts';
 import type { ReplayClock } from './gather.ts';
+import { Overlap, type Version } from './overlap.ts';
+import { RecentVersions } from './recent.ts';
 import { Sketches } from './sketch.ts';
 
 const Known = { unknown: 0, absent: 1, present: 2 } as const;
+/** How a key is followed: in the order of the trace, by its CAS ids for a while, or no more. */
+const Course = { inOrder: 0, byIds: 1, odd: 2 } as const;
+/** Rows that a replayer has under way at most: so much later in the trace may one stand that left before another. */
+const NEAR_ROWS = 1 << 17;
+/** There is no version that another may have overtaken. */
+const NONE = -1;
 
 const families = [
   'get',
@@ -57,8 +67,25 @@ const NOT_NUMERIC = -1;
 export class Sequences {
   readonly #clock: ReplayClock;
   readonly #sketches = new Sketches();
+  readonly #recent = new RecentVersions();
+  readonly #overlaps = new Map<number, Overlap>();
+  /** What a plain request brings or finds; reused. */
+  readonly #version: Version = {
+    cas: 0,
+    fromNs: 0,
+    toNs: 0,
+    readFromNs: -Infinity,
+    readToNs: Infinity,
+    high: 0,
+    low: 0,
+    length: 0,
+    flags: 0,
+    number: NOT_NUMERIC,
+    expiry: { mayLiveNs: Infinity, mustDieNs: Infinity },
+    isMade: true,
+  };
   #capacity = 0;
-  #odd!: Uint8Array;
+  #course!: Uint8Array;
   #known!: Uint8Array;
   #high!: Int32Array;
   #low!: Int32Array;
@@ -75,6 +102,8 @@ export class Sequences {
   /** The earliest moments at which the last change and the last read can have been executed. */
   #changedNs!: Float64Array;
   #readNs!: Float64Array;
+  /** Where the version that is there stands among the recent ones. */
+  #last!: Float64Array;
   #rows!: Uint32Array;
   #bytes!: Float64Array;
 
@@ -87,7 +116,7 @@ export class Sequences {
     if (keys <= this.#capacity) return;
     const before = this.#capacity;
     const n = Math.max(keys, this.#capacity * 2);
-    this.#odd = grown(this.#odd, new Uint8Array(n));
+    this.#course = grown(this.#course, new Uint8Array(n));
     this.#known = grown(this.#known, new Uint8Array(n));
     this.#high = grown(this.#high, new Int32Array(n));
     this.#low = grown(this.#low, new Int32Array(n));
@@ -101,10 +130,12 @@ export class Sequences {
     this.#mustNs = grown(this.#mustNs, new Float64Array(n));
     this.#changedNs = grown(this.#changedNs, new Float64Array(n));
     this.#readNs = grown(this.#readNs, new Float64Array(n));
+    this.#last = grown(this.#last, new Float64Array(n));
     this.#rows = grown(this.#rows, new Uint32Array(n));
     this.#bytes = grown(this.#bytes, new Float64Array(n));
     this.#changedNs.fill(-Infinity, before);
     this.#readNs.fill(-Infinity, before);
+    this.#last.fill(NONE, before);
     this.#mayNs.fill(Infinity, before);
     this.#mustNs.fill(Infinity, before);
     this.#capacity = n;
@@ -115,7 +146,10 @@ export class Sequences {
     this.#reserve(key + 1);
     if (held === undefined) return;
     if (held === null) this.#known[key] = Known.absent;
-    else this.#store(key, held.value, 0, held.value.length, held.flags);
+    else {
+      this.#store(key, held.value, 0, held.value.length, held.flags);
+      this.#remember(key, NONE, -Infinity, Infinity);
+    }
   }
 
   rowsOf(key: number): number {
@@ -127,13 +161,16 @@ export class Sequences {
     return this.#bytes[key]!;
   }
 
+  /** Asked once all was seen. */
   isOdd(key: number): boolean {
-    return this.#odd[key] === 1;
+    if (this.#course[key] === Course.byIds && !this.#close(key)) this.mark(key);
+    return this.#course[key] === Course.odd;
   }
 
   mark(key: number): void {
     this.#reserve(key + 1);
-    this.#odd[key] = 1;
+    if (this.#course[key] === Course.byIds) this.#overlaps.delete(key);
+    this.#course[key] = Course.odd;
   }
 
   /**
@@ -150,14 +187,14 @@ export class Sequences {
   ): boolean {
     this.#rows[key]!++;
     this.#bytes[key]! += batch.valueLength[row]! + results.valueLength[resultRow]!;
-    if (this.#odd[key] === 1) return false;
+    if (this.#course[key] === Course.odd) return false;
     this.#sketches.begin(batch.heap);
     const opcode = batch.opcode[row]!;
     const result = results.result[resultRow];
     const isSilent = result === Result.silent && isQuiet[opcode] === 1;
     if (!isSound || (!isSilent && result !== Result.answered)) {
       if (mutates[opcode] === 0) return true;
-      this.#odd[key] = 1;
+      this.mark(key);
       return false;
     }
     const status = isSilent
@@ -166,7 +203,7 @@ export class Sequences {
         ? batch.status[row]!
         : results.status[resultRow]!;
     if (this.#fits(key, batch, row, results, resultRow, status, isSilent)) return true;
-    this.#odd[key] = 1;
+    this.mark(key);
     return false;
   }
 
@@ -184,13 +221,24 @@ export class Sequences {
     const fromNs = results.sentNs[resultRow]!;
     const toNs = results.answeredNs[resultRow]!;
     const changes = family !== GET && (status === Status.ok || family === SET);
+    const cas =
+      isSilent || status !== Status.ok ? 0 : tokenOf(results.casHigh[resultRow]!, results.casLow[resultRow]!);
+    const isPlain = cas !== 0 && (family === GET || (family === SET && isPlainStore(batch, row)));
+    const isByIds = this.#course[key] === Course.byIds;
+    if (isByIds && isPlain && this.#isNear(key, batch.firstIndex + row))
+      return this.#join(key, family, batch, row, results, resultRow, cas);
+    if (isByIds && !this.#close(key)) return false;
     // Each is executed at some moment of its interval; changes after all before them, reads after the last change.
     const pointNs = Math.max(fromNs, this.#changedNs[key]!, changes ? this.#readNs[key]! : 0);
+    if (!isPlain) this.#last[key] = NONE;
+    else if (!(toNs >= pointNs) || this.#overtakes(key, family, cas))
+      return (
+        this.#open(key, batch.firstIndex + row) &&
+        this.#join(key, family, batch, row, results, resultRow, cas)
+      );
     if (!(toNs >= pointNs)) return false;
     if (changes) this.#changedNs[key] = pointNs;
     else if (pointNs > this.#readNs[key]!) this.#readNs[key] = pointNs;
-    const cas =
-      isSilent || status !== Status.ok ? 0 : tokenOf(results.casHigh[resultRow]!, results.casLow[resultRow]!);
     switch (status) {
       case Status.ok:
         break;
@@ -222,9 +270,12 @@ export class Sequences {
         if (batch.extrasLength[row] !== 8) return false;
         const { heap } = batch;
         const extras = batch.extrasAt[row]!;
+        const before = this.#last[key]!;
         this.#store(key, heap, batch.valueAt[row]!, batch.valueLength[row]!, uint32(heap, extras));
         this.#live(key, uint32(heap, extras + 4), batch, row, fromNs, toNs);
-        return this.#renamed(key, cas, batch, row);
+        if (!this.#renamed(key, cas, batch, row)) return false;
+        if (isPlain) this.#remember(key, before, fromNs, toNs);
+        return true;
       }
       case DELETE:
         if (namesVersion(batch, row) ? !this.#isNamed(key, batch, row) : false) return false;
@@ -273,6 +324,7 @@ export class Sequences {
     this.#recordedCas[key] = 0;
     this.#mayNs[key] = Infinity;
     this.#mustNs[key] = Infinity;
+    this.#last[key] = NONE;
   }
 
   #live(key: number, expiry: number, batch: Batch, row: number, fromNs: number, toNs: number): void {
@@ -281,14 +333,14 @@ export class Sequences {
       this.#mustNs[key] = Infinity;
       return;
     }
-    const { speed, recordedAtSeconds } = this.#clock;
-    const { mayLiveNs, mustDieNs } = lifetimeOf(
-      expiry,
-      speed,
-      recordedAtSeconds + batch.requestNs[row]! / 1e9,
-    );
+    const { mayLiveNs, mustDieNs } = this.#lifetime(expiry, batch, row);
     this.#mayNs[key] = fromNs + mayLiveNs;
     this.#mustNs[key] = toNs + mustDieNs;
+  }
+
+  #lifetime(expiry: number, batch: Batch, row: number): Lifetime {
+    const { speed, recordedAtSeconds } = this.#clock;
+    return lifetimeOf(expiry, speed, recordedAtSeconds + batch.requestNs[row]! / 1e9);
   }
 
   /** A new version has an id above all before it, as those of memcached are; else the search decides. */
@@ -323,6 +375,7 @@ export class Sequences {
       // TOUCH shows no value; the search knows items of which a part is not known.
       if (family === TOUCH) return false;
       this.#store(key, heap, at, length, flags);
+      if (family === GET) this.#remember(key, NONE, -Infinity, Infinity);
     } else {
       if (!this.#isThere(key, fromNs) || this.#flags[key] !== flags) return false;
       if (family !== TOUCH && !this.#holds(key, heap, at, length)) return false;
@@ -335,10 +388,134 @@ export class Sequences {
       } else if (this.#cas[key] !== cas) return false;
       this.#recordedCas[key] = recordedCasOf(batch, row);
     }
-    if (family !== GET) {
+    if (family === GET) this.#recent.saw(this.#last[key]!, cas, fromNs, toNs);
+    else {
       const expiry = batch.extrasLength[row] === 4 ? uint32(batch.heap, batch.extrasAt[row]!) : 0;
       this.#live(key, expiry, batch, row, fromNs, toNs);
     }
+    return true;
+  }
+
+  /** The version that is there may change places with what overtook it. @param before place of the one before it */
+  #remember(key: number, before: number, fromNs: number, toNs: number): void {
+    const version = this.#version;
+    version.cas = this.#cas[key]!;
+    version.fromNs = fromNs;
+    version.toNs = toNs;
+    version.high = this.#high[key]!;
+    version.low = this.#low[key]!;
+    version.length = this.#length[key]!;
+    version.flags = this.#flags[key]!;
+    version.number = this.#number[key]!;
+    const { expiry } = version;
+    const [mayNs, mustNs] = [this.#mayNs[key]!, this.#mustNs[key]!];
+    expiry.mayLiveNs = mayNs === Infinity ? Infinity : mayNs - fromNs;
+    expiry.mustDieNs = mustNs === Infinity ? Infinity : mustNs - toNs;
+    this.#last[key] = this.#recent.add(before, this.#changedNs[key]!, version);
+  }
+
+  /** The ids say that it was executed elsewhere than the trace has it. */
+  #overtakes(key: number, family: number, cas: number): boolean {
+    if (this.#known[key] !== Known.present) return false;
+    const current = this.#cas[key]!;
+    return family === SET || current === 0 ? cas <= this.#greatest[key]! : cas !== current;
+  }
+
+  /** From here on the key is followed by its ids. */
+  #open(key: number, index: number): boolean {
+    this.#sweep(index);
+    const recent = this.#recent.upTo(this.#last[key]!);
+    if (recent === undefined) return false;
+    this.#overlaps.set(key, new Overlap(recent.versions, recent.firstNs));
+    this.#course[key] = Course.byIds;
+    return true;
+  }
+
+  /** It may have left before what was seen of the key last. */
+  #isNear(key: number, index: number): boolean {
+    return index - this.#overlaps.get(key)!.lastIndex <= NEAR_ROWS;
+  }
+
+  /** Closes keys of which nothing was seen for long, of the two that were opened first. */
+  #sweep(index: number): void {
+    let left = 2;
+    for (const [key, overlap] of this.#overlaps) {
+      if (left-- === 0) return;
+      if (index - overlap.lastIndex > NEAR_ROWS) {
+        if (!this.#close(key)) this.mark(key);
+      } else {
+        this.#overlaps.delete(key);
+        this.#overlaps.set(key, overlap);
+      }
+    }
+  }
+
+  #join(
+    key: number,
+    family: number,
+    batch: Batch,
+    row: number,
+    results: ResultBatch,
+    resultRow: number,
+    cas: number,
+  ): boolean {
+    const version = this.#version;
+    const fromNs = results.sentNs[resultRow]!;
+    const toNs = results.answeredNs[resultRow]!;
+    const overlap = this.#overlaps.get(key)!;
+    overlap.lastIndex = batch.firstIndex + row;
+    if (family === SET) {
+      const { heap } = batch;
+      const extras = batch.extrasAt[row]!;
+      this.#sketch(heap, batch.valueAt[row]!, batch.valueLength[row]!, uint32(heap, extras));
+      return overlap.store(cas, fromNs, toNs, version, this.#lifetime(uint32(heap, extras + 4), batch, row));
+    }
+    const agrees = results.agrees[resultRow] === 1;
+    const heap = agrees ? batch.heap : results.heap;
+    const extrasLength = agrees ? batch.answerExtrasLength[row] : results.extrasLength[resultRow];
+    if (extrasLength !== 4) return false;
+    this.#sketch(
+      heap,
+      agrees ? batch.answerValueAt[row]! : results.valueAt[resultRow]!,
+      agrees ? batch.answerValueLength[row]! : results.valueLength[resultRow]!,
+      uint32(heap, agrees ? batch.answerExtrasAt[row]! : results.extrasAt[resultRow]!),
+    );
+    return overlap.read(cas, fromNs, toNs, version);
+  }
+
+  #sketch(heap: Buffer, at: number, length: number, flags: number): void {
+    const version = this.#version;
+    const sketches = this.#sketches;
+    sketches.of(heap, at, length);
+    version.high = sketches.high;
+    version.low = sketches.low;
+    version.length = length;
+    version.flags = flags;
+    version.number = numberOf(heap, at, length);
+  }
+
+  /** From here on the key is followed in the order of the trace again. @returns false where no order explains the ids */
+  #close(key: number): boolean {
+    const closed = this.#overlaps.get(key)!.close();
+    this.#overlaps.delete(key);
+    this.#course[key] = Course.inOrder;
+    if (closed === undefined) return false;
+    const { madeNs, version } = closed;
+    this.#high[key] = version.high;
+    this.#low[key] = version.low;
+    this.#length[key] = version.length;
+    this.#flags[key] = version.flags;
+    this.#number[key] = version.number;
+    this.#cas[key] = version.cas;
+    // Which recorded version it stands for is not known.
+    this.#recordedCas[key] = 0;
+    this.#greatest[key] = Math.max(this.#greatest[key]!, version.cas);
+    const { mayLiveNs, mustDieNs } = version.expiry;
+    this.#mayNs[key] = mayLiveNs === Infinity ? Infinity : version.fromNs + mayLiveNs;
+    this.#mustNs[key] = mustDieNs === Infinity ? Infinity : madeNs + mustDieNs;
+    this.#changedNs[key] = madeNs;
+    this.#readNs[key] = Math.max(madeNs, version.readFromNs);
+    this.#remember(key, NONE, version.fromNs, version.toNs);
     return true;
   }
 
@@ -396,6 +573,11 @@ export class Sequences {
     if (isNew) this.#live(key, uint32(heap, extras + 16), batch, row, fromNs, toNs);
     return this.#renamed(key, cas, batch, row);
   }
+}
+
+/** It stores whatever is there. */
+function isPlainStore(batch: Batch, row: number): boolean {
+  return batch.extrasLength[row] === 8 && !namesVersion(batch, row);
 }
 
 function mayCreate(batch: Batch, row: number): boolean {

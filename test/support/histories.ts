@@ -46,6 +46,7 @@ const deltas = [1n, 1n, 5n, 200n, MAX - 1n];
 const SPAN = 24;
 
 const kinds: Record<string, readonly Step['op'][]> = {
+  plain: ['get', 'get', 'set'],
   stores: ['get', 'get', 'set', 'set', 'add', 'replace', 'delete'],
   counters: ['get', 'set', 'incr', 'incr', 'incr', 'decr', 'decr', 'delete'],
   texts: ['get', 'get', 'set', 'append', 'append', 'prepend', 'incr'],
@@ -75,7 +76,7 @@ export function randomHistory(
   steps: Played[];
   initial: { value: string; flags: number } | null;
 } {
-  const ops = kinds[random.pick(['stores', 'counters', 'texts', 'all', 'all'] as const)]!;
+  const ops = kinds[random.pick(['plain', 'stores', 'counters', 'texts', 'all', 'all'] as const)]!;
   const connections = 2 + random.int(3);
   const count = 2 + random.int(7);
   const initial = random.chance(0.3) ? { value: random.pick(texts), flags: random.pick([0, 7]) } : null;
