@@ -1,0 +1,184 @@
+// Keys that are followed by their CAS ids, for as long as stores and reads of them overtake each other.
+
+import { uint32 } from '../protocol/header.ts';
+import type { Batch } from '../trace/batch.ts';
+import type { ResultBatch } from '../trace/results.ts';
+import type { ReplayClock } from './gather.ts';
+import { Following, Known, NONE, NOT_NUMERIC, lifetimeIn, numberOf, type Held } from './held.ts';
+import { Overlap, type Version } from './overlap.ts';
+import { RecentVersions } from './recent.ts';
+import type { Sketches } from './sketch.ts';
+
+/** Rows that a replayer has under way at most: so much later in the trace may one stand that left before another. */
+const NEAR_ROWS = 1 << 17;
+
+export class Overtaking {
+  readonly #held: Held;
+  readonly #sketches: Sketches;
+  readonly #clock: ReplayClock;
+  readonly #recent = new RecentVersions();
+  readonly #overlaps = new Map<number, Overlap>();
+  /** What a plain request brings or finds; reused. */
+  readonly #version: Version = {
+    cas: 0,
+    fromNs: 0,
+    toNs: 0,
+    readFromNs: -Infinity,
+    readToNs: Infinity,
+    high: 0,
+    low: 0,
+    length: 0,
+    flags: 0,
+    number: NOT_NUMERIC,
+    expiry: { mayLiveNs: Infinity, mustDieNs: Infinity },
+    isMade: true,
+  };
+
+  constructor(held: Held, sketches: Sketches, clock: ReplayClock) {
+    this.#held = held;
+    this.#sketches = sketches;
+    this.#clock = clock;
+  }
+
+  /** The version that is there may change places with what overtook it. @param before place of the one before it */
+  remember(key: number, before: number, fromNs: number, toNs: number): void {
+    const held = this.#held;
+    const version = this.#version;
+    version.cas = held.cas[key]!;
+    version.fromNs = fromNs;
+    version.toNs = toNs;
+    version.high = held.high[key]!;
+    version.low = held.low[key]!;
+    version.length = held.length[key]!;
+    version.flags = held.flags[key]!;
+    version.number = held.number[key]!;
+    const { expiry } = version;
+    const [mayNs, mustNs] = [held.mayNs[key]!, held.mustNs[key]!];
+    expiry.mayLiveNs = mayNs === Infinity ? Infinity : mayNs - fromNs;
+    expiry.mustDieNs = mustNs === Infinity ? Infinity : mustNs - toNs;
+    held.last[key] = this.#recent.add(before, held.changedNs[key]!, version);
+  }
+
+  /** The ids say that it was executed elsewhere than the trace has it. */
+  overtakes(key: number, isStore: boolean, cas: number): boolean {
+    if (this.#held.known[key] !== Known.present) return false;
+    const current = this.#held.cas[key]!;
+    return isStore || current === 0 ? cas <= this.#held.greatest[key]! : cas !== current;
+  }
+
+  /** From here on the key is followed by its ids. */
+  open(key: number, index: number): boolean {
+    this.#sweep(index);
+    const recent = this.#recent.upTo(this.#held.last[key]!);
+    if (recent === undefined) return false;
+    this.#overlaps.set(key, new Overlap(recent.versions, recent.firstNs));
+    this.#held.following[key] = Following.byIds;
+    return true;
+  }
+
+  /** Forgets what was seen of a key that is followed no more. */
+  drop(key: number): void {
+    this.#overlaps.delete(key);
+  }
+
+  /** A read found the version that is there, and its id. */
+  saw(key: number, cas: number, fromNs: number, toNs: number): void {
+    this.#recent.saw(this.#held.last[key]!, cas, fromNs, toNs);
+  }
+
+  /** It may have left before what was seen of the key last. */
+  isNear(key: number, index: number): boolean {
+    return index - this.#overlaps.get(key)!.lastIndex <= NEAR_ROWS;
+  }
+
+  /** Closes keys of which nothing was seen for long, of the two that were opened first. */
+  #sweep(index: number): void {
+    let left = 2;
+    for (const [key, overlap] of this.#overlaps) {
+      if (left-- === 0) return;
+      if (index - overlap.lastIndex > NEAR_ROWS) {
+        if (!this.close(key)) this.#held.following[key] = Following.odd;
+      } else {
+        this.#overlaps.delete(key);
+        this.#overlaps.set(key, overlap);
+      }
+    }
+  }
+
+  /** What the row stores, or read. @returns false where no order has room for it */
+  join(
+    key: number,
+    isStore: boolean,
+    batch: Batch,
+    row: number,
+    results: ResultBatch,
+    resultRow: number,
+    cas: number,
+  ): boolean {
+    const version = this.#version;
+    const fromNs = results.sentNs[resultRow]!;
+    const toNs = results.answeredNs[resultRow]!;
+    const overlap = this.#overlaps.get(key)!;
+    overlap.lastIndex = batch.firstIndex + row;
+    if (isStore) {
+      const { heap } = batch;
+      const extras = batch.extrasAt[row]!;
+      this.#sketch(heap, batch.valueAt[row]!, batch.valueLength[row]!, uint32(heap, extras));
+      return overlap.store(
+        cas,
+        fromNs,
+        toNs,
+        version,
+        lifetimeIn(this.#clock, uint32(heap, extras + 4), batch, row),
+      );
+    }
+    const agrees = results.agrees[resultRow] === 1;
+    const heap = agrees ? batch.heap : results.heap;
+    const extrasLength = agrees ? batch.answerExtrasLength[row] : results.extrasLength[resultRow];
+    if (extrasLength !== 4) return false;
+    this.#sketch(
+      heap,
+      agrees ? batch.answerValueAt[row]! : results.valueAt[resultRow]!,
+      agrees ? batch.answerValueLength[row]! : results.valueLength[resultRow]!,
+      uint32(heap, agrees ? batch.answerExtrasAt[row]! : results.extrasAt[resultRow]!),
+    );
+    return overlap.read(cas, fromNs, toNs, version);
+  }
+
+  #sketch(heap: Buffer, at: number, length: number, flags: number): void {
+    const version = this.#version;
+    const sketches = this.#sketches;
+    sketches.of(heap, at, length);
+    version.high = sketches.high;
+    version.low = sketches.low;
+    version.length = length;
+    version.flags = flags;
+    version.number = numberOf(heap, at, length);
+  }
+
+  /** From here on the key is followed in the order of the trace again. @returns false where no order explains the ids */
+  close(key: number): boolean {
+    const closed = this.#overlaps.get(key)!.close();
+    this.#overlaps.delete(key);
+    this.#held.following[key] = Following.inOrder;
+    if (closed === undefined) return false;
+    const held = this.#held;
+    const { madeNs, version } = closed;
+    held.high[key] = version.high;
+    held.low[key] = version.low;
+    held.length[key] = version.length;
+    held.flags[key] = version.flags;
+    held.number[key] = version.number;
+    held.cas[key] = version.cas;
+    // Which recorded version it stands for is not known.
+    held.recordedCas[key] = 0;
+    held.greatest[key] = Math.max(held.greatest[key]!, version.cas);
+    const { mayLiveNs, mustDieNs } = version.expiry;
+    held.mayNs[key] = mayLiveNs === Infinity ? Infinity : version.fromNs + mayLiveNs;
+    held.mustNs[key] = mustDieNs === Infinity ? Infinity : madeNs + mustDieNs;
+    held.changedNs[key] = madeNs;
+    held.readNs[key] = Math.max(madeNs, version.readFromNs);
+    this.remember(key, NONE, version.fromNs, version.toNs);
+    return true;
+  }
+}
