@@ -4,19 +4,14 @@
 // capture, replayed, and judged from the files by `memtape diff`; CPU is that of the whole process, user and system. Needs
 // memcached, tcpdump, GNU time. The drawing shows CPU against exchanges: a straight line, where nothing is quadratic.
 
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startMemcached } from '../fixtures/memcached.ts';
 import type { Report } from '../report/report.ts';
+import { captured, command, inFolder, isMain, say, timed, type Cost } from './measure.ts';
 
-const EXCHANGES = Number(process.argv[2] ?? 1_000_000);
-const SIZES = [8, 4, 2, 1].map((part) => Math.round(EXCHANGES / part));
-const command = new URL('../cli/main.js', import.meta.url).pathname;
-const folder = mkdtempSync(join(tmpdir(), 'memtape-bench-'));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+/** Drift may be more than the default thresholds allow: what is measured is the time. */
+const CODES = [0, 1];
 
 interface Traffic {
   name: string;
@@ -63,107 +58,75 @@ const traffics: readonly Traffic[] = [
   },
 ];
 
-interface Cost {
-  cpu: number;
-  megabytes: number;
+function memtape(folder: string, args: readonly string[]): Cost {
+  return timed(folder, [process.execPath, command, ...args], { codes: CODES });
 }
 
-function timed(args: readonly string[]): Cost {
-  const times = join(folder, 'times');
-  const { status, stderr } = spawnSync(
-    '/usr/bin/time',
-    ['-o', times, '-f', '%U %S %M', process.execPath, command, ...args],
-    { encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'], maxBuffer: 1 << 28 },
-  );
-  // Drift may be more than the default thresholds allow: what is measured is the time.
-  if (status !== 0 && status !== 1) throw new Error(`${args[0]} ended with ${status}: ${stderr}`);
-  const [user, system, kilobytes] = readFileSync(times, 'utf8')
-    .trim()
-    .split('\n')
-    .at(-1)!
-    .split(' ')
-    .map(Number);
-  return { cpu: user! + system!, megabytes: kilobytes! / 1024 };
-}
-
-async function capture({ tenant: text }: Traffic, exchanges: number, path: string): Promise<number> {
+/** Captures the traffic to a server that has room for all of it; returns the server's port. */
+async function capture(
+  folder: string,
+  { tenant: text }: Traffic,
+  exchanges: number,
+  path: string,
+): Promise<number> {
   const server = await startMemcached(['-m', '1024']);
-  const filter = `tcp port ${server.port}`;
-  const args = ['-i', 'lo', '-s', '0', '-B', '262144', '-Z', 'root', '-w', path, filter];
-  const dump = spawn('tcpdump', args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  dump.stderr.on('data', (line: Buffer) => (said += line.toString()));
-  while (!said.includes('listening')) await sleep(50);
   const model = join(folder, 'model.yaml');
   writeFileSync(
     model,
     `format: memtape-model/1\nname: bench\nstart: warm\nrequests: ${exchanges}\ntenants: [${text.replace('{ name', '{ arrivals: { rate: 20000 }, name')}]\n`,
   );
-  timed([
-    'replay',
-    model,
-    '--requests',
-    String(exchanges),
-    '--target',
-    server.address,
-    '--speed',
-    'max',
-    '--pipeline',
-    '1',
-  ]);
-  await sleep(1500);
-  const gone = new Promise((resolve) => dump.on('close', resolve));
-  dump.kill('SIGINT');
-  await gone;
+  const asked = `replay ${model} --requests ${exchanges} --target ${server.address} --speed max --pipeline 1`;
+  await captured(path, server.port, () => void memtape(folder, asked.split(' ')));
   await server.stop();
   return server.port;
 }
 
-interface Measured {
+export interface Measured {
   exchanges: number;
   record: Cost;
   judge: Cost;
   said: Report['exchanges'];
 }
 
-async function measure(traffic: Traffic, exchanges: number): Promise<Measured> {
+async function measure(folder: string, traffic: Traffic, exchanges: number): Promise<Measured> {
   const [pcap, tape] = [join(folder, 'x.pcap'), join(folder, 'x.tape')];
   const [results, report] = [join(folder, 'x.results'), join(folder, 'report.json')];
-  const port = await capture(traffic, exchanges, pcap);
+  const port = await capture(folder, traffic, exchanges, pcap);
   rmSync(tape, { force: true });
-  const record = timed(['record', pcap, '--port', String(port), '-o', tape, '--quiet']);
+  const record = memtape(folder, ['record', pcap, '--port', String(port), '-o', tape, '--quiet']);
   const target = await startMemcached(['-m', String(traffic.megabytes)]);
   try {
-    const asked = [
-      '--target',
-      target.address,
-      '--order',
-      traffic.order,
-      '--speed',
-      'max',
-      '--allow',
-      'recorded-target',
-    ];
-    timed(['replay', tape, ...asked, '--results', results, '--force', '--quiet']);
+    const asked = `--target ${target.address} --order ${traffic.order} --speed max --allow recorded-target`;
+    memtape(folder, ['replay', tape, ...asked.split(' '), '--results', results, '--force', '--quiet']);
   } finally {
     await target.stop();
   }
-  const judge = timed(['diff', tape, results, '--json', report]);
+  const judge = memtape(folder, ['diff', tape, results, '--json', report]);
   const { exchanges: said } = JSON.parse(readFileSync(report, 'utf8')) as Report;
   return { exchanges: said.sent, record, judge, said };
+}
+
+/** By the name of the traffic: recording and judging so many exchanges, once each. */
+export async function measureJudging(exchanges: number): Promise<Map<string, Measured>> {
+  return inFolder(async (folder) => {
+    const all = new Map<string, Measured>();
+    for (const traffic of traffics) all.set(traffic.name, await measure(folder, traffic, exchanges));
+    return all;
+  });
 }
 
 /** CPU seconds against exchanges, a line for each traffic, dashed for recording. */
 function draw(
   path: string,
+  sizes: readonly number[],
   lines: readonly { name: string; color: string; dash: string; points: [number, number][] }[],
 ): void {
   const [width, height, left, top] = [640, 300, 60, 20];
   const most = Math.max(...lines.flatMap(({ points }) => points.map(([, cpu]) => cpu)));
-  const x = (exchanges: number): number => left + (exchanges / (EXCHANGES * 1.1)) * width;
+  const x = (exchanges: number): number => left + (exchanges / (sizes.at(-1)! * 1.1)) * width;
   const y = (cpu: number): number => top + height - (cpu / (most * 1.1)) * height;
   const axes = [
-    ...SIZES.map(
+    ...sizes.map(
       (n) =>
         `<text x="${x(n)}" y="${top + height + 18}" text-anchor="middle">${(n / 1000).toFixed(0)}k</text>`,
     ),
@@ -182,31 +145,33 @@ function draw(
   );
 }
 
-try {
+function cost({ cpu, megabytes }: Cost): string {
+  return `${cpu.toFixed(1)}, ${megabytes.toFixed(0)}`;
+}
+
+if (isMain(import.meta)) {
+  const exchanges = Number(process.argv[2] ?? 1_000_000);
+  const sizes = [8, 4, 2, 1].map((part) => Math.round(exchanges / part));
   say(
     '| traffic | exchanges | recording: CPU s, MB | judging: CPU s, MB | matched | drift | violations | untestable |',
   );
   say('|---|---|---|---|---|---|---|---|');
-  const lines = [];
-  for (const traffic of traffics) {
-    const all: Measured[] = [];
-    for (const size of SIZES) {
-      const one = await measure(traffic, size);
-      all.push(one);
-      const { matched, drift, violations, untestable } = one.said;
-      const cost = ({ cpu, megabytes }: Cost): string => `${cpu.toFixed(1)}, ${megabytes.toFixed(0)}`;
+  const measured: Map<string, Measured>[] = [];
+  for (const size of sizes) {
+    const all = await measureJudging(size);
+    measured.push(all);
+    for (const [name, { exchanges: sent, record, judge, said }] of all) {
+      const { matched, drift, violations, untestable } = said;
       say(
-        `| ${traffic.name} | ${one.exchanges} | ${cost(one.record)} | ${cost(one.judge)} | ${matched} | ${drift} | ${violations} | ${untestable} |`,
+        `| ${name} | ${sent} | ${cost(record)} | ${cost(judge)} | ${matched} | ${drift} | ${violations} | ${untestable} |`,
       );
     }
-    const points = (of: 'record' | 'judge'): [number, number][] =>
-      all.map((one) => [one.exchanges, one[of].cpu]);
-    lines.push(
-      { name: `judging, ${traffic.name}`, color: traffic.color, dash: '', points: points('judge') },
-      { name: `recording, ${traffic.name}`, color: traffic.color, dash: '4 4', points: points('record') },
-    );
   }
-  if (process.argv[3] !== undefined) draw(process.argv[3], lines);
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+  const points = (name: string, of: 'record' | 'judge'): [number, number][] =>
+    measured.map((all) => [all.get(name)!.exchanges, all.get(name)![of].cpu]);
+  const lines = traffics.flatMap(({ name, color }) => [
+    { name: `judging, ${name}`, color, dash: '', points: points(name, 'judge') },
+    { name: `recording, ${name}`, color, dash: '4 4', points: points(name, 'record') },
+  ]);
+  if (process.argv[3] !== undefined) draw(process.argv[3], sizes, lines);
 }

@@ -1,60 +1,42 @@
-// The replayer at full speed beside the load generators that users would pick instead:
+// The replayer at full speed beside the load generators that users would pick instead, and beside bare sockets:
 //
 //     node dist/bench/load.js [REQUESTS] [DEPTHS]         MEMTIER=/path/to/memtier_benchmark MEMCASLAP=/path/to/memcaslap
 //
-// One memcached thread on one core, the load on the other; 50 connections, 100-byte values, one set to ten gets, keys
-// that are there. memtape compares every answer, the others none. All in turn in one run, three rounds; medians. CPU is
-// that of the whole process, user and system: with memtape also the reading, the judging and the report.
+// One memcached thread on one core, the load on the other, the traffic of traffic.ts. memtape and the bare sockets compare
+// every answer, the others none. All in turn in one run, three rounds; medians. CPU is that of the whole process, user and
+// system: with memtape also the reading, the judging and the report.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { Random } from '../synth/random.ts';
 import { NEVER } from '../trace/batch.ts';
+import { command, find, inFolder, isMain, median, say, table, timed } from './measure.ts';
+import { CONNECTIONS, KEYS, SETS, VALUE_BYTES, keyOf, valueOf } from './traffic.ts';
 
-const REQUESTS = Number(process.argv[2] ?? 2_000_000);
-const DEPTHS = (process.argv[3] ?? '1,16,64').split(',').map(Number);
-const ROUNDS = 3;
-const CONNECTIONS = 50;
-const KEYS = 10_000;
-const VALUE_BYTES = 100;
-const command = new URL('../cli/main.js', import.meta.url).pathname;
-const folder = mkdtempSync(join(tmpdir(), 'memtape-bench-'));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
-
-function find(name: string, program: string): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(delimiter);
-  const path = process.env[name] ?? folders.map((at) => join(at, program)).find((at) => existsSync(at));
-  if (path === undefined) say(`${program} is missing: set ${name} to its path`);
-  return path;
-}
-
+const floor = new URL('floor.js', import.meta.url).pathname;
 const memtier = find('MEMTIER', 'memtier_benchmark');
 const memcaslap = find('MEMCASLAP', 'memcaslap');
 
 /** What such clients would have left in a trace: each sends `depth` requests in one segment and waits for the answers. */
-async function writeTape(path: string, depth: number): Promise<void> {
+async function writeTape(path: string, depth: number, requests: number): Promise<void> {
   const random = new Random(7);
-  const values = Array.from({ length: KEYS }, (_, n) =>
-    Buffer.from(`${n}-`.repeat(VALUE_BYTES).slice(0, VALUE_BYTES)),
-  );
   const connections = Array.from({ length: CONNECTIONS }, () => ({ openNs: 0, closeNs: NEVER }));
   const rows = function* (): Generator<ModelRow> {
-    for (let sent = 0, burst = 0; sent < REQUESTS; burst++) {
+    for (let sent = 0, burst = 0; sent < requests; burst++) {
       const at = burst * depth * 5_000;
-      for (let n = 0; n < depth && sent < REQUESTS; n++, sent++) {
+      for (let n = 0; n < depth && sent < requests; n++, sent++) {
         // Each key is read once first: that shows that it was there.
         const key = sent < KEYS ? sent : random.int(KEYS);
         yield {
           connection: burst % CONNECTIONS,
           at,
           answeredAt: at + depth * 5_000,
-          isSet: sent >= KEYS && random.chance(1 / 11),
-          key: Buffer.from(`memtier-${key}`),
-          value: values[key]!,
+          isSet: sent >= KEYS && random.chance(SETS),
+          key: keyOf(key),
+          value: valueOf(key),
           joins: n > 0,
         };
       }
@@ -63,90 +45,90 @@ async function writeTape(path: string, depth: number): Promise<void> {
   await writeModel(path, connections, rows());
 }
 
-interface Run {
+export interface Run {
+  /** Requests a second on the wire. */
   rate: number;
   cpuPerMillion: number;
 }
 
-/** Runs on core 1, and measures the process's CPU seconds. */
-function timed(args: readonly string[], requests: number): { cpuPerMillion: number; stdout: string } {
-  const times = join(folder, 'times');
-  const { status, stdout, stderr } = spawnSync(
-    'taskset',
-    ['-c', '1', '/usr/bin/time', '-o', times, '-f', '%U %S', ...args],
-    { encoding: 'utf8', maxBuffer: 1 << 28 },
-  );
-  if (status !== 0) throw new Error(`${args[0]} ended with ${status}: ${stderr}${stdout}`);
-  const [user, system] = readFileSync(times, 'utf8').trim().split(' ').map(Number);
-  return { cpuPerMillion: ((user! + system!) / requests) * 1e6, stdout };
+/** What is run: so many requests, so many of them in a segment. */
+interface Load {
+  folder: string;
+  tape: string;
+  requests: number;
+  depth: number;
 }
 
-function runMemtape(server: Memcached, tape: string, order: string, depth: number): Run {
-  const report = join(folder, 'report.json');
-  const { cpuPerMillion } = timed(
-    [
-      process.execPath,
-      command,
-      'replay',
-      tape,
-      '--target',
-      server.address,
-      '--speed',
-      'max',
-      '--order',
-      order,
-      '--pipeline',
-      String(depth),
-      '--quiet',
-      '--json',
-      report,
-    ],
-    REQUESTS,
-  );
+/** On core 1. */
+function cost(
+  { folder, requests }: Load,
+  args: readonly string[],
+): { cpuPerMillion: number; stdout: string } {
+  const { cpu, stdout } = timed(folder, args, { core: 1 });
+  return { cpuPerMillion: (cpu / requests) * 1e6, stdout };
+}
+
+function runMemtape(load: Load, server: Memcached, order: string): Run {
+  const report = join(load.folder, 'report.json');
+  const asked = `--target ${server.address} --speed max --order ${order} --pipeline ${load.depth} --quiet`;
+  const { cpuPerMillion } = cost(load, [
+    process.execPath,
+    command,
+    'replay',
+    load.tape,
+    ...asked.split(' '),
+    '--json',
+    report,
+  ]);
   const { schedule, exchanges } = JSON.parse(readFileSync(report, 'utf8')) as {
     schedule: { achievedRate: number };
     exchanges: { matched: number };
   };
-  if (exchanges.matched !== REQUESTS) throw new Error(`${exchanges.matched} of ${REQUESTS} answers matched`);
+  if (exchanges.matched !== load.requests)
+    throw new Error(`${exchanges.matched} of ${load.requests} answers matched`);
   return { rate: schedule.achievedRate, cpuPerMillion };
 }
 
-function runMemtier(server: Memcached, depth: number): Run {
-  const output = join(folder, 'memtier.json');
-  const args = [
+function runFloor(load: Load, server: Memcached): Run {
+  const asked = [String(server.port), String(load.requests), String(load.depth)];
+  const { cpuPerMillion, stdout } = cost(load, [process.execPath, floor, ...asked]);
+  return { rate: Number(stdout), cpuPerMillion };
+}
+
+function runMemtier(load: Load, server: Memcached): Run {
+  filled(server);
+  const output = join(load.folder, 'memtier.json');
+  const { cpuPerMillion } = cost(load, [
     memtier!,
     ...`-s ${server.host} -p ${server.port} -P memcache_binary -t 1 -c ${CONNECTIONS} --ratio 1:10`.split(
       ' ',
     ),
-    ...`-d ${VALUE_BYTES} --key-maximum ${KEYS} --distinct-client-seed --pipeline ${depth}`.split(' '),
-    ...`-n ${Math.ceil(REQUESTS / CONNECTIONS)} --hide-histogram --json-out-file ${output}`.split(' '),
-  ];
-  const { cpuPerMillion } = timed(args, REQUESTS);
+    ...`-d ${VALUE_BYTES} --key-maximum ${KEYS} --distinct-client-seed --pipeline ${load.depth}`.split(' '),
+    ...`-n ${Math.ceil(load.requests / CONNECTIONS)} --hide-histogram --json-out-file ${output}`.split(' '),
+  ]);
   const seen = JSON.parse(readFileSync(output, 'utf8')) as {
     'ALL STATS': { Totals: { 'Ops/sec': number } };
   };
   return { rate: seen['ALL STATS'].Totals['Ops/sec'], cpuPerMillion };
 }
 
-function runMemcaslap(server: Memcached): Run {
-  const config = join(folder, 'workload.cnf');
+function runMemcaslap(load: Load, server: Memcached): Run {
+  const config = join(load.folder, 'workload.cnf');
   writeFileSync(
     config,
-    `key\n16 16 1\nvalue\n${VALUE_BYTES} ${VALUE_BYTES} 1\ncmd\n0 ${1 / 11}\n1 ${10 / 11}\n`,
+    `key\n16 16 1\nvalue\n${VALUE_BYTES} ${VALUE_BYTES} 1\ncmd\n0 ${SETS}\n1 ${1 - SETS}\n`,
   );
-  const { cpuPerMillion, stdout } = timed(
-    [
-      memcaslap!,
-      ...`-s ${server.address} -T 1 -c ${CONNECTIONS} -B -x ${REQUESTS} -F ${config} -w 1k`.split(' '),
-    ],
-    REQUESTS,
-  );
+  const asked = `-s ${server.address} -T 1 -c ${CONNECTIONS} -B -x ${load.requests} -F ${config} -w 1k`;
+  const { cpuPerMillion, stdout } = cost(load, [memcaslap!, ...asked.split(' ')]);
   return { rate: Number(/TPS: (\d+)/.exec(stdout)?.[1]), cpuPerMillion };
 }
 
-const median = (numbers: number[]): number =>
-  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+function filled(server: Memcached): void {
+  const asked = `-s ${server.host} -p ${server.port} -P memcache_binary -t 1 -c 1 --ratio 1:0 -d ${VALUE_BYTES} --key-maximum ${KEYS} --key-pattern P:P -n allkeys --hide-histogram`;
+  spawnSync(memtier!, asked.split(' '));
+}
 
+/** A server on core 0, which nobody has used. */
 async function withServer(run: (server: Memcached) => Run): Promise<Run> {
   const server = await startMemcached(['-t', '1', '-m', '1024']);
   try {
@@ -157,44 +139,76 @@ async function withServer(run: (server: Memcached) => Run): Promise<Run> {
   }
 }
 
-function filled(server: Memcached): void {
-  spawnSync(
-    memtier!,
-    `-s ${server.host} -p ${server.port} -P memcache_binary -t 1 -c 1 --ratio 1:0 -d ${VALUE_BYTES} --key-maximum ${KEYS} --key-pattern P:P -n allkeys --hide-histogram`.split(
-      ' ',
-    ),
-  );
+/** Every tool in turn, medians by its name; peers that are missing are left out. */
+export async function measureLoad(
+  requests: number,
+  depth: number,
+  rounds: number,
+): Promise<Map<string, Run>> {
+  return inFolder(async (folder) => {
+    const load: Load = { folder, tape: join(folder, 'x.tape'), requests, depth };
+    await writeTape(load.tape, depth, requests);
+    const tools: [string, (server: Memcached) => Run][] = [
+      ['memtape, order key', (server) => runMemtape(load, server, 'key')],
+      ['memtape, order none', (server) => runMemtape(load, server, 'none')],
+      ['bare sockets', (server) => runFloor(load, server)],
+    ];
+    if (memtier !== undefined) tools.push(['memtier_benchmark', (server) => runMemtier(load, server)]);
+    if (memcaslap !== undefined && depth === 1)
+      tools.push(['memcaslap -B', (server) => runMemcaslap(load, server)]);
+    const runs = tools.map((): Run[] => []);
+    for (let round = 0; round < rounds; round++)
+      for (const [n, [, run]] of tools.entries()) runs[n]!.push(await withServer(run));
+    return new Map(
+      tools.map(([name], n) => [
+        name,
+        {
+          rate: median(runs[n]!.map(({ rate }) => rate)),
+          cpuPerMillion: median(runs[n]!.map(({ cpuPerMillion }) => cpuPerMillion)),
+        },
+      ]),
+    );
+  });
 }
 
-try {
-  say('| depth | tool | requests/s | CPU s per million | beside memtier |\n|---|---|---|---|---|');
-  for (const depth of DEPTHS) {
-    const tape = join(folder, `depth${depth}.tape`);
-    await writeTape(tape, depth);
-    const tools: [string, (server: Memcached) => Run][] = [
-      ['memtape, order key', (server) => runMemtape(server, tape, 'key', depth)],
-      ['memtape, order none', (server) => runMemtape(server, tape, 'none', depth)],
-    ];
-    if (memtier !== undefined)
-      tools.push([
-        'memtier_benchmark',
-        (server) => {
-          filled(server);
-          return runMemtier(server, depth);
-        },
+/** Peers that cannot be measured here. */
+export function missingPeers(): string[] {
+  return [
+    ...(memtier === undefined ? ['memtier_benchmark (MEMTIER names its path)'] : []),
+    ...(memcaslap === undefined ? ['memcaslap (MEMCASLAP names its path)'] : []),
+  ];
+}
+
+if (isMain(import.meta)) {
+  const requests = Number(process.argv[2] ?? 1_000_000);
+  const depths = (process.argv[3] ?? '1,16,64').split(',').map(Number);
+  for (const peer of missingPeers()) say(`missing: ${peer}`);
+  const rows: string[][] = [];
+  for (const depth of depths) {
+    const runs = await measureLoad(requests, depth, 3);
+    const beside = (name: string, of: keyof Run, run: Run): string => {
+      const other = runs.get(name);
+      return other === undefined ? '' : `${(run[of] / other[of]).toFixed(2)}×`;
+    };
+    for (const [name, run] of runs)
+      rows.push([
+        String(depth),
+        name,
+        run.rate.toFixed(0),
+        run.cpuPerMillion.toFixed(2),
+        beside('memtier_benchmark', 'rate', run),
+        beside('memtier_benchmark', 'cpuPerMillion', run),
+        beside('bare sockets', 'cpuPerMillion', run),
       ]);
-    if (memcaslap !== undefined && depth === 1) tools.push(['memcaslap -B', runMemcaslap]);
-    const runs = tools.map((): Run[] => []);
-    for (let round = 0; round < ROUNDS; round++)
-      for (const [n, [, run]] of tools.entries()) runs[n]!.push(await withServer(run));
-    const rates = runs.map((of) => median(of.map(({ rate }) => rate)));
-    const base = rates[tools.findIndex(([name]) => name === 'memtier_benchmark')];
-    for (const [n, [name]] of tools.entries()) {
-      const cpu = median(runs[n]!.map(({ cpuPerMillion }) => cpuPerMillion));
-      const beside = base === undefined ? '' : `${(rates[n]! / base).toFixed(2)}×`;
-      say(`| ${depth} | ${name} | ${rates[n]!.toFixed(0)} | ${cpu.toFixed(2)} | ${beside} |`);
-    }
   }
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+  const head = [
+    'Depth',
+    'Tool',
+    'Requests/s',
+    'CPU s a million',
+    'Rate beside memtier',
+    'CPU beside memtier',
+    'CPU beside bare sockets',
+  ];
+  say(table(head, rows));
 }

@@ -1,22 +1,15 @@
 // The recorder, measured: `node dist/bench/record.js [OPERATIONS]`. Makes a capture of memcaslap's traffic (50 connections,
 // ten gets to a set), then records it beside what else reads or packs captures, each in turn in one run: tshark over the
-// same fields (time, memory), and zstd (size). Needs memcached, tcpdump, memcaslap, tshark, zstd, GNU time.
+// same fields, tcpdump, which only reads it, and zstd (size). Needs memcached, tcpdump, memcaslap, tshark, zstd, GNU time.
 
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { createReadStream, createWriteStream, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { createReadStream, createWriteStream, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { deflateRawSync } from 'node:zlib';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { TraceReader } from '../trace/file.ts';
-
-const OPERATIONS = Number(process.argv[2] ?? 1_300_000);
-const ROUNDS = 3;
-const command = new URL('../cli/main.js', import.meta.url).pathname;
-const folder = mkdtempSync(join(tmpdir(), 'memtape-bench-'));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+import { captured, command, inFolder, isMain, median, say, timed, type Cost } from './measure.ts';
 
 const workload = `key
 24 40 0.5
@@ -30,37 +23,15 @@ cmd
 1 0.9
 `;
 
-async function capture(path: string): Promise<number> {
+/** Captures so many operations of memcaslap's; returns the server's port. */
+async function capture(folder: string, path: string, operations: number): Promise<number> {
   const server = await startMemcached(['-m', '1024']);
-  const args = ['-i', 'lo', '-s', '0', '-B', '262144', '-Z', 'root', '-w', path, `tcp port ${server.port}`];
-  const dump = spawn('tcpdump', args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  dump.stderr.on('data', (text: Buffer) => (said += text.toString()));
-  while (!said.includes('listening')) await sleep(50);
   const config = join(folder, 'workload.cnf');
   writeFileSync(config, workload);
-  const address = `127.0.0.1:${server.port}`;
-  execFileSync('memcaslap', [
-    '-s',
-    address,
-    '-T',
-    '1',
-    '-c',
-    '50',
-    '-B',
-    '-x',
-    String(OPERATIONS),
-    '-F',
-    config,
-  ]);
-  await sleep(1500);
-  const gone = new Promise((resolve) => dump.on('close', resolve));
-  dump.kill('SIGINT');
-  await gone;
+  const asked = `-s ${server.address} -T 1 -c 50 -B -x ${operations} -F ${config}`;
+  const drops = await captured(path, server.port, () => void execFileSync('memcaslap', asked.split(' ')));
   await server.stop();
-  say(
-    `capture: ${(statSync(path).size / 1e6).toFixed(0)} MB; ${/.*dropped by kernel/.exec(said)?.[0] ?? ''}`,
-  );
+  say(`capture: ${(statSync(path).size / 1e6).toFixed(0)} MB; ${drops}`);
   return server.port;
 }
 
@@ -87,25 +58,6 @@ async function head(from: string, to: string, packets: number, bytes: number): P
   return count;
 }
 
-interface Run {
-  seconds: number;
-  megabytes: number;
-}
-
-function timed(program: string, args: readonly string[]): Run {
-  const began = performance.now();
-  const { stderr, status } = spawnSync('/usr/bin/time', ['-f', 'RSS %M', program, ...args], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
-  const seconds = (performance.now() - began) / 1000;
-  if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`);
-  return { seconds, megabytes: Number(/RSS (\d+)/.exec(stderr)?.[1] ?? 0) / 1024 };
-}
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
-
 /** Bytes that are not distinct keys and values, an exchange. */
 async function overhead(path: string): Promise<number> {
   const trace = await TraceReader.open(path);
@@ -122,73 +74,98 @@ async function overhead(path: string): Promise<number> {
   return (trace.fileBytes - deflateRawSync(Buffer.concat(parts), { level: 1 }).length) / trace.exchangeCount;
 }
 
-try {
-  const whole = join(folder, 'whole.pcap');
-  const port = await capture(whole);
-  const million = join(folder, 'million.pcap');
-  const small = join(folder, 'small.pcap');
-  const packets = await head(whole, million, 1_000_000, Infinity);
-  await head(whole, small, Infinity, 100e6);
-  const tape = join(folder, 'x.tape');
-  const record = (from: string): Run =>
-    timed(process.execPath, [
-      command,
-      'record',
-      from,
-      '--port',
-      String(port),
-      '-o',
-      tape,
-      '--force',
-      '--quiet',
-    ]);
-  const fields = [
-    'frame.time_epoch',
-    'tcp.stream',
-    'memcache.magic',
-    'memcache.opcode',
-    'memcache.opaque',
-    'memcache.cas',
-    'memcache.status',
-    'memcache.key',
-    'memcache.value',
-    'memcache.extras.flags',
-  ];
-  const dissect = (from: string): Run =>
-    timed('tshark', [
-      '-r',
-      from,
-      '-d',
-      `tcp.port==${port},memcache`,
-      '-T',
-      'fields',
-      ...fields.flatMap((field) => ['-e', field]),
-    ]);
-  const ours: Run[] = [];
-  const theirs: Run[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    ours.push(record(million));
-    theirs.push(dissect(million));
-  }
-  const ratio = median(theirs.map(({ seconds }, n) => seconds / ours[n]!.seconds));
+const fields = [
+  'frame.time_epoch',
+  'tcp.stream',
+  'memcache.magic',
+  'memcache.opcode',
+  'memcache.opaque',
+  'memcache.cas',
+  'memcache.status',
+  'memcache.key',
+  'memcache.value',
+  'memcache.extras.flags',
+];
+
+export interface Recorded {
+  packets: number;
+  /** Medians and most of all rounds; of tshark over the same fields, and of tcpdump, which only reads. */
+  record: Cost;
+  tshark: Cost;
+  tcpdump: Cost;
+  /** Bytes of 100 MB of capture: as a trace, and packed. */
+  traceBytes: number;
+  zstdBytes: number;
+  /** Of them, besides distinct keys and values, an exchange. */
+  overheadBytes: number;
+  /** All of the capture. */
+  whole: Cost & { captureBytes: number };
+}
+
+function middle(costs: readonly Cost[]): Cost {
+  return {
+    cpu: median(costs.map(({ cpu }) => cpu)),
+    seconds: median(costs.map(({ seconds }) => seconds)),
+    megabytes: Math.max(...costs.map(({ megabytes }) => megabytes)),
+    stdout: '',
+  };
+}
+
+export async function measureRecord(operations: number, rounds: number): Promise<Recorded> {
+  return inFolder(async (folder) => {
+    const [whole, million, small, tape] = ['whole.pcap', 'million.pcap', 'small.pcap', 'x.tape'].map((name) =>
+      join(folder, name),
+    ) as [string, string, string, string];
+    const port = await capture(folder, whole, operations);
+    const packets = await head(whole, million, 1_000_000, Infinity);
+    await head(whole, small, Infinity, 100e6);
+    const record = (from: string): Cost =>
+      timed(folder, [
+        process.execPath,
+        command,
+        ...`record ${from} --port ${port} -o ${tape} --force --quiet`.split(' '),
+      ]);
+    const asked = `-r ${million} -d tcp.port==${port},memcache -T fields`.split(' ');
+    const dissect = ['tshark', ...asked, ...fields.flatMap((field) => ['-e', field])];
+    const [ours, theirs, reads]: [Cost[], Cost[], Cost[]] = [[], [], []];
+    for (let round = 0; round < rounds; round++) {
+      ours.push(record(million));
+      // Its output is bytes that nobody needs.
+      theirs.push(timed(folder, ['sh', '-c', `exec "$@" > /dev/null`, 'sh', ...dissect]));
+      reads.push(timed(folder, ['tcpdump', '-r', million, '-w', '/dev/null']));
+    }
+    record(small);
+    const traceBytes = statSync(tape).size;
+    const overheadBytes = await overhead(tape);
+    execFileSync('zstd', ['-q', '-19', '--long=27', '-T2', small, '-o', `${small}.zst`]);
+    return {
+      packets,
+      record: middle(ours),
+      tshark: middle(theirs),
+      tcpdump: middle(reads),
+      traceBytes,
+      zstdBytes: statSync(`${small}.zst`).size,
+      overheadBytes,
+      whole: { ...record(whole), captureBytes: statSync(whole).size },
+    };
+  });
+}
+
+function cost({ cpu, seconds, megabytes }: Cost): string {
+  return `${cpu.toFixed(2)} s of CPU, ${seconds.toFixed(2)} s, ${megabytes.toFixed(0)} MB`;
+}
+
+if (isMain(import.meta)) {
+  const { packets, record, tshark, tcpdump, traceBytes, zstdBytes, overheadBytes, whole } =
+    await measureRecord(Number(process.argv[2] ?? 1_300_000), 3);
+  say(`${packets} packets: memtape record ${cost(record)}`);
+  say(`  tshark ${cost(tshark)}: ${(tshark.cpu / record.cpu).toFixed(1)} times the CPU`);
+  say(`  tcpdump -r ${cost(tcpdump)}`);
   say(
-    `${packets} packets: memtape record ${median(ours.map(({ seconds }) => seconds)).toFixed(2)} s, tshark ${median(theirs.map(({ seconds }) => seconds)).toFixed(2)} s: ${ratio.toFixed(1)} times as fast (median of ${ROUNDS} pairs)`,
+    `100 MB: a trace of ${traceBytes} bytes, ${overheadBytes.toFixed(2)} an exchange besides distinct keys and values`,
   );
   say(
-    `memory: memtape ${Math.max(...ours.map(({ megabytes }) => megabytes)).toFixed(0)} MB, tshark ${Math.max(...theirs.map(({ megabytes }) => megabytes)).toFixed(0)} MB`,
+    `zstd -19 --long=27: ${zstdBytes}; the trace has ${((100 * traceBytes) / zstdBytes).toFixed(0)}% of it`,
   );
-  const little = record(small);
-  say(
-    `100 MB: ${little.megabytes.toFixed(0)} MB of memory; size ${statSync(tape).size}, ${(await overhead(tape)).toFixed(2)} bytes an exchange besides distinct keys and values`,
-  );
-  execFileSync('zstd', ['-q', '-19', '--long=27', '-T2', small, '-o', `${small}.zst`]);
-  say(
-    `zstd -19 --long=27: ${statSync(`${small}.zst`).size}; the trace has ${((100 * statSync(tape).size) / statSync(`${small}.zst`).size).toFixed(0)}% of it`,
-  );
-  const large = record(whole);
-  say(
-    `${(statSync(whole).size / 1e6).toFixed(0)} MB: ${large.megabytes.toFixed(0)} MB of memory, ${large.seconds.toFixed(1)} s, ${statSync(tape).size} bytes`,
-  );
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+  say(`${(whole.captureBytes / 1e6).toFixed(0)} MB: ${cost(whole)}`);
 }

@@ -4,21 +4,37 @@
 import { builtinModels } from '../synth/builtin.ts';
 import { ModelGenerator } from '../synth/generator.ts';
 import { checkModel } from '../synth/model.ts';
+import { isMain, median, say } from './measure.ts';
 
-const REQUESTS = Number(process.argv[2] ?? 1_000_000);
-const names = process.argv.length > 3 ? process.argv.slice(3) : ['etc', 'usr', 'twitter-52', 'ycsb-c'];
-
-for (const name of names) {
+/** Requests a second of a built-in model, on one core, and CPU seconds a million of them; medians. */
+export function measureGeneration(
+  name: string,
+  requests: number,
+  rounds: number,
+): { rate: number; cpuPerMillion: number } {
   const rates: number[] = [];
-  for (let round = 0; round < 3; round++) {
-    const generator = new ModelGenerator(checkModel(builtinModels.get(name)!), { requests: REQUESTS });
+  const costs: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const generator = new ModelGenerator(checkModel(builtinModels.get(name)!), { requests });
+    const before = process.cpuUsage();
     const began = performance.now();
     let rows = 0;
     for (const batch of generator.batches()) rows += batch.count;
-    const seconds = (performance.now() - began) / 1000;
-    rates.push(generator.requests / seconds);
-    if (round === 0) process.stdout.write(`${name}: ${generator.requests} requests, ${rows} rows\n`);
+    const { user, system } = process.cpuUsage(before);
+    if (rows < requests) throw new Error(`${name}: expected ${requests} rows at least, got ${rows}`);
+    rates.push((generator.requests * 1000) / (performance.now() - began));
+    costs.push((user + system) / generator.requests);
   }
-  rates.sort((a, b) => a - b);
-  process.stdout.write(`  ${Math.round(rates[1]!)} requests/s (median of three)\n`);
+  return { rate: median(rates), cpuPerMillion: median(costs) };
+}
+
+if (isMain(import.meta)) {
+  const requests = Number(process.argv[2] ?? 1_000_000);
+  const names = process.argv.length > 3 ? process.argv.slice(3) : ['etc', 'usr', 'twitter-52', 'ycsb-c'];
+  for (const name of names) {
+    const { rate, cpuPerMillion } = measureGeneration(name, requests, 3);
+    say(
+      `${name}: ${rate.toFixed(0)} requests/s, ${cpuPerMillion.toFixed(2)} CPU s a million (medians of three)`,
+    );
+  }
 }

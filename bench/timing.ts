@@ -4,31 +4,28 @@
 // for each request. Then `--rate 50k`, and the gaps between its requests. Needs memcached and tcpdump.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { Random } from '../synth/random.ts';
 import { NEVER } from '../trace/batch.ts';
 import { TraceReader } from '../trace/file.ts';
+import { captured, command, inFolder, isMain, say } from './measure.ts';
 
-const SECONDS = Number(process.argv[2] ?? 20);
 const RATE = 20_000;
 const CONNECTIONS = 50;
 const KEYS = 2_000;
-const command = new URL('../cli/main.js', import.meta.url).pathname;
-const folder = mkdtempSync(join(tmpdir(), 'memtape-bench-'));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+/** Timers are tried for so long at most. */
+const TIMER_SECONDS = 5;
 
 /** Requests at random times; each connection has keys of its own, so that it is known again. */
-async function writeTape(path: string): Promise<void> {
+async function writeTape(path: string, seconds: number): Promise<void> {
   const random = new Random(3);
   const value = Buffer.alloc(100, 'v');
   const rows = function* (): Generator<ModelRow> {
     let at = 0;
-    for (let sent = 0; sent < RATE * SECONDS; sent++) {
+    for (let sent = 0; sent < RATE * seconds; sent++) {
       at += (-Math.log(1 - random.float()) / RATE) * 1e9;
       const connection = random.int(CONNECTIONS);
       const key = Buffer.from(`c${connection}:${random.int(KEYS)}`);
@@ -41,6 +38,7 @@ async function writeTape(path: string): Promise<void> {
 
 /** Replays against a fresh memcached under tcpdump; the trace of what was captured, and the report. */
 async function replayed(
+  folder: string,
   tape: string,
   name: string,
   args: readonly string[],
@@ -50,25 +48,14 @@ async function replayed(
 }> {
   const server = await startMemcached(['-m', '256', '-t', '1']);
   const pcap = join(folder, `${name}.pcap`);
-  const dump = spawn(
-    'tcpdump',
-    ['-i', 'lo', '-s', '0', '-B', '262144', '--nano', '-Z', 'root', '-w', pcap, `tcp port ${server.port}`],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
-  let said = '';
-  dump.stderr.on('data', (text: Buffer) => (said += text.toString()));
-  while (!said.includes('listening')) await sleep(50);
   const json = join(folder, `${name}.json`);
-  const child = spawn(
-    process.execPath,
-    [command, 'replay', tape, '--target', server.address, '--quiet', '--json', json, ...args],
-    { stdio: ['ignore', 'ignore', 'inherit'] },
-  );
-  await new Promise((resolve) => child.on('exit', resolve));
-  await sleep(1500);
-  const gone = new Promise((resolve) => dump.on('close', resolve));
-  dump.kill('SIGINT');
-  await gone;
+  await captured(pcap, server.port, async () => {
+    const asked = ['--target', server.address, '--quiet', '--json', json, ...args];
+    const child = spawn(process.execPath, [command, 'replay', tape, ...asked], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    await new Promise((resolve) => child.on('exit', resolve));
+  });
   await server.stop();
   const seen = join(folder, `${name}.tape`);
   execFileSync(
@@ -125,18 +112,19 @@ async function naive(tape: string): Promise<Float64Array> {
   const start = performance.now() + 100;
   const first = due[0]!;
   await new Promise<void>((resolve) => {
-    for (const time of due.slice(0, RATE * Math.min(SECONDS, 5))) {
+    const tried = due.slice(0, RATE * TIMER_SECONDS);
+    for (const time of tried) {
       const intended = start + (time - first) / 1e6;
       setTimeout(() => {
         late.push((performance.now() - intended) * 1000);
-        if (late.length === Math.min(due.length, RATE * Math.min(SECONDS, 5))) resolve();
+        if (late.length === tried.length) resolve();
       }, intended - performance.now());
     }
   });
   return Float64Array.from(late, Math.abs).toSorted();
 }
 
-const at = (sorted: Float64Array, share: number): number =>
+export const at = (sorted: Float64Array, share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
 const POINTS = [0.5, 0.9, 0.99, 0.999, 1] as const;
 const line = (name: string, sorted: Float64Array): string =>
@@ -174,37 +162,63 @@ function draw(path: string, curves: readonly [string, string, Float64Array][]): 
   );
 }
 
-try {
-  const model = join(folder, 'model.tape');
-  await writeTape(model);
-  const recorded = await replayed(model, 'recorded', []);
-  const again = await replayed(recorded.tape, 'replayed', []);
-  const off = await differences(recorded.tape, again.tape);
-  const timers = await naive(recorded.tape);
+export interface Timing {
+  /** How far requests left from their time, µs, ascending: a replay's, and a timer's for each. */
+  replay: Float64Array;
+  timers: Float64Array;
+}
+
+/** @param rate asked for with --rate, besides; its gaps in µs, ascending */
+export async function measureTiming(
+  seconds: number,
+  rate?: number,
+): Promise<Timing & { steady?: { rate: number; reported: number; seconds: number; gaps: Float64Array } }> {
+  return inFolder(async (folder) => {
+    const model = join(folder, 'model.tape');
+    await writeTape(model, seconds);
+    const recorded = await replayed(folder, model, 'recorded', []);
+    const again = await replayed(folder, recorded.tape, 'replayed', []);
+    const timing: Timing = {
+      replay: await differences(recorded.tape, again.tape),
+      timers: await naive(recorded.tape),
+    };
+    if (rate === undefined) return timing;
+    const loops = String(Math.ceil((rate * 30) / (RATE * seconds)));
+    const { tape, report } = await replayed(folder, model, 'steady', [
+      '--rate',
+      String(rate),
+      '--loop',
+      loops,
+    ]);
+    const sent = [...(await sendTimes(tape)).values()].flat().toSorted((a, b) => a - b);
+    const took = (sent.at(-1)! - sent[0]!) / 1e9;
+    return {
+      ...timing,
+      steady: {
+        rate: (sent.length - 1) / took,
+        reported: report.schedule.achievedRate,
+        seconds: took,
+        gaps: Float64Array.from(sent.slice(1), (time, n) => (time - sent[n]!) / 1000).toSorted(),
+      },
+    };
+  });
+}
+
+if (isMain(import.meta)) {
+  const { replay, timers, steady } = await measureTiming(Number(process.argv[2] ?? 20), 50_000);
   say(`| off by, µs | p50 | p90 | p99 | p99.9 | max |\n|---|---|---|---|---|---|`);
-  say(line('memtape, at 1×, seen by tcpdump', off));
+  say(line('memtape, at 1×, seen by tcpdump', replay));
   say(line('a timer for each request', timers));
   if (process.argv[3] !== undefined)
     draw(process.argv[3], [
-      ['memtape', '#2a7', off],
+      ['memtape', '#2a7', replay],
       ['a timer for each request', '#d63', timers],
     ]);
-  const rate = 50_000;
-  const steady = await replayed(model, 'steady', [
-    '--rate',
-    '50k',
-    '--loop',
-    String(Math.ceil((rate * 30) / (RATE * SECONDS))),
-  ]);
-  const sent = [...(await sendTimes(steady.tape)).values()].flat().toSorted((a, b) => a - b);
-  const gaps = Float64Array.from(sent.slice(1), (time, n) => (time - sent[n]!) / 1000).toSorted();
-  const seconds = (sent.at(-1)! - sent[0]!) / 1e9;
+  const { rate, reported, seconds, gaps } = steady!;
   say(
-    `\n--rate 50k for ${seconds.toFixed(1)} s: ${((sent.length - 1) / seconds).toFixed(1)} requests/s by the capture (${steady.report.schedule.achievedRate} by the report)`,
+    `\n--rate 50k for ${seconds.toFixed(1)} s: ${rate.toFixed(1)} requests/s by the capture (${reported} by the report)`,
   );
   say(
     `\n| gap, µs | p50 | p90 | p99 | p99.9 | max |\n|---|---|---|---|---|---|\n${line('between requests', gaps)}`,
   );
-} finally {
-  rmSync(folder, { recursive: true, force: true });
 }
