@@ -43,6 +43,9 @@ export class TcpConnection extends Entry implements Outlet {
   /** Packets that copies of it would be recognised by. */
   remembered = 0;
   readonly info: StreamInfo;
+  /** How far the copies of it that its names are of stand from its own packets, towards the server: see Suspect.behindNs. */
+  serverNs = 0;
+  clientNs = 0;
   readonly #client: Direction;
   readonly #server: Direction;
   readonly #sink: StreamSink;
@@ -50,6 +53,7 @@ export class TcpConnection extends Entry implements Outlet {
   #parked: Parked[] = [];
   #parkedBytes = 0;
   #resetNs = NEVER;
+  #isResetByClient = false;
   #firstFin: ConnectionEnd = ConnectionEnd.open;
   #sinkNs: number;
   #lastNs: number;
@@ -81,9 +85,12 @@ export class TcpConnection extends Entry implements Outlet {
       if (!this.closed || packet.wireEnd === packet.at) return true;
       return packet.ns - this.#lastNs < ECHO_NS;
     }
-    if (this.#resetNs !== NEVER || (this.closed && packet.ns - this.#lastNs > REORDER_NS)) return false;
     const self = fromClient ? this.#client : this.#server;
     const peer = fromClient ? this.#server : this.#client;
+    // Of a side that was not seen yet, what the other side acknowledged says where it begins.
+    const isLate = !self.settled && self.started && self.firstSequence === (packet.sequence + 1) >>> 0;
+    if (this.#resetNs !== NEVER && !isLate) return false;
+    if (this.closed && packet.ns - this.#lastNs > REORDER_NS) return false;
     if (self.settled && self.firstSequence !== (packet.sequence + 1) >>> 0) return false;
     if ((packet.flags & Flag.ack) === 0 || !peer.settled) return true;
     const answered = (packet.acknowledgement - peer.firstSequence) | 0;
@@ -103,7 +110,10 @@ export class TcpConnection extends Entry implements Outlet {
     // A reset answers what its sender knows nothing of: neither its acknowledgement nor its payload counts. Bytes that
     // were sent before it may be captured after it.
     if ((flags & Flag.rst) !== 0) {
-      if (this.#resetNs === NEVER) this.#resetNs = ns;
+      if (this.#resetNs === NEVER) {
+        this.#resetNs = ns;
+        this.#isResetByClient = fromClient;
+      }
       return;
     }
     if (this.#closeIfReset(ns)) return;
@@ -263,9 +273,13 @@ export class TcpConnection extends Entry implements Outlet {
     if (this.#client.finished && this.#server.finished) this.#close(this.#firstFin, ns);
   }
 
-  /** True where it was reset so long ago that nothing of it can still come. */
+  /**
+   * True where it was reset so long ago that nothing of it can still come. Of the side that did not reset it, nothing may have
+   * been seen yet: its capture is another host's, whose clock is behind.
+   */
   #closeIfReset(ns: number): boolean {
-    if (this.#resetNs === NEVER || ns - this.#resetNs < this.#pool.reorderNs) return false;
+    if (this.#resetNs === NEVER) return false;
+    if (ns - this.#resetNs < this.#side(!this.#isResetByClient).patienceNs) return false;
     this.#close(ConnectionEnd.reset, this.#resetNs);
     return true;
   }

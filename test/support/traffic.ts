@@ -28,6 +28,8 @@ export interface TrafficInit {
   /** Of connection n; `10.0.0.1:40000` and so on unless given. */
   client?: (n: number) => string;
   server?: string;
+  /** Whether clients reset now and then, instead of closing. */
+  resets?: boolean;
   /** When connection n begins; in the first 20 ms unless given. */
   startMicros?: (n: number) => number;
   /** What each client asks; random unless given. */
@@ -64,6 +66,13 @@ export function randomAsk(random: Random, turn: number): { request: Buffer; answ
   }
 }
 
+/** Of TCP, on a segment that opens a connection. */
+function stampOption(stamp: number): Buffer {
+  const option = Buffer.from([1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0]);
+  option.writeUInt32BE(stamp, 4);
+  return option;
+}
+
 /** One connection after its handshake to its end, in segments of at most 1448 bytes. */
 function connection(random: Random, init: TrafficInit, n: number): WirePacket[] {
   const client = init.client?.(n) ?? `10.0.${n >>> 8}.1:${40_000 + (n & 255)}`;
@@ -71,7 +80,9 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
   let [own, peer] = init.sequences ?? [random.uint32(), random.uint32()];
   let micros = init.startMicros?.(n) ?? random.int(20_000);
   const packets: WirePacket[] = [];
+  const stamps = random.chance(0.5) ? [random.uint32(), random.uint32()] : undefined;
   const add = (fromClient: boolean, flags: string, payload: Buffer = Buffer.alloc(0)): void => {
+    const stamp = flags.includes('S') ? stamps?.[Number(fromClient)] : undefined;
     packets.push({
       from: fromClient ? client : server,
       to: fromClient ? server : client,
@@ -80,6 +91,7 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
       flags,
       payload,
       micros,
+      ...(stamp === undefined ? {} : { options: stampOption(stamp) }),
     });
     const taken = payload.length + (/[SF]/.test(flags) ? 1 : 0);
     if (fromClient) own += taken;
@@ -109,6 +121,10 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
     }
   }
   wait(1000);
+  if (init.resets === true && random.chance(0.4)) {
+    add(true, 'RA');
+    return packets;
+  }
   add(true, 'FA');
   wait(50);
   add(false, 'FA');
