@@ -31,6 +31,9 @@ interface Parked {
   ns: number;
 }
 
+/** Receivers' windows are seldom larger. */
+const MAX_WINDOW = 4 * 1024 * 1024;
+
 /** Of one connection; past that, what is missing is given up. */
 const MAX_PARKED = 4096;
 const MAX_PARKED_BYTES = 4 * 1024 * 1024;
@@ -107,15 +110,7 @@ export class TcpConnection extends Entry implements Outlet {
       sequence = (sequence + 1) >>> 0;
       self.synchronise(sequence, ns);
     }
-    // A reset answers what its sender knows nothing of: neither its acknowledgement nor its payload counts. Bytes that
-    // were sent before it may be captured after it.
-    if ((flags & Flag.rst) !== 0) {
-      if (this.#resetNs === NEVER) {
-        this.#resetNs = ns;
-        this.#isResetByClient = fromClient;
-      }
-      return;
-    }
+    if ((flags & Flag.rst) !== 0) return this.#reset(packet, fromClient);
     if (this.#closeIfReset(ns)) return;
     if ((flags & Flag.ack) !== 0) {
       const peer = fromClient ? this.#server : this.#client;
@@ -133,6 +128,20 @@ export class TcpConnection extends Entry implements Outlet {
       if (this.#firstFin === ConnectionEnd.open)
         this.#firstFin = fromClient ? ConnectionEnd.client : ConnectionEnd.server;
     if (this.#firstFin !== ConnectionEnd.open) this.#closeIfFinished(ns);
+  }
+
+  /**
+   * Bytes that were sent before a reset may be captured after it. Its payload does not count; what it acknowledges counts where
+   * the other side may have sent that: a host that closes early says what it had, and one that knows nothing of the
+   * connection repeats a number of the segment that it answers.
+   */
+  #reset({ flags, acknowledgement, ns }: Packet, fromClient: boolean): void {
+    const peer = this.#side(!fromClient);
+    const isTold = (flags & Flag.ack) !== 0 && peer.settled && peer.distanceTo(acknowledgement) <= MAX_WINDOW;
+    if (isTold) peer.acknowledged(acknowledgement, ns);
+    if (this.#resetNs !== NEVER) return;
+    this.#resetNs = ns;
+    this.#isResetByClient = fromClient;
   }
 
   /** The same connection was seen under other addresses: these tell more. */
@@ -259,11 +268,14 @@ export class TcpConnection extends Entry implements Outlet {
   #flush(ns: number): void {
     // Hole by hole, so that what waited for one is still told in its order.
     for (let left = this.#parked.length; left > 0; left = this.#parked.length) {
-      const { fromClient } = this.#parked[0]!;
+      const { fromClient, acknowledgement } = this.#parked[0]!;
+      const peer = this.#side(!fromClient);
+      const lacking = peer.distanceTo(acknowledgement);
       this.#tellHeld(fromClient, ns);
-      this.#side(!fromClient).giveUpFirst(ns, this.#nextStop(!fromClient));
+      peer.giveUpFirst(ns, this.#nextStop(!fromClient));
       this.#unpark();
-      if (this.#parked.length === left) this.#release();
+      // Several holes may stand before what it waits for.
+      if (this.#parked.length === left && peer.distanceTo(acknowledgement) === lacking) this.#release();
     }
     this.#client.flush(ns);
     this.#server.flush(ns);
