@@ -163,6 +163,8 @@ export interface DatagramsInit {
 }
 
 const sides = ['client', 'server'] as const;
+/** Of memcached, before each datagram's part of a message. */
+const UDP_FRAME_BYTES = 8;
 
 export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagram[] {
   const { clients, turns, server, ids, hasRequestIds } = init;
@@ -171,17 +173,24 @@ export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagr
     let micros = random.int(20_000);
     return Array.from({ length: turns }, (_turn, turn) => {
       const { request, answer } = (init.ask ?? randomAsk)(random, turn);
-      return [request, answer].map((payload, side): WireDatagram => {
+      const id = hasRequestIds ? turn + 1 : 0;
+      return [request, answer].flatMap((payload, side) => {
         micros += 200 + random.int(2000);
-        const frame = Buffer.from([0, hasRequestIds ? turn + 1 : 0, 0, 0, 0, 1, 0, 0]);
         const [from, to] = side === 0 ? [client, server] : [server, client];
-        return {
-          from,
-          to,
-          body: Buffer.concat([frame, payload]),
-          ipId: ids === 'both' || ids === sides[side] ? 1 + random.int(65_535) : 0,
-          micros,
-        };
+        // Requests are of one datagram; memcached fills those of an answer.
+        const most = side === 0 ? payload.length : 1400 - UDP_FRAME_BYTES;
+        const total = Math.ceil(payload.length / most);
+        return Array.from({ length: total }, (_part, number): WireDatagram => {
+          if (number > 0) micros += 5;
+          const frame = Buffer.from([0, id, 0, number, 0, total, 0, 0]);
+          return {
+            from,
+            to,
+            body: Buffer.concat([frame, payload.subarray(number * most, (number + 1) * most)]),
+            ipId: ids === 'both' || ids === sides[side] ? 1 + random.int(65_535) : 0,
+            micros,
+          };
+        });
       });
     }).flat();
   })
