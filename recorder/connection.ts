@@ -2,6 +2,7 @@
 
 import { ConnectionEnd, NEVER } from '../trace/batch.ts';
 import { Entry, type EntryKey } from './entry.ts';
+import type { Turns } from './forwarders.ts';
 import type { Packet } from './packet.ts';
 import { Direction, REORDER_NS, type Outlet, type Pool } from './reassembly.ts';
 import type { StreamInfo, StreamSink } from './stream.ts';
@@ -46,6 +47,8 @@ export class TcpConnection extends Entry implements Outlet {
   /** Packets that copies of it would be recognised by. */
   remembered = 0;
   readonly info: StreamInfo;
+  /** What it began with; undefined before it asked anything. */
+  turns: Turns | undefined;
   /** How far the copies of it that its names are of stand from its own packets, towards the server: see Suspect.behindNs. */
   serverNs = 0;
   clientNs = 0;

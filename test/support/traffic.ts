@@ -138,6 +138,38 @@ export function randomTraffic(random: Random, init: TrafficInit): WirePacket[] {
   return all.toSorted((a, b) => a.micros - b.micros);
 }
 
+/**
+ * What a proxy sends on of these connections, each on one of its own to `server`: requests so much later, and answers so much
+ * earlier.
+ */
+export function passedOn(
+  random: Random,
+  packets: readonly WirePacket[],
+  nameOf: (client: string) => string,
+  server: string,
+): WirePacket[] {
+  const numbers = new Map<string, [client: number, server: number]>();
+  const apart = 10 + random.int(20);
+  return packets.map((packet) => {
+    const isRequest = packet.flags === 'S' || numbers.has(packet.from);
+    const client = isRequest ? packet.from : packet.to;
+    const own = numbers.get(client) ?? [random.uint32(), random.uint32()];
+    numbers.set(client, own);
+    const length = (packet.payload?.length ?? 0) + (/[SF]/.test(packet.flags) ? 1 : 0);
+    const [mine, theirs] = isRequest ? [0, 1] : [1, 0];
+    const sequence = own[mine]!;
+    own[mine] = (sequence + length) >>> 0;
+    return {
+      ...packet,
+      from: isRequest ? nameOf(client) : server,
+      to: isRequest ? server : nameOf(client),
+      sequence,
+      acknowledgement: packet.flags.includes('A') ? own[theirs]! : 0,
+      micros: packet.micros + (isRequest ? apart : -apart),
+    };
+  });
+}
+
 /** A datagram on its way. */
 export interface WireDatagram {
   from: string;
