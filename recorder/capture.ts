@@ -67,8 +67,9 @@ export interface CaptureResult {
   evicted: number;
   /** Connections that were captured twice, and counted once. */
   copies: { connections: number; packets: number; pairs: readonly Pair[] };
-  /** Hosts that pass requests on which were captured before and behind them. */
+  /** Hosts that pass requests on which were captured before and behind them: under one address, or under two. */
   proxies: Proxy[];
+  forwarders: readonly Proxy[];
   /** Connections to other servers than those that were asked for. */
   otherServers: number;
   /** How often a clock was corrected, and the first few times of each source. */
@@ -213,6 +214,7 @@ export class Intake {
         pairs: this.#tap.copies.pairs,
       },
       proxies: this.#tap.hops.proxies,
+      forwarders: this.#tap.forwarders.proxies,
       otherServers: this.#tap.otherServers,
       corrections: this.#clocks.reduce((sum, { clock }) => sum + clock.corrections, 0),
       clockEvents: this.#clocks.flatMap(({ source, clock }) =>

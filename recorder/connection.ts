@@ -2,6 +2,7 @@
 
 import { ConnectionEnd, NEVER } from '../trace/batch.ts';
 import { Entry, type EntryKey } from './entry.ts';
+import type { Turns } from './forwarders.ts';
 import type { Packet } from './packet.ts';
 import { Direction, REORDER_NS, type Outlet, type Pool } from './reassembly.ts';
 import type { StreamInfo, StreamSink } from './stream.ts';
@@ -31,6 +32,9 @@ interface Parked {
   ns: number;
 }
 
+/** Receivers' windows are seldom larger. */
+const MAX_WINDOW = 4 * 1024 * 1024;
+
 /** Of one connection; past that, what is missing is given up. */
 const MAX_PARKED = 4096;
 const MAX_PARKED_BYTES = 4 * 1024 * 1024;
@@ -43,6 +47,11 @@ export class TcpConnection extends Entry implements Outlet {
   /** Packets that copies of it would be recognised by. */
   remembered = 0;
   readonly info: StreamInfo;
+  /** What it began with; undefined before it asked anything. */
+  turns: Turns | undefined;
+  /** How far the copies of it that its names are of stand from its own packets, towards the server: see Suspect.behindNs. */
+  serverNs = 0;
+  clientNs = 0;
   readonly #client: Direction;
   readonly #server: Direction;
   readonly #sink: StreamSink;
@@ -50,6 +59,7 @@ export class TcpConnection extends Entry implements Outlet {
   #parked: Parked[] = [];
   #parkedBytes = 0;
   #resetNs = NEVER;
+  #isResetByClient = false;
   #firstFin: ConnectionEnd = ConnectionEnd.open;
   #sinkNs: number;
   #lastNs: number;
@@ -81,9 +91,12 @@ export class TcpConnection extends Entry implements Outlet {
       if (!this.closed || packet.wireEnd === packet.at) return true;
       return packet.ns - this.#lastNs < ECHO_NS;
     }
-    if (this.#resetNs !== NEVER || (this.closed && packet.ns - this.#lastNs > REORDER_NS)) return false;
     const self = fromClient ? this.#client : this.#server;
     const peer = fromClient ? this.#server : this.#client;
+    // Of a side that was not seen yet, what the other side acknowledged says where it begins.
+    const isLate = !self.settled && self.started && self.firstSequence === (packet.sequence + 1) >>> 0;
+    if (this.#resetNs !== NEVER && !isLate) return false;
+    if (this.closed && packet.ns - this.#lastNs > REORDER_NS) return false;
     if (self.settled && self.firstSequence !== (packet.sequence + 1) >>> 0) return false;
     if ((packet.flags & Flag.ack) === 0 || !peer.settled) return true;
     const answered = (packet.acknowledgement - peer.firstSequence) | 0;
@@ -100,12 +113,7 @@ export class TcpConnection extends Entry implements Outlet {
       sequence = (sequence + 1) >>> 0;
       self.synchronise(sequence, ns);
     }
-    // A reset answers what its sender knows nothing of: neither its acknowledgement nor its payload counts. Bytes that
-    // were sent before it may be captured after it.
-    if ((flags & Flag.rst) !== 0) {
-      if (this.#resetNs === NEVER) this.#resetNs = ns;
-      return;
-    }
+    if ((flags & Flag.rst) !== 0) return this.#reset(packet, fromClient);
     if (this.#closeIfReset(ns)) return;
     if ((flags & Flag.ack) !== 0) {
       const peer = fromClient ? this.#server : this.#client;
@@ -123,6 +131,20 @@ export class TcpConnection extends Entry implements Outlet {
       if (this.#firstFin === ConnectionEnd.open)
         this.#firstFin = fromClient ? ConnectionEnd.client : ConnectionEnd.server;
     if (this.#firstFin !== ConnectionEnd.open) this.#closeIfFinished(ns);
+  }
+
+  /**
+   * Bytes that were sent before a reset may be captured after it. Its payload does not count; what it acknowledges counts where
+   * the other side may have sent that: a host that closes early says what it had, and one that knows nothing of the
+   * connection repeats a number of the segment that it answers.
+   */
+  #reset({ flags, acknowledgement, ns }: Packet, fromClient: boolean): void {
+    const peer = this.#side(!fromClient);
+    const isTold = (flags & Flag.ack) !== 0 && peer.settled && peer.distanceTo(acknowledgement) <= MAX_WINDOW;
+    if (isTold) peer.acknowledged(acknowledgement, ns);
+    if (this.#resetNs !== NEVER) return;
+    this.#resetNs = ns;
+    this.#isResetByClient = fromClient;
   }
 
   /** The same connection was seen under other addresses: these tell more. */
@@ -249,11 +271,14 @@ export class TcpConnection extends Entry implements Outlet {
   #flush(ns: number): void {
     // Hole by hole, so that what waited for one is still told in its order.
     for (let left = this.#parked.length; left > 0; left = this.#parked.length) {
-      const { fromClient } = this.#parked[0]!;
+      const { fromClient, acknowledgement } = this.#parked[0]!;
+      const peer = this.#side(!fromClient);
+      const lacking = peer.distanceTo(acknowledgement);
       this.#tellHeld(fromClient, ns);
-      this.#side(!fromClient).giveUpFirst(ns, this.#nextStop(!fromClient));
+      peer.giveUpFirst(ns, this.#nextStop(!fromClient));
       this.#unpark();
-      if (this.#parked.length === left) this.#release();
+      // Several holes may stand before what it waits for.
+      if (this.#parked.length === left && peer.distanceTo(acknowledgement) === lacking) this.#release();
     }
     this.#client.flush(ns);
     this.#server.flush(ns);
@@ -263,9 +288,13 @@ export class TcpConnection extends Entry implements Outlet {
     if (this.#client.finished && this.#server.finished) this.#close(this.#firstFin, ns);
   }
 
-  /** True where it was reset so long ago that nothing of it can still come. */
+  /**
+   * True where it was reset so long ago that nothing of it can still come. Of the side that did not reset it, nothing may have
+   * been seen yet: its capture is another host's, whose clock is behind.
+   */
   #closeIfReset(ns: number): boolean {
-    if (this.#resetNs === NEVER || ns - this.#resetNs < this.#pool.reorderNs) return false;
+    if (this.#resetNs === NEVER) return false;
+    if (ns - this.#resetNs < this.#side(!this.#isResetByClient).patienceNs) return false;
     this.#close(ConnectionEnd.reset, this.#resetNs);
     return true;
   }

@@ -63,6 +63,8 @@ interface Remembered extends Sign {
 /** The packets that connections began with, by sequence number. */
 export class Beginnings {
   readonly #bySequence = new Recent<number, Remembered[]>(MAX_REMEMBERED);
+  /** By the number that the other side acknowledges them with. */
+  readonly #byEnd = new Recent<number, Remembered[]>(MAX_REMEMBERED);
   /** Connections with the same first sequence numbers were not the same: the numbers are made up. */
   areUnreliable = false;
 
@@ -74,17 +76,33 @@ export class Beginnings {
     if (alike?.some((other) => other.connection === connection) === true) return;
     connection.remembered++;
     const remembered = { ...sign, connection };
-    if (alike === undefined) this.#bySequence.set(key, [remembered]);
-    else if (alike.push(remembered) > MAX_ALIKE) alike.shift();
+    put(this.#bySequence, key, remembered);
+    put(this.#byEnd, endKeyOf(sign.sequence + sign.length + (sign.isSyn ? 1 : 0), fromClient), remembered);
   }
 
   alike(sign: Sign): readonly Remembered[] {
     return this.#bySequence.get(keyOf(sign)) ?? [];
   }
+
+  /** Those of the other side that this packet acknowledges, and nothing behind them. */
+  acknowledged({ flags, acknowledgement }: Packet, fromClient: boolean): readonly Remembered[] {
+    if ((flags & Flag.ack) === 0) return [];
+    return this.#byEnd.get(endKeyOf(acknowledgement, !fromClient)) ?? [];
+  }
+}
+
+function put(map: Recent<number, Remembered[]>, key: number, remembered: Remembered): void {
+  const alike = map.get(key);
+  if (alike === undefined) map.set(key, [remembered]);
+  else if (alike.push(remembered) > MAX_ALIKE) alike.shift();
 }
 
 function keyOf({ sequence, fromClient, isSyn }: Sign): number {
   return (sequence * 4 + (fromClient ? 2 : 0) + (isSyn ? 1 : 0)) % 0x1_0000_0000;
+}
+
+function endKeyOf(end: number, fromClient: boolean): number {
+  return (end * 2 + (fromClient ? 1 : 0)) % 0x1_0000_0000;
 }
 
 /** The other connection that a suspect may be, and what speaks for it. */
@@ -97,8 +115,16 @@ interface Candidate {
   hasServerData: boolean;
   leastNs: number;
   mostNs: number;
+  /** How much later the copy's packets come, of the client and of the server: the sums, and how many they are. */
+  clientNs: number;
+  clientCount: number;
+  serverNs: number;
+  serverCount: number;
   sameIds: number;
   otherIds: number;
+  /** Of the two that open a connection: those that matched, and of these the ones whose time stamps are the same. */
+  opens: number;
+  sameStamps: number;
 }
 
 export type Verdict = 'open' | 'copy' | 'other';
@@ -114,6 +140,8 @@ export class Suspect extends Entry {
   isNear = false;
   /** The copy's distance from its original. */
   apartNs = 0;
+  /** How far it is from the original towards the server, in time; negative: towards the client. */
+  behindNs = 0;
   readonly opensFromClient: boolean;
   packets: { packet: Packet; fromClient: boolean }[] = [];
   readonly #beginnings: Beginnings;
@@ -143,8 +171,14 @@ export class Suspect extends Entry {
       hasServerData: false,
       leastNs: Infinity,
       mostNs: -Infinity,
+      clientNs: 0,
+      clientCount: 0,
+      serverNs: 0,
+      serverCount: 0,
       sameIds: 0,
       otherIds: 0,
+      opens: 0,
+      sameStamps: 0,
     }));
   }
 
@@ -158,7 +192,9 @@ export class Suspect extends Entry {
   ): Suspect | undefined {
     const sign = signOf(packet, fromClient);
     if (sign === undefined) return undefined;
-    const alike = beginnings.alike(sign).filter((other) => agree(sign, other) !== false);
+    let alike = beginnings.alike(sign).filter((other) => agree(sign, other) !== false);
+    // Its first packets may be missing, of either copy, and answers are seen behind a translation first.
+    if (alike.length === 0) alike = [...beginnings.acknowledged(packet, fromClient)];
     if (alike.length === 0) return undefined;
     return new Suspect(key(), beginnings, all, sign, alike);
   }
@@ -188,10 +224,14 @@ export class Suspect extends Entry {
     for (const candidate of left) {
       const { hasClientData, hasServerData, matched } = candidate;
       const hasData = hasClientData || hasServerData || !this.#signs.some(({ length }) => length > 0);
-      const isEnough = (hasClientData && hasServerData) || (isLate && hasData && matched.size >= 2);
+      const isEnough =
+        (hasClientData && hasServerData) ||
+        (isLate && hasData && matched.size >= 2) ||
+        this.#isOpenedAlike(candidate);
       if (!isEnough || !this.#isTimely(candidate, isLate)) continue;
       this.original = candidate.connection;
       this.apartNs = candidate.leastNs;
+      this.behindNs = behindNs(candidate);
       this.isNear = isNear(candidate);
       return 'copy';
     }
@@ -238,14 +278,34 @@ export class Suspect extends Entry {
         return;
       }
       candidate.matched.add(sign);
+      if (sign.isSyn) candidate.opens++;
+      if (sign.stamp !== 0 && sign.stamp === other.stamp) candidate.sameStamps++;
       if (sign.length > 0 && sign.fromClient) candidate.hasClientData = true;
       if (sign.length > 0 && !sign.fromClient) candidate.hasServerData = true;
-      candidate.leastNs = Math.min(candidate.leastNs, sign.ns - other.ns);
-      candidate.mostNs = Math.max(candidate.mostNs, sign.ns - other.ns);
+      const apartNs = sign.ns - other.ns;
+      candidate.leastNs = Math.min(candidate.leastNs, apartNs);
+      candidate.mostNs = Math.max(candidate.mostNs, apartNs);
+      if (sign.fromClient) {
+        candidate.clientNs += apartNs;
+        candidate.clientCount++;
+      } else {
+        candidate.serverNs += apartNs;
+        candidate.serverCount++;
+      }
       if (sign.ipId === 0 || other.ipId === 0) continue;
       if (sign.ipId === other.ipId) candidate.sameIds++;
       else candidate.otherIds++;
     }
+  }
+
+  /**
+   * Two numbers drawn at random, and two clocks or a payload besides, at the same time: a hole of one copy is filled from the
+   * other before it is given up.
+   */
+  #isOpenedAlike(candidate: Candidate): boolean {
+    const { opens, sameStamps, matched } = candidate;
+    if (opens < 2 || (sameStamps < 2 && matched.size < 3) || !isNear(candidate)) return false;
+    return this.#signs.every(({ isSyn, sequence }) => !isSyn || sequence >= MIN_RANDOM);
   }
 
   #isTimely(candidate: Candidate, isLate: boolean): boolean {
@@ -268,6 +328,14 @@ export class Suspect extends Entry {
       return isFarEnoughTold && spread <= STEADY_NS;
     return Math.max(Math.abs(leastNs), Math.abs(mostNs)) <= STEP_NS && spread <= STEADY_STEP_NS;
   }
+}
+
+/** Requests come so much later there, and answers so much earlier, whatever the clocks differ by. */
+function behindNs({ clientNs, clientCount, serverNs, serverCount }: Candidate): number {
+  const client = clientCount === 0 ? undefined : clientNs / clientCount;
+  const server = serverCount === 0 ? undefined : serverNs / serverCount;
+  if (client !== undefined && server !== undefined) return (client - server) / 2;
+  return client ?? -(server ?? 0);
 }
 
 function isNear({ leastNs, mostNs }: Candidate): boolean {

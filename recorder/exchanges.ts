@@ -151,8 +151,16 @@ class ConnectionExchanges implements StreamSink {
     this.#settleHeld();
   }
 
+  answering(from: number, to: number, toldFrom: number): void {
+    this.#pairing.answering(from, to, toldFrom);
+  }
+
   silent(from: number, to: number, ns: number): void {
     this.#pairing.silent(from, to, ns);
+  }
+
+  lost(from: number, to: number): void {
+    this.#pairing.lost(from, to);
   }
 
   end(how: ConnectionEnd, ns: number): void {

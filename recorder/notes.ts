@@ -43,13 +43,20 @@ function copyNotes({ copies: { pairs } }: CaptureResult): string[] {
   });
 }
 
-function hopNotes({ proxies, otherServers }: CaptureResult): string[] {
+function hopNotes({ proxies, forwarders, otherServers }: CaptureResult): string[] {
   const notes = proxies
     .slice(0, MAX_NAMED)
     .map(
       ({ server, behind }) =>
         `${server} is a server and a client of ${behind}: requests are there twice, before this proxy and behind it; record one hop with --server ${server} or --server ${behind}`,
     );
+  const isNamed = (server: string, behind: string): boolean =>
+    proxies.some((proxy) => proxy.server === server && proxy.behind === behind);
+  for (const { server, behind } of forwarders.slice(0, MAX_NAMED))
+    if (!isNamed(server, behind))
+      notes.push(
+        `requests to ${server} are passed on to ${behind}: they are there twice, before a proxy and behind it; record one hop with --server ${server} or --server ${behind}`,
+      );
   if (otherServers > 0) notes.push(`connections to other servers were left out: ${otherServers}`);
   return notes;
 }

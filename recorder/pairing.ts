@@ -54,6 +54,10 @@ export class Pairing {
   #areDistinct = true;
   /** Requests from this number on were framed after a hole. */
   #foundAt = 0;
+  // Over UDP, what is answered is one of the requests between the first two, and says nothing of those before the third.
+  #from = 0;
+  #to = Infinity;
+  #toldFrom = 0;
   /** Requests up to this number may have been answered in a hole. */
   #unseenTo = 0;
   /** The server answers quiet requests under their loud opcodes. */
@@ -196,7 +200,7 @@ export class Pairing {
   /** Nothing is known any more of what is under way. */
   giveUp(): void {
     for (let n = 0; n < this.#requests.length; n++)
-      this.#window.complete(this.#requests.row[this.#requests.slot(n)]!, Outcome.gap, NEVER);
+      this.#close(this.#requests.row[this.#requests.slot(n)]!, Outcome.gap, NEVER);
     this.drop(this.#requests.length);
     this.#overtaken?.giveUp(this.#window);
   }
@@ -211,16 +215,39 @@ export class Pairing {
     this.#waiting.outstanding -= fakes;
   }
 
-  /** The server says that it has nothing to answer to the requests from number `from` to `to`. */
+  /** What is answered next is one of the requests from number `from` to `to`, and says nothing of those before `toldFrom`. */
+  answering(from: number, to: number, toldFrom: number): void {
+    this.#from = from;
+    this.#to = to;
+    this.#toldFrom = toldFrom;
+  }
+
+  /**
+   * The server says that it has nothing to answer to the requests from number `from` to `to`. memcached says so once where the
+   * first few of a datagram are silent, and answers others of it after that: they stay under way until the next of these.
+   */
   silent(from: number, to: number, ns: number): void {
     const requests = this.#requests;
     for (let n = Math.max(0, from - this.#left); n < Math.min(to - this.#left, requests.length); n++) {
       const slot = requests.slot(n);
-      if (isQuiet[requests.opcode[slot]!] === 0 || requests.row[slot]! < 0) continue;
-      this.#window.complete(requests.row[slot]!, Outcome.silent, ns);
-      requests.row[slot] = GONE;
+      if (isQuiet[requests.opcode[slot]!] === 1) this.#close(requests.row[slot]!, Outcome.silent, ns);
     }
-    while (requests.length > 0 && this.headRow === GONE) this.drop(1);
+    while (requests.length > 0 && this.#left < from && this.#window.isSilent(this.headRow)) this.drop(1);
+  }
+
+  /** An answer to one of the requests from number `from` to `to` is missing: any but the first, where that is silent. */
+  lost(from: number, to: number): void {
+    const requests = this.#requests;
+    for (let n = Math.max(0, from - this.#left); n < Math.min(to - this.#left, requests.length); n++) {
+      const row = requests.row[requests.slot(n)]!;
+      const isFirst = this.#left + n === from;
+      if (!isFirst || !this.#window.isSilent(row)) this.#window.complete(row, Outcome.gap, NEVER);
+    }
+  }
+
+  /** Unless the server has said that it has nothing to answer. */
+  #close(row: number, outcome: Outcome, ns: number): void {
+    if (!this.#window.isSilent(row)) this.#window.complete(row, outcome, ns);
   }
 
   settleAtEnd(how: ConnectionEnd, isReadable: boolean, ns: number): void {
@@ -235,6 +262,7 @@ export class Pairing {
       const row = requests.row[slot]!;
       const quiet = isQuiet[requests.opcode[slot]!] === 1;
       if (this.#left + n < this.#unseenTo) this.#window.complete(row, Outcome.gap, NEVER);
+      else if (this.#window.isClosed(row)) continue;
       else if (quiet && proven) this.#window.complete(row, Outcome.silent, ns);
       // A client that said QUIT resets what comes after: the answer may have been sent, and be missing from the capture.
       else if (quit && how === ConnectionEnd.reset && n === requests.length - 1)
@@ -268,21 +296,21 @@ export class Pairing {
   ): number {
     const requests = this.#requests;
     const { length } = requests;
-    const most = this.#steps > 0 ? length : Math.min(length, STEPS_WITHOUT_CREDIT);
-    for (let n = 0; n < most; n++) {
+    const first = Math.max(0, this.#from - this.#left);
+    const stop = Math.min(length, this.#to - this.#left);
+    const most = this.#steps > 0 ? stop : Math.min(stop, first + STEPS_WITHOUT_CREDIT);
+    for (let n = first; n < most; n++) {
       const slot = requests.slot(n);
       if (requests.opaque[slot] !== opaque) continue;
       const asked = requests.opcode[slot]!;
       if (asked !== opcode && (!folded || loudOf(asked) !== opcode)) continue;
-      const number = requests.row[slot]!;
-      if (number === GONE) continue;
-      const row = number - this.#window.base;
+      const row = requests.row[slot]! - this.#window.base;
       if (keyLength === 0 || row < 0) return n;
       const { heap, keyAt, keyLength: lengths } = this.#window.batch;
       const from = keyAt[row]!;
       if (data.compare(heap, from, from + lengths[row]!, key, key + keyLength) === 0) return n;
     }
-    this.#steps -= most;
+    this.#steps -= Math.max(0, most - first);
     return -1;
   }
 
@@ -296,7 +324,6 @@ export class Pairing {
     for (let skipped = 0; skipped < n; skipped++) {
       const slot = requests.slot(skipped);
       const row = requests.row[slot]!;
-      if (row === GONE) continue;
       if (skipped >= fakesFrom && skipped < fakesTo) {
         this.#window.cancel(row);
         continue;
@@ -305,10 +332,12 @@ export class Pairing {
         this.#window.complete(row, Outcome.gap, NEVER);
         continue;
       }
+      if (this.#window.isClosed(row)) continue;
       const opcode = requests.opcode[slot]!;
       const quiet = isQuiet[opcode] === 1;
       if (!quiet) this.#window.doubt(row);
-      else if (this.#isUnordered) this.#window.complete(row, Outcome.indeterminate, NEVER);
+      else if (this.#isUnordered || this.#left + skipped < this.#toldFrom)
+        this.#window.complete(row, Outcome.indeterminate, NEVER);
       else this.#window.complete(row, Outcome.silent, ns);
       if (quiet && this.#left + skipped < this.#doubtTo) this.#window.flag(row, RowFlag.ambiguous);
       this.#overtaken ??= new Overtaken();

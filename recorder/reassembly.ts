@@ -105,6 +105,11 @@ export class Direction {
     return ahead > 1 || this.#isMoreAhead;
   }
 
+  /** How far it is from what was delivered last to this sequence number; negative: it was delivered. */
+  distanceTo(sequence: number): number {
+    return (sequence - this.#nextSequence) | 0;
+  }
+
   /** Whether more than the next byte is known to come: it is held, or was acknowledged. */
   get #isMoreAhead(): boolean {
     return this.#held.length > 0 || this.#provenTo > this.#nextAt + 1;

@@ -29,8 +29,18 @@ export interface StreamSink {
   gap(fromClient: boolean, bytes: number, ns: number, wasCut?: boolean): void;
   /** Requests so far that were whole. */
   readonly requests?: number;
-  /** The server says, over UDP, that it has nothing to answer to the requests from number `from` up to `to`. */
+  /**
+   * Over UDP: what the server says next answers one of the requests from number `from` up to `to`, and says nothing of those
+   * before number `toldFrom`.
+   */
+  answering?(from: number, to: number, toldFrom: number): void;
+  /**
+   * The server says, over UDP, that it has nothing to answer to the requests from number `from` up to `to`; or to the first of
+   * them only, and answers follow.
+   */
   silent?(from: number, to: number, ns: number): void;
+  /** Over UDP: an answer to one of these requests is missing. */
+  lost?(from: number, to: number): void;
   /** The stream's info names other addresses now. */
   renamed?(): void;
   /** The last call. */

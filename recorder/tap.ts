@@ -7,6 +7,7 @@ import { TcpConnection } from './connection.ts';
 import { Beginnings, REMEMBERED, Suspect, type Held } from './copies.ts';
 import { Ignored, type Entry, type EntryKey } from './entry.ts';
 import { ethernet, etherTypeAt, mpls } from './ethernet.ts';
+import { FORWARDED_TURNS, Forwarders } from './forwarders.ts';
 import { Fragments } from './fragment.ts';
 import { readIp } from './ip.ts';
 import { Hops, hostOf } from './hops.ts';
@@ -61,6 +62,7 @@ export class Tap {
   readonly #waiting = new Set<TcpConnection>();
   readonly #fragments = new Fragments();
   readonly hops = new Hops();
+  readonly forwarders = new Forwarders();
   /** Connections to other servers than those that are recorded. */
   otherServers = 0;
   readonly #servers: ReadonlySet<string> | undefined;
@@ -238,9 +240,17 @@ export class Tap {
 
   #take(connection: TcpConnection, packet: Packet, fromClient: boolean): void {
     if (connection.remembered < REMEMBERED) this.#beginnings.remember(connection, packet, fromClient);
-    if (fromClient && this.hops.isWatching && packet.end > packet.at) this.hops.request(connection, packet);
+    if (packet.end > packet.at) this.#hear(connection, packet, fromClient);
     connection.packet(packet, fromClient);
     this.#settle(connection);
+  }
+
+  /** Whether requests are passed on. */
+  #hear(connection: TcpConnection, packet: Packet, fromClient: boolean): void {
+    const { turns } = connection;
+    if (turns === undefined || turns.digests.length < FORWARDED_TURNS || !turns.isAnswered)
+      this.forwarders.heard(connection, packet, fromClient);
+    if (fromClient && this.hops.isWatching) this.hops.request(connection, packet);
   }
 
   #isWanted(server: string): boolean {

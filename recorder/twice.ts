@@ -25,9 +25,9 @@ export class Copies {
   readonly #known = new Map<string, Pair>();
 
   /**
-   * Addresses are translated on the way to the server, so of a packet from the client the copy that comes later is
-   * nearer to it: the server's address is taken from there, and the client's from the earlier one. The server's own address
-   * is the one that tells servers behind a service's address apart; the client's own tells clients apart.
+   * Addresses are translated on the way to the server: the server's address is taken from the copy that is nearest to it, and
+   * the client's from the one that is nearest to that. The server's own address is the one that tells servers behind a
+   * service's address apart; the client's own tells clients apart.
    */
   add(copy: Suspect, original: TcpConnection): void {
     this.connections++;
@@ -36,7 +36,15 @@ export class Copies {
     const server = formatEndpoint(copy.addresses.subarray(half), copy.serverPort);
     const before = original.info;
     const [otherClient, otherServer] = [before.client, before.server];
-    const chosen = copy.opensFromClient ? { client: otherClient, server } : { client, server: otherServer };
+    const { behindNs } = copy;
+    const chosen = { client: otherClient, server: otherServer };
+    if (behindNs > original.serverNs) {
+      chosen.server = server;
+      original.serverNs = behindNs;
+    } else if (behindNs < original.clientNs) {
+      chosen.client = client;
+      original.clientNs = behindNs;
+    }
     if (chosen.client !== otherClient || chosen.server !== otherServer)
       original.rename(chosen.client, chosen.server);
     this.#count(chosen.server, chosen.server === server ? otherServer : server, copy);

@@ -1,7 +1,8 @@
 // memcached over UDP: each datagram begins with a frame header of eight bytes: request id, number of the datagram in its
 // message, datagrams of the message, and two that nobody looks at. A datagram without a message says that the server has
 // nothing to answer. What two ports say to one another is taken for one connection; messages of
-// several datagrams are put in order, and one that misses a datagram is a gap.
+// several datagrams are put in order, and one that misses a datagram is a gap. An answer is to a request of the datagram whose
+// id it has, and says nothing of others: datagrams may be lost, and overtake each other.
 
 import { uint16 } from '../protocol/header.ts';
 import { ConnectionEnd } from '../trace/batch.ts';
@@ -37,11 +38,16 @@ interface Flow {
   sequel: Sequel;
   /** It had to make room; its sink has heard the end. */
   ended: boolean;
-  /** From the server; requests are of one datagram, others memcached refuses. */
-  message: Message | undefined;
+  /** From the server, by id; requests are of one datagram, others memcached refuses. */
+  messages: Map<number, Message>;
   /** The last request datagrams: their ids, and how many requests there were before and with each. */
   asked: { id: number; from: number; to: number }[];
+  /** Not all of them had the same id. */
+  hasIds: boolean;
 }
+
+/** Answers of several datagrams that come at once, on one flow. */
+const MAX_MESSAGES = 16;
 
 /** Request datagrams of a flow that are remembered. */
 const MAX_ASKED = 64;
@@ -52,7 +58,7 @@ interface Suspected {
 }
 
 /** Datagrams of a flow that are held back until it is known. */
-const MAX_SUSPECTED = 8;
+const MAX_SUSPECTED = 32;
 /** Datagrams among them that the other flow did not have, so far. */
 const MAX_UNSEEN = 2;
 /** So many different requests and their answers tell, where hosts do not count identifications … */
@@ -123,12 +129,14 @@ export class UdpFlows {
     this.#datagrams.remember(flow, sign);
     flow.ns = Math.max(flow.ns, packet.ns);
     const id = uint16(data, body);
-    if (!fromClient && flow.message !== undefined && flow.message.id !== id) this.#giveUp(flow);
+    if (fromClient) {
+      if (total > 0) this.#ask(flow, packet, id);
+      return;
+    }
     // An empty datagram says that there is nothing to answer.
-    if (total === 0) {
-      if (!fromClient) this.#silent(flow, id);
-    } else if (fromClient || total <= 1) this.#whole(flow, packet, fromClient, id);
-    else if (packet.end < packet.wireEnd) flow.sink.gap(false, Infinity, flow.ns);
+    if (total === 0) this.#silent(flow, id);
+    else if (total === 1) this.#answer(flow, packet, id);
+    else if (packet.end < packet.wireEnd) this.#lost(flow, id);
     else this.#part(flow, packet, id, uint16(data, body + 2), total);
   }
 
@@ -151,20 +159,37 @@ export class UdpFlows {
     return true;
   }
 
-  /** A message in one datagram. */
-  #whole(flow: Flow, packet: Packet, fromClient: boolean, id: number): void {
-    const { sink, ns } = flow;
+  #ask(flow: Flow, packet: Packet, id: number): void {
+    const { sink, asked } = flow;
+    const last = asked.at(-1);
+    if (last !== undefined && last.id !== id) flow.hasIds = true;
+    const message = flow.messages.get(id);
+    if (message !== undefined && flow.hasIds) this.#giveUp(flow, message);
     const from = sink.requests ?? 0;
-    if (packet.end > packet.at) sink.data(fromClient, packet.data, packet.at, packet.end, ns);
-    if (packet.end < packet.wireEnd) sink.gap(fromClient, packet.wireEnd - packet.end, ns, true);
-    if (!fromClient) return;
-    if (flow.asked.length === MAX_ASKED) flow.asked.shift();
-    flow.asked.push({ id, from, to: sink.requests ?? 0 });
+    this.#whole(flow, packet, true);
+    if (asked.length === MAX_ASKED) asked.shift();
+    asked.push({ id, from, to: sink.requests ?? 0 });
   }
 
-  #silent({ asked, sink, ns }: Flow, id: number): void {
-    const of = asked.findLast((datagram) => datagram.id === id);
-    if (of !== undefined) sink.silent?.(of.from, of.to, ns);
+  /** A message in one datagram. */
+  #answer(flow: Flow, packet: Packet, id: number): void {
+    answering(flow, id);
+    this.#whole(flow, packet, false);
+  }
+
+  #whole({ sink, ns }: Flow, packet: Packet, fromClient: boolean): void {
+    if (packet.end > packet.at) sink.data(fromClient, packet.data, packet.at, packet.end, ns);
+    if (packet.end < packet.wireEnd) sink.gap(fromClient, packet.wireEnd - packet.end, ns, true);
+  }
+
+  #silent(flow: Flow, id: number): void {
+    const { from, to } = askedWith(flow, id);
+    flow.sink.silent?.(from, to, flow.ns);
+  }
+
+  #lost(flow: Flow, id: number): void {
+    const { from, to } = askedWith(flow, id);
+    flow.sink.lost?.(from, to);
   }
 
   #suspect(suspected: Suspected, name: FlowName, packet: Packet, body: number, sign: Sign): void {
@@ -191,7 +216,8 @@ export class UdpFlows {
     const ids = new Set(seen.map(({ sign }) => sign.ipId));
     ids.delete(0);
     if (isBoth && ids.size > 1) return 'copy';
-    return packets.length - seen.length > MAX_UNSEEN ? 'other' : undefined;
+    const late = packets.filter((packet) => !seen.includes(packet) && isLate(packets, packet.sign));
+    return late.length > MAX_UNSEEN ? 'other' : undefined;
   }
 
   /**
@@ -201,9 +227,9 @@ export class UdpFlows {
    */
   #verdictByTurns({ like, packets }: Suspected): 'copy' | 'other' | undefined {
     const asked = new Set<number>();
-    for (const [n, { sign }] of packets.entries()) {
+    for (const { sign } of packets) {
       const ns = this.#datagrams.timeIn(like, sign);
-      if (ns === undefined && !sign.fromClient && n === packets.length - 1) return undefined;
+      if (ns === undefined && !isLate(packets, sign)) return undefined;
       const passedNs = ns === undefined ? -1 : sign.fromClient ? sign.ns - ns : ns - sign.ns;
       // What hosts count tells, in time.
       if (passedNs < 0 || passedNs > MAX_PASS_NS) return sign.ipId === 0 ? 'other' : undefined;
@@ -235,7 +261,7 @@ export class UdpFlows {
       this.#release(nameOf(packet, sign.fromClient), suspected);
     }
     for (const flow of this.#flows.values()) {
-      this.#giveUp(flow);
+      this.#giveUpAll(flow);
       flow.sink.end(ConnectionEnd.open, flow.ns);
     }
     this.#flows.clear();
@@ -254,8 +280,9 @@ export class UdpFlows {
         ns,
         sequel: new Sequel(),
         ended: false,
-        message: undefined,
+        messages: new Map(),
         asked: [],
+        hasIds: false,
       };
     } else this.#flows.delete(name);
     // The one that was quiet for longest comes first.
@@ -264,40 +291,74 @@ export class UdpFlows {
       const [oldest, quiet] = this.#flows.entries().next().value!;
       this.#flows.delete(oldest);
       quiet.ended = true;
-      this.#giveUp(quiet);
+      this.#giveUpAll(quiet);
       quiet.sink.end(ConnectionEnd.open, quiet.ns);
     }
     return flow;
   }
 
   #part(flow: Flow, packet: Packet, id: number, number: number, total: number): void {
-    flow.message ??= { id, total, parts: new Map(), bytes: 0 };
-    const { message } = flow;
+    const { messages, sink } = flow;
+    let message = messages.get(id);
+    if (message !== undefined && message.total !== total) {
+      this.#giveUp(flow, message);
+      message = undefined;
+    }
+    if (message === undefined) {
+      if (messages.size >= MAX_MESSAGES) this.#giveUp(flow, messages.values().next().value!);
+      message = { id, total, parts: new Map(), bytes: 0 };
+      messages.set(id, message);
+    }
     const bytes = packet.end - packet.at + PART_BYTES;
     if (number >= total || message.parts.has(number)) return;
     if (message.bytes + bytes > MAX_MESSAGE_BYTES || this.#heldBytes + bytes > MAX_HELD_BYTES)
-      return this.#giveUp(flow);
+      return this.#giveUp(flow, message);
     // Not from Node's pool: a few bytes would keep 8 KiB of it alive.
     const part = Buffer.allocUnsafeSlow(packet.end - packet.at);
     packet.data.copy(part, 0, packet.at, packet.end);
     message.parts.set(number, part);
     message.bytes += bytes;
     this.#heldBytes += bytes;
-    if (message.parts.size < message.total) return;
-    this.#heldBytes -= message.bytes;
-    flow.message = undefined;
+    if (message.parts.size < total) return;
+    this.#forget(flow, message);
+    answering(flow, id);
     for (let n = 0; n < total; n++) {
       const part = message.parts.get(n);
-      if (part !== undefined) flow.sink.data(false, part, 0, part.length, flow.ns);
+      if (part !== undefined) sink.data(false, part, 0, part.length, flow.ns);
     }
   }
 
-  #giveUp(flow: Flow): void {
-    if (flow.message === undefined) return;
-    this.#heldBytes -= flow.message.bytes;
-    flow.message = undefined;
-    flow.sink.gap(false, Infinity, flow.ns);
+  #forget({ messages }: Flow, message: Message): void {
+    this.#heldBytes -= message.bytes;
+    messages.delete(message.id);
   }
+
+  /** Some of its datagrams are missing. */
+  #giveUp(flow: Flow, message: Message): void {
+    this.#forget(flow, message);
+    this.#lost(flow, message.id);
+  }
+
+  #giveUpAll(flow: Flow): void {
+    for (const message of flow.messages.values()) this.#giveUp(flow, message);
+  }
+}
+
+/** Whether the other flow should have had it by now: an answer is seen behind the translation first. */
+function isLate(packets: Suspected['packets'], sign: Sign): boolean {
+  return sign.fromClient || packets.at(-1)!.sign.ns - sign.ns > MAX_PASS_NS;
+}
+
+/** The last datagram with this id: its requests. */
+function askedWith({ asked }: Flow, id: number): { from: number; to: number } {
+  return asked.findLast((datagram) => datagram.id === id) ?? { from: 0, to: 0 };
+}
+
+/** What comes next answers the datagram with this id; or any, where the client numbers none. */
+function answering(flow: Flow, id: number): void {
+  const { from, to } = askedWith(flow, id);
+  if (flow.hasIds || to === 0) flow.sink.answering?.(from, to, from);
+  else flow.sink.answering?.(0, to, from);
 }
 
 interface FlowName {

@@ -175,6 +175,15 @@ export class Window {
     this.#state[row] = RowState.done;
   }
 
+  /** Whether it is known what became of it, and it is still in the window. */
+  isClosed(number: number): boolean {
+    return number >= this.base && this.#state[number - this.base] === RowState.done;
+  }
+
+  isSilent(number: number): boolean {
+    return this.isClosed(number) && this.batch.outcome[number - this.base] === Outcome.silent;
+  }
+
   /** The row's answer is missing, and may still come. */
   doubt(number: number): void {
     const row = number - this.base;

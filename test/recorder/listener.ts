@@ -44,6 +44,7 @@ export class Listener implements StreamFactory {
         if (!(bytes > 0)) throw new Error(`gap of ${bytes}`);
         add(fromClient, `<${bytes}>`, `gap ${bytes}`, ns);
       },
+      lost: () => add(false, '<lost>', 'lost', heard.ns.at(-1) ?? info.firstNs),
       end: (how, ns) => {
         add(true, '', `end ${connectionEndNames[how]}`, ns);
         heard.events[heard.events.length - 1] = `end ${connectionEndNames[how]}`;

@@ -50,6 +50,7 @@ describe('a pcap file', () => {
         evicted: 0,
         copies: { connections: 0, packets: 0, pairs: [] },
         proxies: [],
+        forwarders: [],
         otherServers: 0,
         corrections: 0,
         clockEvents: [],

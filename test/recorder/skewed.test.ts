@@ -8,7 +8,7 @@ import { captured, randomTraffic, seedsOf, tell } from '../support/traffic.ts';
 
 test.each(seedsOf('SKEWED_SEEDS', 15))('directions whose clocks differ, seed %d', async (seed) => {
   const random = new Random(seed);
-  const traffic = randomTraffic(random, { connections: 4, turns: 10 });
+  const traffic = randomTraffic(random, { connections: 4, turns: 10, resets: true });
   const plain = await tell([pcapBytes(captured(traffic))]);
   const skew = (random.chance(0.5) ? 1 : -1) * 10 ** (3 + random.float() * 3.5);
   const skewed = traffic

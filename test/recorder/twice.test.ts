@@ -104,6 +104,19 @@ describe.each(Object.keys(translations))('%s', (name) => {
     expect(told.connections).toBe(plain.connections);
   });
 
+  test.each(seedsOf('TWICE_SEEDS', 5))('each copy without other packets, seed %d', async (seed) => {
+    const random = new Random(seed);
+    const traffic = randomTraffic(random, { connections: 6, turns: 8, resets: true });
+    const plain = await tell([pcapBytes(captured(traffic))]);
+    const behind = copies(random, traffic, rewrite, 20);
+    const lost = traffic.map(() => (random.chance(0.08) ? random.int(2) : 2));
+    const both = [...traffic.filter((_, n) => lost[n] !== 0), ...behind.filter((_, n) => lost[n] !== 1)];
+    const told = await tell([pcapBytes(captured(byTime(both)))], { ports });
+    expect(told.exchanges).toEqual(plain.exchanges);
+    expect(told.connections).toBe(plain.connections);
+    expect([...new Set(told.servers)]).toEqual([rewrite(VIRTUAL)]);
+  });
+
   test.each(seedsOf('TWICE_SEEDS', 5))('begun before the capture, seed %d', async (seed) => {
     const random = new Random(seed);
     const traffic = randomTraffic(random, { connections: 6, turns: 12 });

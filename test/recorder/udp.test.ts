@@ -17,12 +17,20 @@ import { seedsOf } from '../support/traffic.ts';
 const seeds = seedsOf('DIALECT_SEEDS', 12);
 const UDP = 17;
 
-function datagram(fromClient: boolean, id: number, total: number, reserved: number, payload: Buffer): Buffer {
+function datagram(
+  fromClient: boolean,
+  id: number,
+  total: number,
+  reserved: number,
+  payload: Buffer,
+  number = 0,
+): Buffer {
   const frame = Buffer.alloc(16 + payload.length);
   frame.writeUInt16BE(fromClient ? 40_000 : 11_211, 0);
   frame.writeUInt16BE(fromClient ? 11_211 : 40_000, 2);
   frame.writeUInt16BE(frame.length, 4);
   frame.writeUInt16BE(id, 8);
+  frame.writeUInt16BE(number, 10);
   frame.writeUInt16BE(total, 12);
   frame.writeUInt16BE(reserved, 14);
   payload.copy(frame, 16);
@@ -105,5 +113,86 @@ test('a value that the snap length cut is unknown, and the exchange is kept', as
     const unknown = RowFlag.valueUnknown | RowFlag.answerUnknown;
     expect(rows.filter(({ flags }) => (flags & unknown) !== 0).length).toBe(capture.cutValues);
     expect(capture.cutValues).toBeGreaterThan(0);
+  }
+});
+
+const hit = (opcode: number, opaque: number, bytes: number): Buffer =>
+  encodeResponse({ opcode, opaque, extras: Buffer.alloc(4), value: Buffer.alloc(bytes, `value ${opaque} `) });
+
+/** The datagrams of one answer. */
+function answerOf(id: number, answer: Buffer): Buffer[] {
+  const total = Math.ceil(answer.length / 300);
+  return Array.from({ length: total }, (_, number) =>
+    datagram(false, id, total, 0, answer.subarray(number * 300, (number + 1) * 300), number),
+  );
+}
+
+test('several quiet requests in a datagram: memcached says once that the first few are silent', async () => {
+  for (const seed of seeds) {
+    const random = new Random(seed);
+    const packets: CapturedPacket[] = [];
+    const truth: RegExp[] = [];
+    const give = (data: Buffer): void => void packets.push({ data, micros: packets.length * 100 });
+    for (let id = 1; id <= 30; id++) {
+      const hits = Array.from({ length: 1 + random.int(5) }, () => random.chance(0.5));
+      const requests = hits.map((_, opaque) => encodeRequest({ opcode: Opcode.getq, key: `${id}`, opaque }));
+      give(datagram(true, id, 1, 0, Buffer.concat(requests)));
+      if (!hits[0]) give(datagram(false, id, 0, 0, Buffer.alloc(0)));
+      for (const [opaque, isHit] of hits.entries())
+        if (isHit) for (const part of answerOf(id, hit(Opcode.getq, opaque, random.int(900)))) give(part);
+      // Of those behind the last answer, nothing says anything, unless there was none.
+      const last = hits.lastIndexOf(true);
+      for (const [n, isHit] of hits.entries())
+        truth.push(isHit ? /answered/ : n < last || last < 0 ? /silent/ : /silent|indeterminate/);
+    }
+    const { rows, capture } = await record(packets);
+    expect(rows).toHaveLength(truth.length);
+    for (const [n, { told }] of rows.entries()) expect(told, `seed ${seed}, row ${n}`).toMatch(truth[n]!);
+    expect(capture.orphans).toBe(0);
+  }
+});
+
+test('the id tells which request an answer is to, and what is lost says nothing of others', async () => {
+  for (const seed of seeds) {
+    const random = new Random(seed);
+    const packets: CapturedPacket[] = [];
+    const truth = new Map<string, RegExp>();
+    const give = (data: Buffer): void => void packets.push({ data, micros: packets.length * 100 });
+    for (let group = 0; group < 10; group++) {
+      const ids = Array.from({ length: 1 + random.int(6) }, (_, n) => group * 10 + n + 1);
+      const answers: Buffer[][] = [];
+      for (const id of ids) {
+        const opcode = random.chance(0.5) ? Opcode.get : Opcode.getq;
+        const isLost = random.chance(0.2);
+        give(datagram(true, id, 1, 0, encodeRequest({ opcode, key: `${id}`, opaque: id })));
+        const parts = answerOf(id, hit(opcode, id, random.int(900)));
+        if (isLost) parts.splice(random.int(parts.length), 1);
+        answers.push(parts);
+        truth.set(`${id}`, isLost ? /gap|indeterminate/ : /answered/);
+      }
+      // Datagrams of all of them, in any order.
+      for (const part of answers.flat().toSorted(() => random.float() - 0.5)) give(part);
+    }
+    const { rows } = await record(packets);
+    expect(rows).toHaveLength(truth.size);
+    for (const { told } of rows) expect(told, `seed ${seed}`).toMatch(truth.get(told.split(' ')[1]!)!);
+  }
+});
+
+test('requests that all have one opaque are told apart by their id', async () => {
+  for (const seed of seeds) {
+    const random = new Random(seed);
+    const packets: CapturedPacket[] = [];
+    const truth: RegExp[] = [];
+    const give = (data: Buffer): void => void packets.push({ data, micros: packets.length * 100 });
+    for (let id = 1; id <= 40; id++) {
+      const isLost = random.chance(0.2);
+      give(datagram(true, id, 1, 0, encodeRequest({ opcode: Opcode.get, key: `${id}` })));
+      if (!isLost) give(datagram(false, id, 1, 0, hit(Opcode.get, 0, id)));
+      truth.push(isLost ? /gap|indeterminate/ : /answered/);
+    }
+    const { rows } = await record(packets);
+    expect(rows).toHaveLength(truth.length);
+    for (const [n, { told }] of rows.entries()) expect(told, `seed ${seed}`).toMatch(truth[n]!);
   }
 });

@@ -28,6 +28,8 @@ export interface TrafficInit {
   /** Of connection n; `10.0.0.1:40000` and so on unless given. */
   client?: (n: number) => string;
   server?: string;
+  /** Whether clients reset now and then, instead of closing. */
+  resets?: boolean;
   /** When connection n begins; in the first 20 ms unless given. */
   startMicros?: (n: number) => number;
   /** What each client asks; random unless given. */
@@ -64,6 +66,13 @@ export function randomAsk(random: Random, turn: number): { request: Buffer; answ
   }
 }
 
+/** Of TCP, on a segment that opens a connection. */
+function stampOption(stamp: number): Buffer {
+  const option = Buffer.from([1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0]);
+  option.writeUInt32BE(stamp, 4);
+  return option;
+}
+
 /** One connection after its handshake to its end, in segments of at most 1448 bytes. */
 function connection(random: Random, init: TrafficInit, n: number): WirePacket[] {
   const client = init.client?.(n) ?? `10.0.${n >>> 8}.1:${40_000 + (n & 255)}`;
@@ -71,7 +80,9 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
   let [own, peer] = init.sequences ?? [random.uint32(), random.uint32()];
   let micros = init.startMicros?.(n) ?? random.int(20_000);
   const packets: WirePacket[] = [];
+  const stamps = random.chance(0.5) ? [random.uint32(), random.uint32()] : undefined;
   const add = (fromClient: boolean, flags: string, payload: Buffer = Buffer.alloc(0)): void => {
+    const stamp = flags.includes('S') ? stamps?.[Number(fromClient)] : undefined;
     packets.push({
       from: fromClient ? client : server,
       to: fromClient ? server : client,
@@ -80,6 +91,7 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
       flags,
       payload,
       micros,
+      ...(stamp === undefined ? {} : { options: stampOption(stamp) }),
     });
     const taken = payload.length + (/[SF]/.test(flags) ? 1 : 0);
     if (fromClient) own += taken;
@@ -109,6 +121,10 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
     }
   }
   wait(1000);
+  if (init.resets === true && random.chance(0.4)) {
+    add(true, 'RA');
+    return packets;
+  }
   add(true, 'FA');
   wait(50);
   add(false, 'FA');
@@ -120,6 +136,38 @@ function connection(random: Random, init: TrafficInit, n: number): WirePacket[] 
 export function randomTraffic(random: Random, init: TrafficInit): WirePacket[] {
   const all = Array.from({ length: init.connections }, (_, n) => connection(random, init, n)).flat();
   return all.toSorted((a, b) => a.micros - b.micros);
+}
+
+/**
+ * What a proxy sends on of these connections, each on one of its own to `server`: requests so much later, and answers so much
+ * earlier.
+ */
+export function passedOn(
+  random: Random,
+  packets: readonly WirePacket[],
+  nameOf: (client: string) => string,
+  server: string,
+): WirePacket[] {
+  const numbers = new Map<string, [client: number, server: number]>();
+  const apart = 10 + random.int(20);
+  return packets.map((packet) => {
+    const isRequest = packet.flags === 'S' || numbers.has(packet.from);
+    const client = isRequest ? packet.from : packet.to;
+    const own = numbers.get(client) ?? [random.uint32(), random.uint32()];
+    numbers.set(client, own);
+    const length = (packet.payload?.length ?? 0) + (/[SF]/.test(packet.flags) ? 1 : 0);
+    const [mine, theirs] = isRequest ? [0, 1] : [1, 0];
+    const sequence = own[mine]!;
+    own[mine] = (sequence + length) >>> 0;
+    return {
+      ...packet,
+      from: isRequest ? nameOf(client) : server,
+      to: isRequest ? server : nameOf(client),
+      sequence,
+      acknowledgement: packet.flags.includes('A') ? own[theirs]! : 0,
+      micros: packet.micros + (isRequest ? apart : -apart),
+    };
+  });
 }
 
 /** A datagram on its way. */
@@ -147,6 +195,8 @@ export interface DatagramsInit {
 }
 
 const sides = ['client', 'server'] as const;
+/** Of memcached, before each datagram's part of a message. */
+const UDP_FRAME_BYTES = 8;
 
 export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagram[] {
   const { clients, turns, server, ids, hasRequestIds } = init;
@@ -155,17 +205,24 @@ export function randomDatagrams(random: Random, init: DatagramsInit): WireDatagr
     let micros = random.int(20_000);
     return Array.from({ length: turns }, (_turn, turn) => {
       const { request, answer } = (init.ask ?? randomAsk)(random, turn);
-      return [request, answer].map((payload, side): WireDatagram => {
+      const id = hasRequestIds ? turn + 1 : 0;
+      return [request, answer].flatMap((payload, side) => {
         micros += 200 + random.int(2000);
-        const frame = Buffer.from([0, hasRequestIds ? turn + 1 : 0, 0, 0, 0, 1, 0, 0]);
         const [from, to] = side === 0 ? [client, server] : [server, client];
-        return {
-          from,
-          to,
-          body: Buffer.concat([frame, payload]),
-          ipId: ids === 'both' || ids === sides[side] ? 1 + random.int(65_535) : 0,
-          micros,
-        };
+        // Requests are of one datagram; memcached fills those of an answer.
+        const most = side === 0 ? payload.length : 1400 - UDP_FRAME_BYTES;
+        const total = Math.ceil(payload.length / most);
+        return Array.from({ length: total }, (_part, number): WireDatagram => {
+          if (number > 0) micros += 5;
+          const frame = Buffer.from([0, id, 0, number, 0, total, 0, 0]);
+          return {
+            from,
+            to,
+            body: Buffer.concat([frame, payload.subarray(number * most, (number + 1) * most)]),
+            ipId: ids === 'both' || ids === sides[side] ? 1 + random.int(65_535) : 0,
+            micros,
+          };
+        });
       });
     }).flat();
   })
