@@ -1,9 +1,11 @@
 // Time-outs that hold up a whole run, though others are answered in between: every second request is, say, or those of all
-// backends but one, for which the others wait. Here time counts, and not what comes in a row: time-outs of a target, one
-// after the other with little between them, in which the run falls behind. What is due then is not sent, for a while.
+// backends but one, for which the others wait. Here time counts, and not what comes in a row: time-outs of a target that
+// take a good part of its time, so that the run falls behind. What is due then is not sent, for a while.
 
 /** Of time-outs on end: so many hold up the run. Two on end are a little less, by the time between them. */
 const MAX_TIMEOUTS = 1.9;
+/** Time between two takes off so much of what they took: a target that is slow on top is not forgiven for it. */
+const REDEEMED = 1 / 4;
 /** A rest is at most so many time-outs long. */
 const MAX_REST = 16;
 
@@ -21,7 +23,7 @@ export class Stalls {
    */
   timedOut(sentNs: number, nowNs: number, timeoutNs: number, isBehind: () => boolean): number {
     if (sentNs >= this.#overNs) {
-      this.#tookNs = Math.max(0, this.#tookNs - (sentNs - this.#overNs));
+      this.#tookNs = Math.max(0, this.#tookNs - REDEEMED * (sentNs - this.#overNs));
       if (this.#tookNs === 0) this.#rests = 0;
       this.#tookNs = Math.min(this.#tookNs + nowNs - sentNs, 2 * timeoutNs);
       this.#overNs = nowNs;
