@@ -92,7 +92,8 @@ export class Losing {
     const timeoutNs = this.#timeoutMs * 1e6;
     const isResting = strikes.timedOut(sentNs, nowNs, timeoutNs);
     const isTargetResting = target.strikes.timedOut(sentNs, nowNs, timeoutNs);
-    const stallNs = target.stalls.timedOut(sentNs, nowNs, timeoutNs, () => this.#isBehind(session));
+    const isBehind = (): boolean => this.#isBehind(session);
+    const stallNs = target.stalls.timedOut(sentNs, nowNs, timeoutNs, target.answers, isBehind);
     if (stallNs > 0) target.strikes.rest(nowNs + stallNs);
     if (!isResting && !isTargetResting && stallNs === 0) return;
     if (isTargetResting || stallNs > 0) this.#touchAll(target);

@@ -67,6 +67,7 @@ export class Receiving {
     }
     if (n === outstanding.length || (n === 0 && session.quitAnswered))
       return this.#orphan(session, opcode, opaque);
+    session.target.answers++;
     session.target.strikes.answered();
     session.strikes.answered();
     session.orphans = 0;

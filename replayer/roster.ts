@@ -61,6 +61,7 @@ export class Roster {
       ...target,
       index,
       lastAnswerNs: 0,
+      answers: 0,
       down: SkipReason.none,
       strikes: new Strikes(MAX_STRIKES, ENOUGH_ANSWERS),
       stalls: new Stalls(),

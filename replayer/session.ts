@@ -18,6 +18,8 @@ export interface TargetState extends Target {
   index: number;
   /** The clock's time of its last answer on any connection. */
   lastAnswerNs: number;
+  /** How many there were that fit a request. */
+  answers: number;
   /** Why requests to it are not sent: it refused, or does not answer at all; it breaks every connection. Or none. */
   down: SkipReason;
   readonly strikes: Strikes;

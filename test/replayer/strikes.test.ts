@@ -107,14 +107,14 @@ test.each<[string, Partial<Run>]>([
 describe('time-outs hold up a run', () => {
   const timeout = 100;
   /** Time-outs of so many requests, with so much time between them. @returns the rests, in time-outs */
-  function rests(count: number, between: number, isBehind = true): number[] {
+  function rests(count: number, between: number, isBehind = true, answers = 0): number[] {
     const stalls = new Stalls();
     const all: number[] = [];
     let now = 0;
     for (let n = 0; n < count; n++) {
       const sent = now + between;
       now = sent + timeout;
-      const rest = stalls.timedOut(sent, now, timeout, () => isBehind);
+      const rest = stalls.timedOut(sent, now, timeout, (n + 1) * answers, () => isBehind);
       all.push(rest / timeout);
       now += rest;
     }
@@ -125,6 +125,7 @@ describe('time-outs hold up a run', () => {
     ['on end', rests(6, 1), [0, 1, 2, 4, 8, 16]],
     ['four times as long between them', rests(6, 4 * timeout), [0, 0, 0, 0, 0, 0]],
     ['on end, and the run is not behind', rests(4, 1, false), [0, 0, 0, 0]],
+    ['on end, with many answers in between', rests(9, 1, true, 30), [0, 0, 0, 0, 0, 0, 0, 1, 2]],
     ['as long between them', rests(5, timeout), [0, 0, 1, 2, 4]],
   ])('%s', (_name, seen, expected) => {
     expect(seen).toEqual(expected);
@@ -132,7 +133,7 @@ describe('time-outs hold up a run', () => {
 
   test('at once: they are one', () => {
     const stalls = new Stalls();
-    const rested = Array.from({ length: 20 }, () => stalls.timedOut(0, timeout, timeout, () => true));
+    const rested = Array.from({ length: 20 }, () => stalls.timedOut(0, timeout, timeout, 0, () => true));
     expect(new Set(rested)).toEqual(new Set([0]));
   });
 });
