@@ -1,22 +1,32 @@
-// Losing a connection: what becomes of the requests under way on it, and whether its target is down.
+// Losing a connection: what becomes of the requests under way on it, and whether its target is down, or rests.
 
 import { ProtocolError } from '../protocol/error.ts';
 import { isQuiet } from '../protocol/opcode.ts';
 import { isQuit } from '../protocol/semantics.ts';
 import { Result, SkipReason } from '../trace/results.ts';
+import type { Attention } from './attention.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import { Flooded, Refused } from './dial.ts';
 import { rowOf, type Page } from './page.ts';
 import type { Probes } from './probe.ts';
 import type { Receiving } from './receiving.ts';
-import type { Session } from './session.ts';
+import type { Roster } from './roster.ts';
+import type { Session, TargetState } from './session.ts';
 import type { Silence } from './silence.ts';
 import type { Window } from './window.ts';
+
+/** With a schedule, a run may be late by less than so many time-outs. */
+const MAX_LATE = 1.9;
+/** A session stands still that had no answer for this share of a time-out. So many of all that move are few. */
+const MOVING = 1 / 8;
+const FEW = 1 / 4;
 
 export class Losing {
   readonly #course: Course;
   readonly #window: Window;
+  readonly #roster: Roster;
+  readonly #attention: Attention;
   readonly #completion: Completion;
   readonly #receiving: Receiving;
   readonly #silence: Silence;
@@ -24,20 +34,26 @@ export class Losing {
   readonly #timeoutMs: number;
 
   constructor(
-    course: Course,
-    window: Window,
-    completion: Completion,
-    receiving: Receiving,
-    silence: Silence,
-    probes: Probes,
+    rooms: {
+      course: Course;
+      window: Window;
+      roster: Roster;
+      attention: Attention;
+      completion: Completion;
+      receiving: Receiving;
+      silence: Silence;
+      probes: Probes;
+    },
     timeoutMs: number,
   ) {
-    this.#course = course;
-    this.#window = window;
-    this.#completion = completion;
-    this.#receiving = receiving;
-    this.#silence = silence;
-    this.#probes = probes;
+    this.#course = rooms.course;
+    this.#window = rooms.window;
+    this.#roster = rooms.roster;
+    this.#attention = rooms.attention;
+    this.#completion = rooms.completion;
+    this.#receiving = rooms.receiving;
+    this.#silence = rooms.silence;
+    this.#probes = rooms.probes;
     this.#timeoutMs = timeoutMs;
   }
 
@@ -73,14 +89,47 @@ export class Losing {
   #strike(session: Session, sentNs: number): void {
     const { nowNs } = this.#course;
     const { target, strikes } = session;
-    const rests = [strikes, target.strikes].map((of) => of.timedOut(sentNs, nowNs, this.#timeoutMs * 1e6));
-    if (!rests.includes(true)) return;
-    const restMs = Math.max(strikes.restsUntilNs, target.strikes.restsUntilNs) - nowNs;
+    const timeoutNs = this.#timeoutMs * 1e6;
+    const isResting = strikes.timedOut(sentNs, nowNs, timeoutNs);
+    const isTargetResting = target.strikes.timedOut(sentNs, nowNs, timeoutNs);
+    const isBehind = (): boolean => this.#isBehind(session);
+    const stallNs = target.stalls.timedOut(sentNs, nowNs, timeoutNs, target.answers, isBehind);
+    if (stallNs > 0) target.strikes.rest(nowNs + stallNs);
+    if (!isResting && !isTargetResting && stallNs === 0) return;
+    if (isTargetResting || stallNs > 0) this.#touchAll(target);
+    const restNs = Math.max(strikes.restsUntilNs, target.strikes.restsUntilNs) - nowNs;
+    const why =
+      isResting || isTargetResting ? 'no answer several times in a row' : 'time-outs hold up the run';
     this.#course.incident(
       'rest',
       session,
-      `no answer several times in a row: what is due in the next ${Math.round(restMs / 1e6)} ms is not sent`,
+      `${why}: what is due in the next ${Math.round(restNs / 1e6)} ms is not sent`,
     );
+  }
+
+  /** What is due at the target is skipped now, and not once what it waits for has come. */
+  #touchAll(target: TargetState): void {
+    for (const session of this.#roster.sessions)
+      if (session !== undefined && session.target === target && session.armed > 0)
+        this.#attention.touch(session);
+  }
+
+  /** With a schedule, by what waits on the session; else, whether most sessions of the target stand still. */
+  #isBehind({ target, first, armed }: Session): boolean {
+    const { nowNs, startNs, isPaced } = this.#course;
+    const timeoutNs = this.#timeoutMs * 1e6;
+    if (isPaced) {
+      if (armed === 0) return false;
+      const dueNs = startNs + this.#course.dueNs(this.#window.of(first), rowOf(first));
+      return nowNs - dueNs > MAX_LATE * timeoutNs;
+    }
+    let [all, moving] = [0, 0];
+    for (const { target: other, armed: due, outstanding, lastAnswerNs } of this.#roster.open) {
+      if (other !== target || due + outstanding.length === 0) continue;
+      all++;
+      if (nowNs - lastAnswerNs < MOVING * timeoutNs) moving++;
+    }
+    return moving < FEW * all;
   }
 
   /** Connections that break are opened again at once, but not for ever. */

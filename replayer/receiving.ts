@@ -15,6 +15,7 @@ import { Flooded } from './dial.ts';
 import { rowOf, type Page } from './page.ts';
 import { FENCE, TOMBSTONE, type Session } from './session.ts';
 import { Told, type Share } from './share.ts';
+import type { Silence } from './silence.ts';
 import { itemOf } from './tokens.ts';
 import type { Window } from './window.ts';
 
@@ -26,12 +27,20 @@ export class Receiving {
   readonly #course: Course;
   readonly #window: Window;
   readonly #completion: Completion;
+  readonly #silence: Silence;
   readonly #share: Share | undefined;
 
-  constructor(course: Course, window: Window, completion: Completion, share: Share | undefined) {
+  constructor(
+    course: Course,
+    window: Window,
+    completion: Completion,
+    silence: Silence,
+    share: Share | undefined,
+  ) {
     this.#course = course;
     this.#window = window;
     this.#completion = completion;
+    this.#silence = silence;
     this.#share = share;
   }
 
@@ -40,6 +49,7 @@ export class Receiving {
     const course = this.#course;
     const now = course.nowNs;
     session.target.lastAnswerNs = now;
+    session.lastAnswerNs = now;
     const { outstanding } = session;
     const opcode = opcodeAt(data, at);
     const opaque = opaqueAt(data, at);
@@ -57,6 +67,7 @@ export class Receiving {
     }
     if (n === outstanding.length || (n === 0 && session.quitAnswered))
       return this.#orphan(session, opcode, opaque);
+    session.target.answers++;
     session.target.strikes.answered();
     session.strikes.answered();
     session.orphans = 0;
@@ -101,6 +112,9 @@ export class Receiving {
     session.target.strikes.strayed();
     session.strikes.strayed();
     this.#course.orphan(session, opcode, opaque);
+    // What is answered twice says nothing of those under way.
+    if (session.outstanding.length > 0 && opaque !== session.lastAnswered.opaque)
+      this.#silence.doubt(session);
     if (++session.orphans > MAX_ORPHANS)
       session.drop(new Flooded(`${session.orphans} answers in a row to nothing that was asked`));
   }

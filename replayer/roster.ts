@@ -6,6 +6,7 @@ import { SkipReason } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import type { Course } from './course.ts';
 import { RecordedConnection, Session, SocketState, type SessionEvents, type TargetState } from './session.ts';
+import { Stalls } from './stalls.ts';
 import { Strikes } from './strikes.ts';
 import type { CredentialsOf, Route, Target } from './target.ts';
 import { TokenMap } from './tokens.ts';
@@ -60,8 +61,10 @@ export class Roster {
       ...target,
       index,
       lastAnswerNs: 0,
+      answers: 0,
       down: SkipReason.none,
       strikes: new Strikes(MAX_STRIKES, ENOUGH_ANSWERS),
+      stalls: new Stalls(),
     }));
     this.#openings = survey.connections
       .map(({ id }) => id)

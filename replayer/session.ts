@@ -8,6 +8,7 @@ import type { SkipReason } from '../trace/results.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
 import { Refused, dial, hangUp, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
+import type { Stalls } from './stalls.ts';
 import { Strikes } from './strikes.ts';
 import type { Credentials, Target } from './target.ts';
 import type { TokenMap } from './tokens.ts';
@@ -17,9 +18,12 @@ export interface TargetState extends Target {
   index: number;
   /** The clock's time of its last answer on any connection. */
   lastAnswerNs: number;
+  /** How many there were that fit a request. */
+  answers: number;
   /** Why requests to it are not sent: it refused, or does not answer at all; it breaks every connection. Or none. */
   down: SkipReason;
   readonly strikes: Strikes;
+  readonly stalls: Stalls;
 }
 
 /** On one connection some requests may have no answer: those of a backend behind a proxy, say. */
@@ -84,6 +88,8 @@ export class Session {
   nextUnchecked = NONE;
 
   lastRequestNs = NEVER;
+  /** By the clock. */
+  lastAnswerNs = 0;
   /** The last loaded row's node in the order of its key. */
   lastNode = NONE;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */

@@ -58,6 +58,11 @@ export class Strikes {
     return true;
   }
 
+  /** Requests are not sent until then, if not for longer. */
+  rest(untilNs: number): void {
+    this.restsUntilNs = Math.max(this.restsUntilNs, untilNs);
+  }
+
   /** A connection broke that requests were on. @returns whether none was answered for a whole time-out meanwhile */
   broke(nowNs: number, timeoutNs: number): boolean {
     if (this.#breaks++ === 0) this.#brokenSinceNs = nowNs;

@@ -76,6 +76,7 @@ export class Watch {
   /** @param flush looks at every session that something happened to */
   check(flush: () => void): void {
     const { nowNs } = this.#course;
+    this.#silence.proveDoubted();
     if (nowNs - this.#checkedNs < CHECK_NS) return;
     this.#checkedNs = nowNs;
     this.#silence.proveDue();

@@ -30,7 +30,8 @@ import { parseModel } from '../synth/model.ts';
 import { Random } from '../synth/random.ts';
 import { summarise } from '../trace/summary.ts';
 import { TraceReader } from '../trace/file.ts';
-import { randomCapture } from './packets.ts';
+import { randomCapture, randomPcapng } from './packets.ts';
+import { holdConversation, randomConversation } from './pairing.ts';
 import { holdTo, resultsReaders, traceReaders } from './readers.ts';
 
 interface Target {
@@ -178,6 +179,8 @@ async function targetsOf(address: string): Promise<Record<string, Target>> {
       read: record,
       errors: [RecorderError],
     },
+    pcapng: { seeds: [], make: randomPcapng, read: record, errors: [RecorderError] },
+    pairing: { seeds: [], make: randomConversation, read: holdConversation, errors: [] },
     requests: {
       seeds: frames(encodeRequest),
       read: (input, random) => decode(input, random, Magic.request),

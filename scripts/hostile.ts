@@ -1,43 +1,113 @@
-// Targets that mean harm: `node dist/scripts/hostile.js [TIMEOUT_MS] [PART]` replays against each kind, from the first byte
-// and after 1,500 requests, and holds the command to an end within three time-outs and two seconds, 256 MB, and an exit
-// code that is true. PART: of the kinds, one in so many. Ends with 1 where one of them is not kept.
+// Targets that mean harm: `node dist/scripts/hostile.js [TIMEOUT_MS] [PART] [--only KIND] [--ways WAY,…] [--jobs N]` replays
+// against each kind, from the first byte and once it has served some requests, and holds the command to an end within
+// three time-outs and two seconds, 256 MB, and an exit code that is true. PART: of the kinds, one in so many. Ways: `max`,
+// a workload as fast as it goes; `recorded`, clients at their own speed; `gate`, by a gate file; `among`, one sick target
+// of three. Ends with 1 where one of them is not kept.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { harms, startHostile } from '../fixtures/hostile.ts';
+import { parseArgs } from 'node:util';
+import { runClients, settled } from '../fixtures/clients.ts';
+import { harmless, harms } from '../fixtures/harms.ts';
+import { startHostile } from '../fixtures/hostile.ts';
 import { startServer } from '../fixtures/server.ts';
 import { synth } from '../library/synth.ts';
+import { startProxy } from '../recorder/proxy.ts';
 
-const TIMEOUT_MS = Number(process.argv[2] ?? 1000);
-const PART = Number(process.argv[3] ?? 1);
-const ONLY = process.argv[4];
-const AFTER = 1500;
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    only: { type: 'string' },
+    ways: { type: 'string', default: 'max' },
+    jobs: { type: 'string', default: '1' },
+  },
+});
+const TIMEOUT_MS = Number(positionals[0] ?? 1000);
+const PART = Number(positionals[1] ?? 1);
 const MAX_MEGABYTES = 256;
 /** Whatever runs longer is stopped. */
-const KILL_MS = 30_000;
+const KILL_MS = 60_000;
 /** Beside the time-outs; on a busy machine, in proportion to what a target that means well takes. */
 const OWN_MS = 2000;
 const BUSY = 1.5;
-/** A target that answers rightly, whatever else it does. */
-const harmless = new Set(['right answers, and it never closes']);
 const command = new URL('../cli/main.js', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-hostile-'));
-const trace = join(folder, 'traffic.tape');
+const workload = join(folder, 'workload.tape');
+const recording = join(folder, 'recording.tape');
+
+interface Way {
+  /** Requests that a target serves before it begins to do harm, where it does not at once. */
+  after: number;
+  /** The bound, by what a target that means well took. */
+  maxMs: (soundMs: number) => number;
+  args: (address: string, after: number) => string[];
+}
+
+/** As fast as it goes, or in a time of its own, which comes on top. */
+const unpaced = (soundMs: number): number => 3 * TIMEOUT_MS + Math.max(OWN_MS, BUSY * soundMs);
+const paced = (soundMs: number): number => 3 * TIMEOUT_MS + OWN_MS + soundMs;
+
+/** Requests of the replay itself are what is counted, and no keys that are set before it. */
+function replaying(
+  trace: string,
+  targets: string,
+  speed: string,
+  after: number,
+  ...more: string[]
+): string[] {
+  const prefill = after === 0 ? 'auto' : 'none';
+  const args = ['--target', targets, '--speed', speed, '--timeout', `${TIMEOUT_MS}ms`, '--prefill', prefill];
+  return ['replay', trace, ...args, '--quiet', ...more];
+}
+
+let files = 0;
+
+function gateFile(address: string, after: number): string {
+  const path = join(folder, `${++files}.yaml`);
+  const prefill = after === 0 ? 'auto' : 'none';
+  writeFileSync(
+    path,
+    `format: memtape-gate/1
+runs:
+  - {name: run, trace: ${workload}, target: '${address}', speed: max, timeout: ${TIMEOUT_MS}ms, prefill: ${prefill}}
+`,
+  );
+  return path;
+}
+
+const server = await startServer();
+const sound = await Promise.all([startServer(), startServer()]);
+
+const ways: Readonly<Record<string, Way>> = {
+  max: { after: 1500, maxMs: unpaced, args: (address, after) => replaying(workload, address, 'max', after) },
+  recorded: {
+    after: 1500,
+    maxMs: paced,
+    args: (address, after) => replaying(recording, address, '1', after),
+  },
+  gate: { after: 1500, maxMs: unpaced, args: (address, after) => ['gate', gateFile(address, after)] },
+  among: {
+    after: 400,
+    maxMs: unpaced,
+    args: (address, after) =>
+      replaying(
+        workload,
+        [address, ...sound.map((one) => one.address)].join(','),
+        'max',
+        after,
+        '--route',
+        'ketama',
+      ),
+  },
+};
 
 interface Run {
   code: number | null;
   ms: number;
   megabytes: number;
   said: string;
-}
-
-/** Requests of the replay itself are what is counted, and no keys that are set before it. */
-function argumentsFor(address: string, after: number): string[] {
-  const prefill = after === 0 ? 'auto' : 'none';
-  const args = ['--target', address, '--speed', 'max', '--timeout', `${TIMEOUT_MS}ms`, '--prefill', prefill];
-  return ['replay', trace, ...args, '--quiet'];
 }
 
 async function run(args: readonly string[]): Promise<Run> {
@@ -62,35 +132,61 @@ async function run(args: readonly string[]): Promise<Run> {
   return { code, ms: performance.now() - from, megabytes, said };
 }
 
+/** Two seconds of memjs, through the recording proxy. */
+async function record(): Promise<void> {
+  const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [server.address], output: recording });
+  const address = proxy.addresses[0]!;
+  await runClients({ address, seed: 1, clients: 8, exchanges: 3000, seconds: 2, calls: {} });
+  await settled(() => proxy.open === 0);
+  await proxy.stop();
+}
+
+const names = Object.keys(harms).filter((name, n) =>
+  values.only === undefined ? n % PART === 0 : name === values.only,
+);
 let [wrong, slowest, largest] = [0, 0, 0];
-const server = await startServer();
-try {
-  await synth('etc', trace, { requests: 3000, seed: 1 });
-  const sound = await run(argumentsFor(server.address, 0));
-  const maxMs = 3 * TIMEOUT_MS + Math.max(OWN_MS, BUSY * sound.ms);
-  process.stdout.write(`a target that means well: ${(sound.ms / 1000).toFixed(1)} s\n`);
-  const kinds = Object.entries(harms).filter(([name], n) =>
-    ONLY === undefined ? n % PART === 0 : name === ONLY,
-  );
-  for (const [name, harm] of kinds)
-    for (const after of [0, AFTER]) {
-      const target = await startHostile(server.address, harm, after);
-      const { code, ms, megabytes, said } = await run(argumentsFor(target.address, after));
-      await target.stop();
-      const codes = harmless.has(name) ? [0, 1] : after === 0 ? [1, 5] : [1];
-      const isRight = code !== null && codes.includes(code) && !/defect in memtape/.test(said);
-      const isKept = isRight && ms <= maxMs && megabytes <= MAX_MEGABYTES;
-      if (!isKept) wrong++;
-      [slowest, largest] = [Math.max(slowest, ms), Math.max(largest, megabytes)];
-      process.stdout.write(
-        `${isKept ? 'kept ' : 'WRONG'}  ${name}, ${after === 0 ? 'from the first byte' : `after ${after} requests`}: exit ${code}, ${(ms / 1000).toFixed(1)} s, ${megabytes.toFixed(0)} MB${isKept ? '' : `\n${said.split('\n').slice(0, 6).join('\n')}`}\n`,
-      );
-    }
+
+async function hold(name: string, way: Way, after: number, maxMs: number): Promise<void> {
+  const target = await startHostile(server.address, harms[name]!, after);
+  const { code, ms, megabytes, said } = await run(way.args(target.address, after));
+  await target.stop();
+  const codes = [1, ...(harmless.has(name) ? [0] : []), ...(after === 0 ? [5] : [])];
+  const isRight = code !== null && codes.includes(code) && !/defect in memtape/.test(said);
+  const isKept = isRight && ms <= maxMs && megabytes <= MAX_MEGABYTES;
+  if (!isKept) wrong++;
+  [slowest, largest] = [Math.max(slowest, ms), Math.max(largest, megabytes)];
+  const replayed = /requests? at .* in ([\d.]+ m?s)/.exec(said)?.[1] ?? '–';
+  const when = after === 0 ? 'from the first byte' : `after ${after} requests`;
   process.stdout.write(
-    `${kinds.length} kinds, each from the first byte and after ${AFTER} requests: ${wrong} not kept; the slowest ${(slowest / 1000).toFixed(1)} s of ${(maxMs / 1000).toFixed(1)}, the largest ${largest.toFixed(0)} MB of ${MAX_MEGABYTES}\n`,
+    `${isKept ? 'kept ' : 'WRONG'}  ${name}, ${when}: exit ${code}, ${(ms / 1000).toFixed(1)} s (the replay ${replayed}), ${megabytes.toFixed(0)} MB${isKept ? '' : `\n${said.split('\n').slice(0, 6).join('\n')}`}\n`,
   );
+}
+
+async function travel(named: string): Promise<void> {
+  const way = ways[named];
+  if (way === undefined) throw new Error(`expected ways of ${Object.keys(ways).join(', ')}, got ${named}`);
+  const well = await run(way.args(server.address, 0));
+  const maxMs = way.maxMs(well.ms);
+  process.stdout.write(`${named}: a target that means well takes ${(well.ms / 1000).toFixed(1)} s\n`);
+  const left = names.flatMap((name) => [0, way.after].map((after) => ({ name, after })));
+  const work = async (): Promise<void> => {
+    for (let next = left.shift(); next !== undefined; next = left.shift())
+      await hold(next.name, way, next.after, maxMs);
+  };
+  [slowest, largest] = [0, 0];
+  await Promise.all(Array.from({ length: Number(values.jobs) }, work));
+  process.stdout.write(
+    `${named}: ${names.length} kinds, each from the first byte and after ${way.after} requests: ${wrong} not kept; the slowest ${(slowest / 1000).toFixed(1)} s of ${(maxMs / 1000).toFixed(1)}, the largest ${largest.toFixed(0)} MB of ${MAX_MEGABYTES}\n`,
+  );
+}
+
+try {
+  await synth('etc', workload, { requests: 3000, seed: 1 });
+  await record();
+  for (const way of values.ways.split(',')) await travel(way);
 } finally {
   await server.stop();
+  for (const one of sound) await one.stop();
   rmSync(folder, { recursive: true, force: true });
 }
 process.exitCode = wrong === 0 ? 0 : 1;

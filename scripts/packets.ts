@@ -186,3 +186,75 @@ export function randomCapture(random: Random): Buffer {
   const all = packets(random);
   return mutated(random, random.chance(0.5) ? pcap(random, all) : pcapng(random, all));
 }
+
+/** A pcapng file of several sections, in either byte order, with blocks of any kind, and lengths that lie. */
+export function randomPcapng(random: Random): Buffer {
+  const sections = Array.from({ length: 1 + random.int(3) }, () => {
+    const file = pcapng(random, packets(random).slice(0, 12));
+    const blocks = splitBlocks(file).flatMap((one) => [
+      ...(random.chance(0.1) ? [strangeBlock(random)] : []),
+      one,
+    ]);
+    if (random.chance(0.1)) blocks.splice(random.int(blocks.length), 1);
+    if (random.chance(0.1)) blocks.push(pick(random, blocks));
+    return Buffer.concat(random.chance(0.3) ? blocks.map(swapped) : blocks);
+  });
+  return mutated(random, Buffer.concat(sections));
+}
+
+function splitBlocks(file: Buffer): Buffer[] {
+  const blocks: Buffer[] = [];
+  for (let at = 0; at < file.length;) {
+    const end = at + file.readUInt32LE(at + 4);
+    blocks.push(file.subarray(at, end));
+    at = end;
+  }
+  return blocks;
+}
+
+/** Simple and obsolete packets, names, statistics, secrets, a journal, and types that nobody knows. */
+function strangeBlock(random: Random): Buffer {
+  const body = Buffer.alloc(4 * random.int(12));
+  for (let at = 0; at < body.length; at += 4) body.writeUInt32LE(pick(random, words) >>> 0, at);
+  return block(pick(random, [2, 3, 4, 5, 9, 10, 0xbad, 0x80000001]), body);
+}
+
+/** Fields of the blocks above by type, [from, bytes]: those that every block has, and their own. */
+const fieldsOf: Readonly<Record<number, readonly (readonly [number, number])[]>> = {
+  0x0a0d0d0a: [
+    [8, 4],
+    [12, 2],
+    [14, 2],
+    [16, 8],
+  ],
+  1: [
+    [8, 2],
+    [10, 2],
+    [12, 4],
+    [16, 2],
+    [18, 2],
+    [24, 2],
+    [26, 2],
+    [28, 8],
+  ],
+  6: [
+    [8, 4],
+    [12, 4],
+    [16, 4],
+    [20, 4],
+    [24, 4],
+  ],
+};
+
+/** The block in the other byte order. */
+function swapped(one: Buffer): Buffer {
+  const other = Buffer.from(one);
+  for (const [from, bytes] of [
+    [0, 4],
+    [4, 4],
+    [one.length - 4, 4],
+    ...(fieldsOf[one.readUInt32LE(0)] ?? []),
+  ] as const)
+    other.subarray(from, from + bytes).reverse();
+  return other;
+}

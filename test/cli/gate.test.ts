@@ -104,7 +104,9 @@ describe('three runs: recorded, synthesized, and the incident', () => {
   });
 
   test('with a sick one, the incident fails and its backend is named', async () => {
+    // Its last run alone: the others are as above.
     const text = readFileSync(example, 'utf8')
+      .replace(/  # What production sent\.[^]*(?=  # The incident)/, '')
       .replace('restart-empty,', 'stale-sockets,')
       .replaceAll('../', root);
     const path = join(folder, 'sick.yaml');
@@ -113,12 +115,7 @@ describe('three runs: recorded, synthesized, and the incident', () => {
     const { code, stdout } = await memtape(['gate', path, '--quiet', ...outputs]);
     expect([code, stdout]).toEqual([1, expect.stringMatching(/partition 127\.0\.0\.1:\d+, 2 of 4/)]);
     const report = gateReportSchema.parse(JSON.parse(readFileSync(join(folder, 'g.json'), 'utf8')));
-    expect([report.verdict, ...verdicts(report)]).toEqual([
-      'fail',
-      'recorded pass',
-      'synthesized pass',
-      'incident fail',
-    ]);
+    expect([report.verdict, ...verdicts(report)]).toEqual(['fail', 'incident fail']);
     assertValidJunit(join(folder, 'g.xml'));
   });
 });

@@ -204,7 +204,15 @@ test('replay beside a baseline, with metrics, late by our own fault, and with op
   const [target, baseline] = [await startServer(), await startServer()];
   try {
     const to = ['replay', tape, '--target', target.address, '--timeout', '5s'];
-    const { code, stdout, stderr } = await memtape(...to, '--baseline', baseline.address, '--metrics', ':0');
+    const { code, stdout, stderr } = await memtape(
+      ...to,
+      '--speed',
+      '5',
+      '--baseline',
+      baseline.address,
+      '--metrics',
+      ':0',
+    );
     expect([code, stderr]).toEqual([
       0,
       expect.stringMatching(/metrics on http:\/\/127\.0\.0\.1:\d+\/metrics/),

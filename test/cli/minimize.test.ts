@@ -30,10 +30,10 @@ function operations(stdout: string): string {
 
 const forgetful = ['--fault', 'forget-after=append+touch'];
 
-test('three exchanges of thousands bring it out, and a fourth shows it', async () => {
-  const { code, stdout, stderr, output } = await minimize(await needle(3000), '--finding', '1', ...forgetful);
+test('three exchanges of a thousand bring it out, and a fourth shows it', async () => {
+  const { code, stdout, stderr, output } = await minimize(await needle(1200), '--finding', '1', ...forgetful);
   expect([code, stderr]).toEqual([0, expect.stringContaining('looking for violation stale-value')]);
-  expect(stdout).toMatch(/3,000 exchanges → 4, in \d+ tries/);
+  expect(stdout).toMatch(/1,200 exchanges → 4, in \d+ tries/);
   expect(stdout).toContain('without any one of them it is not seen, with them in 3 of 3 more');
   expect(operations(stdout)).toBe('append touch set get');
   expect(stdout).toContain(`memtape serve --port 11311 ${forgetful.join(' ')}\n`);
@@ -48,7 +48,7 @@ test('three exchanges of thousands bring it out, and a fourth shows it', async (
 
 test('without prefill, the key has to be set first', async () => {
   const { code, stdout } = await minimize(
-    await needle(),
+    await needle(300),
     '--finding',
     'stale-value',
     '--prefill',
@@ -83,7 +83,7 @@ describe('against a target', () => {
   });
 
   test('by FLUSH', { timeout: 60_000 }, async () => {
-    const { code, stdout } = await minimize(await needle(100), ...target, '--allow', 'flush');
+    const { code, stdout } = await minimize(await needle(30), ...target, '--allow', 'flush');
     expect([code, operations(stdout)]).toEqual([0, 'append touch set get']);
     expect(stdout).toContain(`--target ${server.address} --speed max --timeout 5000ms --allow flush`);
   });
@@ -91,14 +91,14 @@ describe('against a target', () => {
   test('by a command', { timeout: 60_000 }, async () => {
     const head = `\\200\\010${'\\0'.repeat(22)}`;
     const flush = `exec 3<>/dev/tcp/${server.host}/${server.port}; printf '${head}' >&3; head -c 24 <&3 >/dev/null`;
-    const { code, stdout } = await minimize(await needle(40), ...target, '--reset', `bash -c "${flush}"`);
+    const { code, stdout } = await minimize(await needle(20), ...target, '--reset', `bash -c "${flush}"`);
     expect([code, operations(stdout)]).toEqual([0, 'append touch set get']);
   });
 });
 
 test('a fault of the proxy, on the keys of one backend', async () => {
   const { code, stdout } = await minimize(
-    await needle(1000),
+    await needle(400),
     '--finding',
     'lost',
     '--backends',
@@ -108,7 +108,7 @@ test('a fault of the proxy, on the keys of one backend', async () => {
     'eviction-storm,backend=1',
   );
   expect(code).toBe(0);
-  expect(stdout).toMatch(/drift: lost: 1,000 exchanges → 1,/);
+  expect(stdout).toMatch(/drift: lost: 400 exchanges → 1,/);
   expect(operations(stdout)).toBe('get');
   expect(stdout).toContain(
     'memtape serve --backends 2 --port 11311 --proxy --fault eviction-storm,backend=1\n',

@@ -99,7 +99,7 @@ describe('several traces', () => {
           expect(await exchangesOf(await merged(tapes))).toEqual(wanted);
         },
       ),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
   });
 

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, afterEach } from 'vitest';
 import { ConfigError } from '../../config/error.ts';
 import { startMemcached } from '../../fixtures/memcached.ts';
@@ -23,20 +24,19 @@ function traffic(): ExchangeInit[] {
   });
 }
 
-/** An independent watcher: when a server that was gone takes a connection and answers again, ms since 1970. */
+/** An independent watcher: when a server that refused connections answers again, ms since 1970. */
 async function backAt(port: number): Promise<number> {
   let wasGone = false;
   for (;;) {
+    // On a busy machine a server may be slow: only a connection that is refused, or reset, says that it is gone.
     const isThere = await new Promise<boolean>((resolve) => {
       const socket = connect(port, '127.0.0.1', () => socket.write('version\r\n'));
-      socket.setTimeout(100, () => socket.destroy());
-      socket.on('data', () => resolve(true)).on('close', () => resolve(false));
-      socket.on('error', () => undefined);
-      socket.once('data', () => socket.destroy());
+      socket.once('data', () => resolve(true)).once('error', () => resolve(false));
+      socket.once('data', () => socket.destroy()).once('end', () => resolve(false));
     });
     if (!isThere) wasGone = true;
     else if (wasGone) return Date.now();
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await sleep(5);
   }
 }
 
@@ -52,8 +52,8 @@ test('a server that is stopped, and one that comes back', async () => {
   });
   const drills = parseDrills(
     `
-- {at: 500ms, name: stop one, run: kill -9 ${killed.process.pid}}
-- at: 700ms
+- {at: 300ms, name: stop one, run: kill -9 ${killed.process.pid}}
+- at: 400ms
   name: restart one
   run: date +%s%3N > ${began}; kill -9 ${restarted.process.pid}; sleep 0.3; memcached -u nobody -l 127.0.0.1 -p ${restarted.port} -U 0 & echo $! > ${pid}
 - {at: 1h, run: echo never}
@@ -68,7 +68,10 @@ test('a server that is stopped, and one that comes back', async () => {
   });
   const [stopped, again, never] = report.drills;
   expect([stopped!.name, stopped!.exitCode, again!.exitCode]).toEqual(['stop one', 0, 0]);
-  expect(stopped!.atSeconds).toBeCloseTo(0.5, 1);
+  // On a busy machine everything is late, by as much as the event loop was, or the start of a shell took.
+  const lateSeconds = report.schedule.eventLoopDelayMicros.max! / 1e6;
+  expect(stopped!.atSeconds).toBeGreaterThan(0.298);
+  expect(stopped!.atSeconds).toBeLessThan(0.35 + lateSeconds);
   expect(never).toMatchObject({ exitCode: null, output: 'the replay ended before its time' });
   const of = (address: string, drill = again!) => drill.servers.find(({ server }) => server === address);
   expect(of(steady.address, stopped)).toMatchObject({ errors: 0, lost: 0, recovered: true });
@@ -79,7 +82,9 @@ test('a server that is stopped, and one that comes back', async () => {
   expect(recovered.errors).toBeGreaterThan(0);
   expect(recovered.firstErrorSeconds).toBeLessThan(recovered.recoverySeconds!);
   const seenSeconds = ((await watched) - Number(readFileSync(began, 'utf8'))) / 1000;
-  expect(Math.abs(recovered.recoverySeconds! - seenSeconds)).toBeLessThan(0.25);
+  const shellSeconds = again!.tookSeconds - 0.3;
+  expect(recovered.recoverySeconds! - seenSeconds).toBeGreaterThan(-0.05 - lateSeconds);
+  expect(recovered.recoverySeconds! - seenSeconds).toBeLessThan(0.25 + shellSeconds + lateSeconds);
   expect(recovered.hitRateAfter).toBe(1);
 }, 20_000);
 
@@ -91,7 +96,7 @@ test('a command that fails, one that hangs, and one that leaves something behind
     ),
   );
   drills.start(0);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await sleep(50);
   await drills.stop();
   expect(drills.runs.map(({ exitCode, output }) => [exitCode, output])).toEqual([
     [3, 'oh\n'],

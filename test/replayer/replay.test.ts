@@ -97,8 +97,8 @@ describe('a target that misbehaves: every exchange has a verdict, and the run en
     [
       'answers with another opaque',
       ({ opaque }) => ({ status: 1, opaque: opaque ^ 0xff00 }),
-      // After two time-outs in a row, what is due is not sent for a while.
-      ['violation orphan 2', 'violation unanswered 2'],
+      // A NOOP behind each tells that it has no answer of its own.
+      ['violation orphan 5', 'violation unanswered 5'],
     ],
   ];
   test.each(cases)('%s', async (_name, script, expected) => {
