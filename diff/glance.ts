@@ -2,7 +2,7 @@
 // history of its key.
 
 import { isPossible, isQuit, isSilent, shapeOf, tellsCas } from '../protocol/semantics.ts';
-import { opcodeInfo } from '../protocol/opcode.ts';
+import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
@@ -60,6 +60,7 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
   if (isQuit(opcode)) return 'match';
   if (result === Result.malformed) return malformed;
   const agrees = result === Result.answered && results.agrees[resultRow] === 1;
+  if (agrees && isPlain(batch, row, results, resultRow)) return 'same';
   const replayed = replayedAnswer(batch, row, results, resultRow);
   if (replayed === undefined) return unproven;
   const wrong = misfit(batch, row, replayed, agrees);
@@ -78,6 +79,25 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
   if (isSilent(opcode, status) && !replayed.silent && !wasLoud(batch, row)) return notSilent;
   if (!hasKey) return isSame || isUnrecorded ? 'match' : otherStatus;
   return isSame ? 'same' : 'suspect';
+}
+
+/** A loud success, byte for byte as recorded, with its parts and a CAS id: so are most, and no views are made of them. */
+function isPlain(batch: Batch, row: number, results: ResultBatch, resultRow: number): boolean {
+  const opcode = batch.opcode[row]!;
+  const shape = shapeOf(opcode, Status.ok);
+  return (
+    shape !== undefined &&
+    batch.status[row] === Status.ok &&
+    batch.outcome[row] === Outcome.answered &&
+    isQuiet[opcode] === 0 &&
+    (results.casHigh[resultRow]! | results.casLow[resultRow]!) !== 0 &&
+    batch.keyLength[row]! > 0 &&
+    batch.answerKeyLength[row] === 0 &&
+    !shape.key &&
+    batch.answerExtrasLength[row] === shape.extras &&
+    (shape.value < 0 || batch.answerValueLength[row] === shape.value) &&
+    isPossible(opcode, namesVersion(batch, row), Status.ok)
+  );
 }
 
 /** The answer tells of its key, whatever else is wrong with it. */

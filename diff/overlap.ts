@@ -49,7 +49,7 @@ export class Overlap {
   /** @returns false where no order has room for it */
   store(cas: number, fromNs: number, toNs: number, content: Content, expiry: Lifetime): boolean {
     const version = this.#versionOf(cas, content, false);
-    if (version === undefined || version.isMade) return false;
+    if (version === undefined || (version.isMade && !this.#isTakenForFirst(version))) return false;
     version.isMade = true;
     version.fromNs = fromNs;
     version.toNs = toNs;
@@ -72,6 +72,14 @@ export class Overlap {
     const version = this.#versions[0]!;
     const isRead = version.readToNs >= this.#firstNs;
     return isRead && this.#lives(version, this.#firstNs) ? { version, madeNs: this.#firstNs } : undefined;
+  }
+
+  /** Reads had seen the version, and seemed to tell the id of what was there before the replay: that one has another. */
+  #isTakenForFirst(version: Version): boolean {
+    const versions = this.#versions;
+    if (version !== versions[0] || version.fromNs !== -Infinity) return false;
+    versions.unshift({ ...version, cas: 0, readFromNs: -Infinity, readToNs: Infinity });
+    return true;
   }
 
   /** The version with the id, which has the content; undefined where it has another, or is older than all that are open. */

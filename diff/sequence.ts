@@ -156,7 +156,11 @@ export class Sequences {
     // Each is executed at some moment of its interval; changes after all before them, reads after the last change.
     const pointNs = Math.max(fromNs, this.#held.changedNs[key]!, changes ? this.#held.readNs[key]! : 0);
     if (!isPlain) this.#held.last[key] = NONE;
-    else if (!(toNs >= pointNs) || this.#overtaking.overtakes(key, family === SET, cas))
+    else if (
+      !(toNs >= pointNs) ||
+      this.#overtaking.overtakes(key, family === SET, cas) ||
+      (family === GET && this.#held.cas[key] === 0 && !this.#shows(key, batch, row, results, resultRow))
+    )
       return (
         this.#overtaking.open(key, batch.firstIndex + row) &&
         this.#overtaking.join(key, family === SET, batch, row, results, resultRow, cas)
@@ -314,6 +318,14 @@ export class Sequences {
       this.#live(key, expiry, batch, row, fromNs, toNs);
     }
     return true;
+  }
+
+  /** A read whose id is the first that is told of the key found what is there, as far as that is known. */
+  #shows(key: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): boolean {
+    if (this.#held.known[key] !== Known.present) return true;
+    return results.agrees[resultRow] === 1
+      ? this.#holds(key, batch.heap, batch.answerValueAt[row]!, batch.answerValueLength[row]!)
+      : this.#holds(key, results.heap, results.valueAt[resultRow]!, results.valueLength[resultRow]!);
   }
 
   #holds(key: number, heap: Buffer, at: number, length: number): boolean {
