@@ -23,7 +23,7 @@ export interface Version {
   low: number;
   length: number;
   flags: number;
-  /** The number that the value is. */
+  /** The number that the value is, once its store has been seen. */
   number: number;
   expiry: Lifetime;
   /** The store has been seen, and not only a read. */
@@ -53,6 +53,7 @@ export class Overlap {
     version.isMade = true;
     version.fromNs = fromNs;
     version.toNs = toNs;
+    version.number = content.number;
     version.expiry = expiry;
     return this.#versions.length <= MAX_VERSIONS || this.#settle(MAX_VERSIONS / 2);
   }

@@ -17,7 +17,9 @@ export class Overtaking {
   readonly #sketches: Sketches;
   readonly #clock: ReplayClock;
   readonly #recent = new RecentVersions();
-  readonly #overlaps = new Map<number, Overlap>();
+  /** By key; and keys in the order in which they were opened, or looked at again. */
+  readonly #overlaps: (Overlap | undefined)[] = [];
+  readonly #open = new Set<number>();
   /** What a plain request brings or finds; reused. */
   readonly #version: Version = {
     cas: 0,
@@ -71,14 +73,18 @@ export class Overtaking {
     this.#sweep(index);
     const recent = this.#recent.upTo(this.#held.last[key]!);
     if (recent === undefined) return false;
-    this.#overlaps.set(key, new Overlap(recent.versions, recent.firstNs));
+    const overlap = new Overlap(recent.versions, recent.firstNs);
+    overlap.lastIndex = index;
+    this.#overlaps[key] = overlap;
+    this.#open.add(key);
     this.#held.following[key] = Following.byIds;
     return true;
   }
 
   /** Forgets what was seen of a key that is followed no more. */
   drop(key: number): void {
-    this.#overlaps.delete(key);
+    this.#overlaps[key] = undefined;
+    this.#open.delete(key);
   }
 
   /** A read found the version that is there, and its id. */
@@ -86,27 +92,25 @@ export class Overtaking {
     this.#recent.saw(this.#held.last[key]!, cas, fromNs, toNs);
   }
 
-  /** It may have left before what was seen of the key last. */
-  isNear(key: number, index: number): boolean {
-    return index - this.#overlaps.get(key)!.lastIndex <= NEAR_ROWS;
-  }
-
   /** Closes keys of which nothing was seen for long, of the two that were opened first. */
   #sweep(index: number): void {
     let left = 2;
-    for (const [key, overlap] of this.#overlaps) {
+    for (const key of this.#open) {
       if (left-- === 0) return;
-      if (index - overlap.lastIndex > NEAR_ROWS) {
+      if (index - this.#overlaps[key]!.lastIndex > NEAR_ROWS) {
         if (!this.close(key)) this.#held.following[key] = Following.odd;
       } else {
-        this.#overlaps.delete(key);
-        this.#overlaps.set(key, overlap);
+        this.#open.delete(key);
+        this.#open.add(key);
       }
     }
   }
 
-  /** What the row stores, or read. @returns false where no order has room for it */
-  join(
+  /**
+   * What the row stores, or read, of a key that is followed by its ids.
+   * @returns false where no order has room for it; undefined where it left after all that was seen of the key
+   */
+  follow(
     key: number,
     isStore: boolean,
     batch: Batch,
@@ -114,16 +118,19 @@ export class Overtaking {
     results: ResultBatch,
     resultRow: number,
     cas: number,
-  ): boolean {
+  ): boolean | undefined {
+    const overlap = this.#overlaps[key]!;
+    const index = batch.firstIndex + row;
+    if (index - overlap.lastIndex > NEAR_ROWS) return undefined;
+    overlap.lastIndex = index;
     const version = this.#version;
     const fromNs = results.sentNs[resultRow]!;
     const toNs = results.answeredNs[resultRow]!;
-    const overlap = this.#overlaps.get(key)!;
-    overlap.lastIndex = batch.firstIndex + row;
     if (isStore) {
       const { heap } = batch;
       const extras = batch.extrasAt[row]!;
       this.#sketch(heap, batch.valueAt[row]!, batch.valueLength[row]!, uint32(heap, extras));
+      version.number = numberOf(heap, batch.valueAt[row]!, batch.valueLength[row]!);
       return overlap.store(
         cas,
         fromNs,
@@ -153,13 +160,12 @@ export class Overtaking {
     version.low = sketches.low;
     version.length = length;
     version.flags = flags;
-    version.number = numberOf(heap, at, length);
   }
 
   /** From here on the key is followed in the order of the trace again. @returns false where no order explains the ids */
   close(key: number): boolean {
-    const closed = this.#overlaps.get(key)!.close();
-    this.#overlaps.delete(key);
+    const closed = this.#overlaps[key]!.close();
+    this.drop(key);
     this.#held.following[key] = Following.inOrder;
     if (closed === undefined) return false;
     const held = this.#held;

@@ -149,10 +149,13 @@ export class Sequences {
     const cas =
       isSilent || status !== Status.ok ? 0 : tokenOf(results.casHigh[resultRow]!, results.casLow[resultRow]!);
     const isPlain = cas !== 0 && (family === GET || (family === SET && isPlainStore(batch, row)));
-    const isByIds = this.#held.following[key] === Following.byIds;
-    if (isByIds && isPlain && this.#overtaking.isNear(key, batch.firstIndex + row))
-      return this.#overtaking.join(key, family === SET, batch, row, results, resultRow, cas);
-    if (isByIds && !this.#overtaking.close(key)) return false;
+    if (this.#held.following[key] === Following.byIds) {
+      const fits = isPlain
+        ? this.#overtaking.follow(key, family === SET, batch, row, results, resultRow, cas)
+        : undefined;
+      if (fits !== undefined) return fits;
+      if (!this.#overtaking.close(key)) return false;
+    }
     // Each is executed at some moment of its interval; changes after all before them, reads after the last change.
     const pointNs = Math.max(fromNs, this.#held.changedNs[key]!, changes ? this.#held.readNs[key]! : 0);
     if (!isPlain) this.#held.last[key] = NONE;
@@ -163,7 +166,7 @@ export class Sequences {
     )
       return (
         this.#overtaking.open(key, batch.firstIndex + row) &&
-        this.#overtaking.join(key, family === SET, batch, row, results, resultRow, cas)
+        this.#overtaking.follow(key, family === SET, batch, row, results, resultRow, cas) === true
       );
     if (!(toNs >= pointNs)) return false;
     if (changes) this.#held.changedNs[key] = pointNs;
