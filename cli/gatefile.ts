@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { nearest } from '../config/nearest.ts';
 import { duration, openYaml, type Written } from '../config/yaml.ts';
 import { distributionNames } from '../protocol/distribution.ts';
-import { drillSchema } from '../replayer/drill.ts';
+import { drillSchema } from '../replayer/drillfile.ts';
 import { permissions } from '../replayer/gate.ts';
 import { splits } from '../replayer/tail.ts';
 import { parseTarget } from '../replayer/target.ts';

@@ -7,7 +7,7 @@ import { ConfigError } from '../config/error.ts';
 import { nearest } from '../config/nearest.ts';
 import type { Written } from '../config/yaml.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
-import { parseDrills, type Drill } from '../replayer/drill.ts';
+import { parseDrills, type Drill } from '../replayer/drillfile.ts';
 import { createSchedule } from '../replayer/schedule.ts';
 import { createRoute, parseTarget } from '../replayer/target.ts';
 import { defaultThresholds, type Threshold } from '../report/threshold.ts';
@@ -21,7 +21,8 @@ import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatef
 import { checkOutputs, outputKinds, type OutputOptions } from './output.ts';
 import { checkPlace, type PlaceOptions } from './place.ts';
 import { assertResultsOf, type RunOptions } from './replaying.ts';
-import { isModel, modelOf } from './model.ts';
+import { modelOf } from './model.ts';
+import { isModel } from './source.ts';
 import type { Shell } from './shell.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 

@@ -4,8 +4,8 @@ import { basename } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { distributionNames, type NamedServer } from '../protocol/distribution.ts';
-import { parseDrills } from '../replayer/drill.ts';
 import { permissions } from '../replayer/gate.ts';
+import type { Drill } from '../replayer/drill.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { parseRatePlan } from '../replayer/schedule.ts';
 import { splits } from '../replayer/tail.ts';
@@ -28,7 +28,7 @@ import {
 } from './replaying.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
-import { checkSource, isModel, sourcePath, synthOptions } from './model.ts';
+import { checkSource, isModel, sourcePath, synthOptions } from './source.ts';
 import { parseTargets, targetOptions } from './target.ts';
 
 interface DiffOptions extends JudgeOptions, OutputOptions {
@@ -187,8 +187,7 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
   await checkReplay(source, options);
   const interrupt = onInterrupt(shell);
   try {
-    const drills =
-      drill === undefined ? undefined : parseDrills(readSmall(drill, 'the drills').toString(), drill);
+    const drills = drill === undefined ? undefined : await readDrills(drill);
     const named = await runReplay(
       shell,
       source,
@@ -200,6 +199,12 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
   } finally {
     interrupt.ignore();
   }
+}
+
+/** @throws ConfigError, CliError */
+async function readDrills(path: string): Promise<Drill[]> {
+  const { parseDrills } = await import('../replayer/drillfile.ts');
+  return parseDrills(readSmall(path, 'the drills').toString(), path);
 }
 
 /** What can be known to go wrong before anything is sent. @throws CliError */

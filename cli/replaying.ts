@@ -23,8 +23,8 @@ import { CliError } from './error.ts';
 import type { MetricsServer } from './metrics.ts';
 import { Place, type Replacing } from './place.ts';
 import { Progress } from './progress.ts';
-import { isModel, rewrite, sourceAgain, sourceOf, type SynthOptions } from './model.ts';
 import type { Shell } from './shell.ts';
+import { isModel, type SynthOptions } from './source.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 import { renamed } from './whole.ts';
@@ -74,6 +74,9 @@ export interface Judged {
   input: ReportInput;
 }
 
+/** Loaded where a model, or a scenario, is asked for. */
+const models = async (): Promise<typeof import('./model.ts')> => import('./model.ts');
+
 /** The report of the one with the other as its baseline. */
 export function besides(judged: Judged, baseline: Judged, noise?: Judged): Report {
   const changes = compare(baseline.input.diff, judged.input.diff, noise?.input.diff);
@@ -103,12 +106,12 @@ export async function runReplay(
   try {
     const rate = fixedRateOf(options);
     const results = kept?.temporary ?? join(folder, 'results');
-    const made = isModel(source) ? sourceOf(source, generating(options, rate)) : undefined;
+    const made = isModel(source) ? (await models()).sourceOf(source, generating(options, rate)) : undefined;
     // What happens to a trace is worked out beforehand, so that it takes no part in the timing.
     const changed = join(folder, 'changed.tape');
     const rewritten =
       made === undefined && options.scenario.length > 0
-        ? await rewrite(shell, source, changed, generating(options, undefined))
+        ? await (await models()).rewrite(shell, source, changed, generating(options, undefined))
         : undefined;
     const trace = made?.source ?? (rewritten === undefined ? source : changed);
     if (options.quiet !== true) for (const note of rewritten?.notes ?? []) shell.stderr.write(`${note}\n`);
@@ -323,7 +326,7 @@ export async function judge(
   const results = await ResultsReader.open(resultsPath);
   try {
     const isName = typeof replayed === 'string' && isModel(replayed);
-    const source = isName ? sourceAgain(replayed, results.meta, resultsPath) : replayed;
+    const source = isName ? (await models()).sourceAgain(replayed, results.meta, resultsPath) : replayed;
     const trace = await openSource(source);
     const quiet = options.quiet === true;
     const progress = new Progress(shell, trace.exchangeCount, {

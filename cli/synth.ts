@@ -20,16 +20,8 @@ import { summarizeBatches } from '../synth/summarize.ts';
 import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import { incidentCommand } from './incident.ts';
-import {
-  checkSource,
-  generate,
-  isModel,
-  readModel,
-  rewrite,
-  sourcePath,
-  synthOptions,
-  type SynthOptions,
-} from './model.ts';
+import { generate, readModel, rewrite } from './model.ts';
+import { checkSource, isModel, sourcePath, synthOptions, type SynthOptions } from './source.ts';
 import { expectKind } from './kind.ts';
 import { checkPlace, forceOption, replacing, writePlace, type PlaceOptions } from './place.ts';
 import { Progress } from './progress.ts';

@@ -2,31 +2,15 @@
 // it is measured under traffic.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { z } from 'zod';
-import { duration, readYaml } from '../config/yaml.ts';
 import type { DrillRun } from '../trace/meta.ts';
+import type { Drill } from './drillfile.ts';
 
-export const drillSchema = z.strictObject({
-  at: duration.describe("time since the replay's start"),
-  run: z.string().min(1).describe('a shell command'),
-  name: z.string().min(1).optional().describe('what reports call it; default: the command'),
-  server: z.string().min(1).optional().describe('the target or backend that it is about; default: all'),
-  timeout: duration.optional().describe('it is stopped after this; default 30s'),
-});
-export const drillsSchema = z.array(drillSchema).min(1);
-
-/** `at` and `timeout` in milliseconds. */
-export type Drill = z.output<typeof drillSchema>;
+export type { Drill } from './drillfile.ts';
 
 const TIMEOUT_MS = 30_000;
 const OUTPUT_KEPT = 2000;
 /** For what it printed at its end. */
 const LAST_WORDS_MS = 20;
-
-/** A drill file: a YAML list. @throws ConfigError */
-export function parseDrills(text: string, path: string): Drill[] {
-  return readYaml(text, path, drillsSchema);
-}
 
 /** Runs each at its time. */
 export class Drills {

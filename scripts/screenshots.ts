@@ -13,7 +13,7 @@ import { startMemcached } from '../fixtures/memcached.ts';
 import { parseProxyFault } from '../fixtures/proxy/fault.ts';
 import { startFaultProxy } from '../fixtures/proxy.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { parseDrills } from '../replayer/drill.ts';
+import { parseDrills } from '../replayer/drillfile.ts';
 import { replay } from '../replayer/replay.ts';
 import { renderHtml } from '../report/html.ts';
 import { makeReport, type Report } from '../report/report.ts';

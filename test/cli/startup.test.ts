@@ -70,12 +70,13 @@ test('info and cat load what reads a trace', async () => {
   }
 });
 
-test('a replay loads no rendering, no metrics and no client that it was not asked for', async () => {
+test('a replay loads no rendering, no metrics, no client and no model that it was not asked for', async () => {
   const tape = temporary('a.tape');
   await writeTape(tape, [batchOf([{ op: 'set', key: 'a', value: 'b' }])]);
   const loaded = await loadedBy('replay', tape, '--speed', 'max', '--quiet');
-  for (const name of ['prom-client', 'memjs', 'hyparquet-writer', 'uplot', 'cli-progress', 'fzstd'])
-    expect(loaded).not.toContain(name);
+  const packages = 'prom-client memjs hyparquet-writer uplot cli-progress fzstd zod yaml';
+  for (const name of packages.split(' ')) expect(loaded).not.toContain(name);
+  expect(loaded).not.toContain('dist/synth/model.js');
   for (const name of ['html', 'style', 'junit', 'markdown'])
     expect(loaded).not.toContain(`dist/report/${name}.js`);
 });

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, afterEach } from 'vitest';
 import { ConfigError } from '../../config/error.ts';
 import { startMemcached } from '../../fixtures/memcached.ts';
-import { Drills, parseDrills } from '../../replayer/drill.ts';
+import { Drills } from '../../replayer/drill.ts';
+import { parseDrills } from '../../replayer/drillfile.ts';
 import { replayedTape } from '../support/replay.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
 
