@@ -90,12 +90,12 @@ export function nothing(
     return new CliError(`${head}, got ${recorded.notes[0] ?? 'none that is read'}; ${linkTypesHint()}`, 2);
   if (seen.length === 0)
     return new CliError(
-      `${head}, got ${plural(recorded.capture.packets, 'packet')} and no TCP among them`,
+      `${head}, got ${plural(recorded.capture.packets, 'packet')} and neither TCP nor memcached over UDP among them`,
       2,
     );
   const binary = seen.filter((port) => port.binary && !ports.includes(port.port));
   const hint = binary.length > 0 ? `; try --port ${binary.map(({ port }) => port).join(',')}` : '';
-  return new CliError(`${head}, got TCP on ${seen.slice(0, 5).map(describePort).join(', ')}${hint}`, 2);
+  return new CliError(`${head}, got traffic on ${seen.slice(0, 5).map(describePort).join(', ')}${hint}`, 2);
 }
 
 /** What connections that are not binary speak, by the first that has a name. */

@@ -52,7 +52,7 @@ export interface CaptureResult {
   bytes: number;
   /** -1: the file ended before it said. */
   linkType: number;
-  /** TCP traffic by server port, the busiest first. */
+  /** TCP traffic, and memcached's over UDP where it is not recorded, by server port, the busiest first. */
   portsSeen: PortSeen[];
   /** Where the record begins that the end of a file cut, and of which source; null where none was. */
   truncatedAt: number | null;

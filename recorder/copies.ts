@@ -299,12 +299,12 @@ export class Suspect extends Entry {
   }
 
   /**
-   * Two numbers drawn at random, and two clocks or a payload besides, at the same time: a hole of one copy is filled from the
-   * other before it is given up.
+   * Numbers drawn at random, and two clocks or payloads besides, at the same time: a hole of one copy is filled from the
+   * other before it is given up. One of the two that open the connection may be missing.
    */
   #isOpenedAlike(candidate: Candidate): boolean {
     const { opens, sameStamps, matched } = candidate;
-    if (opens < 2 || (sameStamps < 2 && matched.size < 3) || !isNear(candidate)) return false;
+    if (opens === 0 || (sameStamps < 2 && matched.size < 3) || !isNear(candidate)) return false;
     return this.#signs.every(({ isSyn, sequence }) => !isSyn || sequence >= MIN_RANDOM);
   }
 

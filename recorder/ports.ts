@@ -56,6 +56,12 @@ export class Ports {
     if (binaryMagic(packet) !== 0) counts.binary++;
   }
 
+  /** A datagram that stands behind what may be memcached's frame header: counted where it looks like the binary protocol. */
+  countDatagram(packet: Packet): void {
+    packet.flags = 0;
+    if (binaryMagic(packet) !== 0) this.count(packet);
+  }
+
   #begin(port: number): Counts {
     const counts = { port, packets: 0, payloads: 0, binary: 0 };
     this.#place[port] = this.#counts.push(counts);

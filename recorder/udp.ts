@@ -101,8 +101,11 @@ export class UdpFlows {
     if (body + FRAME_HEADER_BYTES > end) return false;
     packet.sourcePort = uint16(data, at);
     packet.targetPort = uint16(data, at + 2);
-    if (!this.#ports.isRecorded(packet)) return false;
     const total = uint16(data, body + 4);
+    if (!this.#ports.isRecorded(packet)) {
+      if (uint16(data, body + 2) < total) this.#count(packet, body);
+      return false;
+    }
     const isEmpty = total === 0 && body + FRAME_HEADER_BYTES === end;
     const isFrame = isEmpty || uint16(data, body + 2) < total;
     if (!isFrame || uint16(data, at + 4) < UDP_HEADER_BYTES + FRAME_HEADER_BYTES) return false;
@@ -114,6 +117,14 @@ export class UdpFlows {
     const sign = this.#datagrams.sign(packet, body, fromClient);
     if (!this.#isHeldBack(name, packet, body, sign)) this.#deliver(name, packet, body, sign);
     return true;
+  }
+
+  /** Of another port, or in a tunnel. */
+  #count(packet: Packet, body: number): void {
+    const { at } = packet;
+    packet.at = body + FRAME_HEADER_BYTES;
+    this.#ports.countDatagram(packet);
+    packet.at = at;
   }
 
   #deliver(name: FlowName, packet: Packet, body: number, sign: Sign): void {

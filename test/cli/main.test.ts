@@ -138,7 +138,7 @@ describe('what is wrong is said in one line', () => {
       'another port',
       () => ['record', capture, '-o', temporary('x')],
       2,
-      new RegExp(`port 11211, got TCP on port ${port}.*try --port ${port}`),
+      new RegExp(`port 11211, got traffic on port ${port}.*try --port ${port}`),
     ],
     ['the capture as output', () => ['record', capture, '-o', capture], 2, /would overwrite the capture/],
     ['no trace', () => ['info', text('hello')], 2, /expected a memtape trace, got a file of 5 bytes/],

@@ -2,8 +2,10 @@
 
 import { expect, test } from 'vitest';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
-import { Conversation } from '../support/packets.ts';
-import { listen } from './listener.ts';
+import { Random } from '../../synth/random.ts';
+import { Conversation, pcapBytes } from '../support/packets.ts';
+import { capturedDatagrams, randomDatagrams, seedsOf } from '../support/traffic.ts';
+import { listen, listenToBytes } from './listener.ts';
 
 const request = encodeRequest({ opcode: 0, key: 'key' });
 const response = encodeResponse({ opcode: 0, value: 'v'.repeat(3000) });
@@ -59,4 +61,12 @@ test('payloads that only begin like a frame, and few of many, are no binary prot
     { port: 81, packets: 21, binary: false },
     { port: 80, packets: 1, binary: false },
   ]);
+});
+
+test.each(seedsOf('TWICE_SEEDS', 5))('memcached over UDP on another port is seen, seed %d', async (seed) => {
+  const random = new Random(seed);
+  const init = { clients: 2, turns: 5, ids: 'none', hasRequestIds: random.chance(0.5) } as const;
+  const packets = capturedDatagrams(randomDatagrams(random, { ...init, server: '10.9.0.2:11300' }));
+  const { result } = await listenToBytes(pcapBytes(packets));
+  expect(result.portsSeen).toMatchObject([{ port: 11_300, binary: true }]);
 });
