@@ -24,6 +24,8 @@ import { parseDuration, parseRate, parseSize } from './units.ts';
 const MAX_SHOWN = 5;
 /** Aliases that one document may resolve: a few lines could ask for gigabytes. */
 const MAX_ALIASES = 1000;
+/** The parser seeks the anchor of each alias from the beginning of the document: tokens times aliases, at most. */
+const MAX_SOUGHT = 10_000_000;
 const MAX_BYTES = 4 * 1024 * 1024;
 /** Lists and maps within each other. */
 const MAX_DEPTH = 100;
@@ -101,11 +103,14 @@ export function openYaml<T>(
  * @throws ConfigError
  */
 function checkTokens(parser: Parser, text: string, at: (offset: number) => string): void {
+  let [tokens, aliases] = [0, 0];
   for (const top of parser.parse(text)) {
     if (top.type === 'error') throw new ConfigError(`${at(top.offset)}: this is no YAML: ${top.message}`);
     const open: { token: CST.Token; depth: number }[] = [{ token: top, depth: 0 }];
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       const { token, depth } = next;
+      tokens++;
+      if (token.type === 'alias') aliases++;
       if (depth > MAX_DEPTH)
         throw new ConfigError(
           `${at(token.offset)}: expected at most ${MAX_DEPTH} levels of lists and maps, got more`,
@@ -115,6 +120,11 @@ function checkTokens(parser: Parser, text: string, at: (offset: number) => strin
       for (const child of inner) if (child) open.push({ token: child, depth: depth + 1 });
     }
   }
+  const most = Math.min(MAX_ALIASES, Math.floor(MAX_SOUGHT / Math.max(1, tokens)));
+  if (aliases > most)
+    throw new ConfigError(
+      `${at(0)}: expected at most ${most} aliases in a document of this size, got ${aliases}`,
+    );
 }
 
 /** @throws ConfigError where a name stands in a map for the second time */

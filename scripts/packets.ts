@@ -191,9 +191,11 @@ export function randomCapture(random: Random): Buffer {
 export function randomPcapng(random: Random): Buffer {
   const sections = Array.from({ length: 1 + random.int(3) }, () => {
     const file = pcapng(random, packets(random).slice(0, 12));
-    const blocks = splitBlocks(file).flatMap((one) =>
-      random.chance(0.1) ? [strangeBlock(random), one] : [one],
-    );
+    const blocks: Buffer[] = [];
+    for (const one of splitBlocks(file)) {
+      if (random.chance(0.1)) blocks.push(strangeBlock(random));
+      blocks.push(one);
+    }
     if (random.chance(0.1)) blocks.splice(random.int(blocks.length), 1);
     if (random.chance(0.1)) blocks.push(pick(random, blocks));
     return Buffer.concat(random.chance(0.3) ? blocks.map(swapped) : blocks);

@@ -78,6 +78,11 @@ const pieces: readonly [name: string, document: (n: number) => string][] = [
   ['documents in one', (n) => '{}'.repeat(n)],
   ['wrong items', (n) => `list:\n${'- 1\n'.repeat(n)}`],
   ['levels', (n) => '['.repeat(n)],
+  [
+    'aliases, each of another anchor',
+    (n) => Array.from({ length: n }, (_, m) => `k${m}: &a${m} [*a${m - 1}]\n`).join(''),
+  ],
+  ['aliases of one anchor', (n) => `a: &a 1\n${Array.from({ length: n }, (_, m) => `k${m}: *a\n`).join('')}`],
   ['a field of very many letters', (n) => `${'k'.repeat(n * 10)}: 1`],
 ];
 
@@ -94,6 +99,19 @@ test('a field that stands twice, and more levels than anybody writes', () => {
   );
   expect(() => read('[ '.repeat(101))).toThrow(
     /^a\.yaml:1:20\d: expected at most 100 levels of lists and maps/,
+  );
+});
+
+test('as many aliases as anybody writes, and more', () => {
+  const anchor = 'a: &a 1';
+  const uses = Array.from({ length: 1001 }, (_, n) => `k${n}: *a`);
+  expect(
+    Object.keys(
+      openYaml([anchor, ...uses.slice(2)].join('\n'), 'a.yaml', z.record(z.string(), z.number())).value,
+    ),
+  ).toHaveLength(1000);
+  expect(() => read(anchor, ...uses)).toThrow(
+    'a.yaml:1:1: expected at most 1000 aliases in a document of this size, got 1001',
   );
 });
 
