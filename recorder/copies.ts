@@ -330,11 +330,12 @@ export class Suspect extends Entry {
   }
 }
 
-/** Requests come so much later there, and answers so much earlier, whatever the clocks differ by. */
-function behindNs({ clientNs, clientCount, serverNs, serverCount }: Candidate): number {
+/** Requests come so much later there, and answers so much earlier, whatever the clocks differ by; on one host, requests tell. */
+function behindNs(candidate: Candidate): number {
+  const { clientNs, clientCount, serverNs, serverCount } = candidate;
   const client = clientCount === 0 ? undefined : clientNs / clientCount;
   const server = serverCount === 0 ? undefined : serverNs / serverCount;
-  if (client !== undefined && server !== undefined) return (client - server) / 2;
+  if (client !== undefined && server !== undefined && !isNear(candidate)) return (client - server) / 2;
   return client ?? -(server ?? 0);
 }
 
