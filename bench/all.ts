@@ -107,9 +107,18 @@ const missing = [
   ...needs.filter((program) => find(program.toUpperCase(), program) === undefined),
 ];
 say(`missing peers: ${missing.length === 0 ? 'none' : missing.join(', ')}\n`);
-await recording();
-for (const depth of [1, 16, 64]) await loading(depth);
-await pacing();
-await judging();
-await growing();
+const parts: [string, () => Promise<void>][] = [
+  ['recording', recording],
+  ...[1, 16, 64].map((depth): [string, () => Promise<void>] => [
+    `replaying, depth ${depth}`,
+    async () => loading(depth),
+  ]),
+  ['pacing', pacing],
+  ['judging', judging],
+  ['growing', growing],
+];
+for (const [n, [name, run]] of parts.entries()) {
+  process.stderr.write(`${n + 1} of ${parts.length}: ${name}\n`);
+  await run();
+}
 say(table(['What', 'memtape', 'Beside it', 'takes', 'memtape takes'], rows));
