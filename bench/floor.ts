@@ -96,9 +96,10 @@ function run(socket: Socket, next: () => Segment | undefined, onDone: () => void
 }
 
 await fill();
-const segments = Array.from({ length: Math.min(SEGMENTS, Math.ceil(requests / depth)) }, made);
+const bursts = Math.ceil(requests / depth);
+const segments = Array.from({ length: Math.min(SEGMENTS, bursts) }, made);
 const sockets = await Promise.all(Array.from({ length: CONNECTIONS }, opened));
-let left = Math.ceil(requests / depth);
+let left = bursts;
 const began = performance.now();
 await Promise.all(
   sockets.map(
@@ -110,4 +111,4 @@ await Promise.all(
 );
 const seconds = (performance.now() - began) / 1000;
 for (const socket of sockets) socket.destroy();
-process.stdout.write(`${((Math.ceil(requests / depth) * depth) / seconds).toFixed(0)}\n`);
+process.stdout.write(`${((bursts * depth) / seconds).toFixed(0)}\n`);

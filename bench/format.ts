@@ -8,6 +8,7 @@ import * as zlib from 'node:zlib';
 import { readCapture } from '../recorder/capture.ts';
 import { Recording } from '../recorder/recording.ts';
 import { BlockReader, BlockType, FileKind } from '../trace/block.ts';
+import { say } from './measure.ts';
 
 const [capture, portText, dump] = process.argv.slice(2);
 if (capture === undefined || portText === undefined)
@@ -51,11 +52,10 @@ const codecs: [string, (data: Buffer) => Buffer, (data: Buffer) => Buffer][] = [
   ]),
 ];
 
-const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const sum = (buffers: readonly Buffer[]): number => buffers.reduce((total, { length }) => total + length, 0);
 
 try {
-  print('| rows a block | bytes a block | blocks | unpacked | deflate 1 |\n|---|---|---|---|---|');
+  say('| rows a block | bytes a block | blocks | unpacked | deflate 1 |\n|---|---|---|---|---|');
   for (const [rows, megabytes] of [
     [4096, 1],
     [16_384, 4],
@@ -64,12 +64,12 @@ try {
   ] as const) {
     const { raw, exchanges } = await blocksOf(rows, megabytes * 1024 * 1024);
     const packed = sum(raw.map(deflate(1)));
-    print(
+    say(
       `| ${rows} | ${megabytes} MiB | ${raw.length} | ${(sum(raw) / exchanges).toFixed(1)} | ${(packed / exchanges).toFixed(2)} |`,
     );
   }
   const { raw, exchanges } = await blocksOf(65_536, 8 * 1024 * 1024);
-  print('\n| codec | bytes an exchange | packs | unpacks |\n|---|---|---|---|');
+  say('\n| codec | bytes an exchange | packs | unpacks |\n|---|---|---|---|');
   const megabytes = sum(raw) / 1e6;
   for (const [name, pack, unpack] of codecs) {
     let began = performance.now();
@@ -79,7 +79,7 @@ try {
     for (const data of packed) unpack(data);
     const unpacking = performance.now() - began;
     const rate = (ms: number): string => `${((megabytes * 1000) / ms).toFixed(0)} MB/s`;
-    print(`| ${name} | ${(sum(packed) / exchanges).toFixed(2)} | ${rate(packing)} | ${rate(unpacking)} |`);
+    say(`| ${name} | ${(sum(packed) / exchanges).toFixed(2)} | ${rate(packing)} | ${rate(unpacking)} |`);
   }
   if (dump !== undefined)
     for (const [n, data] of raw.entries()) writeFileSync(join(dump, `block-${n}`), data);

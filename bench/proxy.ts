@@ -12,12 +12,12 @@ import { FrameDecoder } from '../protocol/decoder.ts';
 import { encodeRequest } from '../protocol/frame.ts';
 import { Magic, opaqueAt } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
+import { command, say } from './measure.ts';
 
 const CONNECTIONS = Number(process.argv[2] ?? 1000);
 const RATE = Number(process.argv[3] ?? 5000);
 const SECONDS = 4;
 const ROUNDS = 3;
-const command = new URL('../cli/main.js', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-bench-'));
 
 interface Percentiles {
@@ -89,8 +89,8 @@ try {
       ['proxy', address],
     ] as const) {
       const { p50, p99, answers } = await measure(to);
-      process.stdout.write(
-        `${name.padEnd(7)} ${CONNECTIONS} connections, ${RATE}/s, ${answers} answers: p50 ${p50} µs, p99 ${p99} µs\n`,
+      say(
+        `${name.padEnd(7)} ${CONNECTIONS} connections, ${RATE}/s, ${answers} answers: p50 ${p50} µs, p99 ${p99} µs`,
       );
     }
 } finally {

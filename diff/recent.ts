@@ -1,13 +1,13 @@
 // The latest versions of all keys, in one ring: what came last on a key is known as long as not too much came on others since.
 
 import { grown } from '../trace/batch.ts';
+import { NONE } from './held.ts';
 import type { Version } from './overlap.ts';
 
 const SLOTS = 1 << 16;
 const FEW = 1 << 10;
 /** Versions of one key that are looked back at. */
 const MAX_BACK = 16;
-const NONE = -1;
 
 export class RecentVersions {
   #count = 0;

@@ -191,6 +191,8 @@ async function travel(named: string): Promise<void> {
 }
 
 try {
+  if (names.length === 0)
+    throw new Error(`expected --only to name one of ${Object.keys(harms).join(', ')}, got ${values.only}`);
   await synth('etc', workload, { requests: 3000, seed: 1 });
   await record();
   for (const way of values.ways.split(',')) await travel(way);
