@@ -134,11 +134,11 @@ async function diffOnce(
   checkOutputs(options, [trace, ...inputs]);
   checkSource(trace);
   for (const path of inputs) expectKind(path, 'results');
-  const first = await judge(shell, trace, results, options, undefined);
+  const first = await judge(shell, trace, results, options);
   let { report } = first;
   if (candidate !== undefined) {
-    const before = noise === undefined ? undefined : await judge(shell, trace, noise, options, undefined);
-    report = besides(await judge(shell, trace, candidate, options, undefined), first, before);
+    const before = noise === undefined ? undefined : await judge(shell, trace, noise, options);
+    report = besides(await judge(shell, trace, candidate, options), first, before);
   }
   const named = { name: basename(candidate ?? results), report };
   throw new Verdict(await printReport(shell, named, options, exitCodes[report.verdict]));

@@ -4,12 +4,13 @@
 
 import { basename, join } from 'node:path';
 import { compare } from '../diff/compare.ts';
-import { diff } from '../diff/diff.ts';
+import { diff, type DiffOptions } from '../diff/diff.ts';
 import type { Cluster } from '../fixtures/cluster.ts';
+import { replayToJudge, type DiffOfResults, type Judgeable } from '../library/replayed.ts';
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
 import type { Drill } from '../replayer/drill.ts';
 import type { Permission } from '../replayer/gate.ts';
-import { replay, type Replayed, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
+import { replay, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
 import type { Split } from '../replayer/tail.ts';
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
 import { defaultThresholds, type Threshold } from '../report/threshold.ts';
@@ -17,7 +18,6 @@ import type { Model } from '../synth/model.ts';
 import { NEVER } from '../trace/batch.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import { hashSource, openSource, type Source } from '../trace/source.ts';
-import type { Survey } from '../trace/survey.ts';
 import { openFileLimit, starvedHint } from './descriptors.ts';
 import { CliError } from './error.ts';
 import type { MetricsServer } from './metrics.ts';
@@ -147,14 +147,14 @@ export async function runReplay(
       options.baseline === undefined
         ? undefined
         : { ...run, results: join(folder, 'baseline'), targets: options.baseline };
-    const [{ survey }] = await Promise.all([
+    const [replayed] = await Promise.all([
       withProgress(shell, run, options, metrics, onProgress),
       beside === undefined ? undefined : replay(beside),
     ]);
     const seen = (await kept?.publish()) ?? results;
-    const judged = await judge(shell, trace, seen, options, survey);
+    const judged = await judgeReplayed(shell, replayed, seen, options);
     const before = beside?.results ?? options.expect;
-    const other = before === undefined ? undefined : await judge(shell, trace, before, options, undefined);
+    const other = before === undefined ? undefined : await judge(shell, trace, before, options);
     return { name: basename(source), report: other === undefined ? judged.report : besides(judged, other) };
   } catch (error) {
     throw kept === undefined ? error : renamed(error, kept);
@@ -218,34 +218,32 @@ async function withProgress(
   options: RunOptions,
   metrics: MetricsServer | undefined,
   onProgress: ProgressListener | undefined,
-): Promise<Replayed> {
+): Promise<Judgeable> {
   const quiet = options.quiet === true;
   let reading: Progress | undefined;
   let replaying: Progress | undefined;
   try {
-    return await replay({
-      ...run,
-      onProgress: (progress) => {
-        const { phase, total, done, sent, differ, failed, positionNs, lagNs } = progress;
-        if (phase === 'reading') {
-          const label = typeof run.trace === 'string' ? 'reading' : 'generating';
-          reading ??= new Progress(shell, total, { label, unit: 'exchanges', quiet });
-          reading.update(done, done);
-          return;
-        }
-        metrics?.update(progress);
-        onProgress?.(progress);
-        reading?.stop();
-        reading = undefined;
-        replaying ??= new Progress(shell, total, { label: 'replaying', unit: 'requests', quiet });
-        const late =
-          options.speed === 'max'
-            ? ''
-            : `at ${formatDuration(positionNs / 1e9)}, late ${formatDuration(lagNs / 1e9)}, `;
-        const trouble = failed > 0 ? `, ${plural(failed, 'request')} failed` : '';
-        replaying.update(done, sent, `${late}${plural(differ, 'answer')} not as recorded${trouble}`);
-      },
-    });
+    const onRun = (progress: ReplayProgress): void => {
+      const { phase, total, done, sent, differ, failed, positionNs, lagNs } = progress;
+      if (phase === 'reading') {
+        const label = typeof run.trace === 'string' ? 'reading' : 'generating';
+        reading ??= new Progress(shell, total, { label, unit: 'exchanges', quiet });
+        reading.update(done, done);
+        return;
+      }
+      metrics?.update(progress);
+      onProgress?.(progress);
+      reading?.stop();
+      reading = undefined;
+      replaying ??= new Progress(shell, total, { label: 'replaying', unit: 'requests', quiet });
+      const late =
+        options.speed === 'max'
+          ? ''
+          : `at ${formatDuration(positionNs / 1e9)}, late ${formatDuration(lagNs / 1e9)}, `;
+      const trouble = failed > 0 ? `, ${plural(failed, 'request')} failed` : '';
+      replaying.update(done, sent, `${late}${plural(differ, 'answer')} not as recorded${trouble}`);
+    };
+    return await replayToJudge({ ...run, onProgress: onRun }, judgingOf(options));
   } finally {
     reading?.stop();
     replaying?.stop();
@@ -312,6 +310,42 @@ export async function assertResultsOf(path: string, trace: string): Promise<void
   }
 }
 
+function judgingOf({ examples, backends, backendsRoute }: JudgeOptions): DiffOptions {
+  return {
+    examples,
+    ...(backends === undefined ? {} : { backends }),
+    ...(backendsRoute === undefined ? {} : { distribution: backendsRoute }),
+  };
+}
+
+function judgedOf(of: DiffOfResults, { threshold, minCoverage, maxLag }: JudgeOptions): Judged {
+  const input: ReportInput = {
+    ...of,
+    thresholds: threshold.length > 0 ? threshold : defaultThresholds(),
+    ...(minCoverage === undefined ? {} : { minCoverage }),
+    ...(maxLag === undefined ? {} : { maxLagMicros: maxLag * 1000 }),
+  };
+  return { report: makeReport(input), input };
+}
+
+async function judgeReplayed(
+  shell: Shell,
+  replayed: Judgeable,
+  results: string,
+  options: JudgeOptions,
+): Promise<Judged> {
+  const progress = judging(shell, replayed.survey.exchanges, options);
+  try {
+    return judgedOf(await replayed.judge(results, (done) => progress.update(done, done)), options);
+  } finally {
+    progress.stop();
+  }
+}
+
+function judging(shell: Shell, exchanges: number, { quiet }: JudgeOptions): Progress {
+  return new Progress(shell, exchanges, { label: 'judging', unit: 'exchanges', quiet: quiet === true });
+}
+
 /**
  * @param replayed the trace, or the name of the model, as the results say that it was asked for
  * @throws CliError where the results are of another trace · TraceError of either file
@@ -321,21 +355,15 @@ export async function judge(
   replayed: Source,
   resultsPath: string,
   options: JudgeOptions,
-  survey: Survey | undefined,
 ): Promise<Judged> {
   const results = await ResultsReader.open(resultsPath);
   try {
     const isName = typeof replayed === 'string' && isModel(replayed);
     const source = isName ? (await models()).sourceAgain(replayed, results.meta, resultsPath) : replayed;
     const trace = await openSource(source);
-    const quiet = options.quiet === true;
-    const progress = new Progress(shell, trace.exchangeCount, {
-      label: 'judging',
-      unit: 'exchanges',
-      quiet,
-    });
+    const progress = judging(shell, trace.exchangeCount, options);
     try {
-      if (survey === undefined && (await hashSource(source)) !== results.meta.trace)
+      if ((await hashSource(source)) !== results.meta.trace)
         throw new CliError(
           typeof source === 'string'
             ? `${resultsPath} was made from another trace than ${source}`
@@ -343,22 +371,10 @@ export async function judge(
           2,
         );
       const judged = await diff(trace, results, {
-        examples: options.examples,
+        ...judgingOf(options),
         onProgress: (done) => progress.update(done, done),
-        ...(options.backends === undefined ? {} : { backends: options.backends }),
-        ...(options.backendsRoute === undefined ? {} : { distribution: options.backendsRoute }),
-        ...(survey === undefined ? {} : { survey }),
       });
-      const thresholds = options.threshold.length > 0 ? options.threshold : defaultThresholds();
-      const input: ReportInput = {
-        diff: judged,
-        meta: results.meta,
-        end: results.end,
-        thresholds,
-        ...(options.minCoverage === undefined ? {} : { minCoverage: options.minCoverage }),
-        ...(options.maxLag === undefined ? {} : { maxLagMicros: options.maxLag * 1000 }),
-      };
-      return { report: makeReport(input), input };
+      return judgedOf({ diff: judged, meta: results.meta, end: results.end }, options);
     } finally {
       progress.stop();
       await trace.close();

@@ -61,14 +61,14 @@ const sortsOf = Array.from({ length: 256 }, (_, opcode) => sorts[opcodeInfo(opco
 
 export class Accounts {
   readonly #asked: Record<Asked, number>[];
-  readonly #told: ResultsEnd['accounts'];
+  #told: ResultsEnd['accounts'];
   #accounts: Account[] | undefined;
   readonly #isShort: boolean[];
   readonly #hasMissed: boolean[];
   readonly #hasTenants: boolean;
 
   /** @param hasTenants whose FLUSH may empty what others stored, or only their own */
-  constructor(targets: number, end: ResultsEnd | null, hasTenants = false) {
+  constructor(targets: number, hasTenants = false) {
     this.#hasTenants = hasTenants;
     this.#asked = Array.from({ length: targets }, () => ({
       sets: 0,
@@ -80,8 +80,12 @@ export class Accounts {
     }));
     this.#isShort = Array.from({ length: targets }, () => false);
     this.#hasMissed = Array.from({ length: targets }, () => false);
-    this.#told = end?.accounts;
-    for (const { target, asked } of this.#told ?? []) {
+  }
+
+  /** What the targets said, before and after. */
+  tell(told: ResultsEnd['accounts']): void {
+    this.#told = told;
+    for (const { target, asked } of told ?? []) {
       const own = this.#asked[target];
       if (own === undefined) continue;
       own.sets += asked.sets;

@@ -21,7 +21,8 @@ import { HangUps } from './hangups.ts';
 import type { Ledger } from './ledger.ts';
 import type { Sides } from './sides.ts';
 import { onsetOf } from './onset.ts';
-import { Slowness } from './slowness.ts';
+import type { ItemNumbers } from './numbers.ts';
+import type { Slowness } from './slowness.ts';
 import type { ViolationKind } from './verdict.ts';
 import { namesVersion } from '../trace/token.ts';
 
@@ -29,10 +30,7 @@ import { namesVersion } from '../trace/token.ts';
 const WEAK = 0.1;
 /** The same of what is no server. */
 const WEAK_CIRCUMSTANCE = 0.3;
-/** An answer is slow from so long on, and so many times what a quarter of all take at most; it is asked who is slow where so many of a hundred are. */
-const SLOW_MICROS = 3000;
-const SLOW_TIMES = 4;
-const SLOW_PERCENT = 2;
+/** Of who is slow, what explains less is chance. */
 const SLOW_EXPLAINED = 0.3;
 
 const connectionKinds: readonly ViolationKind[] = [
@@ -59,26 +57,34 @@ const finding: ReadonlySet<Family> = new Set([
 export class Culprits {
   readonly #sides: Sides;
   readonly #ledger: Ledger;
+  readonly #slowness: Slowness;
+  readonly #numbers: ItemNumbers;
   readonly #behind: { backends?: readonly NamedServer[]; distribution?: DistributionName };
 
   /** @param behind what stands behind the targets, where that is known */
   constructor(
     sides: Sides,
     ledger: Ledger,
+    slowness: Slowness,
+    numbers: ItemNumbers,
     behind: { backends?: readonly NamedServer[]; distribution?: DistributionName },
   ) {
     this.#sides = sides;
     this.#ledger = ledger;
+    this.#slowness = slowness;
+    this.#numbers = numbers;
     this.#behind = behind;
   }
 
   /** The best explanation first. */
   async all(): Promise<Culprit[]> {
     const found: Culprit[] = [];
-    const slowNs = this.#slowFromNs();
-    if (this.#ledger.failed.size === 0 && slowNs === Infinity) return found;
+    const slow = new Attribution('mostly');
+    const isSlow = this.#slowness.tell(slow, this.#numbers, this.#sides);
+    const hasFailed = this.#failed().size > 0;
+    if (!hasFailed && !isSlow) return found;
     const { backends, distribution } = this.#behind;
-    const all = await this.#weigh(() => true, slowNs);
+    const all = { ...(hasFailed ? await this.#weigh(() => true) : noneFailed()), slow };
     const named = new Map(
       failureClasses.map((of) => [of, all[of].culprits(of, backends, distribution)] as const),
     );
@@ -124,6 +130,13 @@ export class Culprits {
     return this.#sinceTheBreak(found);
   }
 
+  /** How exchanges failed, where somebody may be to blame. */
+  #failed(): Set<FailureClass> {
+    const classes = new Set(this.#ledger.failed.values());
+    if (this.#isLossAccountedFor) classes.delete('lost');
+    return classes;
+  }
+
   /** By what its server says that it evicted: nobody is to blame. */
   get #isLossAccountedFor(): boolean {
     return this.#ledger.diff.accounts.every(({ kind }) => kind === 'exact');
@@ -149,13 +162,6 @@ export class Culprits {
     );
   }
 
-  /** What takes so long is slow; Infinity where too few do to say who. */
-  #slowFromNs(): number {
-    const { fromSent } = this.#ledger.diff.latency;
-    const slow = Math.max(SLOW_MICROS, SLOW_TIMES * fromSent.getValueAtPercentile(25));
-    return fromSent.getValueAtPercentile(100 - SLOW_PERCENT) >= slow ? slow * 1000 : Infinity;
-  }
-
   #isMostlyClosed(): boolean {
     const kinds = this.#ledger.findings.counts('violation');
     const all = Object.values(kinds).reduce((sum, count) => sum + count, 0);
@@ -169,43 +175,20 @@ export class Culprits {
     return alike[of].culprits(of, backends, distribution).filter((culprit) => isPlace(culprit.factor));
   }
 
-  /** @param slowNs from so long on an answer is slow; by default nobody asks */
-  async #weigh(
-    takes: (seen: Observed) => boolean,
-    slowNs = Infinity,
-  ): Promise<Record<FailureClass, Attribution>> {
-    const all = {
-      violations: new Attribution(),
-      'hang-ups': new Attribution(),
-      lost: new Attribution(),
-      capacity: new Attribution(),
-      slow: new Attribution('mostly'),
-    };
+  async #weigh(takes: (seen: Observed) => boolean): Promise<Record<FailureClass, Attribution>> {
+    const all = noneFailed();
     // What passed is of use beside what failed.
-    const classes = new Set(this.#ledger.failed.values());
-    if (this.#isLossAccountedFor) classes.delete('lost');
+    const classes = this.#failed();
     const hangUps = new HangUps(
       this.#sides.replay.end?.incidents ?? [],
       this.#ledger.cutOff,
       all['hang-ups'],
     );
-    const { connections } = this.#sides.survey;
-    const slowness = new Slowness(
-      all.slow,
-      (target) => this.#sides.address(target),
-      (connection) => connections[connection]?.tenant ?? '',
-    );
-    const hasFailed = classes.size > 0;
     for await (const { batch, row, results, resultRow, rows } of this.#sides.join()) {
       if (results === undefined) continue;
       for (let n = 0; n < rows; n++) {
         const at = row + n;
         const of = resultRow + n;
-        if (slowNs !== Infinity && results.result[of] === Result.answered) {
-          const sentNs = results.sentNs[of]!;
-          slowness.add(batch, at, results.target[of]!, results.answeredNs[of]! - sentNs >= slowNs, sentNs);
-        }
-        if (!hasFailed) continue;
         const how = this.#ledger.failed.get(batch.firstIndex + at);
         // What only stood behind a failure, or was not even sent, says nothing of its cause.
         if (results.result[of] === Result.skipped || results.reason[of] === SkipReason.behind) continue;
@@ -225,7 +208,6 @@ export class Culprits {
       }
     }
     hangUps.end();
-    slowness.end();
     return all;
   }
 
@@ -243,6 +225,16 @@ export class Culprits {
       atSeconds: seconds(results.sentNs[resultRow]!),
     };
   }
+}
+
+function noneFailed(): Record<FailureClass, Attribution> {
+  return {
+    violations: new Attribution(),
+    'hang-ups': new Attribution(),
+    lost: new Attribution(),
+    capacity: new Attribution(),
+    slow: new Attribution('mostly'),
+  };
 }
 
 /** The recording shows that the key was there: its absence would have been told, or made a counter begin anew. */

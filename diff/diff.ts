@@ -1,51 +1,19 @@
-// A replay judged: every exchange of the trace is a match, drift, a violation, untestable or skipped. Two looks: the first
-// compares answers and follows each key as long as its operations came one after the other (sequence.ts); the second
-// gathers all operations of the other keys, some at a time, and searches an order that explains their answers (search.ts).
+// A replay judged from its files, or while it runs.
 
-import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
-import { isRead } from '../protocol/opcode.ts';
-import { isFlush } from '../protocol/semantics.ts';
-import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
 import type { ResultsReader } from '../trace/file.ts';
-import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
+import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import type { ResultBatch } from '../trace/results.ts';
 import type { Trace } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { TraceView } from '../trace/view.ts';
-import { Accounts } from './accounts.ts';
-import { recordedStatus } from './answer.ts';
-import { Culprits } from './culprits.ts';
-import type { ReplayClock } from './gather.ts';
-import { glance, isSound } from './glance.ts';
-import { judgeKeys, type Settle } from './keys.ts';
-import { Ledger, type Diff } from './ledger.ts';
-import { ItemNumbers } from './numbers.ts';
-import { Places } from './places.ts';
-import { Sequences } from './sequence.ts';
-import { Sides } from './sides.ts';
-import { Strangers } from './strangers.ts';
-import { Telling } from './versions.ts';
-import type { Verdict } from './verdict.ts';
+import { Judgement, type Beginning, type JudgementOptions } from './judgement.ts';
+import type { Diff } from './ledger.ts';
+import { Sides, type Replay } from './sides.ts';
 
 export type { Diff, TargetFigures } from './ledger.ts';
 
-/** Operations, and bytes of their values, that are held at once; those of one key are, however many. */
-const ROWS_PER_PASS = 500_000;
-const BYTES_PER_PASS = 256 * 1024 * 1024;
-
-const unreachable: Verdict = {
-  class: 'violation',
-  kind: 'closed',
-  why: 'the target could not be reached',
-};
-
-export interface DiffOptions {
-  /** Examples of each kind of finding. Default 10. */
-  examples?: number;
-  /** What stands behind the targets, where that is known: `host:port` as ketama names them. */
-  backends?: readonly NamedServer[];
-  /** How they share the keys. Default ketama. */
-  distribution?: DistributionName;
+export interface DiffOptions extends JudgementOptions {
   /** Of the trace, where it is known already. */
   survey?: Survey;
   onProgress?: (exchanges: number) => void;
@@ -53,178 +21,66 @@ export interface DiffOptions {
 
 /** Judges a replay. @throws TraceError of either file */
 export async function diff(trace: Trace, results: ResultsReader, options: DiffOptions = {}): Promise<Diff> {
-  const { fromNs, toNs, loops, tenants = 'shared' } = results.meta;
-  const view = new TraceView(trace, {
+  const view = viewOf(trace, results.meta);
+  const { survey = await view.survey(results.meta.tenants ?? 'shared'), onProgress } = options;
+  view.adopt(survey);
+  const sides = new Sides(view, results, survey);
+  const judgement = new Judgement(sides, results.end, options);
+  let done = 0;
+  for await (const { batch, row, results: seen, resultRow, rows } of sides.join()) {
+    if (seen === undefined) judgement.lack(rows);
+    else judgement.take(batch, row, seen, resultRow, rows);
+    onProgress?.((done += rows));
+  }
+  return judgement.close();
+}
+
+/**
+ * A replay that is judged while it runs, as diff() judges it afterwards: when its last answer is in, only exchanges of keys
+ * on which something differs are looked at again. Drills have to be known beforehand, so a replay with drills is judged
+ * from its files.
+ */
+export class LiveDiff {
+  readonly #replay: Replay & { end: ResultsEnd | null };
+  readonly #judgement: Judgement;
+  readonly #all: number;
+  #done = 0;
+  #results: ResultsReader | undefined;
+
+  /** @param survey of what is replayed · @param beginning what was found on the targets before */
+  constructor(
+    trace: Trace,
+    meta: ResultsMeta,
+    survey: Survey,
+    beginning: Beginning,
+    options: JudgementOptions = {},
+  ) {
+    this.#replay = { meta, end: null, batches: () => this.#results!.batches() };
+    const view = viewOf(trace, meta);
+    view.adopt(survey);
+    this.#judgement = new Judgement(new Sides(view, this.#replay, survey), beginning, options);
+    this.#all = survey.exchanges;
+  }
+
+  /** Rows [from, to) of the batch, and of their results, which are complete; rows come in the order of the trace. */
+  take(batch: Batch, results: ResultBatch, from: number, to: number): void {
+    this.#judgement.take(batch, from, results, from, to - from);
+    this.#done += to - from;
+  }
+
+  /** The replay is over. @param results of it @throws TraceError of the trace or the results */
+  async close(results: ResultsReader): Promise<Diff> {
+    this.#results = results;
+    this.#replay.end = results.end;
+    this.#judgement.lack(this.#all - this.#done);
+    return this.#judgement.close();
+  }
+}
+
+function viewOf(trace: Trace, { fromNs, toNs, loops }: ResultsMeta): TraceView {
+  return new TraceView(trace, {
     ...(fromNs === undefined ? {} : { fromNs }),
     ...(toNs === undefined ? {} : { toNs }),
     ...(loops === undefined ? {} : { loops }),
   });
-  const { survey = await view.survey(tenants) } = options;
-  view.adopt(survey);
-  return new Judgement(new Sides(view, results, survey), options).run();
-}
-
-class Judgement {
-  readonly #sides: Sides;
-  readonly #options: DiffOptions;
-  readonly #ledger: Ledger;
-  readonly #numbers: ItemNumbers;
-  readonly #sequences: Sequences;
-  readonly #accounts: Accounts;
-  readonly #telling = new Telling();
-  readonly #clock: ReplayClock;
-  readonly #strangers: Strangers;
-  readonly #present = new Map<string, { value: Buffer; flags: number }>();
-  readonly #startsEmpty: boolean;
-  readonly #isFilled: boolean;
-  /** A FLUSH was sent: it is an operation on every key. */
-  #flushed = false;
-
-  constructor(sides: Sides, options: DiffOptions) {
-    this.#sides = sides;
-    this.#options = options;
-    const { examples = 10, backends = [], distribution = 'ketama' } = options;
-    const { meta, end } = sides.replay;
-    const places = new Places(meta.targets, backends, distribution, end);
-    this.#ledger = new Ledger(sides, places, examples);
-    this.#strangers = new Strangers(sides);
-    this.#numbers = new ItemNumbers(sides);
-    this.#accounts = new Accounts(meta.targets.length, end, sides.survey.tenants.length > 1);
-    this.#clock = {
-      speed: meta.speed === 'max' ? 1 : meta.speed,
-      recordedAtSeconds: sides.trace.startSeconds,
-    };
-    this.#sequences = new Sequences(this.#clock);
-    // The replayer asked the targets, before it began, whether they held any key that it did not set itself.
-    this.#startsEmpty = end?.leftover === 0;
-    this.#isFilled = (end?.prefillFailed ?? 0) === 0;
-    if (meta.prefill === 'auto') this.#fill();
-  }
-
-  async run(): Promise<Diff> {
-    const ledger = this.#ledger;
-    for await (const { batch, row, results, resultRow, rows } of this.#sides.join()) {
-      for (let n = 0; n < rows; n++) {
-        if (results === undefined) ledger.skip(SkipReason.aborted);
-        else this.#row(batch, row + n, results, resultRow + n);
-      }
-      ledger.diff.total += rows;
-      this.#options.onProgress?.(ledger.diff.total);
-    }
-    ledger.measured();
-    for (const keys of this.#passes())
-      await judgeKeys(
-        this.#sides,
-        {
-          keys,
-          numbers: this.#numbers,
-          clock: this.#clock,
-          accounts: this.#accounts,
-          present: this.#present,
-          startsEmpty: this.#startsEmpty,
-          isFilled: this.#isFilled,
-          ids: this.#telling.ids,
-        },
-        this.#settle,
-      );
-    await this.#strangers.settle((suspect, verdict) => ledger.settle(suspect, verdict));
-    ledger.orphans();
-    ledger.diff.accounts = this.#accounts.all;
-    ledger.diff.culprits = await new Culprits(this.#sides, ledger, this.#options).all();
-    return ledger.close();
-  }
-
-  readonly #settle: Settle = {
-    match: (isRecorded) => {
-      this.#ledger.diff.matched++;
-      if (!isRecorded) this.#ledger.diff.unrecorded++;
-    },
-    tell: (suspect, verdict, differs) => {
-      const ledger = this.#ledger;
-      // It was counted as recorded, which it is, and is wrong all the same.
-      if (!differs) ledger.diff.matched--;
-      if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) ledger.settle(suspect, verdict);
-    },
-  };
-
-  #row(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
-    const ledger = this.#ledger;
-    const result = results.result[resultRow] as Result;
-    if (result === Result.skipped) {
-      const reason = results.reason[resultRow] as SkipReason;
-      if (reason === SkipReason.notNeeded) {
-        // Nobody asked for it.
-        ledger.diff.total--;
-        return;
-      }
-      // It was due, and the target was not there to take it: that is an answer too.
-      if (reason !== SkipReason.unreachable) ledger.skip(reason);
-      else ledger.add(unreachable, batch, row, results, resultRow);
-      return;
-    }
-    ledger.measure(batch, row, results, resultRow);
-    this.#telling.see(batch, row);
-    this.#accounts.see(batch, row, results, resultRow);
-    const seen = glance(batch, row, results, resultRow);
-    if (seen === 'match' || seen === 'same') ledger.diff.matched++;
-    else if (seen !== 'suspect') ledger.add(seen, batch, row, results, resultRow);
-    if (batch.keyLength[row] === 0) {
-      if (isFlush(batch.opcode[row]!)) this.#flushed = true;
-      return;
-    }
-    if (seen === 'match' && result === Result.answered) return;
-    if (results.status[resultRow] === Status.outOfMemory) this.#accounts.short(results.target[resultRow]!);
-    const before = this.#numbers.count;
-    const key = this.#numbers.of(batch, row, results, resultRow);
-    if (key === before) this.#begin(key, batch, row, results, resultRow);
-    const sequences = this.#sequences;
-    sequences.see(key, batch, row, results, resultRow, isSound(seen));
-    if (seen !== 'suspect') return;
-    sequences.mark(key);
-    if (isMissed(batch, row, results, resultRow)) this.#accounts.missed(results.target[resultRow]!);
-  }
-
-  #begin(key: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
-    const held = this.#present.get(this.#sides.nameOf(batch, row, results, resultRow));
-    if (held !== undefined) this.#sequences.begin(key, this.#isFilled ? held : undefined);
-    else this.#sequences.begin(key, this.#startsEmpty ? null : undefined);
-  }
-
-  /** What stood there before the replay. */
-  #fill(): void {
-    const { replay, survey } = this.#sides;
-    const { targets, route } = replay.meta;
-    for (const { server, tenant, key, value, flags } of survey.present) {
-      const space = Math.max(0, survey.tenants.indexOf(tenant));
-      // Where the key decides, its requests went where it was set: no other target has it among its keys.
-      const places =
-        route === 'single' || targets.length === 1 ? [0] : route === 'index' ? [server] : targets.keys();
-      for (const target of places) this.#present.set(`${target} ${space} ${key}`, { value, flags });
-    }
-  }
-
-  /** Keys that are judged together: their numbers, and their places among each other. */
-  *#passes(): Generator<Map<number, number>> {
-    let keys = new Map<number, number>();
-    let rows = 0;
-    let bytes = 0;
-    for (let key = 0; key < this.#numbers.count; key++) {
-      if (!this.#flushed && !this.#sequences.isOdd(key)) continue;
-      keys.set(key, keys.size);
-      rows += this.#sequences.rowsOf(key);
-      bytes += this.#sequences.bytesOf(key);
-      if (rows < ROWS_PER_PASS && bytes < BYTES_PER_PASS) continue;
-      yield keys;
-      keys = new Map();
-      rows = 0;
-      bytes = 0;
-    }
-    if (keys.size > 0) yield keys;
-  }
-}
-
-/** A read that found in the recording what the target has not. */
-function isMissed(batch: Batch, row: number, results: ResultBatch, resultRow: number): boolean {
-  if (isRead[batch.opcode[row]!] !== 1 || recordedStatus(batch, row) !== Status.ok) return false;
-  return results.result[resultRow] === Result.silent || results.status[resultRow] === Status.notFound;
 }

@@ -15,6 +15,7 @@ import { Durations } from './durations.ts';
 import { contrast, describe, seconds } from './example.ts';
 import { FiguresByName, emptyFigures, type Figures } from './figures.ts';
 import type { Cell, DrillImpact, Places } from './places.ts';
+import type { Samples } from './samples.ts';
 import type { Sides } from './sides.ts';
 import type { Suspect } from './suspect.ts';
 import { Timeline } from './timeline.ts';
@@ -128,6 +129,11 @@ export class Ledger {
   /** All rows were: what took how long is known. */
   measured(): void {
     Object.assign(this.diff, this.#durations.histograms());
+  }
+
+  /** What answers took from their sending. */
+  get tookMicros(): Samples {
+    return this.#durations.fromSent;
   }
 
   skip(reason: SkipReason): void {
@@ -343,9 +349,10 @@ export class Ledger {
     const { diff, findings, places } = this;
     diff.findings = findings.all();
     diff.cells = places.cells;
-    diff.drills = Array.from(this.#sides.replay.end?.drills ?? [], (run, n) => ({
+    const { drills = [], outages } = this.#sides.replay.end ?? {};
+    diff.drills = Array.from(drills, (run, n) => ({
       ...run,
-      servers: places.impacts(n, diff.timeline),
+      servers: places.impacts(n, diff.timeline, outages),
     }));
     for (const name of ['drift', 'violation', 'untestable'] as const)
       diff.counts[name] = findings.counts(name);

@@ -12,8 +12,9 @@ export class ItemNumbers {
   readonly #numbers = new Map<string, number>();
   /** By number. */
   readonly #targets: number[] = [];
-  // Of the batch at hand, by the number of the key in it: the item that it was last, and among whose keys.
-  #batch: Batch | undefined;
+  // Of the batch at hand, which may come in slices, by the number of the key in it: the item that it was last, and among
+  // whose keys.
+  #heap: Buffer | undefined;
   #known = new Int32Array(0);
   #place = new Int32Array(0);
 
@@ -36,8 +37,8 @@ export class ItemNumbers {
 
   /** The number of the item that a row is about. */
   of(batch: Batch, row: number, results: ResultBatch, resultRow: number): number {
-    if (batch !== this.#batch) {
-      this.#batch = batch;
+    if (batch.heap !== this.#heap) {
+      this.#heap = batch.heap;
       if (this.#known.length < batch.keyCount) {
         this.#known = new Int32Array(batch.keyCount * 2);
         this.#place = new Int32Array(batch.keyCount * 2);
@@ -61,4 +62,15 @@ export class ItemNumbers {
     }
     return number;
   }
+}
+
+/** What the name of an item is made of. */
+export function partsOf(name: string): { target: number; space: number; key: string } {
+  const first = name.indexOf(' ');
+  const second = name.indexOf(' ', first + 1);
+  return {
+    target: Number(name.slice(0, first)),
+    space: Number(name.slice(first + 1, second)),
+    key: name.slice(second + 1),
+  };
 }

@@ -3,7 +3,7 @@
 
 import { createDistribution, type DistributionName, type NamedServer } from '../protocol/distribution.ts';
 import { formatHostPort } from '../trace/address.ts';
-import type { DrillRun, Outage, ResultsEnd } from '../trace/meta.ts';
+import type { DrillRun, Outage } from '../trace/meta.ts';
 import type { Bin, Timeline } from './timeline.ts';
 
 /** Exchanges of keys of one backend through one target; without backends, of one target. */
@@ -41,7 +41,6 @@ export class Places {
   readonly #ofKey: ((buffer: Buffer, at: number, length: number) => number) | undefined;
   readonly #cells: Uint32Array;
   readonly #drills: readonly DrillRun[];
-  readonly #outages: readonly Outage[];
   /** By drill and place. */
   readonly #impacts: { errors: number; lost: number; firstNs: number; lastNs: number }[][];
 
@@ -49,17 +48,14 @@ export class Places {
     targets: readonly string[],
     backends: readonly NamedServer[],
     distribution: DistributionName,
-    end: Pick<ResultsEnd, 'drills' | 'outages'> | null,
+    drills: readonly DrillRun[] = [],
   ) {
-    const { drills = [], outages = [] } = end ?? {};
     this.#targets = targets;
     this.#backends = backends.map(({ host, port }) => formatHostPort(host, port));
     this.#ofKey = backends.length > 0 ? createDistribution(distribution, backends) : undefined;
     this.names = this.#ofKey === undefined ? targets : this.#backends;
     this.#cells = new Uint32Array(targets.length * Math.max(1, backends.length));
     this.#drills = drills;
-    // Backends behind a target are not asked: what they miss shows in answers alone.
-    this.#outages = this.#ofKey === undefined ? outages : [];
     this.#impacts = drills.map(() =>
       this.names.map(() => ({ errors: 0, lost: 0, firstNs: Infinity, lastNs: -Infinity })),
     );
@@ -100,8 +96,8 @@ export class Places {
     });
   }
 
-  /** Of one drill: the place that it is about, or all of them. */
-  impacts(drill: number, timeline: Timeline): DrillImpact[] {
+  /** Of one drill: the place that it is about, or all of them. @param outages of the targets */
+  impacts(drill: number, timeline: Timeline, outages: readonly Outage[] = []): DrillImpact[] {
     const { server, atSeconds } = this.#drills[drill]!;
     const about = server === null ? -1 : this.names.indexOf(server);
     return this.names.flatMap((name, place) => {
@@ -114,8 +110,10 @@ export class Places {
       const [before, last] = [bins.slice(0, Math.floor(began)), bins.slice(Math.max(0, tail))];
       // What could not be sent was no request, but it failed.
       const seen = sum(last, 'requests') + sum(last, 'violations');
-      const down = this.#outages.filter(
-        ({ target, toNs }) => target === place && (toNs ?? Infinity) > atSeconds * 1e9,
+      // Backends behind a target are not asked: what they miss shows in answers alone.
+      const down = outages.filter(
+        ({ target, toNs }) =>
+          this.#ofKey === undefined && target === place && (toNs ?? Infinity) > atSeconds * 1e9,
       );
       const isDown = down.some(({ toNs }) => toNs === null);
       const recovered = isDown ? false : seen === 0 ? null : lastNs < tail * timeline.binNs;

@@ -25,6 +25,19 @@ export class Samples {
     if (value > this.#most) this.#most = value;
   }
 
+  /** The duration that `percent` of all do not exceed, to the width of its class; 0 where there are none. */
+  percentile(percent: number): number {
+    let all = 0;
+    for (const count of this.#counts) all += count;
+    let left = Math.max(1, Math.ceil((all * percent) / 100));
+    if (all === 0) return 0;
+    for (let at = 0; at < CLASSES; at++) {
+      left -= this.#counts[at]!;
+      if (left <= 0) return Math.min(this.#most, lowestOf(at + 1) - 1);
+    }
+    return this.#most;
+  }
+
   histogram(): Histogram {
     const histogram = buildHistogram({
       lowestDiscernibleValue: 1,

@@ -1,22 +1,31 @@
 // The trace and the results of its replay, side by side, and who and what a row of both is about.
 
 import type { Batch, Connection } from '../trace/batch.ts';
-import type { ResultsReader } from '../trace/file.ts';
+import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import type { ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import type { TraceView } from '../trace/view.ts';
 import { join } from './join.ts';
 
+/** What is known of a replay: a results file, or one that is still being written. */
+export interface Replay {
+  readonly meta: ResultsMeta;
+  /** Null where the file was cut before it, and until the replay is over. */
+  readonly end: ResultsEnd | null;
+  /** In order, from the beginning, once the replay is over. @throws TraceError CHECKSUM, BROKEN */
+  batches(): AsyncIterable<ResultBatch>;
+}
+
 export class Sides {
   readonly trace: TraceView;
-  readonly replay: ResultsReader;
+  readonly replay: Replay;
   readonly survey: Survey;
   /** The trace does not hold values, or not even numbers: what was made from them cannot be compared. */
   readonly hidesValues: boolean;
   readonly hidesNumbers: boolean;
   readonly #connections: Connection[] = [];
 
-  constructor(trace: TraceView, replay: ResultsReader, survey: Survey) {
+  constructor(trace: TraceView, replay: Replay, survey: Survey) {
     this.trace = trace;
     this.replay = replay;
     this.survey = survey;

@@ -4,9 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compare } from '../diff/compare.ts';
-import { diff, type Diff } from '../diff/diff.ts';
+import { diff, type Diff, type DiffOptions } from '../diff/diff.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
-import { replay, type ReplayOptions } from '../replayer/replay.ts';
+import type { ReplayOptions } from '../replayer/replay.ts';
 import { makeReport, type Report, type ReportInput } from '../report/report.ts';
 import { defaultExpressions, parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
@@ -14,6 +14,7 @@ import { ResultsReader } from '../trace/file.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { LibraryError } from './error.ts';
+import { replayToJudge, type DiffOfResults } from './replayed.ts';
 
 export interface JudgeOptions {
   /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: defaultExpressions. */
@@ -42,10 +43,16 @@ export interface JudgeOptions {
  *   files · Error where a backend is no address
  */
 export async function judge(trace: Source, results: string, options: JudgeOptions = {}): Promise<Report> {
-  const judged = await judgeOne(trace, results, options);
-  if (options.baseline === undefined) return makeReport(judged);
+  return besideBaseline(trace, await judgeOne(trace, results, options), options);
+}
+
+type Input = ReportInput & { diff: Diff };
+
+/** The report, beside that of the baseline where one is asked for. */
+async function besideBaseline(trace: Source, judged: Input, options: JudgeOptions): Promise<Report> {
   const { survey: _, ...rest } = options;
-  const before = await judgeOne(trace, options.baseline, rest);
+  if (rest.baseline === undefined) return makeReport(judged);
+  const before = await judgeOne(trace, rest.baseline, rest);
   const changes = compare(before.diff, judged.diff);
   return makeReport({ ...judged, baseline: { report: makeReport(before), changes } });
 }
@@ -62,21 +69,17 @@ export async function verify(
   const folder = options.results === undefined ? await mkdtemp(join(tmpdir(), 'memtape-')) : undefined;
   const results = options.results ?? join(folder!, 'results');
   try {
-    const { survey } = await replay({ ...options, results });
-    return await judge(options.trace, results, { ...options, survey });
+    const replayed = await replayToJudge({ ...options, results }, judgingOf(options));
+    const judged = inputOf(await replayed.judge(results), options);
+    return await besideBaseline(options.trace, judged, options);
   } finally {
     if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function judgeOne(
-  source: Source,
-  resultsPath: string,
-  options: JudgeOptions,
-): Promise<ReportInput & { diff: Diff }> {
-  const { thresholds = defaultExpressions, examples, backends, distribution, survey } = options;
-  const { minCoverage, maxLagMs } = options;
-  const parsed = thresholds.map(parseThreshold);
+async function judgeOne(source: Source, resultsPath: string, options: JudgeOptions): Promise<Input> {
+  const { survey } = options;
+  const judging = judgingOf(options);
   const trace = await openSource(source);
   try {
     const results = await ResultsReader.open(resultsPath);
@@ -86,28 +89,36 @@ async function judgeOne(
           'OTHER_TRACE',
           `${resultsPath} was made from another trace than ${nameOf(source)}`,
         );
-      const judged = await diff(trace, results, {
-        ...(examples === undefined ? {} : { examples }),
-        ...(backends === undefined
-          ? {}
-          : { backends: backends.map((address) => parseHostPort(address, DEFAULT_PORT)) }),
-        ...(distribution === undefined ? {} : { distribution }),
-        ...(survey === undefined ? {} : { survey }),
-      });
-      return {
-        diff: judged,
-        meta: results.meta,
-        end: results.end,
-        thresholds: parsed,
-        ...(minCoverage === undefined ? {} : { minCoverage }),
-        ...(maxLagMs === undefined ? {} : { maxLagMicros: maxLagMs * 1000 }),
-      };
+      const judged = await diff(trace, results, { ...judging, ...(survey === undefined ? {} : { survey }) });
+      return inputOf({ diff: judged, meta: results.meta, end: results.end }, options);
     } finally {
       await results.close();
     }
   } finally {
     await trace.close();
   }
+}
+
+/** @throws Error where a backend is no address */
+function judgingOf({ examples, backends, distribution }: JudgeOptions): DiffOptions {
+  return {
+    ...(examples === undefined ? {} : { examples }),
+    ...(backends === undefined
+      ? {}
+      : { backends: backends.map((address) => parseHostPort(address, DEFAULT_PORT)) }),
+    ...(distribution === undefined ? {} : { distribution }),
+  };
+}
+
+/** @throws ThresholdError */
+function inputOf(judged: DiffOfResults, options: JudgeOptions): Input {
+  const { thresholds = defaultExpressions, minCoverage, maxLagMs } = options;
+  return {
+    ...judged,
+    thresholds: thresholds.map(parseThreshold),
+    ...(minCoverage === undefined ? {} : { minCoverage }),
+    ...(maxLagMs === undefined ? {} : { maxLagMicros: maxLagMs * 1000 }),
+  };
 }
 
 const DEFAULT_PORT = 11_211;

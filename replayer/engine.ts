@@ -44,6 +44,11 @@ const TIMER_SLACK_NS = 1.2e6;
 /** A timer is set for this long at most, ms: what else is looked at comes with it. */
 const MAX_SLEEP_MS = 5;
 
+/** With so long to the next request, rows that are complete are handed on: so many at once, and so many where there is more time. */
+const HANDING_NS = 20_000;
+const FEW_ROWS = 8;
+const MORE_ROWS = 64;
+
 /** Another worker may complete nothing for some time-outs, and have rows that ours wait for: then they are not stuck. */
 const OTHERS_TIMEOUTS = 4;
 
@@ -204,7 +209,12 @@ export class Engine implements SessionEvents {
     this.#flush();
     this.#watch.check(this.#flush);
     if (this.#resolve === undefined) return;
-    const wait = this.#due.nextNs() - this.#clock.nowNs();
+    let wait = this.#due.nextNs() - this.#clock.nowNs();
+    if (this.#window.isBehind && wait > HANDING_NS) {
+      this.#window.handOn(wait > SPIN_NS ? MORE_ROWS : FEW_ROWS);
+      this.#settle();
+      wait = this.#window.isBehind ? 0 : this.#due.nextNs() - this.#clock.nowNs();
+    }
     // Timers are good to a millisecond or so; the last stretch is spun through the event loop.
     // What other workers tell is heard here only, so with them the loop always spins.
     if (wait < SPIN_NS || this.#elsewhere !== undefined) {

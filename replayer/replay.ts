@@ -3,7 +3,9 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
+import type { Batch } from '../trace/batch.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import type { ResultBatch } from '../trace/results.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
@@ -72,7 +74,17 @@ export interface ReplayOptions {
   /** What is done to the targets meanwhile. */
   drills?: readonly Drill[];
   onProgress?: (progress: ReplayProgress) => void;
+  /** Hears of every row as it completes, where there is one worker. */
+  observer?: ReplayObserver;
   signal?: AbortSignal;
+}
+
+/** What hears of a replay's rows, in the order of the trace. */
+export interface ReplayObserver {
+  /** Before the first row. @param beginning what was found on the targets, and what they would not take */
+  begin(survey: Survey, meta: ResultsMeta, beginning: Pick<ResultsEnd, 'leftover' | 'prefillFailed'>): void;
+  /** Rows [from, to) of the batch and of the results. Both are the observer's until it returns. */
+  rows(batch: Batch, results: ResultBatch, from: number, to: number): void;
 }
 
 export interface ReplayProgress extends Readonly<EngineProgress> {
@@ -160,22 +172,26 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       rehearses: total > BACKGROUND_FROM && options.speed !== 'max',
     };
     const tell = (progress: EngineProgress): void => onProgress?.({ phase: 'replaying', total, ...progress });
-    const { workers = 1 } = options;
+    const { workers = 1, observer } = options;
+    const beginning = {
+      prefillFailed: filled.failed,
+      leftover: wanted === 'auto' ? filled.leftover : null,
+    };
     const drills = new Drills(options.drills ?? []);
     const onBegin = (delayMs: number): void => drills.start(delayMs);
     let sink: Done;
+    if (workers === 1) observer?.begin(survey, meta, beginning);
     try {
       sink = await (workers > 1
         ? runWorkers(work, workers, tell, signal, onBegin)
-        : run(work, tell, signal, { onBegin }));
+        : run(work, tell, signal, { onBegin, ...(observer ? { see: observer.rows.bind(observer) } : {}) }));
     } finally {
       await drills.stop();
     }
     const { end } = sink;
     if (drills.runs.length > 0) end.drills = drills.runs;
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
-    end.prefillFailed = filled.failed;
-    end.leftover = wanted === 'auto' ? filled.leftover : null;
+    Object.assign(end, beginning);
     const accounts = await settle(filled.opened, targets, timeoutMs);
     if (accounts.length > 0) end.accounts = accounts;
     await sink.finish(end);
@@ -186,8 +202,8 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
 }
 
 /** What an engine needs of it: without the values that were present. */
-function partOf({ connections, tokens, tenants, servers, exchanges, lastNs }: Survey): Work['survey'] {
-  return { connections, tokens, tenants, servers, exchanges, lastNs };
+function partOf(survey: Survey): Work['survey'] {
+  return { ...survey, present: [], others: [] } as Work['survey'];
 }
 
 function scheduleSpecOf({ speed = 1, rate }: ReplayOptions, survey: Survey): ScheduleSpec {

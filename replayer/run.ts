@@ -4,13 +4,14 @@ import { BackgroundResults, readBatches } from '../trace/background.ts';
 import { ResultsWriter } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import { openSource, type Source } from '../trace/source.ts';
-import type { Survey } from '../trace/survey.ts';
+import type { Survey, SurveyedStretch } from '../trace/survey.ts';
 import { TraceView, type ViewOptions } from '../trace/view.ts';
 import { Engine, type EngineOptions, type EngineProgress } from './engine.ts';
 import { createGate, type Permission } from './gate.ts';
 import { rehearse } from './rehearsal.ts';
 import { createSchedule, type ScheduleSpec } from './schedule.ts';
 import type { Split } from './tail.ts';
+import type { RowsListener } from './window.ts';
 import { createRoute, type Credentials, type RouteMap, type RouteName, type Target } from './target.ts';
 
 /** Everything that an engine is made from: plain data, so that threads can be told. */
@@ -20,7 +21,7 @@ export interface Work {
   results: string;
   meta: ResultsMeta;
   view: Required<ViewOptions>;
-  survey: Pick<Survey, 'connections' | 'tokens' | 'tenants' | 'servers' | 'exchanges' | 'lastNs'>;
+  survey: Pick<Survey, 'connections' | 'tokens' | 'tenants' | 'servers'> & SurveyedStretch;
   targets: readonly Target[];
   route: RouteName;
   routeMap: RouteMap;
@@ -52,20 +53,24 @@ export async function run(
   work: Work,
   onProgress: (progress: EngineProgress) => void,
   signal: AbortSignal | undefined,
-  among: Pick<EngineOptions, 'share' | 'begin' | 'onBegin'> = {},
+  among: Pick<EngineOptions, 'share' | 'begin' | 'onBegin'> & { see?: RowsListener } = {},
 ): Promise<Done> {
   const { meta, survey, targets, credentials, isLong } = work;
   const writer = isLong
     ? new BackgroundResults(work.results, meta)
     : await ResultsWriter.create(work.results, meta);
+  const { see, ...others } = among;
   const options: EngineOptions = {
     ...work,
-    ...among,
+    ...others,
     route: createRoute(work.route, targets, survey.servers.length, work.routeMap),
     schedule: createSchedule(work.schedule),
     gate: createGate(new Set(work.allow)),
     order: meta.order,
-    sink: writer,
+    sink:
+      see === undefined
+        ? writer
+        : { see, append: (results) => writer.append(results), drained: () => writer.drained() },
     ...(credentials.size === 0 ? {} : { credentialsOf: (tenant) => credentials.get(tenant) }),
     ...(signal === undefined ? {} : { signal }),
   };

@@ -12,12 +12,18 @@ const MAX_ROWS = 65_536;
 const MAX_PACED_ROWS = 16_384;
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_PAGES = 250;
+/** Complete rows that are handed on between two looks at the connections, so that targets are not kept waiting. */
+const SOME_ROWS = 256;
 
 /** Takes results in the order of the trace; resolves `drained` when it can take more. */
 export interface Sink {
   append(results: ResultBatch): void;
   drained(): Promise<void>;
+  /** Hears of rows [from, to) of a batch and of their results before they are appended; both are its own until it returns. */
+  see?: RowsListener;
 }
+
+export type RowsListener = (batch: Batch, results: ResultBatch, from: number, to: number) => void;
 
 export class Window {
   /** In the trace's order. */
@@ -32,6 +38,9 @@ export class Window {
   readonly #maxRows: number;
   readonly #bySlot: Page[] = [];
   readonly #free: Page[] = [];
+  /** Complete pages that are not handed on yet, and how many rows of the first of them were seen. */
+  readonly #complete: Page[] = [];
+  #seen = 0;
   #rows = 0;
   #bytes = 0;
   #room: (() => void) | undefined;
@@ -43,12 +52,18 @@ export class Window {
   }
 
   get isFull(): boolean {
-    return this.#rows >= this.#maxRows || this.#bytes >= MAX_BYTES || this.pages.length >= MAX_PAGES;
+    const pages = this.pages.length + this.#complete.length;
+    return this.#rows >= this.#maxRows || this.#bytes >= MAX_BYTES || pages >= MAX_PAGES;
   }
 
-  /** Everything was loaded, and is complete. */
+  /** Everything was loaded, is complete, and was handed on. */
   get isDone(): boolean {
-    return this.isAll && this.pages.length === 0;
+    return this.isAll && this.pages.length === 0 && this.#complete.length === 0;
+  }
+
+  /** Complete rows wait for somebody to hand them on. */
+  get isBehind(): boolean {
+    return this.#complete.length > 0;
   }
 
   /** Resolves once pages were handed on, or the run is over. */
@@ -101,25 +116,45 @@ export class Window {
     this.cursorRow = 0;
   }
 
-  /** Hands on the results of complete pages, and makes room for more. */
+  /** Looks for pages that are complete; with a schedule, they are handed on when there is time for it. */
   settle(): void {
     const { pages } = this;
-    let page = pages[0];
-    while (page !== undefined && page.left === 0 && this.cursorPage > 0) {
-      pages.shift();
+    while (pages[0]?.left === 0 && this.cursorPage > 0) {
+      this.#complete.push(pages.shift()!);
       this.cursorPage--;
-      this.#rows -= page.batch.count;
-      this.#bytes -= page.batch.heapLength;
-      if (this.#course.failure === undefined) {
-        try {
-          this.#sink.append(page.results);
-        } catch (error) {
-          this.#course.failure = error as Error;
-        }
-      }
-      this.#free.push(page);
-      page = pages[0];
     }
-    if (!this.isFull || this.#course.isAborted) this.makeRoom();
+    const { isPaced, isAborted } = this.#course;
+    if (this.#sink.see === undefined || isAborted || (this.isAll && pages.length === 0))
+      this.handOn(Infinity);
+    else if (!isPaced || this.isFull) this.handOn(SOME_ROWS);
+    if (!this.isFull || isAborted) this.makeRoom();
+  }
+
+  /** Hands on so many complete rows at most, and makes room for more. */
+  handOn(rows: number): void {
+    let left = rows;
+    for (let page = this.#complete[0]; page !== undefined && left > 0; page = this.#complete[0]) {
+      const { count } = page.batch;
+      const to = Math.min(count, this.#seen + left);
+      left -= to - this.#seen;
+      this.#tell((sink) => sink.see?.(page.batch, page.results, this.#seen, to));
+      this.#seen = to;
+      if (to < count) return;
+      this.#tell((sink) => sink.append(page.results));
+      this.#complete.shift();
+      this.#seen = 0;
+      this.#rows -= count;
+      this.#bytes -= page.batch.heapLength;
+      this.#free.push(page);
+    }
+  }
+
+  #tell(what: (sink: Sink) => void): void {
+    if (this.#course.failure !== undefined) return;
+    try {
+      what(this.#sink);
+    } catch (error) {
+      this.#course.failure = error as Error;
+    }
   }
 }

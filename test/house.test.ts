@@ -20,6 +20,7 @@ const allowed: Record<string, readonly string[]> = {
   fixtures: ['protocol', 'trace', 'synth'],
   library: ['protocol', 'config', 'trace', 'convert', 'synth', 'recorder', 'replayer', 'diff', 'report'],
   cli: [
+    'library',
     'protocol',
     'config',
     'trace',

@@ -13,12 +13,12 @@ import {
   resultWordColumns,
 } from './results.ts';
 import type { Source } from './source.ts';
-import type { Survey } from './survey.ts';
+import type { SurveyedStretch } from './survey.ts';
 import type { ViewOptions } from './view.ts';
 
 /** What a thread is for. */
 export type Task =
-  | { kind: 'read'; source: Source; view: ViewOptions; survey: Pick<Survey, 'exchanges' | 'lastNs'> }
+  | { kind: 'read'; source: Source; view: ViewOptions; survey: SurveyedStretch }
   | { kind: 'write'; path: string; meta: ResultsMeta };
 
 /** To the thread. */
@@ -138,10 +138,10 @@ function errorOf({ code, message }: { code: TraceErrorCode | undefined; message:
 export async function* readBatches(
   source: Source,
   view: ViewOptions,
-  survey: Pick<Survey, 'exchanges' | 'lastNs'>,
+  survey: SurveyedStretch,
 ): AsyncGenerator<Batch> {
-  const { exchanges, lastNs } = survey;
-  const worker = start({ kind: 'read', source, view, survey: { exchanges, lastNs } });
+  const { exchanges, firstIndex, lastNs } = survey;
+  const worker = start({ kind: 'read', source, view, survey: { exchanges, firstIndex, lastNs } });
   const reports: Report[] = [];
   let wake: (() => void) | undefined;
   const push = (report: Report): void => {

@@ -51,6 +51,9 @@ export interface OtherKeys {
  */
 export type TenantMode = 'auto' | 'isolated' | 'shared';
 
+/** How long the stretch that was looked over is, and where it begins. */
+export type SurveyedStretch = Pick<Survey, 'exchanges' | 'firstIndex' | 'lastNs'>;
+
 export interface SurveyOptions {
   tenants?: TenantMode;
   onProgress?: (rows: number) => void;
@@ -58,6 +61,8 @@ export interface SurveyOptions {
 
 export interface Survey {
   exchanges: number;
+  /** Index in the trace of the first of them. */
+  firstIndex: number;
   /** By number, in the order of first sight. */
   servers: string[];
   /** By id. */
@@ -81,6 +86,7 @@ export async function surveyTrace(
 ): Promise<Survey> {
   const survey: Survey = {
     exchanges: 0,
+    firstIndex: 0,
     servers: [],
     connections: [],
     present: [],

@@ -4,7 +4,7 @@
 import { Batch, NEVER, type Connection } from './batch.ts';
 import type { TraceMeta } from './meta.ts';
 import type { Trace } from './source.ts';
-import { surveyTrace, type Survey, type TenantMode } from './survey.ts';
+import { surveyTrace, type Survey, type SurveyedStretch, type TenantMode } from './survey.ts';
 
 export interface ViewOptions {
   /** Requests from here on, ns since the trace's start. Default 0. */
@@ -27,8 +27,7 @@ export class TraceView {
   /** Of one turn, once it has been surveyed. */
   #rows = 0;
   #spanNs = 0;
-  /** Index in the trace of the first row. */
-  #offset = 0;
+  #firstIndex = 0;
 
   constructor(trace: Trace, { fromNs = 0, toNs = Infinity, loops = 1 }: ViewOptions = {}) {
     this.meta = trace.meta;
@@ -50,7 +49,7 @@ export class TraceView {
 
   /** Index in the trace of a row of the view. */
   indexInTrace(index: number): number {
-    return this.#offset + (this.#rows === 0 ? index : index % this.#rows);
+    return this.#firstIndex + (this.#rows === 0 ? index : index % this.#rows);
   }
 
   /** Reads one turn; what it says of connections is true of all turns together. @throws TraceError CHECKSUM, BROKEN */
@@ -61,6 +60,7 @@ export class TraceView {
       survey = await surveyTrace(this.#turn(), { tenants: 'shared', ...(onProgress ? { onProgress } : {}) });
     this.#rows = survey.exchanges;
     this.#spanNs = survey.lastNs + PAUSE_NS;
+    survey.firstIndex = this.#firstIndex;
     survey.exchanges *= this.loops;
     for (const connection of survey.connections) {
       connection.exchanges *= this.loops;
@@ -71,7 +71,8 @@ export class TraceView {
   }
 
   /** What an earlier view of the same stretch found. */
-  adopt(survey: Pick<Survey, 'exchanges' | 'lastNs'>): void {
+  adopt(survey: SurveyedStretch): void {
+    this.#firstIndex = survey.firstIndex;
     this.#rows = survey.exchanges / this.loops;
     this.#spanNs = (survey.lastNs + PAUSE_NS) / this.loops;
   }
@@ -107,7 +108,7 @@ export class TraceView {
       while (to < batch.count && batch.requestNs[to]! < toNs) to++;
       if (to === from) continue;
       const part = batch.slice(from, to);
-      if (index === 0) this.#offset = part.firstIndex;
+      if (index === 0) this.#firstIndex = part.firstIndex;
       part.firstIndex = index;
       part.connections = structuredClone(connections);
       connections = [];

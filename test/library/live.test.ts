@@ -1,0 +1,95 @@
+// A replay that is judged while it runs is judged as its files are afterwards: the same report, whatever happened.
+
+import { describe, expect, test } from 'vitest';
+import { diff } from '../../diff/diff.ts';
+import { startCluster, type ClusterOptions } from '../../fixtures/cluster.ts';
+import { parseFault } from '../../fixtures/fault.ts';
+import { replayToJudge } from '../../library/replayed.ts';
+import { modelTrace } from '../../library/synth.ts';
+import type { ReplayOptions } from '../../replayer/replay.ts';
+import { makeReport, type Report } from '../../report/report.ts';
+import { parseThreshold } from '../../report/threshold.ts';
+import { ResultsReader } from '../../trace/file.ts';
+import { openSource, type Source } from '../../trace/source.ts';
+import { memjsTape } from '../convert/support.ts';
+import { temporary } from '../support/tape.ts';
+
+const thresholds = ['violations == 0', 'drift.lost < 5%'].map(parseThreshold);
+const judging = { examples: 20 };
+
+/** The report of the replay while it ran, and that of its files. */
+async function bothWays(run: Omit<ReplayOptions, 'results'>): Promise<{ live: Report; after: Report }> {
+  const results = temporary('live.results');
+  const replayed = await replayToJudge({ timeoutMs: 5000, ...run, results }, judging);
+  const live = makeReport({ ...(await replayed.judge(results)), thresholds });
+  const trace = await openSource(run.trace);
+  const seen = await ResultsReader.open(results);
+  try {
+    const { survey } = replayed;
+    const judged = await diff(trace, seen, { ...judging, survey });
+    return { live, after: makeReport({ diff: judged, meta: seen.meta, end: seen.end, thresholds }) };
+  } finally {
+    await trace.close();
+    await seen.close();
+  }
+}
+
+const traffic = (seed: number): Source => modelTrace('etc', { seed, requests: 4000, rate: 8000 });
+const corrupt = parseFault('corrupt=1/50');
+
+const runs: readonly [name: string, run: Partial<ReplayOptions>, cluster: ClusterOptions][] = [
+  ['a healthy target, at full speed', { speed: 'max', order: 'none' }, {}],
+  ['and in the order of keys', { speed: 'max', order: 'key' }, {}],
+  ['with a schedule', { speed: 2 }, {}],
+  ['one of three corrupts values', { speed: 'max', route: 'ketama' }, { backends: 3, fault: corrupt }],
+  ['with a schedule, and more than fits', { speed: 4, order: 'none' }, { memoryBytes: 300_000 }],
+  ['three workers', { speed: 'max', workers: 3 }, { fault: corrupt }],
+  [
+    'a drill',
+    { speed: 1, drills: [{ at: 100, run: 'true', name: 'nothing at all' }] },
+    { backends: 2, fault: corrupt },
+  ],
+];
+
+describe('the same report', () => {
+  test.each(runs)('%s', async (_, run, cluster) => {
+    const servers = await startCluster(cluster);
+    try {
+      const { live, after } = await bothWays({ trace: traffic(3), targets: servers.addresses, ...run });
+      expect(live).toEqual(after);
+      expect(live.exchanges.total).toBeGreaterThanOrEqual(4000);
+      if (cluster.fault !== undefined) expect(live.verdict).toBe('fail');
+    } finally {
+      await servers.stop();
+    }
+  });
+
+  test('a part of a recording, over and over', async () => {
+    const servers = await startCluster();
+    try {
+      const trace = await memjsTape();
+      const run = { trace, targets: servers.addresses, fromNs: 20e6, toNs: 400e6, loops: 3 };
+      const { live, after } = await bothWays({ ...run, speed: 'max' });
+      expect(live).toEqual(after);
+      expect(live.exchanges.total).toBeGreaterThan(0);
+    } finally {
+      await servers.stop();
+    }
+  });
+
+  test('a replay that is stopped', async () => {
+    const servers = await startCluster();
+    const stopping = new AbortController();
+    try {
+      const run = { trace: traffic(4), targets: servers.addresses, speed: 1, signal: stopping.signal };
+      const onProgress: ReplayOptions['onProgress'] = ({ sent }) => {
+        if (sent > 500) stopping.abort();
+      };
+      const { live, after } = await bothWays({ ...run, onProgress });
+      expect(live).toEqual(after);
+      expect(live.exchanges.skipped).toBeGreaterThan(0);
+    } finally {
+      await servers.stop();
+    }
+  });
+});
