@@ -57,10 +57,13 @@ const sorts: Readonly<Partial<Record<string, readonly Asked[]>>> = {
   decr: ['counts', 'sets'],
   flush: ['flushes'],
 };
-const sortsOf = Array.from({ length: 256 }, (_, opcode) => sorts[opcodeInfo(opcode)?.family ?? ''] ?? []);
+const OPCODES = 256;
+const sortsOf = Array.from({ length: OPCODES }, (_, opcode) => sorts[opcodeInfo(opcode)?.family ?? ''] ?? []);
 
 export class Accounts {
-  readonly #asked: Record<Asked, number>[];
+  /** Requests that were sent, by target and opcode. */
+  readonly #sent: Float64Array;
+  readonly #targets: number;
   #told: ResultsEnd['accounts'];
   #accounts: Account[] | undefined;
   readonly #isShort: boolean[];
@@ -70,14 +73,8 @@ export class Accounts {
   /** @param hasTenants whose FLUSH may empty what others stored, or only their own */
   constructor(targets: number, hasTenants = false) {
     this.#hasTenants = hasTenants;
-    this.#asked = Array.from({ length: targets }, () => ({
-      sets: 0,
-      gets: 0,
-      deletes: 0,
-      counts: 0,
-      touches: 0,
-      flushes: 0,
-    }));
+    this.#targets = targets;
+    this.#sent = new Float64Array(targets * OPCODES);
     this.#isShort = Array.from({ length: targets }, () => false);
     this.#hasMissed = Array.from({ length: targets }, () => false);
   }
@@ -85,19 +82,13 @@ export class Accounts {
   /** What the targets said, before and after. */
   tell(told: ResultsEnd['accounts']): void {
     this.#told = told;
-    for (const { target, asked } of told ?? []) {
-      const own = this.#asked[target];
-      if (own === undefined) continue;
-      own.sets += asked.sets;
-      own.gets += asked.gets;
-    }
   }
 
   /** A row that was sent. */
   see(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
-    const own = this.#asked[results.target[resultRow]!];
-    if (own === undefined || results.result[resultRow] === Result.skipped) return;
-    for (const sort of sortsOf[batch.opcode[row]!]!) own[sort]++;
+    const target = results.target[resultRow]!;
+    if (target < this.#targets && results.result[resultRow] !== Result.skipped)
+      this.#sent[target * OPCODES + batch.opcode[row]!]!++;
   }
 
   /** The target answered that it has no memory. */
@@ -123,8 +114,20 @@ export class Accounts {
 
   /** By target, once all rows were seen. */
   get all(): Account[] {
-    this.#accounts ??= this.#asked.map((own, target) => this.#of(target, own));
+    this.#accounts ??= Array.from({ length: this.#targets }, (_, target) =>
+      this.#of(target, this.#askedOf(target)),
+    );
     return this.#accounts;
+  }
+
+  /** What of its counters this replay has moved, with what was done to it before and after. */
+  #askedOf(target: number): Record<Asked, number> {
+    const told = this.#told?.find((account) => account.target === target);
+    const { sets = 0, gets = 0 } = told?.asked ?? {};
+    const asked = { sets, gets, deletes: 0, counts: 0, touches: 0, flushes: 0 };
+    for (const [opcode, moved] of sortsOf.entries())
+      for (const sort of moved) asked[sort] += this.#sent[target * OPCODES + opcode]!;
+    return asked;
   }
 
   #of(target: number, own: Readonly<Record<Asked, number>>): Account {

@@ -103,10 +103,8 @@ export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Pro
     }
   }
   const patience = new Patience();
-  const names = new Map<number, string>();
-  for (const [name, number] of numbers.names()) if (keys.has(number)) names.set(number, name);
   for (const [number, place] of keys)
-    judgeKey(sides, odd, operations, suspects, { number, place, name: names.get(number)! }, patience, settle);
+    judgeKey(sides, odd, operations, suspects, { number, place }, patience, settle);
 }
 
 function judgeKey(
@@ -114,14 +112,13 @@ function judgeKey(
   { numbers, accounts, present, startsEmpty, isFilled, ids }: OddKeys,
   all: Operations,
   suspects: Suspects,
-  { number, place, name }: { number: number; place: number; name: string },
+  { number, place }: { number: number; place: number },
   patience: Patience,
   settle: Settle,
 ): void {
-  const target = numbers.targetOf(number);
-  const key = keyOf(name);
-  const { operations, numbers: numberOf } = all.of(place, placeOf(name), ids);
-  const held = present.get(name);
+  const { target, space, key } = numbers.nameOf(number);
+  const { operations, numbers: numberOf } = all.of(place, `${target} ${space}`, ids);
+  const held = present.get(`${target} ${space} ${key}`);
   const about = circumstancesOf(sides, all, operations, {
     isShort: accounts.isShort(target),
     mayRestart: accounts.mayRestart(target),
@@ -230,14 +227,4 @@ function answerOf(operation: Operation, values: Values): CopiedAnswer {
       : Buffer.alloc(8);
   if (result !== undefined) value.writeBigUInt64BE(result);
   return { status, silent, extras, key: none, value, valueLength: value.length };
-}
-
-/** Target and tenant's space of the item with this name. */
-function placeOf(name: string): string {
-  return name.split(' ', 2).join(' ');
-}
-
-/** Its key. */
-function keyOf(name: string): string {
-  return name.slice(placeOf(name).length + 1);
 }

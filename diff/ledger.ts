@@ -13,7 +13,7 @@ import type { Account } from './accounts.ts';
 import type { Culprit, FailureClass } from './attribution.ts';
 import { Durations } from './durations.ts';
 import { contrast, describe, seconds } from './example.ts';
-import { FiguresByName, emptyFigures, type Figures } from './figures.ts';
+import { Combinations, FiguresByName, addFigures, emptyFigures, type Figures } from './figures.ts';
 import type { Cell, DrillImpact, Places } from './places.ts';
 import type { Samples } from './samples.ts';
 import type { Sides } from './sides.ts';
@@ -76,6 +76,8 @@ export interface Diff {
 }
 
 const empty = Buffer.alloc(0);
+/** For exchanges of a target, or a connection, that the files do not know. */
+const nowhere = emptyFigures();
 
 export class Ledger {
   readonly diff: Diff;
@@ -86,9 +88,7 @@ export class Ledger {
   /** How many of them hang-ups cut off, by connection and target. */
   readonly cutOff = new Map<string, number>();
   readonly #sides: Sides;
-  readonly #groups: Figures[] = [];
-  readonly #byConnection: (Figures | undefined)[] = [];
-  readonly #byOpcode: (Figures | undefined)[] = [];
+  readonly #combinations: Combinations;
   readonly #durations = new Durations();
   #last = { target: -1, key: '', place: -1 };
 
@@ -96,6 +96,10 @@ export class Ledger {
   constructor(sides: Sides, places: Places, examples: number) {
     this.#sides = sides;
     this.places = places;
+    this.#combinations = new Combinations(
+      sides.survey.connections.map(({ tenant }) => tenant),
+      sides.replay.meta.targets.length,
+    );
     this.findings = new Findings(examples);
     this.diff = {
       total: 0,
@@ -128,6 +132,12 @@ export class Ledger {
 
   /** All rows were: what took how long is known. */
   measured(): void {
+    const { targets, tenants, operations } = this.diff;
+    for (const cell of this.#combinations.all) {
+      addFigures(targets[cell.target]!, cell);
+      addFigures(tenants.of(cell.tenant), cell);
+      addFigures(operations.of(opcodeName(cell.opcode)), cell);
+    }
     Object.assign(this.diff, this.#durations.histograms());
   }
 
@@ -144,60 +154,62 @@ export class Ledger {
 
   measure(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
     const diff = this.diff;
-    const target = diff.targets[results.target[resultRow]!];
+    const { timeline } = diff;
+    const durations = this.#durations;
+    const target = results.target[resultRow]!;
+    const connection = batch.connection[row]!;
     const opcode = batch.opcode[row]!;
     const result = results.result[resultRow]!;
     const sentNs = results.sentNs[resultRow]!;
     const intendedNs = results.intendedNs[resultRow]!;
     const blockedNs = results.blockedNs[resultRow]!;
+    const isReading = isRead[opcode] === 1;
     diff.sent++;
     const place = this.#placeOf(batch, row, results, resultRow);
-    const bin = diff.timeline.at(this.#binOf(place), sentNs);
+    const moment = timeline.index(sentNs);
+    const bin = timeline.bin(this.#binOf(place), moment);
     bin.requests++;
     const lag = micros(sentNs - intendedNs - blockedNs);
-    this.#durations.lag.record(lag);
-    diff.timeline.latency('lag', sentNs, lag);
-    this.#durations.blocked.record(micros(blockedNs));
+    durations.lag.record(lag);
+    timeline.latency('lag', moment, lag);
+    durations.blocked.record(micros(blockedNs));
     diff.recordedNs = Math.max(diff.recordedNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
     diff.replayedNs = Math.max(diff.replayedNs, sentNs);
-    const groups = this.#groupsOf(results.target[resultRow]!, batch.connection[row]!, opcode);
-    for (const group of groups) group.exchanges++;
-    const recordedRead = isRead[opcode] === 1 ? recordedStatus(batch, row) : -1;
-    if (recordedRead >= 0)
-      for (const group of groups) {
-        group.recordedReads++;
-        if (recordedRead === Status.ok) group.recordedHits++;
-      }
+    const cell = this.#combinations.of(target, connection, opcode) ?? nowhere;
+    cell.exchanges++;
+    const recordedRead = isReading ? recordedStatus(batch, row) : -1;
+    if (recordedRead >= 0) {
+      cell.recordedReads++;
+      if (recordedRead === Status.ok) cell.recordedHits++;
+    }
     if (result !== Result.answered && result !== Result.silent) return;
     const answeredNs = results.answeredNs[resultRow]!;
     diff.replayedNs = Math.max(diff.replayedNs, answeredNs);
-    this.places.reach(results.target[resultRow]!, place);
-    const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
-    const isHit = result === Result.answered && status === Status.ok;
-    if (target !== undefined) target.lastAnswerNs = Math.max(target.lastAnswerNs, answeredNs);
-    if (isRead[opcode] === 1) {
+    this.places.reach(target, place);
+    const told = diff.targets[target];
+    if (told !== undefined) told.lastAnswerNs = Math.max(told.lastAnswerNs, answeredNs);
+    if (isReading) {
+      const status = results.agrees[resultRow] === 1 ? batch.status[row] : results.status[resultRow];
+      const hits = result === Result.answered && status === Status.ok ? 1 : 0;
       bin.reads++;
-      if (isHit) bin.hits++;
-      for (const group of groups) {
-        group.reads++;
-        if (isHit) group.hits++;
-      }
+      bin.hits += hits;
+      cell.reads++;
+      cell.hits += hits;
     }
     if (result === Result.silent) return;
     diff.answered++;
     const fromIntended = micros(answeredNs - intendedNs);
     const fromSent = micros(answeredNs - sentNs);
-    const durations = this.#durations;
     durations.fromIntended.record(fromIntended);
     durations.fromSent.record(fromSent);
     durations.ofOpcode(opcode).record(fromIntended);
-    durations.ofConnection(batch.connection[row]!, this.#sides.survey).record(fromIntended);
-    diff.timeline.latency('fromIntended', sentNs, fromIntended);
-    diff.timeline.latency('fromSent', sentNs, fromSent);
+    durations.ofConnection(connection, this.#sides.survey).record(fromIntended);
+    timeline.latency('fromIntended', moment, fromIntended);
+    timeline.latency('fromSent', moment, fromSent);
     if (batch.outcome[row] !== Outcome.answered) return;
     const recorded = micros(batch.answerNs[row]! - batch.requestEndNs[row]!);
     durations.recorded.record(recorded);
-    diff.timeline.latency('recorded', sentNs, recorded);
+    timeline.latency('recorded', moment, recorded);
   }
 
   #placeOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): number {
@@ -259,22 +271,22 @@ export class Ledger {
           : undefined;
     if (index >= 0 && how !== undefined && this.failed.size < MAX_FAILED) this.failed.set(index, how);
     if (how !== undefined) this.places.fail(place, how === 'lost' ? 'lost' : 'error', atNs);
-    const bin = this.diff.timeline.at(this.#binOf(place), atNs);
+    const { timeline } = this.diff;
+    const bin = timeline.bin(this.#binOf(place), timeline.index(atNs));
     if (verdict.class === 'untestable') return;
     const name = verdict.class === 'drift' ? 'drift' : 'violations';
     bin[name]++;
     for (const group of groups) group[name]++;
   }
 
-  /** What an exchange is counted in; the list is the next call's. @param opcode undefined: it is no exchange */
+  /** What an exchange is counted in. @param opcode undefined: it is no exchange */
   #groupsOf(target: number, connection: number, opcode: number | undefined): readonly Figures[] {
     const { targets, tenants, operations } = this.diff;
-    const groups = this.#groups;
-    groups.length = 0;
+    const groups: Figures[] = [];
     if (targets[target] !== undefined) groups.push(targets[target]);
     const surveyed = this.#sides.survey.connections[connection];
-    if (surveyed !== undefined) groups.push((this.#byConnection[connection] ??= tenants.of(surveyed.tenant)));
-    if (opcode !== undefined) groups.push((this.#byOpcode[opcode] ??= operations.of(opcodeName(opcode))));
+    if (surveyed !== undefined) groups.push(tenants.of(surveyed.tenant));
+    if (opcode !== undefined) groups.push(operations.of(opcodeName(opcode)));
     return groups;
   }
 

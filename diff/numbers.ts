@@ -3,36 +3,41 @@
 
 import type { Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
+import { KeyTable } from './keytable.ts';
 import type { Sides } from './sides.ts';
 
 const NONE = -1;
+/** Targets at most; a place is a target and, times this, a tenant's space. */
+const TARGETS = 65_536;
+
+/** What an item is. */
+export interface ItemName {
+  target: number;
+  space: number;
+  /** latin1 */
+  key: string;
+}
 
 export class ItemNumbers {
   readonly #sides: Sides;
-  readonly #numbers = new Map<string, number>();
-  /** By number. */
-  readonly #targets: number[] = [];
+  readonly #keys = new KeyTable();
   // Of the batch at hand, which may come in slices, by the number of the key in it: the item that it was last, and among
   // whose keys.
   #heap: Buffer | undefined;
   #known = new Int32Array(0);
-  #place = new Int32Array(0);
+  #place = new Float64Array(0);
 
   constructor(sides: Sides) {
     this.#sides = sides;
   }
 
   get count(): number {
-    return this.#targets.length;
+    return this.#keys.count;
   }
 
-  targetOf(number: number): number {
-    return this.#targets[number]!;
-  }
-
-  /** Every item's name, as Sides.nameOf() gives it, and its number. */
-  names(): IterableIterator<[string, number]> {
-    return this.#numbers.entries();
+  nameOf(number: number): ItemName {
+    const place = this.#keys.placeOf(number);
+    return { target: place % TARGETS, space: Math.floor(place / TARGETS), key: this.#keys.keyOf(number) };
   }
 
   /** The number of the item that a row is about. */
@@ -41,36 +46,18 @@ export class ItemNumbers {
       this.#heap = batch.heap;
       if (this.#known.length < batch.keyCount) {
         this.#known = new Int32Array(batch.keyCount * 2);
-        this.#place = new Int32Array(batch.keyCount * 2);
+        this.#place = new Float64Array(batch.keyCount * 2);
       }
       this.#place.fill(NONE, 0, batch.keyCount);
     }
     const key = batch.keyId[row]!;
-    const target = results.target[resultRow]!;
-    const place = target + this.#sides.spaceOf(batch, row) * 65_536;
+    const place = results.target[resultRow]! + this.#sides.spaceOf(batch, row) * TARGETS;
     if (batch.keyCount > 0 && this.#place[key] === place) return this.#known[key]!;
-    const name = this.#sides.nameOf(batch, row, results, resultRow);
-    let number = this.#numbers.get(name);
-    if (number === undefined) {
-      number = this.#targets.length;
-      this.#numbers.set(name, number);
-      this.#targets.push(target);
-    }
+    const number = this.#keys.numberOf(place, batch.heap, batch.keyAt[row]!, batch.keyLength[row]!);
     if (batch.keyCount > 0) {
       this.#place[key] = place;
       this.#known[key] = number;
     }
     return number;
   }
-}
-
-/** What the name of an item is made of. */
-export function partsOf(name: string): { target: number; space: number; key: string } {
-  const first = name.indexOf(' ');
-  const second = name.indexOf(' ', first + 1);
-  return {
-    target: Number(name.slice(0, first)),
-    space: Number(name.slice(first + 1, second)),
-    key: name.slice(second + 1),
-  };
 }

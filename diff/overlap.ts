@@ -28,6 +28,8 @@ export interface Version {
   expiry: Lifetime;
   /** The store has been seen, and not only a read. */
   isMade: boolean;
+  /** Index of the exchange that told of it first. */
+  index: number;
 }
 
 /** What a read found, or a store brings. */
@@ -38,12 +40,14 @@ export class Overlap {
   readonly #versions: Version[];
   #firstNs: number;
   /** Index of the last exchange that was seen. */
-  lastIndex = 0;
+  lastIndex: number;
 
-  /** @param versions in the order of their ids; at least one */
-  constructor(versions: Version[], firstNs: number) {
+  /** @param versions in the order of their ids; at least one · @param index of the exchange that is seen next */
+  constructor(versions: Version[], firstNs: number, index: number) {
+    for (const version of versions) version.index = index;
     this.#versions = versions;
     this.#firstNs = firstNs;
+    this.lastIndex = index;
   }
 
   /** @returns false where no order has room for it */
@@ -65,6 +69,17 @@ export class Overlap {
     if (fromNs > version.readFromNs) version.readFromNs = fromNs;
     if (toNs < version.readToNs) version.readToNs = toNs;
     return true;
+  }
+
+  /**
+   * Settles versions that were replaced by one of which an exchange before this index told.
+   * @returns false where no order has room for one of them
+   */
+  forget(index: number): boolean {
+    const versions = this.#versions;
+    let old = 0;
+    while (old + 1 < versions.length && versions[old + 1]!.isMade && versions[old + 1]!.index < index) old++;
+    return old === 0 || this.#settle(old);
   }
 
   /** The version that is there after all that was seen, and the moment at which it was made; undefined: no order explains it. */
@@ -101,6 +116,7 @@ export class Overlap {
       readToNs: Infinity,
       expiry: { mayLiveNs: Infinity, mustDieNs: Infinity },
       isMade: false,
+      index: this.lastIndex,
     };
     versions.splice(at, 0, made);
     return made;

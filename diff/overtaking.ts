@@ -34,6 +34,7 @@ export class Overtaking {
     number: NOT_NUMERIC,
     expiry: { mayLiveNs: Infinity, mustDieNs: Infinity },
     isMade: true,
+    index: 0,
   };
 
   constructor(held: Held, sketches: Sketches, clock: ReplayClock) {
@@ -73,8 +74,9 @@ export class Overtaking {
     this.#sweep(index);
     const recent = this.#recent.upTo(this.#held.last[key]!);
     if (recent === undefined) return false;
-    const overlap = new Overlap(recent.versions, recent.firstNs);
-    overlap.lastIndex = index;
+    const overlap = new Overlap(recent.versions, recent.firstNs, index);
+    // Without holes, or looking a key up would cost many times as much.
+    while (this.#overlaps.length < key) this.#overlaps.push(undefined);
     this.#overlaps[key] = overlap;
     this.#open.add(key);
     this.#held.following[key] = Following.byIds;
@@ -131,13 +133,8 @@ export class Overtaking {
       const extras = batch.extrasAt[row]!;
       this.#sketch(heap, batch.valueAt[row]!, batch.valueLength[row]!, uint32(heap, extras));
       version.number = numberOf(heap, batch.valueAt[row]!, batch.valueLength[row]!);
-      return overlap.store(
-        cas,
-        fromNs,
-        toNs,
-        version,
-        lifetimeIn(this.#clock, uint32(heap, extras + 4), batch, row),
-      );
+      const lifetime = lifetimeIn(this.#clock, uint32(heap, extras + 4), batch, row);
+      return overlap.store(cas, fromNs, toNs, version, lifetime) && overlap.forget(index - NEAR_ROWS);
     }
     const agrees = results.agrees[resultRow] === 1;
     const heap = agrees ? batch.heap : results.heap;

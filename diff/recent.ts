@@ -57,7 +57,7 @@ export class RecentVersions {
   add(
     previous: number,
     madeNs: number,
-    version: Omit<Version, 'isMade' | 'readFromNs' | 'readToNs'>,
+    version: Omit<Version, 'isMade' | 'readFromNs' | 'readToNs' | 'index'>,
   ): number {
     const at = this.#count % SLOTS;
     if (at === this.#capacity) this.#reserve(2 * at);
@@ -119,6 +119,7 @@ export class RecentVersions {
       number: this.#number[at]!,
       expiry: { mayLiveNs: this.#mayLiveNs[at]!, mustDieNs: this.#mustDieNs[at]! },
       isMade: true,
+      index: 0,
     };
   }
 }

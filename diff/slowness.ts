@@ -5,7 +5,7 @@
 import { grown } from '../trace/batch.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
 import type { Attribution } from './attribution.ts';
-import { partsOf, type ItemNumbers } from './numbers.ts';
+import type { ItemNumbers } from './numbers.ts';
 import type { Samples } from './samples.ts';
 import type { Sides } from './sides.ts';
 
@@ -102,11 +102,11 @@ export class Slowness {
       slow[of]!++;
       firstNs[of] = Math.min(firstNs[of]!, this.#atNs[n]!);
     }
-    for (const [name, item] of numbers.names())
+    for (let item = 0; item < numbers.count; item++)
       for (const [of, tenant] of this.#tenants.of(item)) {
         const total = this.#answers[of] ?? 0;
         if (total === 0 || (mixed(of) & this.#mask) !== 0) continue;
-        const { target, space, key } = partsOf(name);
+        const { target, space, key } = numbers.nameOf(item);
         attribution.addKey({
           server: sides.address(target),
           tenant: tenant ?? sides.survey.tenants[space] ?? '',

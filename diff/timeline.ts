@@ -25,15 +25,20 @@ export interface Bin {
   violations: number;
 }
 
-/** Of one bin: how many were in each class of microseconds. */
-type Latencies = Uint32Array;
 export const clocks = ['fromIntended', 'fromSent', 'recorded', 'lag'] as const;
 export type Clock = (typeof clocks)[number];
 
 export class Timeline {
   #binNs = FIRST_BIN_NS;
+  #length = 0;
   readonly #targets: Bin[][];
-  readonly #latencies: Record<Clock, Latencies[]> = { fromIntended: [], fromSent: [], recorded: [], lag: [] };
+  /** By bin and class of microseconds. */
+  readonly #latencies: Record<Clock, Uint32Array> = {
+    fromIntended: new Uint32Array(MAX_BINS * CLASSES),
+    fromSent: new Uint32Array(MAX_BINS * CLASSES),
+    recorded: new Uint32Array(MAX_BINS * CLASSES),
+    lag: new Uint32Array(MAX_BINS * CLASSES),
+  };
 
   constructor(targets: number) {
     this.#targets = Array.from({ length: Math.max(1, targets) }, () => []);
@@ -45,54 +50,55 @@ export class Timeline {
 
   /** Bins of each target, as many as there are in all. */
   get targets(): readonly (readonly Bin[])[] {
-    const length = this.length;
-    for (const bins of this.#targets) while (bins.length < length) bins.push(emptyBin());
+    for (const bins of this.#targets) while (bins.length < this.#length) bins.push(emptyBin());
     return this.#targets;
   }
 
   get length(): number {
-    return Math.max(...this.#targets.map((bins) => bins.length), this.#latencies.lag.length);
+    return this.#length;
   }
 
-  /** The bin of a target at a time, to count in. @param atNs since the replay's start */
-  at(target: number, atNs: number): Bin {
+  /** Number of the bin of a time; it stands until the next time is asked for. @param atNs since the replay's start */
+  index(atNs: number): number {
+    const time = Math.max(0, atNs);
+    while (time / this.#binNs >= MAX_BINS) this.#double();
+    const index = Math.floor(time / this.#binNs);
+    if (index >= this.#length) this.#length = index + 1;
+    return index;
+  }
+
+  /** A bin of a target, to count in. */
+  bin(target: number, index: number): Bin {
     const bins = this.#targets[target] ?? this.#targets[0]!;
-    const index = this.#index(atNs);
     while (bins.length <= index) bins.push(emptyBin());
     return bins[index]!;
   }
 
-  latency(clock: Clock, atNs: number, micros: number): void {
-    const all = this.#latencies[clock];
-    const index = this.#index(atNs);
-    while (all.length <= index) all.push(new Uint32Array(CLASSES));
-    all[index]![micros < SHORT ? shortSteps[micros]! : stepOf(micros)]!++;
+  latency(clock: Clock, index: number, micros: number): void {
+    this.#latencies[clock][index * CLASSES + (micros < SHORT ? shortSteps[micros]! : stepOf(micros))]!++;
   }
 
   /** Microseconds by bin; null where there is no sample. @param share 0.99: 99% of the samples are not above it */
   percentile(clock: Clock, share: number): (number | null)[] {
-    return Array.from({ length: this.length }, (_, n) => percentileOf(this.#latencies[clock][n], share));
-  }
-
-  #index(atNs: number): number {
-    const time = Math.max(0, atNs);
-    while (time / this.#binNs >= MAX_BINS) this.#double();
-    return Math.floor(time / this.#binNs);
+    const counts = this.#latencies[clock];
+    return Array.from({ length: this.#length }, (_, n) =>
+      percentileOf(counts.subarray(n * CLASSES, (n + 1) * CLASSES), share),
+    );
   }
 
   #double(): void {
     this.#binNs *= 2;
+    this.#length = Math.ceil(this.#length / 2);
     for (const bins of this.#targets) {
       for (let n = 0; 2 * n < bins.length; n++) bins[n] = added(bins[2 * n]!, bins[2 * n + 1]);
       bins.length = Math.ceil(bins.length / 2);
     }
-    for (const all of Object.values(this.#latencies)) {
-      for (let n = 0; 2 * n < all.length; n++) {
-        const sum = all[2 * n]!;
-        for (const [step, count] of (all[2 * n + 1] ?? []).entries()) sum[step]! += count;
-        all[n] = sum;
+    for (const counts of Object.values(this.#latencies)) {
+      for (let at = 0; at < counts.length / 2; at++) {
+        const from = 2 * at - (at % CLASSES);
+        counts[at] = counts[from]! + counts[from + CLASSES]!;
       }
-      all.length = Math.ceil(all.length / 2);
+      counts.fill(0, counts.length / 2);
     }
   }
 }
@@ -111,8 +117,7 @@ function added(a: Bin, b: Bin = emptyBin()): Bin {
   };
 }
 
-function percentileOf(counts: Latencies | undefined, share: number): number | null {
-  if (counts === undefined) return null;
+function percentileOf(counts: Uint32Array, share: number): number | null {
   const total = counts.reduce((sum, count) => sum + count, 0);
   if (total === 0) return null;
   let left = Math.ceil(total * share);
