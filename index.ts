@@ -12,7 +12,13 @@ export { mergeTraces, type Merged, type MergeOptions } from './convert/merge.ts'
 export type { Filter } from './convert/filter.ts';
 export { ConvertError, type ConvertErrorCode } from './convert/error.ts';
 
-export { replay, type Replayed, type ReplayOptions, type ReplayProgress } from './replayer/replay.ts';
+export {
+  replay,
+  type Replayed,
+  type ReplayObserver,
+  type ReplayOptions,
+  type ReplayProgress,
+} from './replayer/replay.ts';
 export { ReplayError, type ReplayErrorCode } from './replayer/error.ts';
 export { recordCapture, type CaptureRecorded, type RecordOptions } from './recorder/record.ts';
 export { startProxy, type ProxyOptions, type RecordingProxy } from './recorder/proxy.ts';

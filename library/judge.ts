@@ -36,7 +36,7 @@ export interface JudgeOptions {
 }
 
 /**
- * The report of a replay, from its results file. The trace is read a block at a time, two or three times over.
+ * The report of a replay, from its results file. The trace is read a block at a time, once for its survey and once for its rows, and again where something differs.
  * @param trace that was replayed: its path, or what modelTrace() returned
  * @param results that replay() wrote
  * @throws LibraryError OTHER_TRACE where the results are of another trace · ThresholdError · TraceError of any of the

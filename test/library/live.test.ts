@@ -1,15 +1,15 @@
 // A replay that is judged while it runs is judged as its files are afterwards: the same report, whatever happened.
 
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { diff } from '../../diff/diff.ts';
 import { startCluster, type ClusterOptions } from '../../fixtures/cluster.ts';
 import { parseFault } from '../../fixtures/fault.ts';
 import { replayToJudge } from '../../library/replayed.ts';
-import { modelTrace } from '../../library/synth.ts';
+import { modelTrace, synth } from '../../library/synth.ts';
 import type { ReplayOptions } from '../../replayer/replay.ts';
 import { makeReport, type Report } from '../../report/report.ts';
 import { parseThreshold } from '../../report/threshold.ts';
-import { ResultsReader } from '../../trace/file.ts';
+import { ResultsReader, TraceReader } from '../../trace/file.ts';
 import { openSource, type Source } from '../../trace/source.ts';
 import { memjsTape } from '../convert/support.ts';
 import { temporary } from '../support/tape.ts';
@@ -73,6 +73,25 @@ describe('the same report', () => {
       expect(live).toEqual(after);
       expect(live.exchanges.total).toBeGreaterThan(0);
     } finally {
+      await servers.stop();
+    }
+  });
+
+  test('a healthy target: the trace is read twice, for its survey and to be sent, and the results never', async () => {
+    const servers = await startCluster();
+    const ofTrace = vi.spyOn(TraceReader.prototype, 'batches');
+    const ofResults = vi.spyOn(ResultsReader.prototype, 'batches');
+    try {
+      const results = temporary('once.results');
+      const trace = temporary('etc.tape');
+      await synth('etc', trace, { seed: 5, requests: 4000, rate: 8000 });
+      const run = { trace, targets: servers.addresses, results, speed: 'max' as const };
+      const { diff: judged } = await (await replayToJudge(run)).judge(results);
+      expect(judged.matched).toBe(judged.total);
+      expect([ofTrace.mock.calls.length, ofResults.mock.calls.length]).toEqual([2, 0]);
+    } finally {
+      ofTrace.mockRestore();
+      ofResults.mockRestore();
       await servers.stop();
     }
   });
