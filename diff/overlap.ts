@@ -39,20 +39,29 @@ export class Overlap {
   /** By their ids; the first was there, or made, at `firstNs`. */
   readonly #versions: Version[];
   #firstNs: number;
-  /** Index of the last exchange that was seen. */
-  lastIndex: number;
 
   /** @param versions in the order of their ids; at least one · @param index of the exchange that is seen next */
   constructor(versions: Version[], firstNs: number, index: number) {
     for (const version of versions) version.index = index;
     this.#versions = versions;
     this.#firstNs = firstNs;
-    this.lastIndex = index;
   }
 
-  /** @returns false where no order has room for it */
-  store(cas: number, fromNs: number, toNs: number, content: Content, expiry: Lifetime): boolean {
-    const version = this.#versionOf(cas, content, false);
+  /** The version with the greatest id so far. */
+  get latest(): Version {
+    return this.#versions.at(-1)!;
+  }
+
+  /** @param index of the exchange @returns false where no order has room for it */
+  store(
+    cas: number,
+    fromNs: number,
+    toNs: number,
+    content: Content,
+    expiry: Lifetime,
+    index: number,
+  ): boolean {
+    const version = this.#versionOf(cas, content, false, index);
     if (version === undefined || (version.isMade && !this.#isTakenForFirst(version))) return false;
     version.isMade = true;
     version.fromNs = fromNs;
@@ -62,9 +71,9 @@ export class Overlap {
     return this.#versions.length <= MAX_VERSIONS || this.#settle(MAX_VERSIONS / 2);
   }
 
-  /** @returns false where no order has room for it */
-  read(cas: number, fromNs: number, toNs: number, content: Content): boolean {
-    const version = this.#versionOf(cas, content, true);
+  /** @param index of the exchange @returns false where no order has room for it */
+  read(cas: number, fromNs: number, toNs: number, content: Content, index: number): boolean {
+    const version = this.#versionOf(cas, content, true, index);
     if (version === undefined) return false;
     if (fromNs > version.readFromNs) version.readFromNs = fromNs;
     if (toNs < version.readToNs) version.readToNs = toNs;
@@ -99,7 +108,7 @@ export class Overlap {
   }
 
   /** The version with the id, which has the content; undefined where it has another, or is older than all that are open. */
-  #versionOf(cas: number, content: Content, isRead: boolean): Version | undefined {
+  #versionOf(cas: number, content: Content, isRead: boolean, index: number): Version | undefined {
     const versions = this.#versions;
     let at = versions.length;
     while (at > 0 && versions[at - 1]!.cas > cas) at--;
@@ -116,7 +125,7 @@ export class Overlap {
       readToNs: Infinity,
       expiry: { mayLiveNs: Infinity, mustDieNs: Infinity },
       isMade: false,
-      index: this.lastIndex,
+      index,
     };
     versions.splice(at, 0, made);
     return made;

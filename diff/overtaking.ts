@@ -1,7 +1,7 @@
 // Keys that are followed by their CAS ids, for as long as stores and reads of them overtake each other.
 
 import { uint32 } from '../protocol/header.ts';
-import type { Batch } from '../trace/batch.ts';
+import { grown, type Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
 import type { ReplayClock } from './gather.ts';
 import { Following, Known, NONE, NOT_NUMERIC, lifetimeIn, numberOf, type Held } from './held.ts';
@@ -19,6 +19,12 @@ export class Overtaking {
   readonly #recent = new RecentVersions();
   /** By key; and keys in the order in which they were opened, or looked at again. */
   readonly #overlaps: (Overlap | undefined)[] = [];
+  // By key, while it is followed by its ids: index of the last exchange that was seen; and of the version with the greatest
+  // id the latest beginning and the earliest end of the reads that saw it. What that version is stands in Held. Most reads
+  // see it, and touch nothing else.
+  #lastIndex = new Float64Array(4096);
+  #readFromNs = new Float64Array(4096);
+  #readToNs = new Float64Array(4096);
   readonly #open = new Set<number>();
   /** What a plain request brings or finds; reused. */
   readonly #version: Version = {
@@ -75,12 +81,41 @@ export class Overtaking {
     const recent = this.#recent.upTo(this.#held.last[key]!);
     if (recent === undefined) return false;
     const overlap = new Overlap(recent.versions, recent.firstNs, index);
+    this.#reserve(key + 1);
     // Without holes, or looking a key up would cost many times as much.
     while (this.#overlaps.length < key) this.#overlaps.push(undefined);
     this.#overlaps[key] = overlap;
+    this.#lastIndex[key] = index;
+    this.#show(key, overlap);
     this.#open.add(key);
     this.#held.following[key] = Following.byIds;
     return true;
+  }
+
+  #reserve(keys: number): void {
+    if (keys <= this.#lastIndex.length) return;
+    const slots = 2 * keys;
+    this.#lastIndex = grown(this.#lastIndex, new Float64Array(slots));
+    this.#readFromNs = grown(this.#readFromNs, new Float64Array(slots));
+    this.#readToNs = grown(this.#readToNs, new Float64Array(slots));
+  }
+
+  /** Puts the version with the greatest id where reads look for it. */
+  #show(key: number, { latest }: Overlap): void {
+    const held = this.#held;
+    held.cas[key] = latest.cas;
+    held.high[key] = latest.high;
+    held.low[key] = latest.low;
+    held.length[key] = latest.length;
+    held.flags[key] = latest.flags;
+    this.#readFromNs[key] = latest.readFromNs;
+    this.#readToNs[key] = latest.readToNs;
+  }
+
+  /** Tells that version of the reads that saw it. */
+  #hide(key: number, { latest }: Overlap): void {
+    latest.readFromNs = this.#readFromNs[key]!;
+    latest.readToNs = this.#readToNs[key]!;
   }
 
   /** Forgets what was seen of a key that is followed no more. */
@@ -99,7 +134,7 @@ export class Overtaking {
     let left = 2;
     for (const key of this.#open) {
       if (left-- === 0) return;
-      if (index - this.#overlaps[key]!.lastIndex > NEAR_ROWS) {
+      if (index - this.#lastIndex[key]! > NEAR_ROWS) {
         if (!this.close(key)) this.#held.following[key] = Following.odd;
       } else {
         this.#open.delete(key);
@@ -121,21 +156,42 @@ export class Overtaking {
     resultRow: number,
     cas: number,
   ): boolean | undefined {
-    const overlap = this.#overlaps[key]!;
     const index = batch.firstIndex + row;
-    if (index - overlap.lastIndex > NEAR_ROWS) return undefined;
-    overlap.lastIndex = index;
-    const version = this.#version;
+    if (index - this.#lastIndex[key]! > NEAR_ROWS) return undefined;
+    this.#lastIndex[key] = index;
     const fromNs = results.sentNs[resultRow]!;
     const toNs = results.answeredNs[resultRow]!;
-    if (isStore) {
-      const { heap } = batch;
-      const extras = batch.extrasAt[row]!;
-      this.#sketch(heap, batch.valueAt[row]!, batch.valueLength[row]!, uint32(heap, extras));
-      version.number = numberOf(heap, batch.valueAt[row]!, batch.valueLength[row]!);
-      const lifetime = lifetimeIn(this.#clock, uint32(heap, extras + 4), batch, row);
-      return overlap.store(cas, fromNs, toNs, version, lifetime) && overlap.forget(index - NEAR_ROWS);
-    }
+    return isStore
+      ? this.#stored(key, batch, row, fromNs, toNs, cas)
+      : this.#read(key, batch, row, results, resultRow, fromNs, toNs, cas);
+  }
+
+  #stored(key: number, batch: Batch, row: number, fromNs: number, toNs: number, cas: number): boolean {
+    const overlap = this.#overlaps[key]!;
+    const index = batch.firstIndex + row;
+    const version = this.#version;
+    const { heap } = batch;
+    const extras = batch.extrasAt[row]!;
+    this.#sketch(heap, batch.valueAt[row]!, batch.valueLength[row]!, uint32(heap, extras));
+    version.number = numberOf(heap, batch.valueAt[row]!, batch.valueLength[row]!);
+    const lifetime = lifetimeIn(this.#clock, uint32(heap, extras + 4), batch, row);
+    this.#hide(key, overlap);
+    const fits =
+      overlap.store(cas, fromNs, toNs, version, lifetime, index) && overlap.forget(index - NEAR_ROWS);
+    this.#show(key, overlap);
+    return fits;
+  }
+
+  #read(
+    key: number,
+    batch: Batch,
+    row: number,
+    results: ResultBatch,
+    resultRow: number,
+    fromNs: number,
+    toNs: number,
+    cas: number,
+  ): boolean {
     const agrees = results.agrees[resultRow] === 1;
     const heap = agrees ? batch.heap : results.heap;
     const extrasLength = agrees ? batch.answerExtrasLength[row] : results.extrasLength[resultRow];
@@ -146,7 +202,23 @@ export class Overtaking {
       agrees ? batch.answerValueLength[row]! : results.valueLength[resultRow]!,
       uint32(heap, agrees ? batch.answerExtrasAt[row]! : results.extrasAt[resultRow]!),
     );
-    return overlap.read(cas, fromNs, toNs, version);
+    const version = this.#version;
+    const held = this.#held;
+    if (cas === held.cas[key]) {
+      if (fromNs > this.#readFromNs[key]!) this.#readFromNs[key] = fromNs;
+      if (toNs < this.#readToNs[key]!) this.#readToNs[key] = toNs;
+      return (
+        version.high === held.high[key] &&
+        version.low === held.low[key] &&
+        version.length === held.length[key] &&
+        version.flags === held.flags[key]
+      );
+    }
+    const overlap = this.#overlaps[key]!;
+    this.#hide(key, overlap);
+    const fits = overlap.read(cas, fromNs, toNs, version, batch.firstIndex + row);
+    this.#show(key, overlap);
+    return fits;
   }
 
   #sketch(heap: Buffer, at: number, length: number, flags: number): void {
@@ -161,7 +233,9 @@ export class Overtaking {
 
   /** From here on the key is followed in the order of the trace again. @returns false where no order explains the ids */
   close(key: number): boolean {
-    const closed = this.#overlaps[key]!.close();
+    const overlap = this.#overlaps[key]!;
+    this.#hide(key, overlap);
+    const closed = overlap.close();
     this.drop(key);
     this.#held.following[key] = Following.inOrder;
     if (closed === undefined) return false;

@@ -47,10 +47,9 @@ function isExplained(rows: readonly Row[], isForgetful: boolean): boolean {
   };
   const overlap = new Overlap([first], -Infinity, 0);
   for (const [index, { isStore, cas, fromNs, toNs }] of rows.entries()) {
-    overlap.lastIndex = index;
     const fits = isStore
-      ? overlap.store(cas, fromNs, toNs, contentOf(cas), forever)
-      : overlap.read(cas, fromNs, toNs, contentOf(cas));
+      ? overlap.store(cas, fromNs, toNs, contentOf(cas), forever, index)
+      : overlap.read(cas, fromNs, toNs, contentOf(cas), index);
     if (!fits || (isForgetful && !overlap.forget(index - 2 * APART))) return false;
   }
   return overlap.close() !== undefined;
