@@ -36,26 +36,39 @@ const rounds = (of: number): number => Math.max(1, Math.round((KILLS / 200) * of
 /** A live recording has lost so much when it is killed, at most: what it flushes every five seconds, and a busy machine. */
 const FLUSHED_MS = 7000;
 
+/** So many are attacked at the same time: a proxy that is poured into for some seconds takes little of a processor. */
+const AT_ONCE = 3;
+
+/** Does all rounds of it, some at the same time. */
+async function inLanes(count: number, work: (round: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < count) await work(next++);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+}
+
 async function killed(): Promise<string> {
   const names = [...Object.keys(writers), ...Object.keys(proxies)];
   let [files, exchanges] = [0, 0];
-  for (let round = 0; round < KILLS; round++) {
+  await inLanes(KILLS, async (round) => {
     const name = names[round % names.length]!;
     const to = fresh();
     if (proxies[name] !== undefined) {
-      exchanges += await killProxy(name, to);
-      continue;
+      const left = await killProxy(name, to);
+      exchanges += left;
+      return;
     }
     const { child, ended } = start(wordsOf(name, to));
-    // A start without any work is some 300 ms.
-    await sleep(200 + random.float() * alone.get(name)!.ms);
+    // A start without any work is some 300 ms; beside others, all takes as much longer.
+    await sleep(200 + random.float() * alone.get(name)!.ms * AT_ONCE);
     child.kill('SIGKILL');
     await ended;
     const left = await whatIsLeft(to, name === 'record');
     [files, exchanges] = [files + left.files, exchanges + left.exchanges];
     fault(`${name} killed`, left.wrong);
     rmSync(to, { recursive: true });
-  }
+  });
   return `${KILLS} moments; ${files} files of commands and ${exchanges} exchanges were left, all readable`;
 }
 
@@ -88,7 +101,7 @@ async function killProxy(name: string, to: string): Promise<number> {
 async function fullDisk(): Promise<string> {
   const count = rounds(60);
   const codes = new Map<string, number>();
-  for (let round = 0; round < count; round++) {
+  await inLanes(count, async (round) => {
     const names = Object.keys(writers);
     const name = names[round % names.length]!;
     const to = fresh();
@@ -104,7 +117,7 @@ async function fullDisk(): Promise<string> {
     codes.set(`exit ${code}`, (codes.get(`exit ${code}`) ?? 0) + 1);
     if (isMounted) execFileSync('umount', [to]);
     rmSync(to, { recursive: true });
-  }
+  });
   return `${count} random sizes: ${[...codes].map(([code, times]) => `${times} times ${code}`).join(', ')}; files whole or absent, recordings readable`;
 }
 
