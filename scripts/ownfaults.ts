@@ -192,11 +192,14 @@ async function clock(): Promise<string> {
     }
     if (isRoot) await liveRing(env, set, step);
     set(0);
-    const replaying = start([...wordsOf('replay', fresh()), '--workers', '2'], [], env);
+    const words = (): string[] => [...wordsOf('replay', fresh()), '--workers', '2'];
+    // As long as it takes in such an environment, beside whatever else the machine does.
+    const undisturbed = await run(words(), [], env);
+    const replaying = start(words(), [], env);
     await sleep(400 + random.float() * 800);
     set(step);
     const { code, said, ms } = await replaying.ended;
-    if (code !== 0 || ms > 4 * alone.get('replay')!.ms + 10_000)
+    if (code !== 0 || ms > 3 * undisturbed.ms + 10_000)
       fault(`replay, the clock set by ${step} s`, [
         `exit ${code} after ${(ms / 1000).toFixed(1)} s: ${said}`,
       ]);
@@ -216,12 +219,14 @@ async function liveRing(env: NodeJS.ProcessEnv, set: (seconds: number) => void, 
   // The recorder looks at the time every five seconds.
   await sleep(6000);
   const answers = await pour(server.address, { seconds: 1 });
-  await sleep(1200);
+  await sleep(3000);
   child.kill('SIGINT');
   const { code, said } = await ended;
   const exchanges = existsSync(output) ? (await readable(output)).exchanges : 0;
   if (code !== 0 || exchanges < answers * 1.5)
-    fault(`a live ring, the clock set by ${step} s`, [`exit ${code}, ${exchanges} exchanges, ${said}`]);
+    fault(`a live ring, the clock set by ${step} s`, [
+      `exit ${code}, ${exchanges} exchanges, ${answers} answers of the second half: ${said}`,
+    ]);
 }
 
 async function starved(): Promise<string> {

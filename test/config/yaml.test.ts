@@ -32,6 +32,18 @@ test('names of fields, and what the reader excepts, are left alone', () => {
   expect(read('"${HOST}": 1', 'run: echo ${NONE}')).toEqual({ '${HOST}': 1, run: 'echo ${NONE}' });
 });
 
+test('nothing but our messages is said of a key that is no text', () => {
+  const warned: unknown[] = [];
+  const emit = process.emitWarning;
+  process.emitWarning = (warning: string | Error) => void warned.push(warning);
+  try {
+    expect(read('? [a, b]', ': 1', '? {c: d}', ': 2')).toEqual({ '[ a, b ]': 1, '{ c: d }': 2 });
+  } finally {
+    process.emitWarning = emit;
+  }
+  expect(warned).toEqual([]);
+});
+
 test('a document is never read twice: a value is no YAML', () => {
   const { value } = openYaml('a: ${TEXT}', 'a.yaml', anything, { values: { TEXT: 'x\nb: 2' } });
   expect(value).toEqual({ a: 'x\nb: 2' });
