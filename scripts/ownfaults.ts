@@ -160,6 +160,8 @@ async function brokenDisk(): Promise<string> {
 /** Steps of the clock, in seconds, while something is under way. */
 const STEPS = [3600, -3600, 86_400 * 400, -7];
 
+const byTwo = (): string[] => [...wordsOf('replay', fresh()), '--workers', '2'];
+
 async function clock(): Promise<string> {
   const preload = '/usr/$LIB/faketime/libfaketimeMT.so.1';
   const at = join(folder, 'clock');
@@ -192,10 +194,9 @@ async function clock(): Promise<string> {
     }
     if (isRoot) await liveRing(env, set, step);
     set(0);
-    const words = (): string[] => [...wordsOf('replay', fresh()), '--workers', '2'];
     // As long as it takes in such an environment, beside whatever else the machine does.
-    const undisturbed = await run(words(), [], env);
-    const replaying = start(words(), [], env);
+    const undisturbed = await run(byTwo(), [], env);
+    const replaying = start(byTwo(), [], env);
     await sleep(400 + random.float() * 800);
     set(step);
     const { code, said, ms } = await replaying.ended;
