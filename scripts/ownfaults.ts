@@ -268,10 +268,12 @@ async function starved(): Promise<string> {
   );
   await sleep(500);
   for (const socket of idle) socket.destroy();
-  await sleep(500);
-  const answers = await pour(proxy.address, { seconds: 1 });
+  let answers = 0;
+  // On a busy machine it takes the proxy a while to hear that they have left.
+  for (let tries = 0; answers === 0 && tries < 20; tries++)
+    answers = await pour(proxy.address, { seconds: 1 });
   await endProxy('record --listen with 64 descriptors', proxy, [0]);
-  const { exchanges } = await readable(output);
+  const exchanges = existsSync(output) ? (await readable(output)).exchanges : 0;
   if (answers === 0 || exchanges < answers)
     fault('record --listen with 64 descriptors', [`${exchanges} exchanges of ${answers} answers`]);
   return `64 MB of heap for ${requests} exchanges; a proxy with 64 descriptors and 100 clients takes the next ones`;
