@@ -18,7 +18,7 @@ import { outputsOf, planGate, type Plan } from './plan.ts';
 import { checkEmbedded, runReplay } from './replaying.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
-import { formatCount, formatDuration, plural } from './text.ts';
+import { formatCount, formatDuration, plural, safeJson } from './text.ts';
 
 interface GateOptions extends OutputOptions {
   only: string[];
@@ -99,7 +99,7 @@ async function runGate(
   const skipped = plans.slice(done.length).map(({ name }) => name);
   const report = makeGateReport(done, skipped, !aborted && defect === undefined);
   say(renderSummary(report, palette));
-  const json = `${JSON.stringify(report, null, 2)}\n`;
+  const json = `${safeJson(report, 2)}\n`;
   if (outputs.json === '-') shell.stdout.write(json);
   const verdict = aborted ? INTERRUPTED : exitCodes[report.verdict];
   const code = await writeReports(shell, report.runs, json, outputs, verdict);

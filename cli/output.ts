@@ -8,6 +8,7 @@ import { renderText } from '../report/text.ts';
 import { CliError } from './error.ts';
 import { checkPlaces, writePlace, type PlaceOptions } from './place.ts';
 import type { Shell } from './shell.ts';
+import { safeJson } from './text.ts';
 
 export const outputKinds = ['json', 'html', 'junit', 'markdown'] as const;
 type OutputKind = (typeof outputKinds)[number];
@@ -74,7 +75,7 @@ export async function printReport(
   options: OutputOptions,
   code: number,
 ): Promise<number> {
-  const json = `${JSON.stringify(named.report, null, 2)}\n`;
+  const json = `${safeJson(named.report, 2)}\n`;
   shell.stdout.write(options.json === '-' ? json : renderText(named.report, shell.palette));
   return writeReports(shell, [named], json, options, code);
 }

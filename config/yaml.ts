@@ -74,8 +74,8 @@ export function openYaml<T>(
     return `${path}:${line}:${col}`;
   };
   checkTokens(new Parser(lines.addNewLine), text, at);
-  // The parser would compare each key with all keys before it.
-  const document = parseDocument(text, { prettyErrors: false, uniqueKeys: false });
+  // The parser would compare each key with all keys before it, and warn of keys that are lists by itself.
+  const document = parseDocument(text, { prettyErrors: false, uniqueKeys: false, logLevel: 'error' });
   const [broken] = document.errors;
   if (broken !== undefined)
     throw new ConfigError(`${at(broken.pos[0])}: this is no YAML: ${broken.message}`, { cause: broken });

@@ -15,10 +15,14 @@ export class Claim {
   /** It is not a trace yet. */
   #isEmpty: boolean;
 
+  /** Of the file that was made here. */
+  readonly #made: Stats | undefined;
+
   private constructor(path: string, isMade: boolean) {
     this.path = path;
     this.#isMade = isMade;
     this.#isEmpty = isMade;
+    this.#made = isMade ? statsOf(path) : undefined;
   }
 
   /**
@@ -42,6 +46,21 @@ export class Claim {
     return new Claim(path, true);
   }
 
+  /** Another command has put a file of its own there. */
+  get #isReplaced(): boolean {
+    const there = this.#made === undefined ? undefined : statsOf(this.path);
+    return there !== undefined && (there.dev !== this.#made!.dev || there.ino !== this.#made!.ino);
+  }
+
+  /** Two recorders that may both replace a file do not write into one. @throws RecorderError BAD_OUTPUT */
+  check(): void {
+    if (this.#isReplaced)
+      throw new RecorderError(
+        'BAD_OUTPUT',
+        `${this.path}: another command has replaced the file of this recording, which is lost; choose an --output for each`,
+      );
+  }
+
   /** There is something to write: the place is the trace's. */
   use(): void {
     this.#isEmpty = false;
@@ -49,13 +68,13 @@ export class Claim {
 
   /** What was written is nothing after all. */
   remove(): void {
-    if (this.#isMade) rmSync(this.path, { force: true });
+    if (this.#isMade && !this.#isReplaced) rmSync(this.path, { force: true });
     this.#isEmpty = false;
   }
 
   /** There was nothing to write. */
   release(): void {
-    if (this.#isEmpty) rmSync(this.path, { force: true });
+    if (this.#isEmpty && !this.#isReplaced) rmSync(this.path, { force: true });
     this.#isEmpty = false;
   }
 }

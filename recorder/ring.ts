@@ -135,7 +135,7 @@ export class Ring {
   /**
    * Writes what the slices hold of the ring's time, which must be whole, to a trace: to the recording's own path if it is
    * the last. Returns its path, undefined where there is nothing to write.
-   * @throws TraceError
+   * @throws TraceError · RecorderError
    */
   async write(isLast: boolean): Promise<string | undefined> {
     const slices = this.#slices.filter((slice) => slice !== this.#open && slice.rows > 0);
@@ -147,6 +147,7 @@ export class Ring {
     const claim = isLast ? this.#claim : claimFree(this.#path, timeName(startNs));
     this.#reading++;
     try {
+      claim.check();
       claim.use();
       await this.#join(claim.path, slices, cutNs);
     } finally {

@@ -24,7 +24,8 @@ import { UdpFlows } from './udp.ts';
 
 /** Bytes that all connections together may hold while they wait for earlier ones. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
-const MAX_CONNECTIONS = 262_144;
+/** Open at the same time: some 4 kB each. */
+const MAX_CONNECTIONS = 131_072;
 /** Headers before the segment: tunnels within tunnels, which an attacker could make of thousands. */
 const MAX_LAYERS = 32;
 /** Link types that are counted apart. */

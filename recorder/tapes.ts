@@ -122,7 +122,7 @@ export class Tapes {
     return this.#tape.writer.bytesWritten >= bytes || nowNs - this.#tape.baseNs >= ns;
   }
 
-  /** There is a file to append to. `oldestNs`: rows to come are not from before. @throws TraceError WRITE */
+  /** There is a file to append to. `oldestNs`: rows to come are not from before. @throws TraceError WRITE · RecorderError */
   async ready(oldestNs: number): Promise<void> {
     if (this.#tape !== undefined) return;
     const isFirst = this.#made++ === 0;
@@ -131,6 +131,7 @@ export class Tapes {
     const startNs = BigInt(meta.startNs) + BigInt(Math.round(baseNs));
     const claim = this.#claim ?? claimFree(this.#path, timeName(startNs));
     const { path } = claim;
+    claim.check();
     this.#tape = {
       path,
       claim,
@@ -169,7 +170,7 @@ export class Tapes {
     await this.#tape?.writer.flush();
   }
 
-  /** Finishes the file; what comes goes to the next. A file that got no rows goes away. @throws TraceError WRITE */
+  /** Finishes the file; what comes goes to the next. A file that got no rows goes away. @throws TraceError WRITE · RecorderError */
   async next(): Promise<void> {
     const tape = this.#tape;
     if (tape === undefined) return;
@@ -181,6 +182,7 @@ export class Tapes {
       ...more,
     });
     if (tape.rows > 0) {
+      tape.claim.check();
       this.#finishedBytes += tape.writer.bytesWritten;
       return;
     }

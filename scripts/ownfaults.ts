@@ -36,26 +36,39 @@ const rounds = (of: number): number => Math.max(1, Math.round((KILLS / 200) * of
 /** A live recording has lost so much when it is killed, at most: what it flushes every five seconds, and a busy machine. */
 const FLUSHED_MS = 7000;
 
+/** So many are attacked at the same time: a proxy that is poured into for some seconds takes little of a processor. */
+const AT_ONCE = 3;
+
+/** Does all rounds of it, some at the same time. */
+async function inLanes(count: number, work: (round: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < count) await work(next++);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+}
+
 async function killed(): Promise<string> {
   const names = [...Object.keys(writers), ...Object.keys(proxies)];
   let [files, exchanges] = [0, 0];
-  for (let round = 0; round < KILLS; round++) {
+  await inLanes(KILLS, async (round) => {
     const name = names[round % names.length]!;
     const to = fresh();
     if (proxies[name] !== undefined) {
-      exchanges += await killProxy(name, to);
-      continue;
+      const left = await killProxy(name, to);
+      exchanges += left;
+      return;
     }
     const { child, ended } = start(wordsOf(name, to));
-    // A start without any work is some 300 ms.
-    await sleep(200 + random.float() * alone.get(name)!.ms);
+    // A start without any work is some 300 ms; beside others, all takes as much longer.
+    await sleep(200 + random.float() * alone.get(name)!.ms * AT_ONCE);
     child.kill('SIGKILL');
     await ended;
     const left = await whatIsLeft(to, name === 'record');
     [files, exchanges] = [files + left.files, exchanges + left.exchanges];
     fault(`${name} killed`, left.wrong);
     rmSync(to, { recursive: true });
-  }
+  });
   return `${KILLS} moments; ${files} files of commands and ${exchanges} exchanges were left, all readable`;
 }
 
@@ -88,7 +101,7 @@ async function killProxy(name: string, to: string): Promise<number> {
 async function fullDisk(): Promise<string> {
   const count = rounds(60);
   const codes = new Map<string, number>();
-  for (let round = 0; round < count; round++) {
+  await inLanes(count, async (round) => {
     const names = Object.keys(writers);
     const name = names[round % names.length]!;
     const to = fresh();
@@ -104,7 +117,7 @@ async function fullDisk(): Promise<string> {
     codes.set(`exit ${code}`, (codes.get(`exit ${code}`) ?? 0) + 1);
     if (isMounted) execFileSync('umount', [to]);
     rmSync(to, { recursive: true });
-  }
+  });
   return `${count} random sizes: ${[...codes].map(([code, times]) => `${times} times ${code}`).join(', ')}; files whole or absent, recordings readable`;
 }
 
@@ -147,6 +160,8 @@ async function brokenDisk(): Promise<string> {
 /** Steps of the clock, in seconds, while something is under way. */
 const STEPS = [3600, -3600, 86_400 * 400, -7];
 
+const byTwo = (): string[] => [...wordsOf('replay', fresh()), '--workers', '2'];
+
 async function clock(): Promise<string> {
   const preload = '/usr/$LIB/faketime/libfaketimeMT.so.1';
   const at = join(folder, 'clock');
@@ -179,11 +194,13 @@ async function clock(): Promise<string> {
     }
     if (isRoot) await liveRing(env, set, step);
     set(0);
-    const replaying = start([...wordsOf('replay', fresh()), '--workers', '2'], [], env);
+    // As long as it takes in such an environment, beside whatever else the machine does.
+    const undisturbed = await run(byTwo(), [], env);
+    const replaying = start(byTwo(), [], env);
     await sleep(400 + random.float() * 800);
     set(step);
     const { code, said, ms } = await replaying.ended;
-    if (code !== 0 || ms > 4 * alone.get('replay')!.ms + 10_000)
+    if (code !== 0 || ms > 3 * undisturbed.ms + 10_000)
       fault(`replay, the clock set by ${step} s`, [
         `exit ${code} after ${(ms / 1000).toFixed(1)} s: ${said}`,
       ]);
@@ -203,12 +220,14 @@ async function liveRing(env: NodeJS.ProcessEnv, set: (seconds: number) => void, 
   // The recorder looks at the time every five seconds.
   await sleep(6000);
   const answers = await pour(server.address, { seconds: 1 });
-  await sleep(1200);
+  await sleep(3000);
   child.kill('SIGINT');
   const { code, said } = await ended;
   const exchanges = existsSync(output) ? (await readable(output)).exchanges : 0;
   if (code !== 0 || exchanges < answers * 1.5)
-    fault(`a live ring, the clock set by ${step} s`, [`exit ${code}, ${exchanges} exchanges, ${said}`]);
+    fault(`a live ring, the clock set by ${step} s`, [
+      `exit ${code}, ${exchanges} exchanges, ${answers} answers of the second half: ${said}`,
+    ]);
 }
 
 async function starved(): Promise<string> {
@@ -249,10 +268,12 @@ async function starved(): Promise<string> {
   );
   await sleep(500);
   for (const socket of idle) socket.destroy();
-  await sleep(500);
-  const answers = await pour(proxy.address, { seconds: 1 });
+  let answers = 0;
+  // On a busy machine it takes the proxy a while to hear that they have left.
+  for (let tries = 0; answers === 0 && tries < 20; tries++)
+    answers = await pour(proxy.address, { seconds: 1 });
   await endProxy('record --listen with 64 descriptors', proxy, [0]);
-  const { exchanges } = await readable(output);
+  const exchanges = existsSync(output) ? (await readable(output)).exchanges : 0;
   if (answers === 0 || exchanges < answers)
     fault('record --listen with 64 descriptors', [`${exchanges} exchanges of ${answers} answers`]);
   return `64 MB of heap for ${requests} exchanges; a proxy with 64 descriptors and 100 clients takes the next ones`;

@@ -28,6 +28,12 @@ export class Told {
   marked = 0;
   /** Of the others: the value of the request or of the answer is not known. */
   unknown = 0;
+  /** They were read from a file, where derived bytes stand for values that are not known, and no tokens. */
+  readonly #areDerived: boolean;
+
+  constructor(areDerived = false) {
+    this.#areDerived = areDerived;
+  }
 
   add(batch: Batch): void {
     for (const { id, client } of batch.connections) this.#ports[id] = client;
@@ -41,9 +47,9 @@ export class Told {
       const flags = batch.flags[row]!;
       const seen = {
         outcome: batch.outcome[row] as Outcome,
-        value: valueOf(batch.value(row), (flags & RowFlag.valueUnknown) !== 0),
+        value: this.#valueOf(batch.value(row), (flags & RowFlag.valueUnknown) !== 0),
         head: `${batch.status[row]} ${batch.answerCas(row)}`,
-        answer: valueOf(batch.answerValue(row), (flags & RowFlag.answerUnknown) !== 0),
+        answer: this.#valueOf(batch.answerValue(row), (flags & RowFlag.answerUnknown) !== 0),
       };
       const same = this.exchanges.get(name);
       if (same === undefined) this.exchanges.set(name, [seen]);
@@ -53,12 +59,12 @@ export class Told {
       else if (typeof seen.value === 'number' || typeof seen.answer === 'number') this.unknown++;
     }
   }
-}
 
-/** @param isUnknown a token of the recorder's stands for it (trace/masked.ts), or bytes that a reader has derived */
-function valueOf(value: Buffer, isUnknown: boolean): string | number {
-  if (!isUnknown) return value.toString('base64');
-  return value.length === 5 ? value.readUInt32LE(1) : value.length;
+  /** @param isUnknown a token of the recorder's stands for it (trace/masked.ts), or bytes that a reader has derived */
+  #valueOf(value: Buffer, isUnknown: boolean): string | number {
+    if (!isUnknown) return value.toString('base64');
+    return this.#areDerived ? value.length : value.readUInt32LE(1);
+  }
 }
 
 function isMarked(outcome: Outcome): boolean {

@@ -21,7 +21,7 @@ interface Recorded extends Told {
 
 async function recorded(path: string, port: number): Promise<Recorded> {
   const output = join(folder, 'x.tape');
-  const out = Object.assign(new Told(), { counts: new Map() as Counts });
+  const out = Object.assign(new Told(true), { counts: new Map() as Counts });
   const { exchanges } = await recordCapture(path, { output, ports: [port], source: 'x' });
   if (exchanges === 0) return out;
   const trace = await TraceReader.open(output);

@@ -39,7 +39,7 @@ function ending(text: string): string {
   return text.slice(-10).replaceAll(/[\d., ]+/g, '#');
 }
 
-test.each(
+test.concurrent.each(
   chosen.map(({ attack, command }) => [attack.name, command.slice(1).join(' '), attack, command] as const),
 )('%s: memtape %s', async (_attack, _command, attack, [code, ...args]) => {
   const before = await undisturbed(args);

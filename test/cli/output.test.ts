@@ -11,12 +11,12 @@ async function memtape(args: readonly string[], env: NodeJS.ProcessEnv = {}): Pr
 }
 
 /** A trace of which one answer will differ. */
-async function tape(): Promise<string> {
+async function tape(key = 'a'): Promise<string> {
   const path = temporary('capture.tape');
   await writeTape(path, [
     batchOf([
-      { op: 'set', key: 'a', value: 'one' },
-      { op: 'get', key: 'a', answer: 'two', answerExtras: Buffer.alloc(4) },
+      { op: 'set', key, value: 'one' },
+      { op: 'get', key, answer: 'two', answerExtras: Buffer.alloc(4) },
     ]),
   ]);
   return path;
@@ -46,6 +46,21 @@ test('replay and diff write every kind', async () => {
     expect(readFileSync(files['markdown']!, 'utf8')).toContain('memtape: ');
   } finally {
     await server.stop();
+  }
+});
+
+test('a key that a terminal would obey is no command in a document', async () => {
+  const trace = await tape('\u009b2J\u202e\u001b[2J\u200b##[error]x');
+  const gate = temporary('gate.yaml');
+  writeFileSync(gate, `{format: memtape-gate/1, runs: [{name: one, trace: '${trace}', speed: max}]}`);
+  for (const args of [
+    ['replay', trace, '--quiet', '--json', '-'],
+    ['gate', gate, '--quiet', '--json', '-'],
+  ]) {
+    const { stdout } = await memtape(args);
+    for (const obeyed of ['\u009b', '\u200b', '\u202e', '\u001b', '##['])
+      expect(stdout).not.toContain(obeyed);
+    expect(JSON.stringify(JSON.parse(stdout.slice(stdout.indexOf('{'))))).toContain('##[error]x');
   }
 });
 

@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Random } from '../../synth/random.ts';
@@ -199,23 +199,40 @@ test('two commands on one file: one of them has it', async () => {
   expect(readdirSync(folder)).toEqual(['out.tape']);
 });
 
-test('killed at any moment, a file is whole or not there', async () => {
-  const random = new Random(Number(process.env['KILL_SEED'] ?? 1));
-  const output = join(folder, 'out.tape');
+/** Kills the command over and over, in a folder of its own, where what was killed before is still lying. */
+async function killOften(to: string, random: Random, kills: number, withinMs: number): Promise<void> {
+  mkdirSync(to);
+  const output = join(to, 'out.tape');
   const words = ['synth', 'scale', trace, '-o', output, '--copies', '40', '--quiet', '--force'];
-  for (let n = 0; n < Number(process.env['KILL_RUNS'] ?? 2); n++) {
+  for (let n = 0; n < kills; n++) {
     const child = spawn(process.execPath, [program, ...words], { stdio: 'ignore' });
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    await sleep(200 + random.float() * 800);
+    await sleep(200 + random.float() * withinMs);
     child.kill('SIGKILL');
     await ended;
-    for (const name of readdirSync(folder)) {
+    for (const name of readdirSync(to)) {
       if (name !== basename(output)) expect(name).toMatch(/^\.memtape-[0-9a-f]{12}\.part$/);
       else {
-        const tape = await TraceReader.open(join(dirname(output), name));
+        const tape = await TraceReader.open(join(to, name));
         expect([tape.truncated, tape.exchangeCount]).toEqual([false, 120_000]);
         await tape.close();
       }
     }
   }
+}
+
+test('killed at any moment, a file is whole or not there', async () => {
+  const kills = Number(process.env['KILL_RUNS'] ?? 2);
+  const seed = Number(process.env['KILL_SEED'] ?? 1);
+  const lanes = Math.min(kills, 4);
+  await Promise.all(
+    Array.from({ length: lanes }, async (_, lane) =>
+      killOften(
+        join(folder, `${lane}`),
+        new Random(seed, lane),
+        Math.ceil((kills - lane) / lanes),
+        500 * lanes,
+      ),
+    ),
+  );
 });

@@ -1,6 +1,6 @@
 // Variables in documents: what they become, where they are left alone, and what is said where there is none.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { openYaml, readYaml } from '../../config/yaml.ts';
 
@@ -30,6 +30,13 @@ test.each([
 
 test('names of fields, and what the reader excepts, are left alone', () => {
   expect(read('"${HOST}": 1', 'run: echo ${NONE}')).toEqual({ '${HOST}': 1, run: 'echo ${NONE}' });
+});
+
+test('nothing but our messages is said of a key that is no text', () => {
+  const emitted = vi.spyOn(process, 'emitWarning');
+  expect(read('? [a, b]', ': 1', '? {c: d}', ': 2')).toEqual({ '[ a, b ]': 1, '{ c: d }': 2 });
+  expect(emitted).not.toHaveBeenCalled();
+  emitted.mockRestore();
 });
 
 test('a document is never read twice: a value is no YAML', () => {

@@ -1,11 +1,18 @@
 // What the recorder holds of hostile captures, and how long it looks at them: bounded, and in proportion to their length.
 
 import { Readable } from 'node:stream';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
+import { Exchanges } from '../../recorder/exchanges.ts';
 import { Fragments } from '../../recorder/fragment.ts';
 import { readIp } from '../../recorder/ip.ts';
+import { linkReader } from '../../recorder/link.ts';
 import { Packet } from '../../recorder/packet.ts';
 import { unpack } from '../../recorder/packed.ts';
+import { Tap } from '../../recorder/tap.ts';
+import { Window } from '../../recorder/window.ts';
+import { emptyCapture } from '../../trace/meta.ts';
 import { Conversation, ethernet, ipBytes, pcapBytes } from '../support/packets.ts';
 import { listenToBytes } from './listener.ts';
 
@@ -135,4 +142,48 @@ test('packets that a snap length cuts anywhere, also within the TCP options, are
     const { capture } = await listenToBytes(pcapBytes(packets));
     expect(capture.packets, `snap length ${snap}`).toBe(packets.length);
   }
+});
+
+describe('connections', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const memory = (): number => {
+    collect();
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    return heapUsed + arrayBuffers;
+  };
+
+  /** What one of them holds, open, with a segment of one byte each. */
+  function heldEach(connections: number, sequence: number): number {
+    const capture = emptyCapture();
+    const window = new Window(() => undefined);
+    const tap = new Tap({ ports: [11_211], factory: new Exchanges(window, capture), capture });
+    const link = linkReader(1);
+    const before = memory();
+    for (let n = 0; n < connections * 2; n++) {
+      const connection = n % connections;
+      const isFirst = n < connections;
+      const data = ethernet.wrap(
+        ipBytes({
+          from: `10.0.${connection >> 12}.1:${20_000 + (connection & 4095)}`,
+          to: '10.99.0.1:11211',
+          sequence: isFirst ? 1000 : sequence,
+          flags: isFirst ? 'S' : 'AP',
+          payload: isFirst ? Buffer.alloc(0) : Buffer.from([0x80]),
+        }),
+      );
+      tap.packet(link, data, n * 2000, data.length);
+    }
+    const held = memory() - before;
+    expect(tap.connections).toBe(connections);
+    tap.finish();
+    return held / connections;
+  }
+
+  test.each([
+    ['in order', 1001],
+    ['early', 1003],
+  ])('thousands that begin a request and no more hold what is promised: %s', (_name, sequence) => {
+    expect(heldEach(6000, sequence)).toBeLessThan(4096);
+  });
 });

@@ -46,6 +46,21 @@ test('a file that is there stays, unless it may be replaced; then nothing of it 
   expect([readFileSync(path, 'utf8'), readFileSync(link, 'utf8')]).toEqual(['', 'old']);
 });
 
+test('who replaced the file has it; the other does not write into it, and does not take it away', () => {
+  for (const end of ['release', 'remove'] as const) {
+    const path = temporary(`${end}.tape`);
+    const first = Claim.take(path, true);
+    first.check();
+    const second = Claim.take(path, true);
+    fails(() => first.check(), /another command has replaced the file of this recording/);
+    second.check();
+    first[end]();
+    expect(existsSync(path)).toBe(true);
+    second[end]();
+    expect(existsSync(path)).toBe(false);
+  }
+});
+
 test('a folder, and a path without one, are refused', () => {
   const path = temporary('x.tape');
   fails(() => checkOutput(dirname(path), true), /expected a file, got a folder/);

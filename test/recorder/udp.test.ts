@@ -7,6 +7,7 @@ import { encodeRequest, encodeResponse, storeExtras } from '../../protocol/frame
 import { Opcode } from '../../protocol/opcode.ts';
 import { Exchanges } from '../../recorder/exchanges.ts';
 import { readCapture } from '../../recorder/capture.ts';
+import { notesOf } from '../../recorder/notes.ts';
 import { Window } from '../../recorder/window.ts';
 import { Random } from '../../synth/random.ts';
 import { RowFlag, outcomeNames } from '../../trace/batch.ts';
@@ -24,10 +25,11 @@ function datagram(
   reserved: number,
   payload: Buffer,
   number = 0,
+  port = 11_211,
 ): Buffer {
   const frame = Buffer.alloc(16 + payload.length);
-  frame.writeUInt16BE(fromClient ? 40_000 : 11_211, 0);
-  frame.writeUInt16BE(fromClient ? 11_211 : 40_000, 2);
+  frame.writeUInt16BE(fromClient ? 40_000 : port, 0);
+  frame.writeUInt16BE(fromClient ? port : 40_000, 2);
   frame.writeUInt16BE(frame.length, 4);
   frame.writeUInt16BE(id, 8);
   frame.writeUInt16BE(number, 10);
@@ -54,9 +56,10 @@ async function record(packets: readonly CapturedPacket[]) {
   });
   const capture = emptyCapture();
   const exchanges = new Exchanges(window, capture);
-  await readCapture(Readable.from([pcapBytes(packets)]), { ports: [11_211], factory: exchanges, capture });
+  const ports = [11_211];
+  const read = await readCapture(Readable.from([pcapBytes(packets)]), { ports, factory: exchanges, capture });
   window.finish();
-  return { rows, capture };
+  return { rows, capture, notes: notesOf(read, ports) };
 }
 
 interface Traffic {
@@ -194,5 +197,32 @@ test('requests that all have one opaque are told apart by their id', async () =>
     const { rows } = await record(packets);
     expect(rows).toHaveLength(truth.length);
     for (const [n, { told }] of rows.entries()) expect(told, `seed ${seed}`).toMatch(truth[n]!);
+  }
+});
+
+test('what speaks memcached on ports that are not recorded is noted, and nothing else is', async () => {
+  for (const seed of seeds) {
+    const random = new Random(seed);
+    const spoken = random.chance(0.5);
+    const other = 1024 + random.int(30_000);
+    const packets: CapturedPacket[] = [];
+    const give = (data: Buffer): void => void packets.push({ data, micros: packets.length * 100 });
+    for (let id = 1; id <= 30; id++) {
+      const opcode = random.chance(0.5) ? Opcode.get : Opcode.getq;
+      for (const port of [11_211, other]) {
+        const isMemcached = port === 11_211 || spoken;
+        // What is none has a header at times that could be one, and bytes that are no frame.
+        const random16 = (): Buffer => Buffer.from(Array.from({ length: 16 }, () => random.int(128)));
+        const request = isMemcached ? encodeRequest({ opcode, key: `${id}`, opaque: id }) : random16();
+        give(datagram(true, id, 1, 0, request, 0, port));
+        give(datagram(false, id, 1, 0, isMemcached ? hit(opcode, id, id) : random16(), 0, port));
+      }
+    }
+    const { rows, notes } = await record(packets);
+    expect(rows).toHaveLength(30);
+    const note = `port ${other} has memcached binary too and is not recorded; record it with --port `;
+    const ports = other < 11_211 ? `${other},11211` : `11211,${other}`;
+    const expected = other === 11_210 || other === 11_212 ? expect.any(Array) : [note + ports];
+    expect(notes, `seed ${seed}`).toEqual(spoken ? expected : []);
   }
 });

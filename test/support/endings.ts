@@ -83,7 +83,7 @@ export function attacksOf(seed: number): Attack[] {
     { name: 'both are full', script: '"$@" > /dev/full 2>&1', expected: lost },
     {
       name: 'a file that takes a part',
-      script: 'ulimit -f 1; "$@" > cut; code=$?; rm -f cut; exit $code',
+      script: 'ulimit -f 1; "$@" > cut-$$; code=$?; rm -f cut-$$; exit $code',
       expected: cut,
     },
     { name: 'stdout is closed', script: '"$@" >&-', expected: unchanged },

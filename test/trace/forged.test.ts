@@ -49,6 +49,12 @@ test('what is taken apart is the same once it is put together', () => {
     expect(rawOf(columnsOf('results', part)).equals(part.raw)).toBe(true);
 });
 
+test('what has more rows than its bytes can be is not taken apart', () => {
+  const part = results.parts.find(({ type }) => type === 2);
+  for (const rows of [part!.rows + 1, part!.raw.length])
+    expect(() => columnsOf('results', { ...part!, rows })).toThrow(RangeError);
+});
+
 test.each(['trace', 'results'] as const)(
   'a harmed %s ends no reader but with an error of ours',
   async (kind) => {
