@@ -289,6 +289,7 @@ export class Operations {
       const isRead = isFinding({ family });
       return {
         cas: this.#recordedCas[at]!,
+        token: this.#token[at]!,
         value: isRead ? this.#recordedRead[at]! : isStore(family) ? this.#value[at]! : UNKNOWN,
         makes: !isRead && status === Status.ok,
         mayChange: !isRead && (status === Status.ok || status < 0 || family === 'set'),
