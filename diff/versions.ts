@@ -3,11 +3,12 @@
 // shows on two versions, or that change by themselves, mark none.
 
 import { mutates, opcodeInfo } from '../protocol/opcode.ts';
+import { isCounter } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
 import { namesVersion, tokenOf } from '../trace/token.ts';
-import { UNKNOWN, isFinding } from './operation.ts';
+import { UNKNOWN, isFinding, type Operation, type Values } from './operation.ts';
 
 /**
  * Whose CAS ids say which version is which: the recording's, and the replay's where they are alike · the replay's own, since
@@ -28,10 +29,10 @@ export class Telling {
   #isNamed = false;
 
   get ids(): WhoseIds {
-    if (this.#recorded.areSeveral) return 'recording';
-    if (this.#recorded.first === 0 || this.#replayed.areSeveral) return 'replay';
     // A recording of one id may be one of one version. Requests that name it take it for that.
-    return this.#isNamed && this.#recorded.changes <= 1 ? 'recording' : 'nobody';
+    const isOfOne = this.#isNamed && this.#recorded.first !== 0 && this.#recorded.changes <= 1;
+    if (this.#recorded.areSeveral || isOfOne) return 'recording';
+    return this.#recorded.first === 0 || this.#replayed.areSeveral ? 'replay' : 'nobody';
   }
 
   see(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
@@ -58,6 +59,23 @@ class Ids {
     if (this.first === 0) this.first = cas;
     else if (this.first !== cas) this.areSeveral = true;
     if (makes[opcode] === 1) this.changes++;
+  }
+}
+
+/**
+ * A read beside an INCR or DECR may tell the id of the new version with the old value: memcached gives the id to the item that
+ * it replaces as well, and an answer that holds that item may be written after that. The id says nothing of what was read then.
+ */
+export function forgetEarlyIds(operations: readonly Operation[], values: Values): void {
+  const counts = new Map<number, Operation>();
+  for (const one of operations)
+    if (one.result !== undefined && one.cas !== 0 && isCounter(one.family)) counts.set(one.cas, one);
+  if (counts.size === 0) return;
+  for (const one of operations) {
+    if (one.read === UNKNOWN) continue;
+    const made = counts.get(one.cas);
+    if (made === undefined || made.fromNs > one.toNs || one.fromNs > made.toNs) continue;
+    if (values.text(one.read).trimEnd() !== made.result!.toString()) one.cas = 0;
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { diff } from '../../diff/diff.ts';
+import { counterExtras } from '../../protocol/frame.ts';
 import { Status } from '../../protocol/status.ts';
 import type { ResultsReader } from '../../trace/file.ts';
 import { emptyEnd } from '../../trace/meta.ts';
@@ -50,6 +51,12 @@ async function violations(all: readonly Told[]): Promise<Record<string, number>>
   return said.counts.violation;
 }
 
+function word(number: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(number);
+  return bytes;
+}
+
 const stored = { op: 'set', value: 'a' };
 const read = { op: 'get', answer: 'a' };
 const touched = { op: 'touch', extras: Buffer.alloc(4), answerExtras: Buffer.alloc(4) };
@@ -57,6 +64,10 @@ const touched = { op: 'touch', extras: Buffer.alloc(4), answerExtras: Buffer.all
 test('a recording of one version: the id that a request names there is one', async () => {
   const all = [stored, { ...read, id: 9 }, { op: 'delete', names: 9, hereStatus: Status.exists }];
   expect(await violations(all)).toEqual({ cas: 1 });
+  // The target's ids alone tell nothing here: no change told one before.
+  expect(await violations([...all, { ...stored, hereId: 10 }, { ...stored, hereId: 9 }])).toHaveProperty(
+    'cas',
+  );
 });
 
 test('a recording of one version, and a target of several ids: a version keeps its own', async () => {
@@ -97,4 +108,22 @@ test('an id that a read told before a store told it is of two versions', async (
   const appended = { op: 'append', value: 'd', id: 1 };
   expect(await violations([stored, { ...read, id: 1 }, replaced, another, appended])).toEqual({});
   expect(await violations([stored, { ...touched, id: 1 }, replaced, another])).toEqual({});
+});
+
+test('a read beside an INCR may have the old value with the new id, as memcached answers; a read after it may not', async () => {
+  const five = { op: 'set', value: '5', id: 1, at: 0, answeredAt: 50 };
+  const counted = { op: 'incr', extras: counterExtras(1n, 0n, 0), id: 2, answer: word(6n), connection: 1 };
+  const again = { op: 'incr', extras: counterExtras(1n, 0n, 0), id: 3, answer: word(7n), connection: 1 };
+  const old = { op: 'get', answer: '5', id: 1, hereId: 2 };
+  const beside = [
+    { ...counted, at: 100, answeredAt: 300 },
+    { ...old, at: 150, answeredAt: 250 },
+  ];
+  expect(await violations([five, ...beside, { ...again, at: 400, answeredAt: 450 }])).toEqual({});
+  const after = [
+    { ...counted, at: 100, answeredAt: 200 },
+    { ...old, at: 250, answeredAt: 350 },
+  ];
+  const found = await violations([five, ...after, { ...again, at: 400, answeredAt: 450 }]);
+  expect(found).toEqual({ 'stale-value': 1 });
 });
