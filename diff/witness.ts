@@ -3,6 +3,7 @@
 // tried from beginning to end. Where it holds it explains all answers, in time that grows with their number; where it does
 // not, the search decides.
 
+import { isStore } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import type { Executed, Explanation } from './explanation.ts';
 import { Gaps, Part, isBlindStore, type Bounds } from './gaps.ts';
@@ -28,14 +29,14 @@ export function witness(
   about: Circumstances,
 ): Explanation | undefined {
   const known = [...operations.keys()].filter((ordinal) => operations[ordinal]!.ending === Ending.known);
+  const madeBy = new Map(about.madeBy);
+  const all = withSeenIds(operations, madeBy);
   // Any other change without an id may stand anywhere.
   const isTold = known.every((ordinal) => {
-    const one = operations[ordinal]!;
+    const one = all[ordinal]!;
     return isNumbered(one) || isFinding(one) || isAnswerOnly(one) || isRemoval(one) || isBlindStore(one);
   });
   if (!isTold) return undefined;
-  const madeBy = new Map(about.madeBy);
-  const all = withSeenIds(operations, madeBy);
   const machine = new Machine({ ...about, madeBy });
   machine.bornNs = (ordinal) => operations[ordinal]!.fromNs;
   // Servers execute the requests of a connection in their order, which leaves the least to try; proxies need not.
@@ -61,7 +62,7 @@ export function witness(
 function withSeenIds(operations: readonly Operation[], madeBy: Map<number, number>): readonly Operation[] {
   const unseen = new Map<number, number[]>();
   for (const [ordinal, one] of operations.entries())
-    if (isBlindStore(one) && one.cas === 0 && one.ending === Ending.known) {
+    if (isStore(one.family) && one.status === Status.ok && one.cas === 0 && one.ending === Ending.known) {
       const same = unseen.get(one.value);
       if (same === undefined) unseen.set(one.value, [ordinal]);
       else same.push(ordinal);
