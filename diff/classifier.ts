@@ -51,7 +51,12 @@ export class Classifier {
       return { kind: 'cas', why: 'it changed the item, and its CAS id is that of another version' };
     const there = items.filter(({ presence }) => presence !== Presence.absent);
     const gone = items.filter(({ presence }) => presence === Presence.absent);
-    if (isCounter(family) && status === Status.ok && there.length > 0)
+    if (
+      isCounter(family) &&
+      status === Status.ok &&
+      there.length > 0 &&
+      !this.#isTokenWrong(operation, ordinal, there)
+    )
       return { kind: 'counter', why: 'no value that the counter can have had gives this result' };
     if (isCounter(family))
       if (status === Status.nonNumeric && there.length > 0)
@@ -78,6 +83,13 @@ export class Classifier {
   #isIdWrong(operation: Operation, ordinal: number, items: readonly Item[]): boolean {
     if (operation.status !== Status.ok || operation.cas === 0) return false;
     const without = { ...operation, cas: 0 };
+    return items.some((item) => this.#machine.after(item, without, ordinal).length > 0);
+  }
+
+  /** But for the version that it names, the item gives the answer. */
+  #isTokenWrong(operation: Operation, ordinal: number, items: readonly Item[]): boolean {
+    if (!operation.hasCas) return false;
+    const without = { ...operation, hasCas: false, tokens: undefined };
     return items.some((item) => this.#machine.after(item, without, ordinal).length > 0);
   }
 

@@ -42,6 +42,12 @@ export function isBlindStore({ family, status, hasCas }: Operation): boolean {
   return family === 'set' && status === Status.ok && !hasCas;
 }
 
+/** What tells beforehand in which gaps an operation may stand. */
+export interface Bounds {
+  byTime: boolean;
+  byConnections: boolean;
+}
+
 export class Gaps {
   readonly all: Gap[] = [];
   readonly operations: readonly Operation[];
@@ -56,7 +62,7 @@ export class Gaps {
   /** CAS id -> the latest beginning and the earliest end of the reads that tell it; 0: whose id no change here has. */
   readonly #sights = new Map<number, { fromNs: number; toNs: number }>();
 
-  constructor(operations: readonly Operation[], known: readonly number[], byConnections: boolean) {
+  constructor(operations: readonly Operation[], known: readonly number[], { byTime, byConnections }: Bounds) {
     this.operations = operations;
     this.known = known;
     this.changes = known
@@ -72,11 +78,41 @@ export class Gaps {
     }
     this.first = new Int32Array(operations.length);
     this.last = new Int32Array(operations.length).fill(this.changes.length);
-    if (byConnections) this.#bound();
+    if (byTime) this.#boundByTime();
+    if (byConnections) this.#boundByConnections();
   }
 
-  /** Between those of its connection whose place the ids tell. */
-  #bound(): void {
+  /** What begins after a gap must be over, or is over before it can begin, does not stand in it. */
+  #boundByTime(): void {
+    const { operations, changes, known, first, last } = this;
+    const earliestNs = new Float64Array(changes.length + 1).fill(-Infinity);
+    for (const [n, ordinal] of changes.entries())
+      earliestNs[n + 1] = Math.max(
+        earliestNs[n]!,
+        operations[ordinal]!.fromNs,
+        this.sightsOf(n === 0 ? undefined : changes[n - 1]).fromNs,
+      );
+    const latestNs = this.latestNs();
+    for (const ordinal of known) {
+      const { fromNs, toNs } = operations[ordinal]!;
+      first[ordinal] = firstWhere(latestNs, (ns) => ns >= fromNs);
+      last[ordinal] = firstWhere(earliestNs, (ns) => ns > toNs) - 1;
+    }
+  }
+
+  /** By gap: when what stands in it must have been executed, for the changes after it and the reads that tell their ids. */
+  latestNs(): Float64Array {
+    const { operations, changes } = this;
+    const latestNs = new Float64Array(changes.length + 1).fill(Infinity);
+    for (let n = changes.length - 1; n >= 0; n--) {
+      const { toNs } = operations[changes[n]!]!;
+      latestNs[n] = Math.min(latestNs[n + 1]!, toNs, this.sightsOf(changes[n]).toNs);
+    }
+    return latestNs;
+  }
+
+  /** Between those of its connection whose place the ids tell, or whose interval does. */
+  #boundByConnections(): void {
     const { operations, known, changes, first, last } = this;
     const gapOf = new Map(changes.map((ordinal, n) => [operations[ordinal]!.cas, n + 1]));
     const pinned = (ordinal: number): number | undefined => {
@@ -86,14 +122,15 @@ export class Gaps {
     const reached = new Map<number, number>();
     for (const ordinal of known) {
       const { connection } = operations[ordinal]!;
-      const gap = Math.max(reached.get(connection) ?? 0, pinned(ordinal) ?? 0);
+      const gap = Math.max(reached.get(connection) ?? 0, first[ordinal]!, pinned(ordinal) ?? 0);
       first[ordinal] = gap;
       reached.set(connection, gap);
     }
     const left = new Map<number, number>();
     for (const ordinal of known.toReversed()) {
       const one = operations[ordinal]!;
-      const gap = Math.min(left.get(one.connection) ?? changes.length, pinned(ordinal) ?? Infinity);
+      const before = left.get(one.connection) ?? changes.length;
+      const gap = Math.min(before, last[ordinal]!, pinned(ordinal) ?? Infinity);
       last[ordinal] = gap;
       // A change opens its gap: what came before it on its connection stands in an earlier one.
       left.set(one.connection, isNumbered(one) ? gap - 1 : gap);
@@ -216,4 +253,16 @@ export class Gaps {
       yield at;
     }
   }
+}
+
+/** The first place in the ascending numbers of which this is so; their count where there is none. */
+function firstWhere(numbers: Float64Array, isSo: (number: number) => boolean): number {
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isSo(numbers[middle]!)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }

@@ -11,7 +11,7 @@ import { tokenOf } from '../trace/token.ts';
 import { recordedStatus, replayedAnswer, type Answer } from './answer.ts';
 import { Ending, UNKNOWN, Values, areIdsInOrder, isFinding, type Operation } from './operation.ts';
 import type { UntestableKind } from './verdict.ts';
-import { meaninglessIds, type RecordedVersion, type WhoseIds } from './versions.ts';
+import { forgetEarlyIds, meaninglessIds, type RecordedVersion, type WhoseIds } from './versions.ts';
 
 /** How the expiries of a trace are to be understood in its replay. */
 export interface ReplayClock {
@@ -260,6 +260,7 @@ export class Operations {
     const operations = numbers.map((at) => this.#operation(at, learned, meaningless));
     // Without a recording that shows what ids are worth, they count where they are as memcached's.
     if (ids === 'replay' && !areIdsInOrder(operations)) for (const one of operations) one.cas = 0;
+    forgetEarlyIds(operations, this.values);
     markContended(operations);
     return { operations, numbers };
   }
@@ -289,6 +290,7 @@ export class Operations {
       const isRead = isFinding({ family });
       return {
         cas: this.#recordedCas[at]!,
+        token: this.#token[at]!,
         value: isRead ? this.#recordedRead[at]! : isStore(family) ? this.#value[at]! : UNKNOWN,
         makes: !isRead && status === Status.ok,
         mayChange: !isRead && (status === Status.ok || status < 0 || family === 'set'),

@@ -162,7 +162,7 @@ export class Judgement {
       return;
     }
     ledger.measure(batch, row, results, resultRow);
-    this.#telling.see(batch, row);
+    this.#telling.see(batch, row, results, resultRow);
     this.#accounts.see(batch, row, results, resultRow);
     const seen = glance(batch, row, results, resultRow);
     if (seen === 'match' || seen === 'same') ledger.diff.matched++;

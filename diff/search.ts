@@ -59,12 +59,16 @@ interface Effort {
   visited: number;
   /** Successors that are looked at in all. */
   work: number;
+  /** What it says is of no use any more where it finds this; it ends there. */
+  endsAt: 'wrong' | 'undecided' | undefined;
 }
 
 /** However hasty: enough for requests that race by twos and threes. */
 const LEAST_WORK = 4_000;
 /** A key with so few operations is searched whole. */
 const FEW = 64;
+/** Of the work on a key of many operations: more than in proportion to what has ended, for where most are at once. */
+const HEADSTART = 0.15;
 /** So many times as many states are found as are held then. */
 const MANY = 16;
 /** States with one item that are compared with each other. */
@@ -92,7 +96,12 @@ export function explain(
       : { states: 128, visited: 400, work: 20_000 + 200 * length };
   // There is one order: that of their times.
   if (areApart(operations))
-    return new Search(operations, initial, about, { byIds: false, losesEarly: true, ...wide }).run();
+    return new Search(operations, initial, about, {
+      byIds: false,
+      losesEarly: true,
+      endsAt: undefined,
+      ...wide,
+    }).run();
   const byIds = areIdsInOrder(operations);
   const told = byIds && length > 2 ? witness(operations, initial, about) : undefined;
   if (told !== undefined) return told;
@@ -106,11 +115,12 @@ export function explain(
     clean ??= sought.found;
     if (clean?.isWhole === true) return { ...clean, work };
   }
+  // Only the last of them counts where it leaves something undecided; the first one only where it explains everything.
   const attempts: Effort[] = [
-    { byIds, losesEarly: false, ...narrow },
-    { byIds, losesEarly: true, ...wide },
+    { byIds, losesEarly: false, endsAt: 'wrong', ...narrow },
+    { byIds, losesEarly: true, endsAt: byIds ? 'undecided' : undefined, ...wide },
   ];
-  if (byIds) attempts.push({ byIds: false, losesEarly: true, ...wide });
+  if (byIds) attempts.push({ byIds: false, losesEarly: true, endsAt: undefined, ...wide });
   let last: Explanation | undefined;
   for (const effort of attempts) {
     const limit = Math.max(LEAST_WORK, effort.work / haste);
@@ -186,11 +196,16 @@ class Search {
       .filter((ordinal) => operations[ordinal]!.ending === Ending.known)
       .toSorted((a, b) => operations[a]!.toNs - operations[b]!.toNs || a - b);
     let begun = 0;
-    for (const ordinal of ends) {
+    for (const [n, ordinal] of ends.entries()) {
       const { toNs } = operations[ordinal]!;
       // What begins at the very moment at which another ends overlaps it.
       while (begun < operations.length && operations[begun]!.fromNs <= toNs) this.#begin(begun++);
       this.#end(ordinal);
+      if (this.#isUseless(n / ends.length)) {
+        // What is left was not tried.
+        this.#undecided.push(...ends.slice(n + 1));
+        break;
+      }
     }
     const best = this.#states.reduce((a, b) => (b.cost < a.cost ? b : a));
     const order: Executed[] = [];
@@ -203,6 +218,15 @@ class Search {
       isWhole: !this.#wasTruncated,
       work: this.#work,
     };
+  }
+
+  /** @param share of the operations that have ended */
+  #isUseless(share: number): boolean {
+    const { endsAt, work } = this.#effort;
+    if (endsAt === undefined) return false;
+    // What takes far more than its share at the beginning does not come to the end.
+    const isLate = this.#operations.length > FEW && this.#work > work * (HEADSTART + share);
+    return isLate || this.#undecided.length > 0 || (endsAt === 'wrong' && this.#wrong.length > 0);
   }
 
   #begin(ordinal: number): void {

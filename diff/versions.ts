@@ -2,9 +2,13 @@
 // or a proxy, whose ids say nothing is not to be called wrong for it. What they say is taken from the recording: ids that it
 // shows on two versions, or that change by themselves, mark none.
 
+import { mutates, opcodeInfo } from '../protocol/opcode.ts';
+import { isCounter } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
-import { tokenOf } from '../trace/token.ts';
+import type { ResultBatch } from '../trace/results.ts';
+import { namesVersion, tokenOf } from '../trace/token.ts';
+import { UNKNOWN, isFinding, type Operation, type Values } from './operation.ts';
 
 /**
  * Whose CAS ids say which version is which: the recording's, and the replay's where they are alike · the replay's own, since
@@ -12,23 +16,66 @@ import { tokenOf } from '../trace/token.ts';
  */
 export type WhoseIds = 'recording' | 'replay' | 'nobody';
 
-/** Whether the recording's CAS ids tell versions apart at all. */
+/** By opcode: 1: it makes a version, unless it fails. */
+const makes = mutates.map((changes, opcode) => {
+  const family = opcodeInfo(opcode)?.family;
+  return changes === 1 && family !== undefined && !isFinding({ family }) ? 1 : 0;
+});
+
+/** Whether the CAS ids in answers tell versions apart at all. */
 export class Telling {
-  /** The first id that an answer told; 0: none so far. */
-  #first = 0;
-  #isShown = false;
+  readonly #recorded = new Ids();
+  readonly #replayed = new Ids();
+  #isNamed = false;
 
   get ids(): WhoseIds {
-    if (this.#isShown) return 'recording';
-    return this.#first === 0 ? 'replay' : 'nobody';
+    // A recording of one id may be one of one version. Requests that name it take it for that.
+    const isOfOne = this.#isNamed && this.#recorded.first !== 0 && this.#recorded.changes <= 1;
+    if (this.#recorded.areSeveral || isOfOne) return 'recording';
+    return this.#recorded.first === 0 || this.#replayed.areSeveral ? 'replay' : 'nobody';
   }
 
-  see(batch: Batch, row: number): void {
-    if (this.#isShown || batch.status[row] !== Status.ok) return;
-    const cas = tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!);
+  see(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
+    if (this.#recorded.areSeveral) return;
+    if (batch.status[row] === Status.ok)
+      this.#recorded.see(batch.answerCasHigh[row]!, batch.answerCasLow[row]!, batch.opcode[row]!);
+    if (results.status[resultRow] === Status.ok)
+      this.#replayed.see(results.casHigh[resultRow]!, results.casLow[resultRow]!, batch.opcode[row]!);
+    this.#isNamed ||= namesVersion(batch, row);
+  }
+}
+
+/** The CAS ids that answers told. */
+class Ids {
+  /** 0: none so far. */
+  first = 0;
+  areSeveral = false;
+  /** Answers to changes that told the first. */
+  changes = 0;
+
+  see(high: number, low: number, opcode: number): void {
+    const cas = tokenOf(high, low);
     if (cas === 0) return;
-    if (this.#first === 0) this.#first = cas;
-    else if (this.#first !== cas) this.#isShown = true;
+    if (this.first === 0) this.first = cas;
+    else if (this.first !== cas) this.areSeveral = true;
+    if (makes[opcode] === 1) this.changes++;
+  }
+}
+
+/**
+ * A read beside an INCR or DECR may tell the id of the new version with the old value: memcached gives the id to the item that
+ * it replaces as well, and an answer that holds that item may be written after that. The id says nothing of what was read then.
+ */
+export function forgetEarlyIds(operations: readonly Operation[], values: Values): void {
+  const counts = new Map<number, Operation>();
+  for (const one of operations)
+    if (one.result !== undefined && one.cas !== 0 && isCounter(one.family)) counts.set(one.cas, one);
+  if (counts.size === 0) return;
+  for (const one of operations) {
+    if (one.read === UNKNOWN) continue;
+    const made = counts.get(one.cas);
+    if (made === undefined || made.fromNs > one.toNs || one.fromNs > made.toNs) continue;
+    if (values.text(one.read).trimEnd() !== made.result!.toString()) one.cas = 0;
   }
 }
 
@@ -36,6 +83,8 @@ export class Telling {
 export interface RecordedVersion {
   /** Recorded CAS id; 0: none. */
   cas: number;
+  /** Recorded CAS id that the request names; 0: none. */
+  token: number;
   /** Number of the value that it goes with; negative: not known. */
   value: number;
   /** It made the version. */
@@ -48,41 +97,60 @@ export interface RecordedVersion {
 
 /** Recorded ids that mark no version of the key. @param all operations on the key, in the order of their beginnings */
 export function meaninglessIds(all: readonly RecordedVersion[]): Set<number> {
-  const meaningless = new Set<number>();
-  const values = new Map<number, number>();
-  const made = new Set<number>();
-  // The latest change, and whether another one overlaps it or came after it.
-  let maker: RecordedVersion | undefined;
-  let changedUntilNs = -Infinity;
-  for (const [n, one] of all.entries()) {
-    const { cas, value, makes, mayChange, fromNs, toNs } = one;
-    if (cas !== 0) {
-      if (makes && made.has(cas)) meaningless.add(cas);
-      if (makes) made.add(cas);
-      if (value >= 0) {
-        const known = values.get(cas);
-        if (known !== undefined && known !== value) meaningless.add(cas);
-        values.set(cas, value);
-      }
-      // Nothing can have changed it since, and it has another id.
-      if (
-        !mayChange &&
-        maker !== undefined &&
-        maker.cas !== 0 &&
-        maker.cas !== cas &&
-        // Another value was stored by a request that this replay did not send.
-        maker.value === value &&
-        value >= 0 &&
-        fromNs > changedUntilNs &&
-        !changesMeanwhile(all, n, toNs)
-      )
-        meaningless.add(maker.cas);
-    }
-    if (!mayChange) continue;
-    maker = makes && fromNs > changedUntilNs ? one : undefined;
-    changedUntilNs = Math.max(changedUntilNs, toNs);
+  const meaningless = sharedIds(all);
+  const named = new Set(all.map(({ token }) => token));
+  for (const [before, after] of ownChanges(all)) {
+    if (meaningless.has(before) || meaningless.has(after)) continue;
+    // One of the two is wrong: hardly that which a client took for the version's.
+    meaningless.add(named.has(before) && !named.has(after) ? after : before);
   }
   return meaningless;
+}
+
+/** Ids that several versions have. */
+function sharedIds(all: readonly RecordedVersion[]): Set<number> {
+  const shared = new Set<number>();
+  const values = new Map<number, number>();
+  const made = new Set<number>();
+  /** By id: when the first answer that told it was over. */
+  const toldNs = new Map<number, number>();
+  for (const { cas, value, makes, fromNs, toNs } of all) {
+    if (cas === 0) continue;
+    const before = toldNs.get(cas) ?? Infinity;
+    if (makes && (made.has(cas) || before < fromNs)) shared.add(cas);
+    if (makes) made.add(cas);
+    toldNs.set(cas, Math.min(before, toNs));
+    if (value < 0) continue;
+    const known = values.get(cas);
+    if (known !== undefined && known !== value) shared.add(cas);
+    values.set(cas, value);
+  }
+  return shared;
+}
+
+/** Pairs of ids, the earlier first, of which the recording tells both of one version: nothing can have changed it between. */
+function ownChanges(all: readonly RecordedVersion[]): [before: number, after: number][] {
+  const pairs: [before: number, after: number][] = [];
+  // Of the version that is there; 0: not told since the latest change. Its value; negative: not known.
+  let told = 0;
+  let held = UNKNOWN;
+  let changedUntilNs = -Infinity;
+  for (const [n, { cas, value, makes, mayChange, fromNs, toNs }] of all.entries()) {
+    if (mayChange) {
+      const isAlone = makes && fromNs > changedUntilNs;
+      told = isAlone ? cas : 0;
+      held = isAlone ? value : UNKNOWN;
+      changedUntilNs = Math.max(changedUntilNs, toNs);
+      continue;
+    }
+    if (cas === 0 || cas === told || fromNs <= changedUntilNs || changesMeanwhile(all, n, toNs)) continue;
+    // Another value was stored by a request that this replay did not send.
+    const isSame = held < 0 || value < 0 || held === value;
+    if (told !== 0 && isSame) pairs.push([told, cas]);
+    told = cas;
+    held = value;
+  }
+  return pairs;
 }
 
 /** A change began while the n-th operation was under way. */

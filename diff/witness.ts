@@ -3,12 +3,24 @@
 // tried from beginning to end. Where it holds it explains all answers, in time that grows with their number; where it does
 // not, the search decides.
 
+import { isStore } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import type { Executed, Explanation } from './explanation.ts';
-import { Gaps, Part, isBlindStore } from './gaps.ts';
+import { Gaps, Part, isBlindStore, type Bounds } from './gaps.ts';
 import { Machine, Step, type Circumstances, type Item } from './item.ts';
 import { Ending, isAnswerOnly, isFinding, isNumbered, type Operation } from './operation.ts';
 import { Removals, isRemoval } from './removals.ts';
+
+/** Each leads to another order of what finds its place first. */
+const allBounds: readonly Bounds[] = [
+  { byTime: true, byConnections: true },
+  { byTime: true, byConnections: false },
+  { byTime: false, byConnections: true },
+  { byTime: false, byConnections: false },
+];
+/** So often it is tried with each, each time with one more that goes first; and with fewer where operations are many. */
+const TRIES = 12;
+const OPERATIONS_TRIED = 100_000;
 
 /** @param operations in the order of their beginnings @returns undefined where the ids do not tell an order that holds */
 export function witness(
@@ -17,28 +29,40 @@ export function witness(
   about: Circumstances,
 ): Explanation | undefined {
   const known = [...operations.keys()].filter((ordinal) => operations[ordinal]!.ending === Ending.known);
+  const madeBy = new Map(about.madeBy);
+  const all = withSeenIds(operations, madeBy);
   // Any other change without an id may stand anywhere.
   const isTold = known.every((ordinal) => {
-    const one = operations[ordinal]!;
+    const one = all[ordinal]!;
     return isNumbered(one) || isFinding(one) || isAnswerOnly(one) || isRemoval(one) || isBlindStore(one);
   });
   if (!isTold) return undefined;
-  const madeBy = new Map(about.madeBy);
-  const all = withSeenIds(operations, madeBy);
   const machine = new Machine({ ...about, madeBy });
   machine.bornNs = (ordinal) => operations[ordinal]!.fromNs;
   // Servers execute the requests of a connection in their order, which leaves the least to try; proxies need not.
-  return (
-    new Witness(new Gaps(all, known, true), initial, machine).explain() ??
-    new Witness(new Gaps(all, known, false), initial, machine).explain()
-  );
+  const most = Math.min(TRIES, 1 + Math.floor(OPERATIONS_TRIED / operations.length));
+  for (const bounds of allBounds) {
+    // What found no place in vain is placed first the next time.
+    const urgent: number[] = [];
+    for (let tried = 0; tried < most; tried++) {
+      const one = new Witness(new Gaps(all, known, bounds), initial, machine, urgent);
+      const explanation = one.explain();
+      if (explanation !== undefined) return explanation;
+      const { homeless } = one;
+      if (homeless === undefined || urgent[0] === homeless) break;
+      const before = urgent.indexOf(homeless);
+      if (before > 0) urgent.splice(before, 1);
+      urgent.unshift(homeless);
+    }
+  }
+  return undefined;
 }
 
 /** Stores that told no id have that of a read which showed their value, and an id that no answer gave to a change. */
 function withSeenIds(operations: readonly Operation[], madeBy: Map<number, number>): readonly Operation[] {
   const unseen = new Map<number, number[]>();
   for (const [ordinal, one] of operations.entries())
-    if (isBlindStore(one) && one.cas === 0 && one.ending === Ending.known) {
+    if (isStore(one.family) && one.status === Status.ok && one.cas === 0 && one.ending === Ending.known) {
       const same = unseen.get(one.value);
       if (same === undefined) unseen.set(one.value, [ordinal]);
       else same.push(ordinal);
@@ -58,6 +82,9 @@ function withSeenIds(operations: readonly Operation[], madeBy: Map<number, numbe
 }
 
 class Witness {
+  /** What found no place, where it ended so. */
+  homeless: number | undefined;
+  readonly #urgent: readonly number[];
   readonly #gaps: Gaps;
   readonly #machine: Machine;
   readonly #initial: Item;
@@ -67,7 +94,9 @@ class Witness {
   /** Stores without an id that have no place yet. */
   readonly #stores: Set<number>;
 
-  constructor(gaps: Gaps, initial: Item, machine: Machine) {
+  /** @param urgent what is placed before all else */
+  constructor(gaps: Gaps, initial: Item, machine: Machine, urgent: readonly number[]) {
+    this.#urgent = urgent;
     this.#gaps = gaps;
     this.#initial = initial;
     this.#machine = machine;
@@ -83,40 +112,48 @@ class Witness {
   }
 
   explain(): Explanation | undefined {
-    if (!this.#open()) return undefined;
-    // Those first that can stand in one place alone.
-    const isOneWay = (ordinal: number): boolean => this.#gaps.first[ordinal] === this.#gaps.last[ordinal];
-    for (const ordinal of this.#removals.free)
-      if (isOneWay(ordinal) && !this.#placed(() => this.#removals.place(ordinal))) return undefined;
-    const rest = this.#gaps.known
-      .filter(
-        (ordinal) =>
-          !isNumbered(this.#gaps.operations[ordinal]!) && !isRemoval(this.#gaps.operations[ordinal]!),
-      )
-      .toSorted((a, b) => this.#gaps.last[a]! - this.#gaps.last[b]!);
-    for (const ordinal of rest)
-      if (
-        this.#needsAbsence(ordinal) &&
-        !this.#placed(() => this.#place(ordinal) || this.#makeAbsence(ordinal))
-      )
-        return undefined;
-    for (const ordinal of this.#removals.free)
-      if (!this.#placed(() => this.#removals.place(ordinal))) return undefined;
-    for (const ordinal of rest) {
-      const one = this.#gaps.operations[ordinal]!;
-      if (this.#needsAbsence(ordinal)) continue;
-      const place = (): boolean =>
-        isBlindStore(one)
-          ? !this.#stores.has(ordinal) || this.#placeStore(ordinal)
-          : isFinding(one) && one.cas !== 0
-            ? this.#placeSight(ordinal)
-            : this.#place(ordinal);
-      if (!this.#placed(place)) return undefined;
-    }
+    if (!this.#open() || !this.#placeAll()) return undefined;
     const order = this.#tried();
     return order === undefined
       ? undefined
       : { order, wrong: [], undecided: [], cost: 0, isWhole: true, work: 0 };
+  }
+
+  #placeAll(): boolean {
+    const { operations, known, first, last } = this.#gaps;
+    const done = new Set(this.#urgent);
+    if (!this.#urgent.every((ordinal) => this.#settle(ordinal))) return false;
+    // Those first that can stand in one place alone.
+    for (const ordinal of this.#removals.free)
+      if (first[ordinal] === last[ordinal] && !this.#settle(ordinal)) return false;
+    const rest = known
+      .filter(
+        (ordinal) =>
+          !done.has(ordinal) && !isNumbered(operations[ordinal]!) && !isRemoval(operations[ordinal]!),
+      )
+      .toSorted((a, b) => last[a]! - last[b]!);
+    const missing = rest.filter((ordinal) => this.#needsAbsence(ordinal));
+    const others = rest.filter((ordinal) => !this.#needsAbsence(ordinal));
+    return (
+      missing.every((ordinal) => this.#settle(ordinal)) &&
+      [...this.#removals.free].every((ordinal) => this.#settle(ordinal)) &&
+      others.every((ordinal) => this.#settle(ordinal))
+    );
+  }
+
+  /** Finds it a place. */
+  #settle(ordinal: number): boolean {
+    if (this.#placed(() => this.#settled(ordinal))) return true;
+    this.homeless = ordinal;
+    return false;
+  }
+
+  #settled(ordinal: number): boolean {
+    const one = this.#gaps.operations[ordinal]!;
+    if (isRemoval(one)) return !this.#removals.free.has(ordinal) || this.#removals.place(ordinal);
+    if (this.#needsAbsence(ordinal)) return this.#place(ordinal) || this.#makeAbsence(ordinal);
+    if (isBlindStore(one)) return !this.#stores.has(ordinal) || this.#placeStore(ordinal);
+    return isFinding(one) && one.cas !== 0 ? this.#placeSight(ordinal) : this.#place(ordinal);
   }
 
   /** Tries it again where removals that changed places since had left less room than there is. */
@@ -153,11 +190,7 @@ class Witness {
   #open(): boolean {
     const operations = this.#gaps.operations;
     const changes = this.#gaps.changes;
-    const untilNs = new Float64Array(changes.length + 1).fill(Infinity);
-    for (let n = changes.length - 1; n >= 0; n--) {
-      const { toNs } = operations[changes[n]!]!;
-      untilNs[n] = Math.min(untilNs[n + 1]!, toNs, this.#gaps.sightsOf(changes[n]).toNs);
-    }
+    const untilNs = this.#gaps.latestNs();
     let item = this.#initial;
     let fromNs = -Infinity;
     this.#gaps.add(undefined, fromNs, untilNs[0]!, item);

@@ -11,6 +11,8 @@ const EACH = 30;
 
 const bursts = ['get', 'get', 'get', 'set', 'add', 'delete', 'append', 'replace'] as const;
 const plain = ['get', 'get', 'get', 'set'] as const;
+const additions = ['get', 'get', 'set', 'add', 'add', 'add', 'delete', 'delete', 'delete'] as const;
+const stores = ['get', 'get', 'get', 'get', 'get', 'set', 'add', 'replace', 'delete'] as const;
 const removals = ['get', 'get', 'get', 'get', 'set', 'set', 'add', 'delete', 'delete'] as const;
 
 interface Traffic {
@@ -96,6 +98,23 @@ test('where many are removals, each miss finds one: an order is found at once', 
     const { wrong, undecided, work } = explained(race(seed, { mix: removals, waits: 200 }));
     expect({ seed, wrong, undecided, work }).toEqual({ seed, wrong: [], undecided: [], work: 0 });
   }
+});
+
+test('where many are additions that need a removal before each: an order is found at once', () => {
+  for (let seed = 1; seed <= 16; seed++) {
+    const { wrong, undecided, work } = explained(race(seed, { mix: additions, waits: 100 }));
+    expect({ seed, wrong, undecided, work }).toEqual({ seed, wrong: [], undecided: [], work: 0 });
+  }
+});
+
+test('quiet stores of every sort have the id of a read that showed their value: most keys need no search', () => {
+  let searched = 0;
+  for (let seed = 1; seed <= 16; seed++) {
+    const { wrong, work } = explained(race(seed, { mix: stores, waits: 40, quiet: 0.005 }));
+    expect({ seed, wrong }).toEqual({ seed, wrong: [] });
+    if (work > 0) searched++;
+  }
+  expect(searched).toBeLessThanOrEqual(6);
 });
 
 test('with quiet changes among them some stay undecided, and none is called wrong, with bounded work', () => {

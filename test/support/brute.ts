@@ -117,6 +117,20 @@ export function isLegal(
     return false;
   };
 
+  /** memcached may give a read beside an INCR or DECR the id of the new version with the old value. */
+  const idOf = (step: Step): number => {
+    const isEarly = steps.some(
+      ({ op, cas, result, ...other }) =>
+        (op === 'incr' || op === 'decr') &&
+        cas === step.cas &&
+        result !== undefined &&
+        overlaps({ op, ...other }, step) &&
+        step.read !== undefined &&
+        step.read.trimEnd() !== result.toString(),
+    );
+    return isEarly ? 0 : (step.cas ?? 0);
+  };
+
   type Outcome = [after: Thing | null, ids: ReadonlyMap<number, number>];
 
   const outcomes = (
@@ -147,7 +161,7 @@ export function isLegal(
         results.push([after, tells]);
         return;
       }
-      const known = tell(tells, told, step.cas ?? 0);
+      const known = tell(tells, told, idOf(step));
       if (known !== null) results.push([after, known]);
     };
     /** What may be true of the version's id and the one that the request names. */
