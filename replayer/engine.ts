@@ -45,7 +45,7 @@ const TIMER_SLACK_NS = 1.2e6;
 const MAX_SLEEP_MS = 5;
 
 /** With so long to the next request, rows that are complete are handed on: so many at once, and so many where there is more time. */
-const HANDING_NS = 20_000;
+const HANDING_NS = 40_000;
 const FEW_ROWS = 8;
 const MORE_ROWS = 64;
 
