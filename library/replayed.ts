@@ -25,7 +25,7 @@ export interface Judgeable extends Replayed {
 
 /**
  * Replays a trace, whose exchanges are judged as they complete: in the end only those that differ are looked at again.
- * With drills or several workers it is judged from its files, once they are whole.
+ * With drills, several workers, or a schedule that leaves no time for it, it is judged from its files, once they are whole.
  * @throws ReplayError before anything was sent · TraceError of the trace or the results file
  */
 export async function replayToJudge(
@@ -39,6 +39,7 @@ export async function replayToJudge(
   const observer: ReplayOptions['observer'] = {
     begin: (survey, meta, beginning) => (live = new LiveDiff(trace, meta, survey, beginning, judging)),
     rows: (batch, results, from, to) => live!.take(batch, results, from, to),
+    giveUp: () => (live = undefined),
   };
   const replayed = await replay({ ...options, ...(isLive ? { observer } : {}) });
   const { survey } = replayed;

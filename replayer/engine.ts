@@ -32,7 +32,7 @@ import { Slab } from './slab.ts';
 import { Tails, type Split } from './tail.ts';
 import type { CredentialsOf, Route, Target } from './target.ts';
 import { Watch } from './watch.ts';
-import { Window, type Sink } from './window.ts';
+import { Window, type RowsListener, type Sink } from './window.ts';
 
 export { nothingDone, type EngineProgress } from './course.ts';
 export type { Order } from './loading.ts';
@@ -71,6 +71,8 @@ export interface EngineOptions {
   /** Unix time of the trace's start, seconds. */
   recordedAtSeconds: number;
   sink: Sink;
+  /** Hears of rows as they complete, in the order of the trace; of one engine only. */
+  listener?: RowsListener;
   signal?: AbortSignal;
   clock?: Clock;
   /** With the other workers of the same replay; this one sends what its connections sent. */
@@ -113,7 +115,7 @@ export class Engine implements SessionEvents {
     const attention = this.#attention;
     const course = (this.#course = new Course(schedule, this.#clock));
     this.progress = course.progress;
-    const window = (this.#window = new Window(course, options.sink));
+    const window = (this.#window = new Window(course, options.sink, options.listener));
     const owns = (connection: number): boolean => share?.owns(connection) !== false;
     const roster = (this.#roster = new Roster(options, course, this, owns));
     const keys = new KeyOrder<Session>((session) => attention.touch(session));

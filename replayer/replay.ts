@@ -3,9 +3,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
-import type { Batch } from '../trace/batch.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
-import type { ResultBatch } from '../trace/results.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
@@ -29,6 +27,7 @@ import {
   type Target,
   type TlsOptions,
 } from './target.ts';
+import type { RowsListener } from './window.ts';
 import { runWorkers } from './workers.ts';
 
 export interface ReplayOptions {
@@ -74,17 +73,15 @@ export interface ReplayOptions {
   /** What is done to the targets meanwhile. */
   drills?: readonly Drill[];
   onProgress?: (progress: ReplayProgress) => void;
-  /** Hears of every row as it completes, where there is one worker. */
+  /** Hears of rows as they complete, where there is one worker, and as long as no request waits for it. */
   observer?: ReplayObserver;
   signal?: AbortSignal;
 }
 
 /** What hears of a replay's rows, in the order of the trace. */
-export interface ReplayObserver {
+export interface ReplayObserver extends RowsListener {
   /** Before the first row. @param beginning what was found on the targets, and what they would not take */
   begin(survey: Survey, meta: ResultsMeta, beginning: Pick<ResultsEnd, 'leftover' | 'prefillFailed'>): void;
-  /** Rows [from, to) of the batch and of the results. Both are the observer's until it returns. */
-  rows(batch: Batch, results: ResultBatch, from: number, to: number): void;
 }
 
 export interface ReplayProgress extends Readonly<EngineProgress> {
@@ -184,7 +181,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     try {
       sink = await (workers > 1
         ? runWorkers(work, workers, tell, signal, onBegin)
-        : run(work, tell, signal, { onBegin, ...(observer ? { see: observer.rows.bind(observer) } : {}) }));
+        : run(work, tell, signal, { onBegin, ...(observer ? { listener: observer } : {}) }));
     } finally {
       await drills.stop();
     }

@@ -11,7 +11,6 @@ import { createGate, type Permission } from './gate.ts';
 import { rehearse } from './rehearsal.ts';
 import { createSchedule, type ScheduleSpec } from './schedule.ts';
 import type { Split } from './tail.ts';
-import type { RowsListener } from './window.ts';
 import { createRoute, type Credentials, type RouteMap, type RouteName, type Target } from './target.ts';
 
 /** Everything that an engine is made from: plain data, so that threads can be told. */
@@ -53,24 +52,20 @@ export async function run(
   work: Work,
   onProgress: (progress: EngineProgress) => void,
   signal: AbortSignal | undefined,
-  among: Pick<EngineOptions, 'share' | 'begin' | 'onBegin'> & { see?: RowsListener } = {},
+  among: Pick<EngineOptions, 'share' | 'begin' | 'onBegin' | 'listener'> = {},
 ): Promise<Done> {
   const { meta, survey, targets, credentials, isLong } = work;
   const writer = isLong
     ? new BackgroundResults(work.results, meta)
     : await ResultsWriter.create(work.results, meta);
-  const { see, ...others } = among;
   const options: EngineOptions = {
     ...work,
-    ...others,
+    ...among,
     route: createRoute(work.route, targets, survey.servers.length, work.routeMap),
     schedule: createSchedule(work.schedule),
     gate: createGate(new Set(work.allow)),
     order: meta.order,
-    sink:
-      see === undefined
-        ? writer
-        : { see, append: (results) => writer.append(results), drained: () => writer.drained() },
+    sink: writer,
     ...(credentials.size === 0 ? {} : { credentialsOf: (tenant) => credentials.get(tenant) }),
     ...(signal === undefined ? {} : { signal }),
   };

@@ -14,16 +14,22 @@ const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_PAGES = 250;
 /** Complete rows that are handed on between two looks at the connections, so that targets are not kept waiting. */
 const SOME_ROWS = 256;
+/** With a schedule, complete pages that wait for a moment in which nothing is due; beyond them, nobody is told any more. */
+const MAX_BEHIND = 6;
 
 /** Takes results in the order of the trace; resolves `drained` when it can take more. */
 export interface Sink {
   append(results: ResultBatch): void;
   drained(): Promise<void>;
-  /** Hears of rows [from, to) of a batch and of their results before they are appended; both are its own until it returns. */
-  see?: RowsListener;
 }
 
-export type RowsListener = (batch: Batch, results: ResultBatch, from: number, to: number) => void;
+/** Hears of complete rows before their results are appended. */
+export interface RowsListener {
+  /** Rows [from, to) of the batch and of the results; both are the listener's until it returns. */
+  rows(batch: Batch, results: ResultBatch, from: number, to: number): void;
+  /** It hears of no more rows: requests would have waited for it. */
+  giveUp(): void;
+}
 
 export class Window {
   /** In the trace's order. */
@@ -35,6 +41,7 @@ export class Window {
   isAll = false;
   readonly #course: Course;
   readonly #sink: Sink;
+  #listener: RowsListener | undefined;
   readonly #maxRows: number;
   readonly #bySlot: Page[] = [];
   readonly #free: Page[] = [];
@@ -45,9 +52,10 @@ export class Window {
   #bytes = 0;
   #room: (() => void) | undefined;
 
-  constructor(course: Course, sink: Sink) {
+  constructor(course: Course, sink: Sink, listener?: RowsListener) {
     this.#course = course;
     this.#sink = sink;
+    this.#listener = listener;
     this.#maxRows = course.isPaced ? MAX_PACED_ROWS : MAX_ROWS;
   }
 
@@ -124,9 +132,13 @@ export class Window {
       this.cursorPage--;
     }
     const { isPaced, isAborted } = this.#course;
-    if (this.#sink.see === undefined || isAborted || (this.isAll && pages.length === 0))
+    if (isPaced && this.#complete.length > MAX_BEHIND) {
+      this.#listener?.giveUp();
+      this.#listener = undefined;
+    }
+    if (this.#listener === undefined || isAborted || (this.isAll && pages.length === 0))
       this.handOn(Infinity);
-    else if (!isPaced || this.isFull) this.handOn(SOME_ROWS);
+    else if (!isPaced) this.handOn(SOME_ROWS);
     if (!this.isFull || isAborted) this.makeRoom();
   }
 
@@ -137,10 +149,10 @@ export class Window {
       const { count } = page.batch;
       const to = Math.min(count, this.#seen + left);
       left -= to - this.#seen;
-      this.#tell((sink) => sink.see?.(page.batch, page.results, this.#seen, to));
+      this.#tell(() => this.#listener?.rows(page.batch, page.results, this.#seen, to));
       this.#seen = to;
       if (to < count) return;
-      this.#tell((sink) => sink.append(page.results));
+      this.#tell(() => this.#sink.append(page.results));
       this.#complete.shift();
       this.#seen = 0;
       this.#rows -= count;
@@ -149,10 +161,10 @@ export class Window {
     }
   }
 
-  #tell(what: (sink: Sink) => void): void {
+  #tell(what: () => void): void {
     if (this.#course.failure !== undefined) return;
     try {
-      what(this.#sink);
+      what();
     } catch (error) {
       this.#course.failure = error as Error;
     }

@@ -34,7 +34,8 @@ async function bothWays(run: Omit<ReplayOptions, 'results'>): Promise<{ live: Re
   }
 }
 
-const traffic = (seed: number): Source => modelTrace('etc', { seed, requests: 4000, rate: 8000 });
+const traffic = (seed: number, requests = 4000, rate = 8000): Source =>
+  modelTrace('etc', { seed, requests, rate });
 const corrupt = parseFault('corrupt=1/50');
 
 const runs: readonly [name: string, run: Partial<ReplayOptions>, cluster: ClusterOptions][] = [
@@ -59,6 +60,18 @@ describe('the same report', () => {
       expect(live).toEqual(after);
       expect(live.exchanges.total).toBeGreaterThanOrEqual(4000);
       if (cluster.fault !== undefined) expect(live.verdict).toBe('fail');
+    } finally {
+      await servers.stop();
+    }
+  });
+
+  test('a schedule that leaves no time for judging', async () => {
+    const servers = await startCluster({ fault: corrupt });
+    try {
+      const run = { trace: traffic(6, 16_000, 1_000_000), targets: servers.addresses, speed: 1 };
+      const { live, after } = await bothWays({ ...run, order: 'none' });
+      expect(live).toEqual(after);
+      expect(live.verdict).toBe('fail');
     } finally {
       await servers.stop();
     }
