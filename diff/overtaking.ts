@@ -3,6 +3,7 @@
 import { uint32 } from '../protocol/header.ts';
 import { grown, type Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
+import { Found } from './found.ts';
 import type { ReplayClock } from './gather.ts';
 import { Following, Known, NONE, NOT_NUMERIC, lifetimeIn, numberOf, type Held } from './held.ts';
 import { Overlap, type Version } from './overlap.ts';
@@ -17,6 +18,7 @@ export class Overtaking {
   readonly #sketches: Sketches;
   readonly #clock: ReplayClock;
   readonly #recent = new RecentVersions();
+  readonly #found = new Found();
   /** By key; and keys in the order in which they were opened, or looked at again. */
   readonly #overlaps: (Overlap | undefined)[] = [];
   // By key, while it is followed by its ids: index of the last exchange that was seen; and of the version with the greatest
@@ -192,16 +194,9 @@ export class Overtaking {
     toNs: number,
     cas: number,
   ): boolean {
-    const agrees = results.agrees[resultRow] === 1;
-    const heap = agrees ? batch.heap : results.heap;
-    const extrasLength = agrees ? batch.answerExtrasLength[row] : results.extrasLength[resultRow];
-    if (extrasLength !== 4) return false;
-    this.#sketch(
-      heap,
-      agrees ? batch.answerValueAt[row]! : results.valueAt[resultRow]!,
-      agrees ? batch.answerValueLength[row]! : results.valueLength[resultRow]!,
-      uint32(heap, agrees ? batch.answerExtrasAt[row]! : results.extrasAt[resultRow]!),
-    );
+    const found = this.#found;
+    if (!found.of(batch, row, results, resultRow)) return false;
+    this.#sketch(found.heap, found.at, found.length, found.flags);
     const version = this.#version;
     const held = this.#held;
     if (cas === held.cas[key]) {

@@ -14,6 +14,7 @@ import { Status } from '../protocol/status.ts';
 import type { Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
 import { namesVersion, tokenOf } from '../trace/token.ts';
+import { Found } from './found.ts';
 import type { ReplayClock } from './gather.ts';
 import { Following, Held, Known, NONE, NOT_NUMERIC, lifetimeIn, numberOf } from './held.ts';
 import { Overtaking } from './overtaking.ts';
@@ -59,6 +60,7 @@ export class Sequences {
   readonly #clock: ReplayClock;
   readonly #sketches = new Sketches();
   readonly #held = new Held();
+  readonly #read = new Found();
   readonly #overtaking: Overtaking;
 
   constructor(clock: ReplayClock) {
@@ -291,13 +293,8 @@ export class Sequences {
     toNs: number,
     cas: number,
   ): boolean {
-    const agrees = results.agrees[resultRow] === 1;
-    const heap = agrees ? batch.heap : results.heap;
-    const extrasLength = agrees ? batch.answerExtrasLength[row] : results.extrasLength[resultRow];
-    if (extrasLength !== 4) return false;
-    const flags = uint32(heap, agrees ? batch.answerExtrasAt[row]! : results.extrasAt[resultRow]!);
-    const at = agrees ? batch.answerValueAt[row]! : results.valueAt[resultRow]!;
-    const length = agrees ? batch.answerValueLength[row]! : results.valueLength[resultRow]!;
+    if (!this.#read.of(batch, row, results, resultRow)) return false;
+    const { heap, at, length, flags } = this.#read;
     if (this.#held.known[key] === Known.unknown) {
       // TOUCH shows no value; the search knows items of which a part is not known.
       if (family === TOUCH) return false;

@@ -1,6 +1,7 @@
 // A replay that is judged while it runs.
 
 import { diff, LiveDiff, type Diff, type DiffOptions } from '../diff/diff.ts';
+import type { JudgementOptions } from '../diff/judgement.ts';
 import { replay, type Replayed, type ReplayOptions } from '../replayer/replay.ts';
 import { ResultsReader } from '../trace/file.ts';
 import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
@@ -30,7 +31,7 @@ export interface Judgeable extends Replayed {
  */
 export async function replayToJudge(
   options: Omit<ReplayOptions, 'observer'>,
-  judging: Omit<DiffOptions, 'survey' | 'onProgress'> = {},
+  judging: JudgementOptions = {},
 ): Promise<Judgeable> {
   const { workers = 1, drills = [] } = options;
   const isLive = workers === 1 && drills.length === 0;
