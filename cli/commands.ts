@@ -82,6 +82,12 @@ export const commandRows: readonly CommandRow[] = [
     load: async () => (await import('./replay.ts')).diffCommand,
   },
   {
+    name: 'audit',
+    description: 'Judge a recording by itself: is every answer one that a correct server gives?',
+    arguments: [['<traces...>', 'traces, which are one recording']],
+    load: async () => (await import('./audit.ts')).auditCommand,
+  },
+  {
     name: 'minimize',
     description: 'Find the smallest trace that still shows a finding of a replay.',
     arguments: [['<trace>', 'a trace']],

@@ -241,7 +241,7 @@ export function parseWorkers(text: string): number {
   throw new InvalidArgumentError(`expected at most ${MAX_WORKERS} workers`);
 }
 
-function addThreshold(text: string, before: Threshold[]): Threshold[] {
+export function addThreshold(text: string, before: Threshold[]): Threshold[] {
   try {
     return [...before, parseThreshold(text)];
   } catch (cause) {

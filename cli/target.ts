@@ -161,7 +161,7 @@ export function parseRoute(text: string, shell?: Pick<Shell, 'path'>): RouteOpti
   throw new InvalidArgumentError(`expected one of ${routeNames.slice(0, -1).join(', ')}, map=FILE`);
 }
 
-function parseTenants(text: string): TenantMode {
+export function parseTenants(text: string): TenantMode {
   if (text === 'auto' || text === 'isolated' || text === 'shared') return text;
   throw new InvalidArgumentError('expected auto, isolated or shared');
 }

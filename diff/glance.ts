@@ -112,7 +112,7 @@ function wasLoud(batch: Batch, row: number): boolean {
 }
 
 /** Operations whose statuses follow from an item, or from nothing. */
-function isOfItem(opcode: number): boolean {
+export function isOfItem(opcode: number): boolean {
   const family = opcodeInfo(opcode)?.family;
   return family !== 'version' && family !== 'stat' && family !== 'saslList' && family !== 'sasl';
 }
@@ -139,7 +139,7 @@ function lacksCas(
 }
 
 /** What makes an answer wrong whatever was recorded. */
-function misfit(batch: Batch, row: number, answer: Answer, agrees: boolean): Verdict | undefined {
+export function misfit(batch: Batch, row: number, answer: Answer, agrees: boolean): Verdict | undefined {
   const { silent, status, extras, key, value } = answer;
   if (silent) return undefined;
   const opcode = batch.opcode[row]!;

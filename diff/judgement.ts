@@ -14,7 +14,7 @@ import { Accounts } from './accounts.ts';
 import { recordedStatus } from './answer.ts';
 import { Culprits } from './culprits.ts';
 import type { ReplayClock } from './gather.ts';
-import { glance, isSound } from './glance.ts';
+import { isSound, type Glance } from './glance.ts';
 import { judgeKeys, type Settle } from './keys.ts';
 import { Ledger, type Diff } from './ledger.ts';
 import { ItemNumbers } from './numbers.ts';
@@ -24,6 +24,7 @@ import type { Sides } from './sides.ts';
 import { Slowness } from './slowness.ts';
 import { Strangers } from './strangers.ts';
 import { Telling } from './versions.ts';
+import type { Suspect } from './suspect.ts';
 import type { Verdict } from './verdict.ts';
 
 /** Operations, and bytes of their values, that are held at once; those of one key are, however many. */
@@ -36,6 +37,14 @@ const unreachable: Verdict = {
   why: 'the target could not be reached',
 };
 
+/** Hears of what is judged. */
+export interface Witness {
+  /** A row with a key, in its order. @param key number of the item */
+  row(seen: Glance, key: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): void;
+  /** What the history of its key says of an exchange. */
+  settled(suspect: Suspect, verdict: Verdict): void;
+}
+
 export interface JudgementOptions {
   /** Examples of each kind of finding. Default 10. */
   examples?: number;
@@ -43,6 +52,8 @@ export interface JudgementOptions {
   backends?: readonly NamedServer[];
   /** How they share the keys. Default ketama. */
   distribution?: DistributionName;
+  /** Default: nobody. */
+  witness?: Witness;
 }
 
 /** What is known before the first row. */
@@ -59,6 +70,7 @@ export class Judgement {
   readonly #clock: ReplayClock;
   readonly #strangers: Strangers;
   readonly #slowness: Slowness;
+  readonly #witness: Witness | undefined;
   readonly #present = new Map<string, { value: Buffer; flags: number }>();
   readonly #startsEmpty: boolean;
   readonly #isFilled: boolean;
@@ -69,7 +81,8 @@ export class Judgement {
   constructor(sides: Sides, beginning: Beginning | null, options: JudgementOptions) {
     this.#sides = sides;
     this.#options = options;
-    const { examples = 10, backends = [], distribution = 'ketama' } = options;
+    const { examples = 10, backends = [], distribution = 'ketama', witness } = options;
+    this.#witness = witness;
     const { meta, end } = sides.replay;
     const places = new Places(meta.targets, backends, distribution, end?.drills);
     this.#ledger = new Ledger(sides, places, examples);
@@ -100,6 +113,11 @@ export class Judgement {
     this.#ledger.diff.total += count;
   }
 
+  /** The target is known to have restarted meanwhile, or its CAS ids are in no order. */
+  restarted(target: number): void {
+    this.#accounts.missed(target);
+  }
+
   /** All rows were told. @throws TraceError of the trace or the results, where some of them are looked at again */
   async close(): Promise<Diff> {
     const ledger = this.#ledger;
@@ -116,11 +134,12 @@ export class Judgement {
           present: this.#present,
           startsEmpty: this.#startsEmpty,
           isFilled: this.#isFilled,
-          ids: this.#telling.ids,
+          // What a recording says of itself is what is judged.
+          ids: this.#sides.isAlone ? 'replay' : this.#telling.ids,
         },
         this.#settle,
       );
-    await this.#strangers.settle((suspect, verdict) => ledger.settle(suspect, verdict));
+    await this.#strangers.settle((suspect, verdict) => this.#conclude(suspect, verdict));
     ledger.orphans();
     ledger.diff.accounts = this.#accounts.all;
     ledger.diff.culprits = await new Culprits(
@@ -139,12 +158,17 @@ export class Judgement {
       if (!isRecorded) this.#ledger.diff.unrecorded++;
     },
     tell: (suspect, verdict, differs) => {
-      const ledger = this.#ledger;
       // It was counted as recorded, which it is, and is wrong all the same.
-      if (!differs) ledger.diff.matched--;
-      if (verdict.kind !== 'wrong-value' || !this.#strangers.take(suspect)) ledger.settle(suspect, verdict);
+      if (!differs) this.#ledger.diff.matched--;
+      const isStrange = verdict.kind === 'wrong-value' || verdict.kind === 'unseen';
+      if (!isStrange || !this.#strangers.take(suspect, verdict)) this.#conclude(suspect, verdict);
     },
   };
+
+  #conclude(suspect: Suspect, verdict: Verdict): void {
+    this.#ledger.settle(suspect, verdict);
+    this.#witness?.settled(suspect, verdict);
+  }
 
   #row(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
     const ledger = this.#ledger;
@@ -164,7 +188,7 @@ export class Judgement {
     ledger.measure(batch, row, results, resultRow);
     this.#telling.see(batch, row, results, resultRow);
     this.#accounts.see(batch, row, results, resultRow);
-    const seen = glance(batch, row, results, resultRow);
+    const seen = this.#sides.glance(batch, row, results, resultRow);
     if (seen === 'match' || seen === 'same') ledger.diff.matched++;
     else if (seen !== 'suspect') ledger.add(seen, batch, row, results, resultRow);
     if (batch.keyLength[row] === 0) {
@@ -176,6 +200,7 @@ export class Judgement {
     const before = this.#numbers.count;
     const key = this.#numbers.of(batch, row, results, resultRow);
     if (key === before) this.#begin(key, batch, row, results, resultRow);
+    this.#witness?.row(seen, key, batch, row, results, resultRow);
     const sequences = this.#sequences;
     if (result === Result.answered) {
       const sentNs = results.sentNs[resultRow]!;

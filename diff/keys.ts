@@ -6,7 +6,7 @@ import type { Accounts } from './accounts.ts';
 import { recordedStatus } from './answer.ts';
 import { nameDrift } from './drift.ts';
 import { Operations, type ReplayClock } from './gather.ts';
-import { glance, isSound } from './glance.ts';
+import { isSound } from './glance.ts';
 import { neverThere, prefilled, unknownItem, type Circumstances, type Item } from './item.ts';
 import type { ItemNumbers } from './numbers.ts';
 import { Ending, UNKNOWN, isFinding, type Operation, type Values } from './operation.ts';
@@ -65,6 +65,12 @@ const tooMany: Verdict = {
   why: 'too many requests on the key were under way at once to try all of their orders',
 };
 
+const goneMeanwhile: Verdict = {
+  class: 'drift',
+  kind: 'lost',
+  why: 'the key was there before, nothing removed it, and it had not expired',
+};
+
 /** Judges some keys, in one pass over trace and results. */
 export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Promise<void> {
   const { keys, numbers, clock } = odd;
@@ -82,7 +88,7 @@ export async function judgeKeys(sides: Sides, odd: OddKeys, settle: Settle): Pro
       if (results.result[of] === Result.skipped) continue;
       const place = keys.get(numbers.of(batch, at, results, of));
       if (place === undefined) continue;
-      const seen = glance(batch, at, results, of);
+      const seen = sides.glance(batch, at, results, of);
       // Both servers refused it: nothing was executed.
       if (seen === 'match' && results.result[of] === Result.answered) continue;
       const isJudged = seen !== 'same' && seen !== 'suspect';
@@ -152,7 +158,9 @@ function judgeKey(
       : { recorded: same, replayed: same };
     settle.tell({ index, connection, target, opcode, key, fromNs, ...answers }, verdict, differs);
   };
-  for (const { ordinal, kind, why } of wrong) tell(ordinal, { class: 'violation', kind, why });
+  const doubt = sides.doubts(operations, about);
+  for (const one of wrong)
+    tell(one.ordinal, doubt(one) ?? { class: 'violation', kind: one.kind, why: one.why });
   for (const ordinal of undecided) tell(ordinal, operations[ordinal]!.differs ? tooMany : 'match');
   const hides = about.hidesJoined || about.hidesNumbers;
   const { named, losses } = nameDrift(operations, order, hides, (ordinal) => settled.has(ordinal));
@@ -164,6 +172,7 @@ function judgeKey(
         kind: 'vanished',
         why: 'the key is gone, had not expired, and the target says that it evicted nothing more and did not restart',
       });
+  if (sides.isAlone) for (const { ordinal } of losses) tell(ordinal, goneMeanwhile);
   const isDoubtful = !isWhole && !accounts.mayLose(target);
   for (const { ordinal, verdict } of named)
     tell(ordinal, isDoubtful && verdict !== 'match' && verdict.kind === 'lost' ? tooMany : verdict);

@@ -316,7 +316,9 @@ export class Ledger {
       opcode: opcodeName(opcode),
       key,
       atSeconds: seconds(fromNs),
-      ...contrast(recorded(), replayed(), opcode),
+      ...(this.#sides.isAlone
+        ? { expected: {}, actual: describe(replayed(), opcode) }
+        : contrast(recorded(), replayed(), opcode)),
       why,
     };
   }

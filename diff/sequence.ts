@@ -232,10 +232,15 @@ export class Sequences {
     return this.#held.known[key] === Known.present && this.#held.mustNs[key]! >= fromNs;
   }
 
-  /** It is absent, or may just have expired. */
+  /** It is absent, or may have expired by then, after every read that found it. */
   #isGone(key: number, toNs: number): boolean {
-    if (this.#held.known[key] === Known.present && !(toNs >= this.#held.mayNs[key]!)) return false;
-    this.#held.known[key] = Known.absent;
+    const held = this.#held;
+    if (held.known[key] === Known.present) {
+      const goneNs = Math.max(held.mayNs[key]!, held.readNs[key]!, held.changedNs[key]!);
+      if (!(toNs >= goneNs)) return false;
+      held.changedNs[key] = goneNs;
+    }
+    held.known[key] = Known.absent;
     return true;
   }
 

@@ -5,7 +5,12 @@ import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
 import type { ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import type { TraceView } from '../trace/view.ts';
+import { glance, type Glance } from './glance.ts';
+import type { Circumstances } from './item.ts';
 import { join } from './join.ts';
+import type { Operation } from './operation.ts';
+import type { Wrong } from './explanation.ts';
+import type { Verdict } from './verdict.ts';
 
 /** What is known of a replay: a results file, or one that is still being written. */
 export interface Replay {
@@ -16,7 +21,12 @@ export interface Replay {
   batches(): AsyncIterable<ResultBatch>;
 }
 
+/** What is to be said of an answer that no order explains, instead of calling it wrong; undefined: it is wrong. */
+export type Doubt = (wrong: Wrong) => Verdict | undefined;
+
 export class Sides {
+  /** There is no replay: a recording is judged by itself, and is on both sides. */
+  readonly isAlone: boolean = false;
   readonly trace: TraceView;
   readonly replay: Replay;
   readonly survey: Survey;
@@ -37,6 +47,16 @@ export class Sides {
   /** Walks both, from their beginning. */
   join(): ReturnType<typeof join> {
     return join(this.trace.batches(), this.replay.batches(), this.#connections);
+  }
+
+  /** What the two answers of a row alone decide. */
+  glance(batch: Batch, row: number, results: ResultBatch, resultRow: number): Glance {
+    return glance(batch, row, results, resultRow);
+  }
+
+  /** @param _operations all on one key, in the order of their beginnings */
+  doubts(_operations: readonly Operation[], _about: Circumstances): Doubt {
+    return () => undefined;
   }
 
   address(target: number): string {

@@ -11,18 +11,21 @@ const MAX_OWNERS = 4;
 
 export class Strangers {
   readonly #sides: Sides;
-  readonly #strange: { suspect: Suspect; value: Buffer }[] = [];
+  readonly #strange: { suspect: Suspect; value: Buffer; otherwise: Verdict }[] = [];
 
   constructor(sides: Sides) {
     this.#sides = sides;
   }
 
-  /** Takes it in, to be settled later; false where its value tells nothing, or there is no room to remember it. */
-  take(suspect: Suspect): boolean {
+  /**
+   * Takes it in, to be settled later; false where its value tells nothing, or there is no room to remember it.
+   * @param otherwise what is to be said of it where the value is nobody's
+   */
+  take(suspect: Suspect, otherwise: Verdict): boolean {
     if (this.#strange.length >= MAX_STRANGE) return false;
     const { value } = suspect.replayed();
     if (value.length < TELLING_BYTES) return false;
-    this.#strange.push({ suspect, value });
+    this.#strange.push({ suspect, value, otherwise });
     return true;
   }
 
@@ -44,18 +47,14 @@ export class Strangers {
           own(batch.value(row), () =>
             named(batch.key(row).toString('latin1'), this.#sides.tenantOf(batch, row)),
           );
-    for (const { suspect, value } of this.#strange) {
+    for (const { suspect, value, otherwise } of this.#strange) {
       const tenant = survey.connections[suspect.connection]?.tenant ?? '';
       const self = named(suspect.key, survey.tenants.length > 1 ? tenant : '');
       const owner = [...owners.get(value.toString('latin1'))!].find((name) => name !== self);
       settle(
         suspect,
         owner === undefined
-          ? {
-              class: 'violation',
-              kind: 'wrong-value',
-              why: 'nothing that this replay did gives the key this value',
-            }
+          ? otherwise
           : {
               class: 'violation',
               kind: 'foreign-value',

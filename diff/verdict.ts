@@ -20,7 +20,15 @@ export const violations = [
   'orphan',
 ] as const;
 export type ViolationKind = (typeof violations)[number];
-export const untestables = ['gap', 'unrecorded', 'ambiguous', 'unproven', 'undecided', 'masked'] as const;
+export const untestables = [
+  'gap',
+  'unrecorded',
+  'ambiguous',
+  'unproven',
+  'undecided',
+  'masked',
+  'unseen',
+] as const;
 export type UntestableKind = (typeof untestables)[number];
 
 /** Why an exchange is no match. */

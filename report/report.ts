@@ -1,6 +1,9 @@
 // The report of a replay as JSON: what `--json` writes, and what every other rendering is made from.
 
 import type { Histogram } from 'hdr-histogram-js';
+import type { Audit } from '../audit/audit.ts';
+import type { Judged } from '../audit/consistency.ts';
+import { CONFIDENCE, exactInterval, smallestSeen } from '../audit/interval.ts';
 import type { Account } from '../diff/accounts.ts';
 import type { Diff } from '../diff/diff.ts';
 import type { Difference } from '../diff/compare.ts';
@@ -130,7 +133,41 @@ export interface Report {
     /** What differs by more than chance, and than two runs of the baseline do. */
     changes: Difference[];
   };
+  /** Of a recording that was judged by itself. */
+  audit?: AuditReport;
   environment: { version: string; node: string; trace: string; targets: string[] };
+}
+
+/** Of the reads that could be judged, how many were right. */
+export interface Consistency {
+  reads: number;
+  /** Hits on keys of which the recording shows what they hold, and reads that were wrong whatever they hold. */
+  judged: number;
+  wrong: number;
+  /** null where nothing could be judged. */
+  right: number | null;
+  /** The share itself lies in here, at `confidence`. */
+  low: number;
+  high: number;
+  /** Nines that are sure: 3 where at least 99.9% are right. */
+  nines: number;
+  /** A share of wrong reads as small as this would have been seen, at `confidence`. */
+  smallestSeen: number;
+}
+
+export interface AuditReport {
+  confidence: number;
+  all: Consistency;
+  servers: (Consistency & { server: string })[];
+  /** Of --backends. */
+  partitions: (Consistency & { partition: string })[];
+  tenants: (Consistency & { tenant: string })[];
+  /** When hit rates broke, by server, or by partition where those were told. */
+  breaks: { place: string; atSeconds: number; before: number; after: number }[];
+  /** The capture lacks bytes of what was sent: what it lacks may have changed any key. */
+  isLossy: boolean;
+  /** From when on every request that may still act is in the recording, seconds. */
+  beginsSeconds: number;
 }
 
 /** As renderings of several take them: a run's name, which people choose. */
@@ -152,6 +189,8 @@ export interface ReportInput {
   maxLagMicros?: number;
   /** Exchanges that each backend must have, else there is not enough evidence. Default: none is asked for. */
   minCoverage?: number;
+  /** What a recording that is judged by itself says besides. */
+  audit?: Pick<Audit, 'consistency' | 'breaks' | 'isLossy' | 'beginsSeconds'>;
   /** The same requests, sent to other targets or at another time, and what differs. */
   baseline?: { report: Report; changes: Difference[] };
 }
@@ -161,7 +200,7 @@ const DEFAULT_MAX_LAG_MICROS = 5_000;
 const EXAMPLES = 10;
 
 export function makeReport(input: ReportInput): Report {
-  const { diff, meta, end, thresholds, maxLagMicros, minCoverage, baseline } = input;
+  const { diff, meta, end, thresholds, maxLagMicros, minCoverage, baseline, audit } = input;
   const { counts, latency } = diff;
   const hasTenants = [...diff.tenants.all.keys()].some((tenant) => tenant !== '');
   const replayedSeconds = diff.replayedNs / 1e9;
@@ -248,6 +287,7 @@ export function makeReport(input: ReportInput): Report {
       })),
     },
     thresholds: [],
+    ...(audit === undefined ? {} : { audit: auditReport(audit) }),
     environment: { version, node: process.version, trace: `sha256:${meta.trace}`, targets: meta.targets },
   };
   const bound = maxLagMicros ?? (thresholds.some(isOfLatency) ? DEFAULT_MAX_LAG_MICROS : Infinity);
@@ -265,6 +305,47 @@ export function makeReport(input: ReportInput): Report {
     report.baseline = { verdict, exchanges, drift, violations, untestable, servers, latencyMicros, changes };
   }
   return report;
+}
+
+function auditReport({ consistency, breaks, isLossy, beginsSeconds }: NonNullable<ReportInput['audit']>): AuditReport {
+  const { all, servers, partitions, tenants } = consistency;
+  const hasTenants = [...tenants.keys()].some((tenant) => tenant !== '');
+  return {
+    confidence: CONFIDENCE,
+    all: consistencyOf(all),
+    servers: Array.from(servers, ([server, judged]) => ({ server, ...consistencyOf(judged) })),
+    partitions: Array.from(partitions, ([partition, judged]) => ({ partition, ...consistencyOf(judged) })),
+    tenants: hasTenants
+      ? Array.from(tenants, ([tenant, judged]) => ({ tenant, ...consistencyOf(judged) }))
+      : [],
+    breaks: breaks.map(({ address, atSeconds, before, after }) => ({
+      place: address,
+      atSeconds: round(atSeconds, 6),
+      before: round(before, 6),
+      after: round(after, 6),
+    })),
+    isLossy,
+    beginsSeconds: round(beginsSeconds, 6),
+  };
+}
+
+/** More nines than any recording shows. */
+const MAX_NINES = 12;
+
+function consistencyOf({ reads, judged, wrong }: Readonly<Judged>): Consistency {
+  // The history of a key may show a read to be wrong that was not counted among those to be judged.
+  const of = Math.max(judged, wrong);
+  const [wrongLow, wrongHigh] = exactInterval(wrong, of);
+  return {
+    reads,
+    judged: of,
+    wrong,
+    right: of === 0 ? null : 1 - wrong / of,
+    low: 1 - wrongHigh,
+    high: 1 - wrongLow,
+    nines: round(Math.min(MAX_NINES, Math.max(0, -Math.log10(wrongHigh))), 2),
+    smallestSeen: smallestSeen(of),
+  };
 }
 
 function groupReport(figures: Readonly<Figures>): GroupReport {

@@ -94,6 +94,43 @@ const server = group.extend({
   }),
 });
 
+const consistency = z.object({
+  reads: count,
+  judged: count,
+  wrong: count,
+  right: rate.meta({ description: 'of the reads that could be judged; null without any' }),
+  low: z.number().min(0).max(1).meta({ description: 'the share itself is at least this, at `confidence`' }),
+  high: z.number().min(0).max(1),
+  nines: z.number().nonnegative().meta({ description: 'nines that are sure: 3 where at least 99.9% are right' }),
+  smallestSeen: z
+    .number()
+    .min(0)
+    .max(1)
+    .meta({ description: 'a share of wrong reads as small as this would have been seen, at `confidence`' }),
+});
+
+const audit = z
+  .object({
+    confidence: z.number(),
+    all: consistency,
+    servers: z.array(consistency.extend({ server: z.string() })),
+    partitions: z.array(consistency.extend({ partition: z.string() })),
+    tenants: z.array(consistency.extend({ tenant: z.string() })),
+    breaks: z
+      .array(
+        z.object({
+          place: z.string(),
+          atSeconds: seconds,
+          before: z.number().min(0).max(1),
+          after: z.number().min(0).max(1),
+        }),
+      )
+      .meta({ description: 'when the hit rate of a server, or of a partition, broke' }),
+    isLossy: z.boolean().meta({ description: 'the capture lacks bytes of what was sent' }),
+    beginsSeconds: seconds,
+  })
+  .meta({ description: 'of a recording that was judged by itself' });
+
 const latencyMicros = z.object({
   fromIntended: percentiles,
   fromSent: percentiles,
@@ -217,6 +254,7 @@ export const reportSchema: z.ZodType<Report> = z
         changes: z.array(change),
       }),
     ),
+    audit: z.exactOptional(audit),
     environment: z.object({
       version: z.string(),
       node: z.string(),

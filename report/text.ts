@@ -1,7 +1,7 @@
 // The report for a person at a terminal, or in a log: the verdict first, then what is behind it.
 
 import type { Example, Finding } from '../diff/verdict.ts';
-import { lossesOf } from './words.ts';
+import { breakSentence, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
 import { fields, figure, micros, percent, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
@@ -35,6 +35,7 @@ export function renderText(report: Report, palette: Palette = plainPalette): str
     ...drills(report, palette),
     ...timing(report, palette),
     ...besides(report, palette),
+    ...consistency(report, palette),
     ...incidents(report, palette),
     ...(report.thresholds.length > 0
       ? ['', ...report.thresholds.map((threshold) => renderThreshold(threshold, palette))]
@@ -43,14 +44,7 @@ export function renderText(report: Report, palette: Palette = plainPalette): str
   ].join('\n');
 }
 
-function headline({ verdict, exchanges, schedule }: Report, palette: Palette): string {
-  const speed =
-    schedule.rate !== null
-      ? `--rate ${schedule.rate}`
-      : schedule.speed === 'max'
-        ? 'max speed'
-        : `${schedule.speed}×`;
-  const what = `${figure(exchanges.sent)} requests at ${speed} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)`;
+function headline(report: Report, palette: Palette): string {
   const words = {
     pass: palette.good('PASS'),
     fail: palette.bad('FAIL'),
@@ -58,7 +52,7 @@ function headline({ verdict, exchanges, schedule }: Report, palette: Palette): s
     invalid: palette.warn('INVALID'),
     aborted: palette.warn('ABORTED'),
   };
-  return `${words[verdict]}  ${what}`;
+  return `${words[report.verdict]}  ${deedOf(report)}`;
 }
 
 function counts({ exchanges, drift, violations, untestable, skipped }: Report, palette: Palette): string[] {
@@ -117,7 +111,7 @@ function renderExample(example: Example, palette: Palette): string[] {
   const where = `at ${atSeconds.toFixed(3)} s on ${server}, connection ${connection}, exchange ${index}`;
   return [
     `    ${palette.strong(`${opcode} ${visible(key)}`)} ${palette.dim(where)}`,
-    `      expected  ${fields(expected)}`,
+    ...(Object.keys(expected).length === 0 ? [] : [`      expected  ${fields(expected)}`]),
     `      got       ${fields(actual)}`,
     `      ${why}`,
   ];
@@ -139,6 +133,28 @@ function attribution({ attribution: all }: Report, palette: Palette): string[] {
     },
   );
   return [`  ${palette.bad('what failures share')}`, ...lines, ''];
+}
+
+/** Of a recording that was judged by itself: how many nines, and when hit rates broke. */
+function consistency({ audit }: Report, palette: Palette): string[] {
+  if (audit === undefined) return [];
+  const { all, servers: byServer, partitions, tenants, breaks } = audit;
+  const rows = (
+    [
+      ['server', byServer.map(({ server, ...of }) => ({ name: server, ...of }))],
+      ['partition', partitions.map(({ partition, ...of }) => ({ name: partition, ...of }))],
+      ['tenant', tenants.map(({ tenant, ...of }) => ({ name: tenant === '' ? 'none' : tenant, ...of }))],
+    ] as const
+  ).flatMap(([what, group]) => (group.length < 2 ? [] : group.map((one) => ({ what, ...one }))));
+  return [
+    '',
+    `  consistency: ${consistencySentence(all)}`,
+    ...rows.map((one) => {
+      const line = `    ${one.what} ${visible(one.name)}: ${consistencySentence(one)}`;
+      return one.wrong > 0 ? palette.bad(line) : line;
+    }),
+    ...breaks.map((broken) => `  ${palette.warn(plain(breakSentence(broken)))}`),
+  ];
 }
 
 function servers({ servers: all }: Report, palette: Palette): string[] {
@@ -239,8 +255,15 @@ function sideBySide(name: string, here: number, there: number): string {
   return `  ${name.padEnd(24)} ${figure(here).padStart(11)} ${figure(there).padStart(11)}`;
 }
 
-function timing({ latencyMicros, schedule, verdict }: Report, palette: Palette): string[] {
+function timing({ latencyMicros, schedule, verdict, audit }: Report, palette: Palette): string[] {
   const { maxLagMicros, lagMicros } = schedule;
+  if (audit !== undefined)
+    return [
+      '',
+      `  ${'latency'.padEnd(24)} ${['p50', 'p90', 'p99', 'p99.9', 'max'].map((name) => name.padStart(9)).join('')}`,
+      row('recorded', latencyMicros.recorded),
+      ...slowest(latencyMicros.byTenant),
+    ];
   return [
     '',
     `  ${'latency'.padEnd(24)} ${['p50', 'p90', 'p99', 'p99.9', 'max'].map((name) => name.padStart(9)).join('')}`,

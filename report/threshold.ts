@@ -2,7 +2,7 @@
 
 import { nearest } from '../config/nearest.ts';
 import { drifts, untestables, violations, type ViolationKind } from '../diff/verdict.ts';
-import type { Percentiles, Report, GroupReport } from './report.ts';
+import type { Consistency, GroupReport, Percentiles, Report } from './report.ts';
 
 export interface Threshold {
   /** As it was written. */
@@ -24,6 +24,9 @@ export interface EvaluatedThreshold {
   /** False: there is nothing to measure it by, and so it is not passed. */
   evaluated: boolean;
 }
+
+/** What passes of a recording that is judged by itself, where nobody says: no wrong answer, and nearly everything judged. */
+export const auditExpressions: readonly string[] = ['violations == 0', 'judged > 90%'];
 
 /** What passes where nobody says: no wrong answer, nearly everything judged, and few keys lost. */
 export const defaultExpressions: readonly string[] = ['violations == 0', 'judged > 90%', 'drift.lost < 5%'];
@@ -166,12 +169,34 @@ define('judged', 'rate', ({ exchanges: { sent, untestable }, drift, skipped }) =
   const asked = sent + (skipped['unmappable-cas'] ?? 0) + (skipped['resting'] ?? 0);
   return [sent === 0 ? null : (sent - untestable - (drift['unexplained'] ?? 0)) / asked];
 });
+// Of a recording that is judged by itself: the share of right reads that is sure.
+define(
+  'consistency',
+  'rate',
+  (report, label) => consistencyOf(report, label).map(({ judged, low }) => (judged === 0 ? null : low)),
+  ['server', 'tenant', 'partition'],
+);
+define('consistency.judged', 'count', (report, label) => consistencyOf(report, label).map((one) => one.judged), [
+  'server',
+  'tenant',
+  'partition',
+]);
 define('coverage.backends', 'rate', ({ coverage }) => [
   coverage.backends === 0 ? null : coverage.covered / coverage.backends,
 ]);
 define('coverage.minimum', 'count', ({ coverage: { cells } }) => [
   cells.length === 0 ? null : Math.min(...cells.map(({ exchanges }) => exchanges)),
 ]);
+
+/** Those that a label means; without one, all reads together. */
+function consistencyOf({ audit }: Report, label: Threshold['label']): readonly Consistency[] {
+  if (audit === undefined) return [];
+  if (label === undefined) return [audit.all];
+  const { servers, tenants, partitions } = audit;
+  if (label.name === 'server') return servers.filter(({ server }) => server === label.value);
+  if (label.name === 'tenant') return tenants.filter(({ tenant }) => tenant === label.value);
+  return partitions.filter(({ partition }) => partition === label.value);
+}
 
 function ofLabel(
   latency: Report['latencyMicros'],

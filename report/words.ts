@@ -5,7 +5,7 @@
 import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
 import { figure, micros, percent, plural, share, visible } from './format.ts';
-import type { NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
+import type { Consistency, NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 
 /** A sentence: our own words, and what is quoted from traffic, options or addresses. */
@@ -53,6 +53,7 @@ export const meanings: Readonly<Record<ViolationKind | DriftKind | UntestableKin
   unproven: 'nothing proved the silence of a quiet request',
   undecided: 'too many requests on the key at once to try all of their orders',
   masked: 'the trace hides what would be compared',
+  unseen: 'somebody whose requests are not in the recording stored the version',
 };
 
 export function meaningOf(kind: string): string {
@@ -83,13 +84,45 @@ export function lossesOf({ losses: { kind, evicted, lost } }: ServerReport): str
 /** What was done: `5,002 requests at 10× in 0.50 s (9,948/s)`. */
 export function deedOf(report: Report): string {
   const { exchanges, schedule } = report;
+  if (report.audit !== undefined)
+    return `${plural(exchanges.sent, 'recorded exchange')} over ${schedule.durationSeconds.toFixed(2)} s, judged by the recording itself`;
   return `${plural(exchanges.sent, 'request')} at ${paceOf(report)} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)`;
 }
+
+/** `2,901 of 2,901 reads that could be judged were right: at least 99.87% (2.9 nines) at 95% confidence.` */
+export function consistencySentence({ judged, wrong, low, nines, smallestSeen }: Consistency): string {
+  if (judged === 0) return 'No read could be judged.';
+  const sure =
+    wrong === 0
+      ? `, and wrong reads would have been seen if they were ${shareOf(smallestSeen)} of all or more`
+      : '';
+  return `${figure(judged - wrong)} of ${plural(judged, 'read')} that could be judged were right: at least ${shareOf(low)} (${nines.toFixed(1)} nines) with 95% confidence${sure}.`;
+}
+
+/** As many digits as tell it from 0 and from 1. */
+function shareOf(value: number): string {
+  const apart = Math.min(value, 1 - value) * 100;
+  const digits = apart <= 0 ? 0 : Math.min(9, Math.max(1, 1 - Math.floor(Math.log10(apart))));
+  return `${(value * 100).toFixed(digits)}%`;
+}
+
+/** `The hit rate of mc3:11211 changed from 91.2% to 12.0% at 12.3 s.` */
+export function breakSentence({ place, before, after, atSeconds }: AuditBreak): Sentence {
+  return [
+    'The hit rate of ',
+    { quoted: place },
+    ` ${after < before ? 'fell' : 'rose'} from ${percent(before)} to ${percent(after)} at ${atSeconds.toFixed(1)} s.`,
+  ];
+}
+
+type AuditBreak = NonNullable<Report['audit']>['breaks'][number];
 
 /** Why the verdict is what it is. */
 export function reasonOf(report: Report): Sentence {
   const { verdict, exchanges, thresholds, schedule, coverage } = report;
   const { violations, drift } = exchanges;
+  if (verdict === 'pass' && report.audit !== undefined && violations === 0)
+    return ['Every answer that could be judged is one that a correct server gives.'];
   if (verdict === 'pass')
     return violations > 0
       ? [`Every threshold holds; ${plural(violations, 'violation')} stayed within them.`]
@@ -122,7 +155,8 @@ export function reasonOf(report: Report): Sentence {
     return [
       `The replay did not come to its end: ${plural(exchanges.sent, 'request was', 'requests were')} sent.`,
     ];
-  if (exchanges.sent === 0) return ['Nothing was sent, so nothing can be said.'];
+  if (exchanges.sent === 0)
+    return [`Nothing was ${report.audit === undefined ? 'sent' : 'recorded'}, so nothing can be said.`];
   const open = thresholds.filter(({ evaluated, ok }) => !evaluated || !ok);
   return [
     'Nothing was seen to fail, and too little was seen to pass.',
@@ -219,7 +253,7 @@ export function nextSteps(report: Report): Sentence[] {
     steps.push([
       `Look at ${titles[place.factor].toLowerCase()} `,
       { quoted: place.value },
-      ` first, around ${place.sinceSeconds.toFixed(1)} s into the replay.`,
+      ` first, around ${place.sinceSeconds.toFixed(1)} s into the ${report.audit === undefined ? 'replay' : 'recording'}.`,
     ]);
   if (worst !== undefined) steps.push(firstLook(worst));
   const open = thresholds.filter(({ evaluated }) => !evaluated);
@@ -251,7 +285,12 @@ export function nextSteps(report: Report): Sentence[] {
       { quoted: "--threshold 'drift.lost < 0.5%'" },
       '.',
     ]);
-  if (verdict === 'fail' && report.baseline === undefined)
+  for (const broken of report.audit?.breaks ?? []) steps.push(breakSentence(broken));
+  if (report.audit?.isLossy === true)
+    steps.push([
+      'The capture lacks bytes of what was sent, so that less can be judged: see what `memtape info` says is missing.',
+    ]);
+  if (verdict === 'fail' && report.baseline === undefined && report.audit === undefined)
     steps.push([
       'Replay the same trace to the last good release (',
       { quoted: '--baseline' },
@@ -261,6 +300,7 @@ export function nextSteps(report: Report): Sentence[] {
     steps.push([
       `Connections were in trouble ${plural(incidents.count, 'time')}: the log of the target says why.`,
     ]);
+  if (steps.length === 0 && report.audit !== undefined) steps.push(['Nothing.']);
   if (steps.length === 0)
     steps.push([
       'Nothing. Keep the results (',

@@ -56,6 +56,8 @@ export const SkipReason = {
   notNeeded: 9,
   /** Too many time-outs, or broken connections, came in a row on its target or connection: it would have met one more. */
   resting: 10,
+  /** In a recording that is judged by itself: it began while requests that are not in it were under way. */
+  early: 11,
 } as const;
 export type SkipReason = (typeof SkipReason)[keyof typeof SkipReason];
 export const skipReasonNames = [
@@ -70,6 +72,7 @@ export const skipReasonNames = [
   'behind',
   'not-needed',
   'resting',
+  'early',
 ] as const;
 
 export class ResultBatch {

@@ -1,0 +1,191 @@
+// A recording judged by itself: it stands on both sides, as what was sent and as what was answered. What only a difference
+// from a recording can show, a recording alone cannot; what contradicts the rest of it is wrong here as there.
+
+import { recordedAnswer } from '../diff/answer.ts';
+import { isOfItem, misfit, type Glance } from '../diff/glance.ts';
+import type { Circumstances } from '../diff/item.ts';
+import { isFinding, type Operation } from '../diff/operation.ts';
+import { Sides, type Doubt, type Replay } from '../diff/sides.ts';
+import type { Stretch } from '../diff/join.ts';
+import type { Verdict } from '../diff/verdict.ts';
+import { isPossible, isQuit, isSilent } from '../protocol/semantics.ts';
+import { Status, statusLabel } from '../protocol/status.ts';
+import { ConnectionEnd, NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
+import { SkipReason, type ResultBatch } from '../trace/results.ts';
+import type { Survey } from '../trace/survey.ts';
+import { namesVersion } from '../trace/token.ts';
+import type { TraceView } from '../trace/view.ts';
+import { Observed } from './observed.ts';
+
+const untestable = (kind: (Verdict & { class: 'untestable' })['kind'], why: string): Verdict => ({
+  class: 'untestable',
+  kind,
+  why,
+});
+
+const ambiguous = untestable(
+  'ambiguous',
+  'several requests under way had the same opcode and opaque: which of them was answered is a guess',
+);
+const lost = untestable('gap', 'the capture lacks bytes here: what was answered is not known');
+const unproven = untestable('unproven', 'nothing proved the silence of a quiet request');
+const excused = untestable('unrecorded', 'its connection had sent something after which servers hang up');
+const impatient = untestable(
+  'unrecorded',
+  'its connection, or the recording, ended soon after it was sent, and it had no answer yet',
+);
+const lossy = untestable('gap', 'a request that the capture lacks may have changed the key');
+const cut = untestable('gap', 'the capture lacks a value that was stored under the key');
+const unseen = untestable(
+  'unseen',
+  'a request that is not in the recording stored this version: its CAS id is a new one',
+);
+
+const closed: Verdict = {
+  class: 'violation',
+  kind: 'closed',
+  why: 'the server closed the connection before it answered',
+};
+
+export interface Circumspection {
+  /** From when on every request that may still act is in the recording, ns. */
+  beginsNs: number;
+  /** A request that had no answer for so long had none, ns. */
+  patienceNs: number;
+  /** The capture lacks bytes of what was sent. */
+  isLossy: boolean;
+}
+
+export class RecordingSides extends Sides {
+  override readonly isAlone = true;
+  readonly #about: Circumspection;
+
+  constructor(trace: TraceView, replay: Replay, survey: Survey, about: Circumspection) {
+    super(trace, replay, survey);
+    this.#about = about;
+  }
+
+  override async *join(): AsyncGenerator<Stretch> {
+    const observed = new Observed(this.survey, this.#about.beginsNs);
+    for await (const batch of this.trace.batches())
+      yield { batch, row: 0, results: observed.of(batch), resultRow: 0, rows: batch.count };
+  }
+
+  override glance(batch: Batch, row: number, results: ResultBatch, resultRow: number): Glance {
+    const opcode = batch.opcode[row]!;
+    switch (batch.outcome[row]) {
+      case Outcome.unanswered:
+        return isQuit(opcode) ? 'match' : this.#unanswered(batch, row, results.reason[resultRow]!);
+      case Outcome.gap:
+        return lost;
+      case Outcome.indeterminate:
+        return isQuit(opcode) ? 'match' : unproven;
+      default:
+    }
+    if (isQuit(opcode)) return 'match';
+    const flags = batch.flags[row]!;
+    if ((flags & RowFlag.ambiguous) !== 0) return ambiguous;
+    if ((flags & RowFlag.answerUnknown) !== 0) return lost;
+    const answer = recordedAnswer(batch, row)!;
+    const wrong = misfit(batch, row, answer, true);
+    if (wrong !== undefined) return wrong;
+    if (batch.keyLength[row] === 0 || !isOfItem(opcode)) return 'match';
+    const { status } = answer;
+    if (isPossible(opcode, namesVersion(batch, row), status)) return 'same';
+    // It refused the request as a whole, which says nothing of the key.
+    if (refusals.has(status)) return 'match';
+    return {
+      class: 'violation',
+      kind: 'wrong-status',
+      why: `no answer to this operation: ${statusLabel(status)}`,
+    };
+  }
+
+  /** Whose fault it was that it had no answer. */
+  #unanswered(batch: Batch, row: number, reason: number): Verdict {
+    if (reason === SkipReason.behind) return excused;
+    const { end, closeNs } = this.survey.connections[batch.connection[row]!]!;
+    const untilNs = closeNs === NEVER ? this.survey.lastNs : closeNs;
+    const waitedNs = untilNs - batch.requestEndNs[row]!;
+    // A quiet request that has its way is never answered.
+    if (isSilent(batch.opcode[row]!, Status.ok) || isSilent(batch.opcode[row]!, Status.notFound)) return unproven;
+    if (end === ConnectionEnd.server && closeNs !== NEVER) return closed;
+    if (waitedNs < this.#about.patienceNs) return impatient;
+    return {
+      class: 'violation',
+      kind: 'unanswered',
+      why: `no answer for ${(waitedNs / 1e9).toFixed(1)} s, until ${closeNs === NEVER ? 'the recording' : 'the connection'} ended`,
+    };
+  }
+
+  override doubts(operations: readonly Operation[], about: Circumstances): Doubt {
+    const strangers = new Unseen(operations, about);
+    let cutFromNs = Infinity;
+    for (const { isMadeUp, fromNs } of operations) if (isMadeUp) cutFromNs = Math.min(cutFromNs, fromNs);
+    return ({ ordinal }) => {
+      const operation = operations[ordinal]!;
+      if (cutFromNs <= operation.toNs) return cut;
+      if (strangers.has(operation)) return unseen;
+      // A version that the recording knows does not come back because of requests that it lacks.
+      return this.#about.isLossy && !about.madeBy.has(operation.cas) ? lossy : undefined;
+    };
+  }
+}
+
+/** Whole requests are refused with these. */
+const refusals: ReadonlySet<number> = new Set([
+  Status.invalid,
+  Status.authFailed,
+  Status.authContinue,
+  Status.unknownCommand,
+]);
+
+/** Versions of a key that no request of the recording made: their CAS ids are new, and higher than all before. */
+class Unseen {
+  readonly #operations: readonly Operation[];
+  readonly #about: Circumstances;
+  /** Made when somebody asks. By CAS id: when the first operation that was answered with it began. */
+  #firstNs: Map<number, number> | undefined;
+  /** Ends of the operations that told an id, in their order, and the greatest id up to each. */
+  readonly #endsNs: number[] = [];
+  readonly #greatest: number[] = [];
+
+  constructor(operations: readonly Operation[], about: Circumstances) {
+    this.#operations = operations;
+    this.#about = about;
+  }
+
+  /** It shows such a version. */
+  has(operation: Operation): boolean {
+    const { cas } = operation;
+    if (cas === 0 || !isFinding(operation) || this.#about.madeBy.has(cas)) return false;
+    const firstNs = (this.#firstNs ??= this.#look()).get(cas)!;
+    const before = countBelow(this.#endsNs, firstNs);
+    return before === 0 || this.#greatest[before - 1]! < cas;
+  }
+
+  #look(): Map<number, number> {
+    const firstNs = new Map<number, number>();
+    const told = this.#operations.filter(({ cas }) => cas !== 0);
+    for (const { cas, fromNs } of told) if (!firstNs.has(cas)) firstNs.set(cas, fromNs);
+    let greatest = 0;
+    for (const { cas, toNs } of told.toSorted((a, b) => a.toNs - b.toNs)) {
+      greatest = Math.max(greatest, cas);
+      this.#endsNs.push(toNs);
+      this.#greatest.push(greatest);
+    }
+    return firstNs;
+  }
+}
+
+/** How many of the ascending numbers are below this. */
+function countBelow(numbers: readonly number[], limit: number): number {
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers[middle]! < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,142 @@
+// `memtape audit`: a recording judged by itself, without a replay.
+
+import { basename, join } from 'node:path';
+import { Option, type Command } from 'commander';
+import { parseCount, parseDuration } from '../config/units.ts';
+import { mergeTraces } from '../convert/merge.ts';
+import { auditTrace, type AuditTraceOptions } from '../library/audit.ts';
+import { distributionNames, type DistributionName, type NamedServer } from '../protocol/distribution.ts';
+import { exitCodes } from '../report/report.ts';
+import { formatHostPort } from '../trace/address.ts';
+import { TraceReader } from '../trace/file.ts';
+import type { TenantMode } from '../trace/survey.ts';
+import { Verdict } from './error.ts';
+import { expandFiles } from './file.ts';
+import { expectKind } from './kind.ts';
+import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
+import { Progress } from './progress.ts';
+import { addThreshold, parseBackends } from './replay.ts';
+import type { Shell } from './shell.ts';
+import { parseTenants } from './target.ts';
+
+interface Options extends OutputOptions {
+  tenants: TenantMode;
+  backends?: NamedServer[];
+  backendsRoute?: DistributionName;
+  minCoverage?: number;
+  timeout: number;
+  from?: number;
+  to?: number;
+  threshold: { expression: string }[];
+  examples: number;
+  quiet?: true;
+}
+
+const examples = `
+Examples:
+  memtape audit capture.tape
+  memtape audit capture.tape --html report.html --junit report.xml
+  memtape audit monday.tape tuesday.tape                       one recording in two files
+  memtape audit capture.tape --backends mc1:11211,mc2:11211    of a proxy: which backend is it?
+  memtape audit capture.tape --threshold 'violations == 0' --threshold 'consistency > 99.99%'
+
+What the recording does not show is not known: what a key held before, and requests that the capture lacks. Whatever is gone
+may have been evicted. docs/auditing.md says what can be seen this way, and what only a replay shows.`;
+
+export function auditCommand(command: Command, shell: Shell): void {
+  outputOptions(command, shell)
+    .option(
+      '--threshold <expr>',
+      'what passes, for instance "consistency > 99.99%" (repeatable; default: violations == 0, judged > 90%)',
+      addThreshold,
+      [],
+    )
+    .option(
+      '--backends <address,…>',
+      'what stands behind the recorded servers, as the ring of their proxy names it: failures are laid to one of them',
+      parseBackends,
+    )
+    .addOption(
+      new Option(
+        '--backends-route <route>',
+        'how the keys are spread over --backends (default: ketama)',
+      ).choices(distributionNames),
+    )
+    .option(
+      '--min-coverage <n>',
+      'exchanges that each server, or each of --backends, must have answered (else exit 3)',
+      (text) => parseCount(text, 0),
+    )
+    .option(
+      '--tenants <mode>',
+      'whether users share their keys: auto (what the trace shows), isolated, shared',
+      parseTenants,
+      'auto',
+    )
+    .option('--timeout <time>', 'a request that had no answer for so long is unanswered', parseDuration, 1000)
+    .option('--from <time>', "only requests from this time of the trace's on", parseDuration)
+    .option('--to <time>', 'only requests before this time', parseDuration)
+    .option('--examples <n>', 'examples of each finding in the report', (text) => parseCount(text, 0), 10)
+    .option('--quiet', 'no progress')
+    .addHelpText('after', examples)
+    .action(async (traces: string[], options: Options) =>
+      auditOnce(shell, expandFiles(traces.map(shell.path)), options),
+    );
+}
+
+async function auditOnce(shell: Shell, paths: readonly string[], options: Options): Promise<void> {
+  checkOutputs(options, paths);
+  for (const path of paths) expectKind(path, 'trace');
+  const folder = shell.temporaryFolder();
+  try {
+    const [first] = paths;
+    const path = paths.length === 1 ? first! : join(folder, 'merged.tape');
+    if (paths.length > 1) await mergeTraces(paths, path);
+    const report = await judge(shell, path, options);
+    const name = paths.length === 1 ? basename(first!) : `${basename(first!)} and ${paths.length - 1} more`;
+    throw new Verdict(await printReport(shell, { name, report }, options, exitCodes[report.verdict]));
+  } finally {
+    shell.remove(folder);
+  }
+}
+
+async function judge(
+  shell: Shell,
+  path: string,
+  options: Options,
+): Promise<Awaited<ReturnType<typeof auditTrace>>> {
+  const { exchangeCount } = await counted(path);
+  const progress = new Progress(shell, exchangeCount, {
+    label: 'judging',
+    unit: 'exchanges',
+    quiet: options.quiet === true,
+  });
+  try {
+    return await auditTrace(path, { ...auditOptionsOf(options), onProgress: (done) => progress.update(done, done) });
+  } finally {
+    progress.stop();
+  }
+}
+
+async function counted(path: string): Promise<{ exchangeCount: number }> {
+  const trace = await TraceReader.open(path);
+  await trace.close();
+  return trace;
+}
+
+function auditOptionsOf(options: Options): AuditTraceOptions {
+  const { tenants, examples: most, timeout, from, to, backends, backendsRoute, minCoverage, threshold } = options;
+  return {
+    tenants,
+    examples: most,
+    timeoutMs: timeout,
+    ...(threshold.length === 0 ? {} : { thresholds: threshold.map(({ expression }) => expression) }),
+    ...(from === undefined ? {} : { fromNs: from * 1e6 }),
+    ...(to === undefined ? {} : { toNs: to * 1e6 }),
+    ...(backends === undefined
+      ? {}
+      : { backends: backends.map(({ host, port }) => formatHostPort(host, port)) }),
+    ...(backendsRoute === undefined ? {} : { distribution: backendsRoute }),
+    ...(minCoverage === undefined ? {} : { minCoverage }),
+  };
+}
