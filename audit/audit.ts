@@ -15,7 +15,7 @@ import { breaksOf, type Break } from './breaks.ts';
 import { Consistency, type ConsistencyBy } from './consistency.ts';
 import { Observed } from './observed.ts';
 import { Restarts } from './restarts.ts';
-import { RecordingSides } from './sides.ts';
+import { RecordingSides, type Circumspection } from './sides.ts';
 
 export interface AuditOptions extends Omit<JudgementOptions, 'witness'> {
   tenants?: TenantMode;
@@ -54,13 +54,15 @@ export async function audit(trace: Trace, hash: string, options: AuditOptions = 
   });
   const survey = await view.survey(tenants);
   const meta = metaOf(view, survey, hash, options);
-  const end: ResultsEnd = { ...emptyEnd(), durationNs: survey.lastNs };
-  const replay: Replay = { meta, end, batches: nothing };
   const about = {
-    beginsNs: await beginningOf(view, survey, timeoutMs * 1e6),
+    ...(await foretold(view, survey, timeoutMs * 1e6)),
     patienceNs: timeoutMs * 1e6,
     isLossy: capture === undefined || isLossy(capture),
   };
+  // Of connections that were open before, and where the capture lacks requests, answers to nothing are to be expected.
+  const orphanCount = capture === undefined || about.isLossy || capture.midstream > 0 ? 0 : capture.orphans;
+  const end: ResultsEnd = { ...emptyEnd(), durationNs: survey.lastNs, orphanCount };
+  const replay: Replay = { meta, end, batches: nothing };
   const sides = new RecordingSides(view, replay, survey, about);
   const { backends = [], distribution = 'ketama' } = options;
   const places = new Places(meta.targets, backends, distribution);
@@ -118,20 +120,35 @@ function isLossy(capture: Capture): boolean {
   return gaps + missingBytes + desynchronised + requestsOnly + answersOnly + (kernelDropped ?? 0) > 0;
 }
 
+/** So many exchanges tell whether a server has CAS ids. */
+const TELLING_ROWS = 20_000;
+
 /**
- * Connections that were open before the recording may have had requests under way, which are not in it. Servers answer in
- * order: once one of its own requests was answered, those before have acted.
+ * What the first exchanges tell of all. Connections that were open before the recording may have had requests under way, which
+ * are not in it. Servers answer in order: once one of its own requests was answered, those before have acted.
  * @param mostNs nothing is waited for longer
  */
-async function beginningOf(view: TraceView, survey: Survey, mostNs: number): Promise<number> {
+async function foretold(
+  view: TraceView,
+  survey: Survey,
+  mostNs: number,
+): Promise<Pick<Circumspection, 'beginsNs' | 'tellsIds'>> {
   const waiting = new Set(survey.connections.filter(({ openNs }) => openNs < 0).map(({ id }) => id));
+  const tellsIds = survey.servers.map(() => false);
   let beginsNs = 0;
-  for await (const batch of view.batches())
+  let rows = 0;
+  for await (const batch of view.batches()) {
     for (let row = 0; row < batch.count; row++) {
-      if (waiting.size === 0 || batch.requestNs[row]! > mostNs) return Math.min(beginsNs, mostNs);
+      const connection = batch.connection[row]!;
       const answerNs = batch.answerNs[row]!;
-      if (answerNs === NEVER || !waiting.delete(batch.connection[row]!)) continue;
-      beginsNs = Math.max(beginsNs, answerNs);
+      if (answerNs === NEVER) continue;
+      const target = survey.connections[connection]!.serverIndex;
+      tellsIds[target] ||= (batch.answerCasHigh[row]! | batch.answerCasLow[row]!) !== 0;
+      if (batch.requestNs[row]! <= mostNs && waiting.delete(connection))
+        beginsNs = Math.max(beginsNs, Math.min(answerNs, mostNs));
     }
-  return Math.min(beginsNs, mostNs);
+    rows += batch.count;
+    if (rows >= TELLING_ROWS && (waiting.size === 0 || batch.requestNs[batch.count - 1]! > mostNs)) break;
+  }
+  return { beginsNs, tellsIds };
 }

@@ -55,14 +55,7 @@ export class Consistency implements Witness {
     this.#hasPartitions = hasPartitions;
   }
 
-  row(
-    seen: Glance,
-    key: number,
-    batch: Batch,
-    row: number,
-    results: ResultBatch,
-    resultRow: number,
-  ): void {
+  row(seen: Glance, key: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
     if (key >= this.#shown.length) this.#shown = grown(this.#shown, new Uint8Array(2 * key + 1));
     const isReading = isRead[batch.opcode[row]!] === 1;
     const result = results.result[resultRow];

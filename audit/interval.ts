@@ -5,7 +5,11 @@
 export const CONFIDENCE = 0.95;
 
 /** Bounds of a share of which `of` draws had `count`; [0, 1] without any. */
-export function exactInterval(count: number, of: number, confidence = CONFIDENCE): [low: number, high: number] {
+export function exactInterval(
+  count: number,
+  of: number,
+  confidence = CONFIDENCE,
+): [low: number, high: number] {
   if (of === 0) return [0, 1];
   const tail = (1 - confidence) / 2;
   const low = count === 0 ? 0 : solve((p) => betaCdf(p, count, of - count + 1), tail);

@@ -2,9 +2,8 @@
 // some moment between its last byte and the first byte of its answer, as the capture saw both; wherever the capture was taken,
 // the way to the server and back only makes that interval longer.
 
-import { isQuit } from '../protocol/semantics.ts';
-import { opcodeInfo } from '../protocol/opcode.ts';
-import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
+import { MAX_KEY_BYTES, isQuit } from '../protocol/semantics.ts';
+import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import { Result, ResultBatch, SkipReason } from '../trace/results.ts';
@@ -13,18 +12,21 @@ import type { Survey } from '../trace/survey.ts';
 /** After these a server hangs up, or may: what its connection sent afterwards need not be answered. */
 const fatal: ReadonlySet<number> = new Set([Status.invalid, Status.authFailed, Status.unknownCommand]);
 
+/** What is known of a connection. */
+const State = { sound: 0, waits: 1, mayHangUp: 2 } as const;
+
 export class Observed {
   readonly #survey: Survey;
   readonly #beginsNs: number;
   readonly #results = new ResultBatch();
-  /** By connection: 1: something was sent on it after which a server may hang up. */
-  readonly #hungUp: Uint8Array;
+  /** By connection: something was sent on it after which a server may hang up; or it has a request without an answer. */
+  readonly #state: Uint8Array;
 
   /** @param beginsNs from when on every request that may still act is in the recording */
   constructor(survey: Survey, beginsNs: number) {
     this.#survey = survey;
     this.#beginsNs = beginsNs;
-    this.#hungUp = new Uint8Array(survey.connections.length);
+    this.#state = new Uint8Array(survey.connections.length);
   }
 
   /** The batch's answers; they stand until the next call. Batches come in the order of the trace, each once. */
@@ -55,7 +57,7 @@ export class Observed {
     results.casLow[row] = 0;
     results.valueLength[row] = 0;
     results.result[row] = this.#result(batch, row, results);
-    if (this.#mayHangUp(batch, row)) this.#hungUp[connection] = 1;
+    if (this.#mayHangUp(batch, row)) this.#state[connection] = State.mayHangUp;
   }
 
   #result(batch: Batch, row: number, results: ResultBatch): Result {
@@ -70,7 +72,12 @@ export class Observed {
       return Result.skipped;
     }
     if (outcome === Outcome.unanswered) {
-      if (this.#hungUp[batch.connection[row]!] === 1) results.reason[row] = SkipReason.behind;
+      const connection = batch.connection[row]!;
+      const before = this.#state[connection];
+      // Whatever is sent behind such a request need not be answered.
+      if (before === State.mayHangUp) return Result.indeterminate;
+      if (before === State.waits) results.reason[row] = SkipReason.behind;
+      else if (isQuiet[batch.opcode[row]!] === 0) this.#state[connection] = State.waits;
       return Result.closed;
     }
     // Which of several requests was answered is a guess; and what an answer said, where the capture cut it.

@@ -1,17 +1,18 @@
 // A recording judged by itself: it stands on both sides, as what was sent and as what was answered. What only a difference
 // from a recording can show, a recording alone cannot; what contradicts the rest of it is wrong here as there.
 
-import { recordedAnswer } from '../diff/answer.ts';
-import { isOfItem, misfit, type Glance } from '../diff/glance.ts';
+import { recordedAnswer, type Answer } from '../diff/answer.ts';
+import { isOfItem, misfit, noCas, noKey, noRoom, type Glance } from '../diff/glance.ts';
 import type { Circumstances } from '../diff/item.ts';
 import { isFinding, type Operation } from '../diff/operation.ts';
 import { Sides, type Doubt, type Replay } from '../diff/sides.ts';
 import type { Stretch } from '../diff/join.ts';
 import type { Verdict } from '../diff/verdict.ts';
-import { isPossible, isQuit, isSilent } from '../protocol/semantics.ts';
+import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
+import { isPossible, isQuit, shapeOf, tellsCas } from '../protocol/semantics.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { ConnectionEnd, NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
-import { SkipReason, type ResultBatch } from '../trace/results.ts';
+import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import { namesVersion } from '../trace/token.ts';
 import type { TraceView } from '../trace/view.ts';
@@ -46,10 +47,18 @@ const closed: Verdict = {
   kind: 'closed',
   why: 'the server closed the connection before it answered',
 };
+const closedBehind: Verdict = { ...closed, why: `${closed.why}, and had not answered a request before it` };
+const unanswered: Verdict = { class: 'violation', kind: 'unanswered', why: 'no answer in time' };
+const unansweredBehind: Verdict = {
+  ...unanswered,
+  why: 'no answer in time, and none to a request before it',
+};
 
 export interface Circumspection {
   /** From when on every request that may still act is in the recording, ns. */
   beginsNs: number;
+  /** By server: its answers have CAS ids. */
+  tellsIds: readonly boolean[];
   /** A request that had no answer for so long had none, ns. */
   patienceNs: number;
   /** The capture lacks bytes of what was sent. */
@@ -75,7 +84,9 @@ export class RecordingSides extends Sides {
     const opcode = batch.opcode[row]!;
     switch (batch.outcome[row]) {
       case Outcome.unanswered:
-        return isQuit(opcode) ? 'match' : this.#unanswered(batch, row, results.reason[resultRow]!);
+        if (isQuit(opcode)) return 'match';
+        if (results.result[resultRow] === Result.indeterminate) return excused;
+        return this.#unanswered(batch, row, results.reason[resultRow]!);
       case Outcome.gap:
         return lost;
       case Outcome.indeterminate:
@@ -89,8 +100,12 @@ export class RecordingSides extends Sides {
     const answer = recordedAnswer(batch, row)!;
     const wrong = misfit(batch, row, answer, true);
     if (wrong !== undefined) return wrong;
+    if (lacksKey(opcode, answer)) return noKey;
     if (batch.keyLength[row] === 0 || !isOfItem(opcode)) return 'match';
     const { status } = answer;
+    if (status === Status.outOfMemory) return noRoom;
+    if (this.#about.tellsIds[results.target[resultRow]!] === true && lacksId(batch, row, answer))
+      return noCas;
     if (isPossible(opcode, namesVersion(batch, row), status)) return 'same';
     // It refused the request as a whole, which says nothing of the key.
     if (refusals.has(status)) return 'match';
@@ -101,21 +116,18 @@ export class RecordingSides extends Sides {
     };
   }
 
-  /** Whose fault it was that it had no answer. */
+  /** Whose fault it was that it had no answer. @param reason behind: its connection had a request before it without one */
   #unanswered(batch: Batch, row: number, reason: number): Verdict {
-    if (reason === SkipReason.behind) return excused;
     const { end, closeNs } = this.survey.connections[batch.connection[row]!]!;
     const untilNs = closeNs === NEVER ? this.survey.lastNs : closeNs;
     const waitedNs = untilNs - batch.requestEndNs[row]!;
-    // A quiet request that has its way is never answered.
-    if (isSilent(batch.opcode[row]!, Status.ok) || isSilent(batch.opcode[row]!, Status.notFound)) return unproven;
-    if (end === ConnectionEnd.server && closeNs !== NEVER) return closed;
+    if (isQuiet[batch.opcode[row]!] === 1) return unproven;
+    const isBehind = reason === SkipReason.behind;
+    // Clients say that they close; who resets a connection is hardly the one who still waits for an answer on it.
+    if (closeNs !== NEVER && (end === ConnectionEnd.server || end === ConnectionEnd.reset))
+      return isBehind ? closedBehind : closed;
     if (waitedNs < this.#about.patienceNs) return impatient;
-    return {
-      class: 'violation',
-      kind: 'unanswered',
-      why: `no answer for ${(waitedNs / 1e9).toFixed(1)} s, until ${closeNs === NEVER ? 'the recording' : 'the connection'} ended`,
-    };
+    return isBehind ? unansweredBehind : unanswered;
   }
 
   override doubts(operations: readonly Operation[], about: Circumstances): Doubt {
@@ -130,6 +142,21 @@ export class RecordingSides extends Sides {
       return this.#about.isLossy && !about.madeBy.has(operation.cas) ? lossy : undefined;
     };
   }
+}
+
+/** A hit of GETK and its like names the key. */
+function lacksKey(opcode: number, { silent, status, key }: Answer): boolean {
+  return !silent && status === Status.ok && key.length === 0 && shapeOf(opcode, status)?.key === true;
+}
+
+/** A success of an operation that is answered with the version's id. */
+function lacksId(batch: Batch, row: number, { silent, status }: Answer): boolean {
+  return (
+    !silent &&
+    status === Status.ok &&
+    (batch.answerCasHigh[row]! | batch.answerCasLow[row]!) === 0 &&
+    tellsCas(opcodeInfo(batch.opcode[row]!)?.family ?? 'noop')
+  );
 }
 
 /** Whole requests are refused with these. */

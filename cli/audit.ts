@@ -112,7 +112,10 @@ async function judge(
     quiet: options.quiet === true,
   });
   try {
-    return await auditTrace(path, { ...auditOptionsOf(options), onProgress: (done) => progress.update(done, done) });
+    return await auditTrace(path, {
+      ...auditOptionsOf(options),
+      onProgress: (done) => progress.update(done, done),
+    });
   } finally {
     progress.stop();
   }
@@ -125,7 +128,17 @@ async function counted(path: string): Promise<{ exchangeCount: number }> {
 }
 
 function auditOptionsOf(options: Options): AuditTraceOptions {
-  const { tenants, examples: most, timeout, from, to, backends, backendsRoute, minCoverage, threshold } = options;
+  const {
+    tenants,
+    examples: most,
+    timeout,
+    from,
+    to,
+    backends,
+    backendsRoute,
+    minCoverage,
+    threshold,
+  } = options;
   return {
     tenants,
     examples: most,

@@ -26,13 +26,16 @@ const staysOpen = violation('unanswered', 'the connection stayed open');
 const malformed = violation('malformed', 'the answer is not one to this request');
 const misshapen = violation('malformed', 'the answer has other parts than this operation gives');
 const otherKey = violation('wrong-key', 'the answer names another key than the request');
-const noKey = violation('wrong-key', 'the answer names no key, and this operation is answered with it');
+export const noKey = violation(
+  'wrong-key',
+  'the answer names no key, and this operation is answered with it',
+);
 const otherStatus = violation('wrong-status', 'another status than recorded');
 const notSilent = violation(
   'wrong-status',
   'a quiet miss and a quiet success are silent, and this one was answered',
 );
-const noCas = violation('cas', 'the answer has no CAS id, and in the recording it has one');
+export const noCas = violation('cas', 'the answer has no CAS id, and others of the server have one');
 const unknownFate: Verdict = {
   class: 'untestable',
   kind: 'unrecorded',
@@ -102,8 +105,15 @@ function isPlain(batch: Batch, row: number, results: ResultBatch, resultRow: num
 
 /** The answer tells of its key, whatever else is wrong with it. */
 export function isSound(seen: Glance): boolean {
-  return seen === 'same' || seen === 'suspect' || seen === noCas || seen === notSilent;
+  return seen === 'same' || seen === 'suspect' || seen === noCas || seen === notSilent || seen === noRoom;
 }
+
+/** A store that found no memory: legal, and worth counting where nothing was recorded to compare it with. */
+export const noRoom: Verdict = {
+  class: 'drift',
+  kind: 'capacity',
+  why: `the server answers ${statusLabel(Status.outOfMemory)}`,
+};
 
 /** The recorded server answered as well where others are silent. */
 function wasLoud(batch: Batch, row: number): boolean {

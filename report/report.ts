@@ -307,7 +307,12 @@ export function makeReport(input: ReportInput): Report {
   return report;
 }
 
-function auditReport({ consistency, breaks, isLossy, beginsSeconds }: NonNullable<ReportInput['audit']>): AuditReport {
+function auditReport({
+  consistency,
+  breaks,
+  isLossy,
+  beginsSeconds,
+}: NonNullable<ReportInput['audit']>): AuditReport {
   const { all, servers, partitions, tenants } = consistency;
   const hasTenants = [...tenants.keys()].some((tenant) => tenant !== '');
   return {

@@ -101,7 +101,10 @@ const consistency = z.object({
   right: rate.meta({ description: 'of the reads that could be judged; null without any' }),
   low: z.number().min(0).max(1).meta({ description: 'the share itself is at least this, at `confidence`' }),
   high: z.number().min(0).max(1),
-  nines: z.number().nonnegative().meta({ description: 'nines that are sure: 3 where at least 99.9% are right' }),
+  nines: z
+    .number()
+    .nonnegative()
+    .meta({ description: 'nines that are sure: 3 where at least 99.9% are right' }),
   smallestSeen: z
     .number()
     .min(0)

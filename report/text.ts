@@ -139,18 +139,20 @@ function attribution({ attribution: all }: Report, palette: Palette): string[] {
 function consistency({ audit }: Report, palette: Palette): string[] {
   if (audit === undefined) return [];
   const { all, servers: byServer, partitions, tenants, breaks } = audit;
-  const rows = (
-    [
-      ['server', byServer.map(({ server, ...of }) => ({ name: server, ...of }))],
-      ['partition', partitions.map(({ partition, ...of }) => ({ name: partition, ...of }))],
-      ['tenant', tenants.map(({ tenant, ...of }) => ({ name: tenant === '' ? 'none' : tenant, ...of }))],
-    ] as const
-  ).flatMap(([what, group]) => (group.length < 2 ? [] : group.map((one) => ({ what, ...one }))));
+  const rows = [
+    ...Array.from(byServer, (one) => ({ what: `server ${visible(one.server)}`, one, of: byServer })),
+    ...Array.from(partitions, (one) => ({
+      what: `partition ${visible(one.partition)}`,
+      one,
+      of: partitions,
+    })),
+    ...Array.from(tenants, (one) => ({ what: `tenant ${visible(one.tenant)}`, one, of: tenants })),
+  ].filter(({ of }) => of.length > 1);
   return [
     '',
     `  consistency: ${consistencySentence(all)}`,
-    ...rows.map((one) => {
-      const line = `    ${one.what} ${visible(one.name)}: ${consistencySentence(one)}`;
+    ...rows.map(({ what, one }) => {
+      const line = `    ${what}: ${consistencySentence(one)}`;
       return one.wrong > 0 ? palette.bad(line) : line;
     }),
     ...breaks.map((broken) => `  ${palette.warn(plain(breakSentence(broken)))}`),

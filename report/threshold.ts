@@ -176,11 +176,12 @@ define(
   (report, label) => consistencyOf(report, label).map(({ judged, low }) => (judged === 0 ? null : low)),
   ['server', 'tenant', 'partition'],
 );
-define('consistency.judged', 'count', (report, label) => consistencyOf(report, label).map((one) => one.judged), [
-  'server',
-  'tenant',
-  'partition',
-]);
+define(
+  'consistency.judged',
+  'count',
+  (report, label) => consistencyOf(report, label).map((one) => one.judged),
+  ['server', 'tenant', 'partition'],
+);
 define('coverage.backends', 'rate', ({ coverage }) => [
   coverage.backends === 0 ? null : coverage.covered / coverage.backends,
 ]);

@@ -1,14 +1,17 @@
-// The fault matrix: `node dist/scripts/faults.js [SEEDS] [SPEEDS] [FAULTS] [--traffic recorded|MODEL,…]`. Traffic is replayed
-// against a proxy with four backends behind it, with one fault on one of them. Each fault must be found, by a kind of
+// The fault matrix: `node dist/scripts/faults.js [SEEDS] [SPEEDS] [FAULTS] [--traffic recorded|MODEL,…] [--audit]`. Traffic is
+// replayed // against a proxy with four backends behind it, with one fault on one of them. Each fault must be found, by a kind of
 // finding that fits, and the backend named first; the healthy release must pass. Recorded traffic is that of memjs, pylibmc,
 // quiet clients and clients in the corners of the protocol, of three tenants, through the healthy release; that of a model is
 // made as `memtape replay MODEL` makes it, anew for each seed. A model need not have what every fault is about, but some of
-// the traffic must. Prints a table in Markdown for each, and ends with 1 where something was missed or invented.
+// the traffic must. With --audit nothing is replayed: the fault is there while the traffic is recorded, and the recording is
+// judged by itself; what no recording can show is in a table of its own. Prints a table in Markdown for each, and ends with 1 where something was missed or invented.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { audit } from '../audit/audit.ts';
 import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { startCluster, type Cluster } from '../fixtures/cluster.ts';
@@ -18,12 +21,13 @@ import { startFaultProxy, type FaultProxy } from '../fixtures/proxy.ts';
 import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
+import { TraceReader } from '../trace/file.ts';
 import { judged } from './judged.ts';
 import { credentials, modelled, usersOf, type Users } from './modelled.ts';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { traffic: { type: 'string', default: 'recorded' } },
+  options: { traffic: { type: 'string', default: 'recorded' }, audit: { type: 'boolean', default: false } },
 });
 const SEEDS = Number(positionals[0] ?? 3);
 const SPEEDS = (positionals[1] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
@@ -36,6 +40,9 @@ const TIMEOUT_MS = 1500;
 const SHORT_MS = 1000;
 /** Faults that have a moment have it after this share of the requests, however slow the machine is. */
 const MOMENT = 0.25;
+/** The same where the fault is in what is recorded, which takes some five seconds. */
+const RECORDED_MOMENT_MS = 1500;
+const RECORDED_AT_MOST_MS = 12_000;
 /** Of the requests that a fault is about, where it does not strike all. */
 const SOME = 0.1;
 const BACKENDS = 4;
@@ -137,29 +144,62 @@ async function cluster(): Promise<Cluster> {
   return startCluster({ backends: BACKENDS, memoryBytes: 64e6 });
 }
 
-async function record(): Promise<Traffic> {
-  const tape = join(folder, 'recorded.tape');
+/** Traffic of the clients through a release, which is healthy without faults. */
+async function record(
+  faults: readonly ProxyFault[] = [],
+  seed = 1,
+): Promise<Traffic & { release: FaultProxy }> {
+  const tape = join(folder, faults.length === 0 ? 'recorded.tape' : 'sick.tape');
+  rmSync(tape, { force: true });
   // Only carol asks for FLUSH: on the one connection that she has, so that it has its place among her requests.
   const users = usersOf('alice', 'bob', 'carol');
   const backends = await cluster();
-  const release = await startFaultProxy({ backends: backends.addresses, names, users });
+  const release = await startFaultProxy({
+    backends: backends.addresses,
+    names,
+    users,
+    faults,
+    seed,
+    waits: true,
+    restart: async (backend) => backends.restart(backend),
+  });
+  const isMomentary = faults.some(({ name }) => expected[name].isMomentary === true);
+  const beginning = setTimeout(() => release.begin(), isMomentary ? RECORDED_MOMENT_MS : 0);
   const proxy = await startProxy({ listen: ['127.0.0.1:0'], upstream: [release.address], output: tape });
   const address = proxy.addresses[0]!;
-  await Promise.all(
+  // Clients of a sick release may fail, or wait for ever.
+  const clients = Promise.allSettled(
     [...users].map(async ([user, password], tenant) => {
       const isAlone = user === 'carol';
       const [connections, flushes] = [isAlone ? 1 : 4, isAlone];
-      await Promise.all([
+      await Promise.allSettled([
         runCorners({ address, user, password, seed: tenant, connections, seconds: 5, flushes }),
         isAlone ? undefined : runApplications(address, user, password, tenant),
       ]);
     }),
   );
-  await settled(() => proxy.open === 0);
+  const isOver = await Promise.race([clients.then(() => true), sleep(RECORDED_AT_MOST_MS, false)]);
+  clearTimeout(beginning);
+  if (isOver) await settled(() => proxy.open === 0);
   await proxy.stop();
   await release.stop();
   await backends.stop();
-  return { tape, users };
+  return { tape, users, release };
+}
+
+async function audited(
+  faults: readonly ProxyFault[],
+  seed: number,
+): Promise<{ diff: Diff; release: FaultProxy }> {
+  const { tape, release } = await record(faults, seed);
+  const trace = await TraceReader.open(tape);
+  try {
+    const options = { backends: names, examples: 3, timeoutMs: SHORT_MS, capture: trace.end?.capture };
+    const { diff } = await audit(trace, '', options);
+    return { diff, release };
+  } finally {
+    await trace.close();
+  }
 }
 
 async function runApplications(
@@ -263,7 +303,7 @@ async function matrix(name: string): Promise<void> {
 }
 
 async function healthy(traffic: Traffic, speed: number | 'max'): Promise<void> {
-  const { diff } = await replayed(traffic, speed, [], 1);
+  const { diff } = values.audit ? await audited([], 1) : await replayed(traffic, speed, [], 1);
   const { violation, drift } = diff.counts;
   const isClean = Object.keys(violation).length === 0 && diff.culprits.length === 0;
   if (!isClean) failed++;
@@ -287,7 +327,9 @@ async function sick(
     ...(name === 'stall' ? { untilMs: 6000 } : {}),
     ...(isMomentary === true ? { afterMs: 1 } : {}),
   };
-  const { diff, release } = await replayed(traffic, speed, [fault], seed);
+  const { diff, release } = values.audit
+    ? await audited([fault], seed)
+    : await replayed(traffic, speed, [fault], seed);
   const struck = release.log.length;
   if (struck > 0) unstruck.delete(name);
   const kinds = { ...diff.counts.violation, ...diff.counts.drift };
