@@ -282,7 +282,7 @@ export function copyRows(source: Batch, from: number, to: number, target: Batch)
 /** Puts the first rows, and what else is known of each, in the order of their requests' times. Those of one time stay as they are. */
 export function sortByTime(batch: Batch, rows: number, besides: Float64Array): void {
   const times = batch.requestNs;
-  const order = Uint32Array.from({ length: rows }, (_, row) => row).sort(
+  const order = Uint32Array.from({ length: rows }, (_, row) => row).toSorted(
     (a, b) => times[a]! - times[b]! || a - b,
   );
   const gather = (column: Uint8Array | Uint16Array | Uint32Array | Float64Array): void => {

@@ -165,8 +165,8 @@ test('several holes before the end of a capture', async () => {
 /** Connections on which one request follows the other within microseconds: while a hole is waited for, there are others. */
 function busyTraffic(random: Random, connections: number): WirePacket[] {
   const traffic = randomTraffic(random, { connections, turns: 4000 / connections });
-  const fast = traffic.map((packet) => ({ ...packet, micros: Math.round(packet.micros / 40) }));
-  return fast.toSorted((a, b) => a.micros - b.micros);
+  for (const packet of traffic) packet.micros = Math.round(packet.micros / 40);
+  return traffic;
 }
 
 test.each([1, 4])(
