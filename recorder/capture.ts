@@ -9,6 +9,7 @@ import type { PacketHandler } from './format.ts';
 import type { Proxy } from './hops.ts';
 import type { LinkReader } from './link.ts';
 import { readInTurn } from './parts.ts';
+import type { Move } from './placing.ts';
 import type { PortSeen } from './ports.ts';
 import type { Skipped } from './packet.ts';
 import { Reading, type Slab } from './reading.ts';
@@ -75,6 +76,8 @@ export interface CaptureResult {
   /** How often a clock was corrected, and the first few times of each source. */
   corrections: number;
   clockEvents: (ClockEvent & { source: number })[];
+  /** Of several sources, those whose clocks could not be right beside the others', and what was done. */
+  moves: readonly Move[];
 }
 
 /**
@@ -90,13 +93,13 @@ export async function readCapture(
   const intake = new Intake(options);
   const only = sources[0];
   if (sources.length === 1 && only !== undefined) await readOne(new Reading(only, options.signal), intake);
-  else await readInTurn(sources, intake, options.signal);
+  else await readInTurn(sources, intake, options);
   return intake.finish();
 }
 
 async function readOne(reading: Reading, intake: Intake): Promise<void> {
   const clock = new Clock(intake.tell);
-  intake.take(0, reading, clock);
+  intake.take(0, reading, clock, 0);
   for await (const slab of reading.slabs()) {
     intake.read(slab, clock, true);
     await intake.pause();
@@ -136,9 +139,10 @@ export class Intake {
   readonly #tap: Tap;
   readonly #options: CaptureOptions;
   readonly #readings: Reading[] = [];
-  readonly #clocks: { source: number; clock: Clock }[] = [];
+  readonly #clocks: { source: number; clock: Clock; addedNs: number }[] = [];
   readonly #handler: Handler;
   readonly troubles: SourceTrouble[] = [];
+  readonly moves: Move[] = [];
   #packets = 0;
   #startNs = '0';
   #firstNs = -1;
@@ -162,10 +166,10 @@ export class Intake {
     };
   }
 
-  /** Another source, whose clock is that one; the first one's is that of the trace. */
-  take(source: number, reading: Reading, clock: Clock): void {
+  /** Another source, whose clock is that one, to which so much is added; the first one's is that of the trace. */
+  take(source: number, reading: Reading, clock: Clock, addedNs: number): void {
     this.#readings.push(reading);
-    this.#clocks.push({ source, clock });
+    this.#clocks.push({ source, clock, addedNs });
   }
 
   /** @param isCounted what the capture says that the kernel dropped is new */
@@ -220,6 +224,7 @@ export class Intake {
       clockEvents: this.#clocks.flatMap(({ source, clock }) =>
         clock.events.map((event) => ({ ...event, source })),
       ),
+      moves: this.moves,
     };
   }
 
@@ -238,8 +243,10 @@ export class Intake {
   }
 
   #tellStart(): void {
-    const startNs = this.#clocks[0]?.clock.startNs?.toString();
-    if (startNs === undefined || startNs === this.#startNs || this.#packets === 0) return;
+    const first = this.#clocks[0];
+    if (first?.clock.startNs === undefined) return;
+    const startNs = (first.clock.startNs + BigInt(first.addedNs)).toString();
+    if (startNs === this.#startNs || this.#packets === 0) return;
     this.#startNs = startNs;
     this.#options.onStart?.({ startNs, linkType: this.#linkType });
   }

@@ -156,18 +156,27 @@ export class TcpConnection extends Entry implements Outlet {
 
   /** Gives up holes that have been waited for long enough. */
   expire(ns: number): void {
-    for (const isClient of [true, false])
-      for (let left = NEVER; left !== this.#parked.length;) {
-        left = this.#parked.length;
-        if (this.#side(isClient).isDue(ns)) this.#tellHeld(!isClient, ns);
-        this.#side(isClient).expire(ns, this.#nextStop(isClient));
-        this.#unpark();
-      }
+    // A hole of the one side that is told may be what a hole of the other side waited for.
+    for (let told = -1; told !== this.#client.offset + this.#server.offset;) {
+      told = this.#client.offset + this.#server.offset;
+      this.#expireSide(true, ns);
+      this.#expireSide(false, ns);
+    }
     // Each waits for the other: no host sends that, and it was waited for long enough.
     const patienceNs = Math.max(this.#client.patienceNs, this.#server.patienceNs);
     if (this.#parked.length > 0 && ns - this.#parked[0]!.ns > PARKED_NS + patienceNs) this.#release();
     this.#closeIfFinished(ns);
     this.#closeIfReset(ns);
+  }
+
+  #expireSide(isClient: boolean, ns: number): void {
+    const side = this.#side(isClient);
+    for (let told = -1; told !== side.offset && side.isDue(ns);) {
+      told = side.offset;
+      this.#tellHeld(!isClient, ns);
+      side.expire(ns, this.#nextStop(isClient));
+      this.#unpark();
+    }
   }
 
   /** Ends it early: the capture is over, its table is full, or its ports were reused (then it had closed). */
@@ -183,8 +192,9 @@ export class TcpConnection extends Entry implements Outlet {
     this.#sink.data(fromClient, data, start, end, this.#monotonic(ns));
   }
 
-  gap(fromClient: boolean, bytes: number, ns: number, wasCut: boolean): void {
-    this.#sink.gap(fromClient, bytes, this.#monotonic(ns), wasCut);
+  /** It was where the stream stands now, however long it was waited for: what follows keeps its times. */
+  gap(fromClient: boolean, bytes: number, wasCut: boolean): void {
+    this.#sink.gap(fromClient, bytes, this.#sinkNs, wasCut);
   }
 
   #monotonic(ns: number): number {

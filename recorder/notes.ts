@@ -14,6 +14,7 @@ export function notesOf(read: CaptureResult, recorded: readonly number[]): strin
     ...unreadNotes(read),
     ...copyNotes(read),
     ...hopNotes(read),
+    ...moveNotes(read),
     ...clockNotes(read),
     ...portNotes(read, recorded),
   ];
@@ -81,6 +82,19 @@ function clockNotes({ clockEvents, corrections }: CaptureResult): string[] {
   const rest = corrections - notes.length;
   if (rest > 0) notes.push(`time stamps were corrected ${rest} times more`);
   return notes;
+}
+
+function moveNotes({ moves }: CaptureResult): string[] {
+  const notes = moves.slice(0, MAX_NAMED).map(({ source, other, how, byNs }) => {
+    const [at, from] = [`source ${source + 1}`, `source ${other + 1}`];
+    const by = duration(Math.abs(byNs));
+    if (how === 'shares')
+      return `the clock of ${at} is ${by} ${byNs < 0 ? 'ahead of' : 'behind'} that of ${from}, which has the same packets: its times were moved by that`;
+    const [first, second] = how === 'follows' ? [from, at] : [at, from];
+    return `the clock went back by ${by} between ${first} and ${second}, which goes on with its connections: the times of ${at} were moved, and the distances are as recorded`;
+  });
+  const rest = moves.length - notes.length;
+  return rest > 0 ? [...notes, `the times of other sources were moved: ${rest}`] : notes;
 }
 
 function portNotes({ portsSeen }: CaptureResult, recorded: readonly number[]): string[] {

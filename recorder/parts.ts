@@ -1,12 +1,15 @@
 // A recording in parts: several sources, of one host that began a new file now and then, or of several hosts. Their packets
 // are taken in the order of their times, so that a connection goes on from file to file, in whatever order the files were
 // named, and two hosts' captures of one time become one. A source is open from its first packet's time to its end only.
+// Where times leave a doubt, what the files show of TCP puts them in their places (placing.ts).
 
+import { statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import type { Intake } from './capture.ts';
+import type { CaptureOptions, Intake } from './capture.ts';
 import { Clock } from './clock.ts';
 import { RecorderError } from './error.ts';
 import type { LinkReader } from './link.ts';
+import { isDoubtful, placesOf } from './placing.ts';
 import { Reading, type Slab } from './reading.ts';
 
 /** Sources further apart than a month are put a month apart: a clock was not set. */
@@ -34,6 +37,8 @@ class Part {
   startNs: bigint | undefined;
   /** What is added to the times of this source's clock. */
   shiftNs = 0;
+  /** What is added to them besides, since its clock is wrong. */
+  addedNs = 0;
 
   constructor(number: number, source: Readable | string, intake: Intake, signal: AbortSignal | undefined) {
     this.number = number;
@@ -48,6 +53,11 @@ class Part {
 
   next(): void {
     this.#at++;
+  }
+
+  /** Of a file that can be read more than once. */
+  get path(): string | undefined {
+    return typeof this.#source === 'string' && statSync(this.#source).isFile() ? this.#source : undefined;
   }
 
   /** Nothing of it is read twice. */
@@ -73,7 +83,8 @@ class Part {
       this.#open();
       await this.fill();
     }
-    if (this.#reading !== undefined) this.#intake.take(this.number, this.#reading, this.#clock!);
+    if (this.#reading !== undefined)
+      this.#intake.take(this.number, this.#reading, this.#clock!, this.addedNs);
   }
 
   /** Reads until there is a packet, or the end. */
@@ -113,8 +124,9 @@ class Part {
 export async function readInTurn(
   sources: readonly (Readable | string)[],
   intake: Intake,
-  signal: AbortSignal | undefined,
+  options: Pick<CaptureOptions, 'ports' | 'vxlanPorts' | 'signal'>,
 ): Promise<void> {
+  const { signal } = options;
   const parts = sources.map((source, number) => new Part(number, source, intake, signal));
   for (const part of parts) await part.peek();
   const { troubles } = intake;
@@ -123,7 +135,8 @@ export async function readInTurn(
   // What peeking found in a file that has packets will be found again.
   const lasting = troubles.filter(({ source }) => parts[source]!.startNs === undefined);
   troubles.splice(0, troubles.length, ...lasting);
-  const waiting = known.toSorted((a, b) => Number(a.startNs! - b.startNs!) || a.number - b.number);
+  await correct(known, intake, options);
+  const waiting = known.toSorted((a, b) => Number(beginningOf(a) - beginningOf(b)) || a.number - b.number);
   placed(waiting);
   const open: Part[] = [];
   while (open.length > 0 || waiting.length > 0) {
@@ -157,12 +170,31 @@ function earliest(open: readonly Part[]): Part | undefined {
   return first;
 }
 
+/** Looks into the files, where their clocks cannot all be right, for what they have of the same connections. */
+async function correct(
+  parts: readonly Part[],
+  intake: Intake,
+  options: Pick<CaptureOptions, 'ports' | 'vxlanPorts' | 'signal'>,
+): Promise<void> {
+  const looked = parts.filter(({ path }) => path !== undefined);
+  const files = looked.map(({ path, startNs }) => ({ path: path!, startNs: startNs! }));
+  if (files.length < 2 || !(await isDoubtful(files, options))) return;
+  const { addedNs, moves } = await placesOf(files, options);
+  for (const [n, part] of looked.entries()) part.addedNs = addedNs[n]!;
+  for (const { source, other, ...move } of moves)
+    intake.moves.push({ ...move, source: looked[source]!.number, other: looked[other]!.number });
+}
+
+function beginningOf({ startNs, addedNs }: Part): bigint {
+  return startNs! + BigInt(addedNs);
+}
+
 /** Says what each one's times count from: the first packet of the first. */
 function placed(parts: readonly Part[]): void {
   let shift = 0n;
   let before: bigint | undefined;
   for (const part of parts) {
-    const start = part.startNs!;
+    const start = beginningOf(part);
     if (before !== undefined) {
       const apart = start - before;
       shift += apart > MAX_APART_NS ? MAX_APART_NS : apart;

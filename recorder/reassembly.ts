@@ -3,12 +3,13 @@
 
 import { NEVER } from '../trace/batch.ts';
 import type { Capture } from '../trace/meta.ts';
+import { Proofs } from './proofs.ts';
 
 /** Where ordered bytes go. */
 export interface Outlet {
   data(fromClient: boolean, data: Buffer, start: number, end: number, ns: number): void;
   /** `wasCut`: the snap length has cut them off a packet that is there. */
-  gap(fromClient: boolean, bytes: number, ns: number, wasCut: boolean): void;
+  gap(fromClient: boolean, bytes: number, wasCut: boolean): void;
 }
 
 /** What all directions of a capture share. */
@@ -73,10 +74,7 @@ export class Direction {
   #held: Piece[] = [];
   #heldBytes = 0;
   #heldSince = NEVER;
-  /** The receiver has everything before this; what it had at #provenSince is due first. */
-  #provenTo = 0;
-  #provenFirst = 0;
-  #provenSince = NEVER;
+  readonly #proofs = new Proofs();
   #startedNs = 0;
   /** Bytes up to here were given up since they had been acknowledged, at that time. */
   #givenUpTo = 0;
@@ -105,6 +103,11 @@ export class Direction {
     return ahead > 1 || this.#isMoreAhead;
   }
 
+  /** Bytes that were delivered, or given up, so far. */
+  get offset(): number {
+    return this.#nextAt;
+  }
+
   /** How far it is from what was delivered last to this sequence number; negative: it was delivered. */
   distanceTo(sequence: number): number {
     return (sequence - this.#nextSequence) | 0;
@@ -112,7 +115,7 @@ export class Direction {
 
   /** Whether more than the next byte is known to come: it is held, or was acknowledged. */
   get #isMoreAhead(): boolean {
-    return this.#held.length > 0 || this.#provenTo > this.#nextAt + 1;
+    return this.#held.length > 0 || this.#proofs.furthest > this.#nextAt + 1;
   }
 
   /** Fixes the stream's beginning: `sequence` is that of its first byte. Does nothing once that is settled. */
@@ -122,8 +125,7 @@ export class Direction {
     if (!this.started || settled) {
       this.firstSequence = sequence;
       this.#nextSequence = sequence | 0;
-      this.#provenTo = this.#nextAt;
-      this.#provenSince = NEVER;
+      this.#proofs.restart(this.#nextAt);
       this.waiting = false;
     }
     this.started = true;
@@ -152,7 +154,7 @@ export class Direction {
     }
     this.#strays = 0;
     const at = this.#nextAt + distance;
-    if (this.#provenSince !== NEVER && at < this.#provenTo) this.#learn(ns - this.#provenSince);
+    if (this.#proofs.since !== NEVER && at < this.#proofs.furthest) this.#learn(ns - this.#proofs.since);
     const seenTo = this.#seenTo;
     const stop = this.#finAt === NEVER ? at + length : Math.min(at + length, this.#finAt);
     const cut = Math.min(at + end - start, stop);
@@ -177,8 +179,8 @@ export class Direction {
     // One byte, and nothing behind it: rather a FIN that was not captured, which takes a number too.
     if (ahead === 1 && !this.#isMoreAhead) return;
     const to = this.#finAt === NEVER ? this.#nextAt + ahead : Math.min(this.#nextAt + ahead, this.#finAt);
-    if (to <= this.#provenTo) return;
-    this.#provenTo = to;
+    if (to <= this.#proofs.furthest) return;
+    this.#proofs.add(to, ns, this.patienceNs);
     this.#settleWait(ns);
   }
 
@@ -189,7 +191,7 @@ export class Direction {
     if (distance < 0 || distance > MAX_AHEAD || this.#nextAt + distance < this.#seenTo) return false;
     if (this.#finAt !== NEVER) return true;
     this.#finAt = this.#nextAt + distance;
-    this.#provenTo = Math.min(this.#provenTo, this.#finAt);
+    this.#proofs.endAt(this.#finAt);
     this.#settleWait(ns);
     return true;
   }
@@ -216,7 +218,8 @@ export class Direction {
   }
 
   #isProvenLost(ns: number): boolean {
-    return this.#provenSince !== NEVER && ns - this.#provenSince >= this.patienceNs;
+    const { since } = this.#proofs;
+    return since !== NEVER && ns - since >= this.patienceNs;
   }
 
   #isSilentForLong(ns: number): boolean {
@@ -230,9 +233,9 @@ export class Direction {
   expire(ns: number, before?: number): void {
     const limit = this.#limit(before);
     if (this.#isProvenLost(ns)) {
-      const due = Math.min(this.#provenFirst, limit);
+      const due = Math.min(this.#proofs.oldest, limit);
       this.#givenUpTo = due;
-      this.#givenUpSince = this.#provenSince;
+      this.#givenUpSince = this.#proofs.since;
       while (this.#nextAt < due) this.#skip(Math.min(due, this.#held[0]?.at ?? due), ns);
     }
     if (this.#isSilentForLong(ns) && this.#held.length > 0)
@@ -242,7 +245,7 @@ export class Direction {
 
   /** Gives up the first hole, whatever time it had. */
   giveUpFirst(ns: number, before?: number): void {
-    const to = Math.min(Math.max(this.#provenTo, this.#nextAt), this.#limit(before));
+    const to = Math.min(Math.max(this.#proofs.furthest, this.#nextAt), this.#limit(before));
     this.#skip(this.#held.length > 0 ? Math.min(this.#held[0]!.at, to) : to, ns);
     this.#settleWait(ns);
   }
@@ -266,7 +269,7 @@ export class Direction {
   /** Gives up all holes: nothing more will come. */
   flush(ns: number): void {
     while (this.#held.length > 0) this.#skip(this.#held[0]!.at, ns);
-    this.#skip(Math.max(this.#provenTo, this.#finAt), ns);
+    this.#skip(Math.max(this.#proofs.furthest, this.#finAt), ns);
     this.#settleWait(ns);
   }
 
@@ -287,7 +290,7 @@ export class Direction {
       return;
     }
     this.#pool.capture.gaps++;
-    this.#outlet.gap(this.#fromClient, bytes, ns, wasCut);
+    this.#outlet.gap(this.#fromClient, bytes, wasCut);
   }
 
   /** Delivers or holds [at, end), whose first byte is data[start]; returns how many of the bytes were new. */
@@ -370,12 +373,8 @@ export class Direction {
   #settleWait(ns: number): void {
     if (this.#held.length === 0) this.#heldSince = NEVER;
     else if (this.#heldSince === NEVER) this.#heldSince = ns;
-    if (this.#provenTo <= this.#nextAt) this.#provenSince = NEVER;
-    else if (this.#provenSince === NEVER || this.#nextAt >= this.#provenFirst) {
-      this.#provenSince = ns;
-      this.#provenFirst = this.#provenTo;
-    }
-    this.waiting = this.#heldSince !== NEVER || this.#provenSince !== NEVER;
+    this.#proofs.reached(this.#nextAt);
+    this.waiting = this.#heldSince !== NEVER || this.#proofs.since !== NEVER;
   }
 
   /** A segment from nowhere: true once several in a row have shown where the stream went on. */
@@ -388,7 +387,7 @@ export class Direction {
     // How often the numbers wrapped meanwhile is not to be known.
     this.#finAt = NEVER;
     this.#skip(this.#nextAt + ((sequence - this.#nextSequence) >>> 0), ns);
-    this.#provenTo = this.#nextAt;
+    this.#proofs.restart(this.#nextAt);
     this.#settleWait(ns);
     return true;
   }

@@ -15,6 +15,11 @@ export class Recent<Key, Value> {
     return this.#young.get(key) ?? this.#old.get(key);
   }
 
+  /** It is among those that are forgotten next. */
+  isFading(key: Key): boolean {
+    return !this.#young.has(key) && this.#old.has(key);
+  }
+
   set(key: Key, value: Value): void {
     this.#young.set(key, value);
     if (this.#young.size < this.#most) return;

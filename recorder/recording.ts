@@ -183,7 +183,7 @@ export class Recording {
   async #ready(): Promise<boolean> {
     if (this.#trouble !== undefined) throw this.#trouble;
     if (this.#window.waiting === 0 && this.#tapes.bytesWritten === 0) return false;
-    await this.#tapes.ready(this.#window.oldestNs);
+    await this.#tapes.ready(() => this.#window.begin());
     return true;
   }
 

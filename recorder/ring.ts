@@ -90,8 +90,9 @@ export class Ring {
   }
 
   /** @throws TraceError WRITE */
-  async ready(oldestNs: number): Promise<void> {
+  async ready(begin: () => number): Promise<void> {
     if (this.#open !== undefined) return;
+    const oldestNs = begin();
     const path = join(this.#folder, `slice-${this.#made++}.tape`);
     const writer = await TraceWriter.create(path, this.#meta());
     this.#open = { path, writer, fromNs: oldestNs, toNs: oldestNs, rows: 0 };

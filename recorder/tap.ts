@@ -6,11 +6,9 @@ import { formatEndpoint } from './address.ts';
 import { TcpConnection } from './connection.ts';
 import { Beginnings, REMEMBERED, Suspect, type Held } from './copies.ts';
 import { Ignored, type Entry, type EntryKey } from './entry.ts';
-import { ethernet, etherTypeAt, mpls } from './ethernet.ts';
 import { FORWARDED_TURNS, Forwarders } from './forwarders.ts';
-import { Fragments } from './fragment.ts';
-import { readIp } from './ip.ts';
 import { Hops, hostOf } from './hops.ts';
+import { Layers } from './layers.ts';
 import { NO_LINK_TYPE, type LinkReader } from './link.ts';
 import { Layer, Packet, type Skipped } from './packet.ts';
 import { Copies } from './twice.ts';
@@ -18,16 +16,13 @@ import { Ports, type PortSeen } from './ports.ts';
 import { REORDER_NS, type Pool } from './reassembly.ts';
 import type { StreamFactory } from './stream.ts';
 import { ConnectionTable } from './table.ts';
-import { Flag, readTcp } from './tcp.ts';
-import { etherIp, gre, UdpTunnels } from './tunnel.ts';
+import { Flag } from './tcp.ts';
 import { UdpFlows } from './udp.ts';
 
 /** Bytes that all connections together may hold while they wait for earlier ones. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
 /** Open at the same time: some 4 kB each. */
 const MAX_CONNECTIONS = 131_072;
-/** Headers before the segment: tunnels within tunnels, which an attacker could make of thousands. */
-const MAX_LAYERS = 32;
 /** Link types that are counted apart. */
 const MAX_UNREAD = 64;
 /** How often, in the capture's time, connections with holes are looked at. */
@@ -61,7 +56,7 @@ export class Tap {
   readonly #table: ConnectionTable;
   readonly #pool: Pool;
   readonly #waiting = new Set<TcpConnection>();
-  readonly #fragments = new Fragments();
+  readonly #layers: Layers;
   readonly hops = new Hops();
   readonly forwarders = new Forwarders();
   /** Connections to other servers than those that are recorded. */
@@ -71,7 +66,6 @@ export class Tap {
   readonly #suspects = new Set<Suspect>();
   readonly #held: Held = { bytes: 0 };
   readonly #udp: UdpFlows;
-  readonly #tunnels: UdpTunnels;
   #sweptNs = 0;
   #sinceSweep = 0;
 
@@ -83,7 +77,7 @@ export class Tap {
       onCopy: (server, other) => this.copies.addFlow(server, other),
     });
     this.#servers = options.servers === undefined ? undefined : new Set(options.servers);
-    this.#tunnels = new UdpTunnels(options.vxlanPorts);
+    this.#layers = new Layers(options.vxlanPorts, (packet) => this.#udp.datagram(packet));
     this.#capture = options.capture;
     this.#table = new ConnectionTable(options.maxConnections ?? MAX_CONNECTIONS);
     this.#pool = {
@@ -124,7 +118,7 @@ export class Tap {
     if (wireBytes > data.length) this.#noteCut(data.length);
     const packet = this.#packet;
     packet.reset(data, ns < 0 ? 0 : ns, wireBytes);
-    const layer = this.#unwrap(packet, link(packet));
+    const layer = this.#layers.unwrap(packet, link(packet));
     if (layer === Layer.ok) {
       this.#ports.count(packet);
       if (this.#ports.isRecorded(packet)) {
@@ -148,50 +142,8 @@ export class Tap {
       else this.#dismiss(suspect);
     for (const connection of this.#table.open()) connection.finish(false);
     this.#udp.finish();
-    this.skipped.fragment = this.#fragments.incomplete;
+    this.skipped.fragment = this.#layers.incomplete;
     this.#waiting.clear();
-  }
-
-  /** Reads on until a TCP segment is found, or it is clear that there is none. */
-  #unwrap(packet: Packet, first: Layer): Layer {
-    let layer = first;
-    for (let layers = 0; layers < MAX_LAYERS; layers++)
-      switch (layer) {
-        case Layer.ethernet:
-          layer = ethernet(packet);
-          break;
-        case Layer.etherType:
-          layer = etherTypeAt(packet, packet.at);
-          break;
-        case Layer.ip:
-          layer = this.#ip(packet);
-          break;
-        case Layer.tcp:
-          return readTcp(packet);
-        case Layer.udp:
-          if (this.#udp.datagram(packet)) return Layer.taken;
-          layer = this.#tunnels.read(packet);
-          break;
-        case Layer.gre:
-          layer = gre(packet);
-          break;
-        case Layer.mpls:
-          layer = mpls(packet);
-          break;
-        case Layer.etherIp:
-          layer = etherIp(packet);
-          break;
-        default:
-          return layer;
-      }
-    return Layer.other;
-  }
-
-  #ip(packet: Packet): Layer {
-    const layer = readIp(packet);
-    if (layer !== Layer.fragment) return layer;
-    const taken = this.#fragments.take(packet);
-    return taken === Layer.ok ? readIp(packet) : taken;
   }
 
   #segment(packet: Packet): void {

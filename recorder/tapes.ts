@@ -122,11 +122,11 @@ export class Tapes {
     return this.#tape.writer.bytesWritten >= bytes || nowNs - this.#tape.baseNs >= ns;
   }
 
-  /** There is a file to append to. `oldestNs`: rows to come are not from before. @throws TraceError WRITE · RecorderError */
-  async ready(oldestNs: number): Promise<void> {
+  /** There is a file to append to. `begin`: asked where one is made; rows to come are not from before. @throws TraceError WRITE · RecorderError */
+  async ready(begin: () => number): Promise<void> {
     if (this.#tape !== undefined) return;
     const isFirst = this.#made++ === 0;
-    const baseNs = isFirst ? 0 : oldestNs;
+    const baseNs = isFirst ? 0 : begin();
     const meta = this.#meta();
     const startNs = BigInt(meta.startNs) + BigInt(Math.round(baseNs));
     const claim = this.#claim ?? claimFree(this.#path, timeName(startNs));

@@ -2,7 +2,16 @@
 // arrive, and handed on in batches once everything before them is complete. What waits is bounded in rows, bytes and
 // time; a row that passes the bound leaves as indeterminate.
 
-import { Batch, NEVER, Outcome, RowFlag, copyColumns, copyRows, type Connection } from '../trace/batch.ts';
+import {
+  Batch,
+  NEVER,
+  Outcome,
+  RowFlag,
+  copyColumns,
+  copyRows,
+  sortByTime,
+  type Connection,
+} from '../trace/batch.ts';
 import { ByteIndex } from '../trace/dictionary.ts';
 import { lengthOfUnknown } from '../trace/masked.ts';
 import { MAX_DURATION_NS, MAX_TRACE_NS } from '../trace/meta.ts';
@@ -50,7 +59,13 @@ export class Window {
   readonly #values = new ByteIndex();
   #state = new Uint8Array(FIRST_ROWS);
   #head = 0;
+  /** The latest request so far; and the time before which no row may be any more, since others were handed on. */
   #lastNs = 0;
+  #floorNs = 0;
+  /** Rows of connections that waited for missing packets came behind later ones of others. */
+  #isMixed = false;
+  /** Of the rows that are handed on: see #measure(). */
+  #bytes = new Float64Array(FIRST_ROWS);
   #touched = new Set<Connection>();
   #live = new Map<number, Connection>();
   #introduced = 0;
@@ -75,9 +90,13 @@ export class Window {
     return this.batch.count;
   }
 
-  /** No row to come is from before this, in ns since the trace's zero. */
-  get oldestNs(): number {
-    return this.batch.count > 0 ? this.batch.requestNs[0]! : this.#lastNs;
+  /** A file begins: no row that waits, or is to come, is from before this, in ns since the trace's zero. */
+  begin(): number {
+    let oldestNs = this.#lastNs;
+    for (let row = 0; row < this.batch.count; row++)
+      oldestNs = Math.min(oldestNs, this.batch.requestNs[row]!);
+    this.#floorNs = Math.max(this.#floorNs, oldestNs);
+    return this.#floorNs;
   }
 
   /** Registers a connection: its id is the number of those before it. */
@@ -119,10 +138,11 @@ export class Window {
     }
     batch.count = row + 1;
     this.#state[row] = RowState.reserved;
-    // Capture clocks can step back; the trace's order of requests does not.
     if (ns > this.#lastNs) this.#lastNs = ns;
-    batch.requestNs[row] = this.#lastNs;
-    batch.requestEndNs[row] = this.#lastNs;
+    else if (ns < this.#lastNs) this.#isMixed = true;
+    const fromNs = Math.max(ns, this.#floorNs);
+    batch.requestNs[row] = fromNs;
+    batch.requestEndNs[row] = fromNs;
     batch.connection[row] = connection.id;
     batch.outcome[row] = Outcome.indeterminate;
     batch.flags[row] = 0;
@@ -256,6 +276,10 @@ export class Window {
     for (let row = 0; row < rest; row++) this.#moveBytes(from, to, row);
     to.count = rest;
     const rows = this.#withoutVoid(taken);
+    this.#measure(from, rows);
+    if (this.#isMixed) sortByTime(from, rows, this.#bytes);
+    if (rows > 0) this.#floorNs = from.requestNs[rows - 1]!;
+    if (this.#isMixed) this.#isMixed = this.#liftRows(to);
     this.#emitSlices(from, rows);
     this.#state.copyWithin(0, taken, taken + rest);
     this.base += taken;
@@ -270,22 +294,31 @@ export class Window {
     this.#spare = from;
   }
 
-  #emitSlices(from: Batch, rows: number): void {
-    from.connections = Array.from(this.#touched, (connection) => ({ ...connection }));
-    from.firstIndex = this.emitted;
-    const { batchRows, batchBytes } = this.#limits;
-    const { keyLength, casHigh, casLow } = from;
+  /** The rows that are left are from no time before those that were handed on. True where they are mixed. */
+  #liftRows({ count, requestNs, requestEndNs, answerNs }: Batch): boolean {
+    let isMixed = false;
+    for (let row = 0; row < count; row++) {
+      const ns = Math.max(requestNs[row]!, this.#floorNs);
+      requestNs[row] = ns;
+      requestEndNs[row] = Math.max(requestEndNs[row]!, ns);
+      if (answerNs[row] !== NEVER) answerNs[row] = Math.max(answerNs[row]!, ns);
+      if (row > 0 && ns < requestNs[row - 1]!) isMixed = true;
+    }
+    return isMixed;
+  }
+
+  /** What each row adds to a block, while they are in the order in which the heap was filled. */
+  #measure(from: Batch, rows: number): void {
+    if (this.#bytes.length < rows) this.#bytes = new Float64Array(from.capacity);
     const values = valueColumns.map((column) => ({
       ats: from[`${column}At`],
       lengths: from[`${column}Length`],
       unknown: unknownFlags[column],
     }));
-    let start = 0;
-    let bytes = 0;
-    // The heap fills from row to row: a value that stands before this was there already.
+    // A value that stands before this was there already.
     let fresh = 0;
     for (let row = 0; row < rows; row++) {
-      bytes += keyLength[row]!;
+      let bytes = from.keyLength[row]!;
       for (const { ats, lengths, unknown } of values) {
         const length = lengths[row]!;
         const at = ats[row]!;
@@ -294,6 +327,19 @@ export class Window {
         bytes += (from.flags[row]! & unknown) === 0 ? length : lengthOfUnknown(from, at);
         fresh = at + length;
       }
+      this.#bytes[row] = bytes;
+    }
+  }
+
+  #emitSlices(from: Batch, rows: number): void {
+    from.connections = Array.from(this.#touched, (connection) => ({ ...connection }));
+    from.firstIndex = this.emitted;
+    const { batchRows, batchBytes } = this.#limits;
+    const { casHigh, casLow } = from;
+    let start = 0;
+    let bytes = 0;
+    for (let row = 0; row < rows; row++) {
+      bytes += this.#bytes[row]!;
       if ((casHigh[row]! | casLow[row]!) !== 0) this.casRequests++;
       if (row + 1 - start < batchRows && bytes < batchBytes) continue;
       this.#give(from.slice(start, row + 1));

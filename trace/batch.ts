@@ -279,6 +279,23 @@ export function copyRows(source: Batch, from: number, to: number, target: Batch)
   for (const name of timeColumns) target[name].set(source[name].subarray(from, to));
 }
 
+/** Puts the first rows, and what else is known of each, in the order of their requests' times. Those of one time stay as they are. */
+export function sortByTime(batch: Batch, rows: number, besides: Float64Array): void {
+  const times = batch.requestNs;
+  const order = Uint32Array.from({ length: rows }, (_, row) => row).toSorted(
+    (a, b) => times[a]! - times[b]! || a - b,
+  );
+  const gather = (column: Uint8Array | Uint16Array | Uint32Array | Float64Array): void => {
+    const before = column.slice(0, rows);
+    for (let row = 0; row < rows; row++) column[row] = before[order[row]!]!;
+  };
+  gather(besides);
+  for (const name of byteColumns) gather(batch[name]);
+  for (const name of shortColumns) gather(batch[name]);
+  for (const name of wordColumns) gather(batch[name]);
+  for (const name of timeColumns) gather(batch[name]);
+}
+
 /** Copies the columns of a row, which then point into the heap of its own batch. */
 export function copyColumns(from: Batch, row: number, to: Batch, at: number): void {
   for (const name of byteColumns) to[name][at] = from[name][row]!;

@@ -469,9 +469,16 @@ describe('answers that are missing one after the other: the request between them
   });
 
   test('and when they have been waited for', async () => {
-    const other = new Conversation({ client: '10.0.0.9:40000', startMicros: 30_000 }).open();
-    const { streams } = await listen([...talk.packets, ...other.packets]);
-    expect(streams[0]?.events).toEqual([...expected, 'end open']);
-    expect(streams[0]?.ns[expected.length - 1]).toBe(30_000_000);
+    const other = new Conversation({
+      client: '10.0.0.9:40000',
+      startMicros: 30_000,
+      clientSequence: 7_000_000,
+    });
+    other.open().send(true, 'other');
+    const { told } = await listen([...talk.packets, ...other.packets]);
+    expect(told.slice(0, expected.length + 1)).toEqual([
+      ...expected.map((event) => `0 ${event}`),
+      '1 > other',
+    ]);
   });
 });

@@ -22,16 +22,19 @@ export interface Heard {
 
 export class Listener implements StreamFactory {
   readonly streams: Heard[] = [];
+  /** Of all streams, in the order in which they were told: `0 > text`. */
+  readonly told: string[] = [];
 
   open(info: StreamInfo): ReturnType<StreamFactory['open']> {
     const heard: Heard = { info, client: '', server: '', events: [], ns: [], end: undefined };
-    this.streams.push(heard);
+    const number = this.streams.push(heard) - 1;
     const add = (fromClient: boolean, text: string, event: string, ns: number): void => {
       if (heard.end !== undefined) throw new Error(`${event} after the end`);
       if (ns < (heard.ns.at(-1) ?? info.firstNs)) throw new Error(`time went back at ${event}`);
       if (fromClient) heard.client += text;
       else heard.server += text;
       heard.events.push(`${fromClient ? '>' : '<'} ${event}`);
+      this.told.push(`${number} ${heard.events.at(-1)!}`);
       heard.ns.push(ns);
     };
     return {
@@ -56,6 +59,7 @@ export class Listener implements StreamFactory {
 
 export interface Reading {
   streams: Heard[];
+  told: string[];
   capture: Capture;
   result: CaptureResult;
 }
@@ -75,7 +79,7 @@ export async function listenToBytes(file: Buffer, options: ListenOptions = {}): 
     factory: listener,
     capture,
   });
-  return { streams: listener.streams, capture, result };
+  return { streams: listener.streams, told: listener.told, capture, result };
 }
 
 /** Reads packets as a pcap file of them. */

@@ -8,7 +8,7 @@ import { lose, told, untrue } from '../../scripts/truth.ts';
 import { Random } from '../../synth/random.ts';
 import { Conversation, pcapBytes, type CapturedPacket } from '../support/packets.ts';
 import { Server } from '../support/pipelined.ts';
-import { seedsOf } from '../support/traffic.ts';
+import { randomTraffic, captured as packetsOf, seedsOf, tell, type WirePacket } from '../support/traffic.ts';
 
 const CONNECTIONS = 4;
 const TURNS = 150;
@@ -161,3 +161,34 @@ test('several holes before the end of a capture', async () => {
     );
   }
 });
+
+/** Connections on which one request follows the other within microseconds: while a hole is waited for, there are others. */
+function busyTraffic(random: Random, connections: number): WirePacket[] {
+  const traffic = randomTraffic(random, { connections, turns: 4000 / connections });
+  for (const packet of traffic) packet.micros = Math.round(packet.micros / 40);
+  return traffic;
+}
+
+test.each([1, 4])(
+  'busy connections, %d at once: a hole touches its own exchange only',
+  async (connections) => {
+    for (const seed of seedsOf('LOSS_SEEDS', 2)) {
+      const random = new Random(seed);
+      const packets = packetsOf(busyTraffic(random, connections));
+      const whole = await tell([pcapBytes(packets)]);
+      const truth = new Map(whole.exchanges.map((line, n) => [line, n]));
+      const lossy = await tell([pcapBytes(lose(packets, 0.01, seed))]);
+      const known = lossy.exchanges.filter((line) => truth.has(line)).length;
+      // A request and an answer, of a packet or two each.
+      expect(known, `seed ${seed}`).toBeGreaterThan(0.95 * whole.exchanges.length);
+      expect(lossy.requestNs).toEqual(lossy.requestNs.toSorted((a, b) => a - b));
+      // And what is known has its times: not those at which the holes were given up.
+      const median = ({ latencyNs }: typeof whole): number =>
+        latencyNs.toSorted((a, b) => a - b)[latencyNs.length >> 1]!;
+      expect(lossy.latencyNs.filter((ns) => ns === 0).length).toBe(
+        whole.latencyNs.filter((ns) => ns === 0).length,
+      );
+      expect(median(lossy)).toBeCloseTo(median(whole), -3);
+    }
+  },
+);

@@ -54,6 +54,7 @@ describe('a pcap file', () => {
         otherServers: 0,
         corrections: 0,
         clockEvents: [],
+        moves: [],
       });
       expect(capture.packets).toBe(8);
     }

@@ -264,8 +264,8 @@ export interface Told {
 
 export type TellOptions = Partial<Omit<CaptureOptions, 'factory' | 'capture'>>;
 
-/** What the recorder makes of captures that are one recording. */
-export async function tell(files: readonly Buffer[], options: TellOptions = {}): Promise<Told> {
+/** What the recorder makes of captures that are one recording: what they hold, or where they are. */
+export async function tell(files: readonly (Buffer | string)[], options: TellOptions = {}): Promise<Told> {
   const exchanges: string[] = [];
   const requestNs: number[] = [];
   const latencyNs: number[] = [];
@@ -292,7 +292,7 @@ export async function tell(files: readonly Buffer[], options: TellOptions = {}):
   const capture = emptyCapture();
   const pairing = new Exchanges(window, capture);
   const result = await readCapture(
-    files.map((file) => Readable.from([file])),
+    files.map((file) => (typeof file === 'string' ? file : Readable.from([file]))),
     {
       ports: [11_211],
       ...options,
