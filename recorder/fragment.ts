@@ -23,7 +23,9 @@ interface Datagram {
   pieces: { at: number; data: Buffer }[];
   /** A bit for each unit that is there. */
   units: Uint8Array;
+  /** How many of those before the end, as far as that is known. */
   unitCount: number;
+  endUnit: number;
   heldBytes: number;
   fragments: number;
   /** -1 until the last fragment came. */
@@ -68,7 +70,7 @@ export class Fragments {
     this.incomplete++;
     datagram.fragments++;
     if (piece.offset === 0) datagram.head ??= piece.head;
-    if (piece.isLast && datagram.totalBytes < 0) datagram.totalBytes = piece.offset + bytes;
+    if (piece.isLast && datagram.totalBytes < 0) endAt(datagram, piece.offset + bytes);
     if (fill(datagram, piece.offset, bytes)) {
       // Not from Node's pool: a few bytes would keep 8 KiB of it alive.
       const data = Buffer.allocUnsafeSlow(bytes);
@@ -141,6 +143,7 @@ function emptyDatagram(sinceNs: number): Datagram {
     pieces: [],
     units: new Uint8Array(DATAGRAM_UNITS / 8),
     unitCount: 0,
+    endUnit: DATAGRAM_UNITS,
     heldBytes: DATAGRAM_BYTES,
     fragments: 0,
     totalBytes: -1,
@@ -150,28 +153,33 @@ function emptyDatagram(sinceNs: number): Datagram {
 
 const DATAGRAM_UNITS = (MAX_DATAGRAM_BYTES + 1) / UNIT_BYTES;
 
+/** From here on, units behind the end do not count. */
+function endAt(datagram: Datagram, totalBytes: number): void {
+  datagram.totalBytes = totalBytes;
+  datagram.endUnit = Math.ceil(totalBytes / UNIT_BYTES);
+  datagram.unitCount = 0;
+  for (let unit = 0; unit < datagram.endUnit; unit++) if (isThere(datagram, unit)) datagram.unitCount++;
+}
+
+function isThere({ units }: Datagram, unit: number): boolean {
+  return (units[unit >>> 3]! & (1 << (unit & 7))) !== 0;
+}
+
 /** Marks the units as there; false where all of them were. */
 function fill(datagram: Datagram, offset: number, bytes: number): boolean {
-  const { units } = datagram;
   const before = datagram.unitCount;
-  const end = Math.ceil((offset + bytes) / UNIT_BYTES);
+  const end = Math.min(Math.ceil((offset + bytes) / UNIT_BYTES), datagram.endUnit);
   for (let unit = offset / UNIT_BYTES; unit < end; unit++) {
-    const bit = 1 << (unit & 7);
-    if ((units[unit >>> 3]! & bit) !== 0) continue;
-    units[unit >>> 3]! |= bit;
+    if (isThere(datagram, unit)) continue;
+    datagram.units[unit >>> 3]! |= 1 << (unit & 7);
     datagram.unitCount++;
   }
   return datagram.unitCount > before;
 }
 
-/** Every unit before the end is there. */
-function isWhole({ head, units, unitCount, totalBytes }: Datagram): boolean {
-  if (head === undefined || totalBytes < 0) return false;
-  const wanted = Math.ceil(totalBytes / UNIT_BYTES);
-  if (unitCount < wanted) return false;
-  // More than there should be: some stand behind the end.
-  for (let unit = 0; unit < wanted; unit++) if ((units[unit >>> 3]! & (1 << (unit & 7))) === 0) return false;
-  return true;
+/** Every unit before the end is there. Counted, and not looked for at each fragment: most of those may be duplicates. */
+function isWhole({ head, totalBytes, unitCount, endUnit }: Datagram): boolean {
+  return head !== undefined && totalBytes >= 0 && unitCount === endUnit;
 }
 
 /** Where fragments overlap, the first that came wins. */

@@ -6,9 +6,15 @@ import type { Readable } from 'node:stream';
 
 const command = new URL('../cli/main.js', import.meta.url).pathname;
 
+/** Of what a command prints, so many characters are kept. */
+const KEPT_CHARS = 65_536;
+
 export interface Ended {
   code: number | null;
+  /** On its standard error. */
   said: string;
+  /** On its standard output, as far as that is kept. */
+  printed: string;
   ms: number;
 }
 
@@ -28,11 +34,13 @@ export function start(
   const [program, ...args] = [...wrap, process.execPath, command, ...words];
   const from = performance.now();
   const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
-  let said = '';
-  child.stdout.resume();
+  let [said, printed] = ['', ''];
+  child.stdout.on('data', (text: Buffer) => {
+    if (printed.length < KEPT_CHARS) printed += text.toString();
+  });
   child.stderr.on('data', (text: Buffer) => (said += text.toString()));
   const ended = new Promise<Ended>((resolve) =>
-    child.once('close', (code) => resolve({ code, said, ms: performance.now() - from })),
+    child.once('close', (code) => resolve({ code, said, printed, ms: performance.now() - from })),
   );
   return { child, said: () => said, ended };
 }
@@ -48,6 +56,16 @@ export function mount(to: string, kilobytes: number): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** What it holds of memory, in megabytes: now, or at most so far. 0: it is gone. */
+export function megabytesOf(pid: number, of: 'VmRSS' | 'VmHWM' = 'VmRSS'): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return Number(new RegExp(`${of}:\\s+(\\d+)`).exec(status)?.[1] ?? 0) / 1024;
+  } catch {
+    return 0;
   }
 }
 

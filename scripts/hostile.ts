@@ -4,8 +4,7 @@
 // a workload as fast as it goes; `recorded`, clients at their own speed; `gate`, by a gate file; `among`, one sick target
 // of three. Ends with 1 where one of them is not kept.
 
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -15,6 +14,7 @@ import { startHostile } from '../fixtures/hostile.ts';
 import { startServer } from '../fixtures/server.ts';
 import { synth } from '../library/synth.ts';
 import { startProxy } from '../recorder/proxy.ts';
+import { megabytesOf, start, type Ended } from './attack.ts';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -33,7 +33,6 @@ const KILL_MS = 60_000;
 const OWN_MS = 2000;
 const BUSY = 1.5;
 const LOOK_EVERY = 8;
-const command = new URL('../cli/main.js', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-hostile-'));
 const workload = join(folder, 'workload.tape');
 const recording = join(folder, 'recording.tape');
@@ -104,33 +103,19 @@ const ways: Readonly<Record<string, Way>> = {
   },
 };
 
-interface Run {
-  code: number | null;
-  ms: number;
+interface Run extends Ended {
   megabytes: number;
-  said: string;
 }
 
-async function run(args: readonly string[]): Promise<Run> {
-  const from = performance.now();
-  const child = spawn(process.execPath, [command, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let said = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (text: Buffer) => (said += text.toString()));
+async function run(words: readonly string[]): Promise<Run> {
+  const { child, ended } = start(words);
   let megabytes = 0;
-  const look = setInterval(() => {
-    try {
-      const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-      megabytes = Math.max(megabytes, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024);
-    } catch {
-      // It is gone.
-    }
-  }, 20);
-  const kill = setTimeout(() => child.kill('SIGKILL'), KILL_MS);
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  const look = setInterval(() => (megabytes = Math.max(megabytes, megabytesOf(child.pid!, 'VmHWM'))), 20);
+  const stop = setTimeout(() => child.kill('SIGKILL'), KILL_MS);
+  const how = await ended;
   clearInterval(look);
-  clearTimeout(kill);
-  return { code, ms: performance.now() - from, megabytes, said };
+  clearTimeout(stop);
+  return { ...how, megabytes };
 }
 
 /** Two seconds of memjs, through the recording proxy. */
@@ -149,17 +134,17 @@ let [wrong, slowest, largest] = [0, 0, 0];
 
 async function hold(name: string, way: Way, after: number, maxMs: number): Promise<void> {
   const target = await startHostile(server.address, harms[name]!, after);
-  const { code, ms, megabytes, said } = await run(way.args(target.address, after));
+  const { code, ms, megabytes, said, printed } = await run(way.args(target.address, after));
   await target.stop();
   const codes = [1, ...(harmless.has(name) ? [0] : []), ...(after === 0 ? [5] : [])];
-  const isRight = code !== null && codes.includes(code) && !/defect in memtape/.test(said);
+  const isRight = code !== null && codes.includes(code) && !said.includes('defect in memtape');
   const isKept = isRight && ms <= maxMs && megabytes <= MAX_MEGABYTES;
   if (!isKept) wrong++;
   [slowest, largest] = [Math.max(slowest, ms), Math.max(largest, megabytes)];
-  const replayed = /requests? at .* in ([\d.]+ m?s)/.exec(said)?.[1] ?? '–';
+  const replayed = /requests? at .* in ([\d.]+ m?s)/.exec(printed)?.[1] ?? '–';
   const when = after === 0 ? 'from the first byte' : `after ${after} requests`;
   process.stdout.write(
-    `${isKept ? 'kept ' : 'WRONG'}  ${name}, ${when}: exit ${code}, ${(ms / 1000).toFixed(1)} s (the replay ${replayed}), ${megabytes.toFixed(0)} MB${isKept ? '' : `\n${said.split('\n').slice(0, 6).join('\n')}`}\n`,
+    `${isKept ? 'kept ' : 'WRONG'}  ${name}, ${when}: exit ${code}, ${(ms / 1000).toFixed(1)} s (the replay ${replayed}), ${megabytes.toFixed(0)} MB${isKept ? '' : `\n${(said + printed).split('\n').slice(0, 6).join('\n')}`}\n`,
   );
 }
 

@@ -158,7 +158,7 @@ async function brokenDisk(): Promise<string> {
 }
 
 /** Steps of the clock, in seconds, while something is under way. */
-const STEPS = [3600, -3600, 86_400 * 400, -7];
+const STEPS = [3600, -3600, 86_400 * 400, -86_400 * 400, -7];
 
 const byTwo = (): string[] => [...wordsOf('replay', fresh()), '--workers', '2'];
 

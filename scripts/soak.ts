@@ -15,7 +15,7 @@ import { encodeRequest } from '../protocol/frame.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import { Random } from '../synth/random.ts';
 import { NEVER } from '../trace/batch.ts';
-import { start, type Started } from './attack.ts';
+import { megabytesOf, start, type Started } from './attack.ts';
 import { MAX_GROWTH_MEGABYTES, MAX_STEPS_MEGABYTES, growthOf } from './growth.ts';
 import { startRecording } from './recorder.ts';
 
@@ -101,10 +101,6 @@ function metricsOf({ child, said, ended }: Started): Promise<string> {
 }
 
 const reportOf = (): Report => JSON.parse(readFileSync(json, 'utf8')) as Report;
-
-function megabytesOf(pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024;
-}
 
 /** How long a NOOP takes on this connection. */
 function noop(socket: ReturnType<typeof connect>): Promise<number> {

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { parseFault } from '../../fixtures/fault.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { memtape } from '../support/cli.ts';
-import { temporary } from '../support/tape.ts';
+import { madeOnce, temporary } from '../support/tape.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const capture = `${root}fixtures/captures/memjs.pcap`;
@@ -24,10 +24,10 @@ function pcap(bytes: number): string {
 }
 
 async function recordedTape(): Promise<string> {
-  const tape = temporary('memjs.tape');
-  const { code, stdout } = await memtape('record', capture, '--port', String(port), '-o', tape);
-  expect([code, stdout]).toEqual([0, expect.stringContaining('exchanges on 6 connections')]);
-  return tape;
+  return madeOnce('memjs.tape', async (tape) => {
+    const { code, stdout } = await memtape('record', capture, '--port', String(port), '-o', tape, '--force');
+    expect([code, stdout]).toEqual([0, expect.stringContaining('exchanges on 6 connections')]);
+  });
 }
 
 test('record, info, cat, replay and diff, one after the other', async () => {

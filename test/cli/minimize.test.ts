@@ -149,7 +149,7 @@ test('a target that is wrong now and then: parts get as many tries as that takes
 describe('what ends it', () => {
   test('a number of tries: what was found by then is written, and shows it', async () => {
     const { code, stdout, output } = await minimize(
-      await needle(1000),
+      await needle(300),
       '--finding',
       '1',
       '--max-tries',
@@ -163,7 +163,7 @@ describe('what ends it', () => {
 
   test('an interrupt: as well, with exit code 130', async () => {
     const output = temporary('small.tape');
-    const words = ['minimize', await needle(8000), '-o', output, '--finding', '1', ...forgetful];
+    const words = ['minimize', await needle(2000), '-o', output, '--finding', '1', ...forgetful];
     const signals = new EventEmitter();
     const onPrint = (text: string): void => {
       if (text.includes('looking for')) signals.emit('SIGINT');
@@ -180,7 +180,7 @@ describe('what ends it', () => {
       3,
       'memtape: finding 1 was not seen in 3 tries of 1 exchange; everything was as recorded\n',
     ]);
-    const other = await minimize(await needle(1000), '--finding', 'lost', ...forgetful);
+    const other = await minimize(await needle(300), '--finding', 'lost', ...forgetful);
     expect([other.code, other.stderr]).toEqual([
       3,
       expect.stringMatching(/^memtape: lost was not seen .* the last try showed 1 violation stale-value ×/),
@@ -188,7 +188,7 @@ describe('what ends it', () => {
   });
 
   test('the time, before it was seen', async () => {
-    const { code, stderr } = await minimize(await needle(1000), '--finding', '1', '--max-time', '1ms');
+    const { code, stderr } = await minimize(await needle(300), '--finding', '1', '--max-time', '1ms');
     expect([code, stderr]).toEqual([3, expect.stringContaining('the search ended before it was seen')]);
   });
 

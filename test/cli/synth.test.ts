@@ -12,8 +12,8 @@ test('a model is made into a trace, fitted, checked, scaled and replayed', async
     string,
     string,
   ];
-  const made = await memtape('synth', 'sys', '--requests', '8000', '-o', tape);
-  expect([made.code, made.stderr]).toEqual([0, expect.stringMatching(/8,000 requests .* in /)]);
+  const made = await memtape('synth', 'sys', '--requests', '3000', '-o', tape);
+  expect([made.code, made.stderr]).toEqual([0, expect.stringMatching(/3,000 requests .* in /)]);
   expect((await memtape('synth', 'fit', tape, '-o', model)).code).toBe(0);
   const checked = await memtape('synth', 'check', tape, model, '--svg', svg, '--json');
   expect(checked.code).toBe(0);
@@ -99,7 +99,7 @@ test('what is refused, and how', async () => {
 
 test('a scenario happens to a trace: as a file, in a replay, and what is done to servers', async () => {
   const [tape, made] = ['a.tape', 'with.tape'].map(temporary) as [string, string];
-  await memtape('synth', 'sys', '--requests', '6000', '-o', tape, '--quiet');
+  await memtape('synth', 'sys', '--requests', '2500', '-o', tape, '--quiet');
   const options = ['--scenario', 'backendRestart:down=20ms,jitter=20ms,run=echo restarted', '--seed', '5'];
   const one = await memtape('synth', tape, '-o', made, ...options, '--scenario', 'sizeShift');
   expect([one.code, one.stderr]).toEqual([0, expect.stringMatching(/recorded answers? expected otherwise/)]);

@@ -17,7 +17,7 @@ const tape = join(folder, 'long.tape');
 beforeAll(async () => {
   const value = Buffer.alloc(20, 'v');
   const rows = function* (): Generator<ModelRow> {
-    for (let n = 0; n < 500_000; n++) {
+    for (let n = 0; n < 200_000; n++) {
       const at = n * 1_000;
       const key = Buffer.from(`key-${n % 5_000}`);
       yield { connection: 0, at, answeredAt: at + 500, isSet: n < 5_000, key, value, joins: false };

@@ -8,6 +8,7 @@ import { makeTape } from '../../convert/input.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
+import { runs } from '../support/scale.ts';
 import { temporary } from '../support/tape.ts';
 import { PATIENT_MS, batchOf, exchanges, exchangesOf, memjsTape, numbered, tapeOf } from './support.ts';
 
@@ -51,7 +52,7 @@ test('any trace, any keys, any expiry: CSV, trace, CSV is the same', async () =>
       const csv = await csvOf(await tapeOf([batchOf(numbered(list))]));
       expect((await csvOf(await tapeOfCsv(csv, bytes))).toString()).toBe(csv.toString());
     }),
-    { numRuns: 60 },
+    { numRuns: runs(15) },
   );
 });
 

@@ -7,6 +7,7 @@ import { coarseCuts } from '../../convert/cuts.ts';
 import { mergeTraces } from '../../convert/merge.ts';
 import { squeezeTrace } from '../../convert/squeeze.ts';
 import { TraceReader } from '../../trace/file.ts';
+import { runs } from '../support/scale.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
 
 interface Row {
@@ -106,6 +107,6 @@ test('a squeezed trace keeps what was before what, and has no longer pause', asy
             );
       }
     }),
-    { numRuns: 50 },
+    { numRuns: runs(20) },
   );
 });

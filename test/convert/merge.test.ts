@@ -9,6 +9,7 @@ import { recordCapture } from '../../recorder/record.ts';
 import { RowFlag, type Batch } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { globPattern } from '../../trace/glob.ts';
+import { runs } from '../support/scale.ts';
 import { connectionOf, temporary, testMeta } from '../support/tape.ts';
 import {
   batchOf,
@@ -99,7 +100,7 @@ describe('several traces', () => {
           expect(await exchangesOf(await merged(tapes))).toEqual(wanted);
         },
       ),
-      { numRuns: 20 },
+      { numRuns: runs(8) },
     );
   });
 

@@ -10,6 +10,7 @@ import { OracleParser, RECORD_BYTES, writeOracle } from '../../convert/oracle.ts
 import { startServer } from '../../fixtures/server.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
+import { runs } from '../support/scale.ts';
 import { temporary } from '../support/tape.ts';
 import { PATIENT_MS, batchOf, exchanges, memjsTape, numbered, tapeOf } from './support.ts';
 
@@ -73,7 +74,7 @@ test('a file with the right next requests comes back as it was', async () => {
       const data = bytesOf(linked(list));
       expect((await oracleOf(await tapeOfOracle(data, chunkBytes))).equals(data)).toBe(true);
     }),
-    { numRuns: 60 },
+    { numRuns: runs(20) },
   );
 });
 
@@ -86,7 +87,7 @@ test('a trace gives a file, whose trace gives the same file', async () => {
       const bytes = await oracleOf(await tapeOf([batchOf(numbered(list))]));
       expect((await oracleOf(await tapeOfOracle(bytes))).equals(bytes)).toBe(true);
     }),
-    { numRuns: 20 },
+    { numRuns: runs(8) },
   );
 });
 
@@ -106,7 +107,7 @@ test('next requests are the same however many files the objects are dealt to', a
         expect(found).toEqual(wanted);
       },
     ),
-    { numRuns: 40 },
+    { numRuns: runs(15) },
   );
 });
 

@@ -12,6 +12,7 @@ import { Opcode } from '../../protocol/opcode.ts';
 import { recordCapture } from '../../recorder/record.ts';
 import { ConnectionEnd, Outcome, RowFlag, type Connection } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
+import { runs } from '../support/scale.ts';
 import { connectionOf, temporary, type ExchangeInit } from '../support/tape.ts';
 import {
   batchOf,
@@ -117,7 +118,7 @@ test('any trace of answered exchanges is read back as it was', async () => {
       expect(await exchangesOf(path)).toEqual(await exchangesOf(tape));
       checkStreams(packetsOf(await pcapOf(tape)));
     }),
-    { numRuns: 40 },
+    { numRuns: runs(12) },
   );
 });
 

@@ -20,7 +20,7 @@ import {
 } from '../support/histories.ts';
 import { connectionOf, testMeta } from '../support/tape.ts';
 
-const RUNS = Number(process.env['JUDGED_RUNS'] ?? 150);
+const RUNS = Number(process.env['JUDGED_RUNS'] ?? 80);
 const SEED = Number(process.env['ORACLE_SEED'] ?? 1);
 
 async function* rows<Rows>(all: Rows): AsyncGenerator<Rows> {

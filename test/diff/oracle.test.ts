@@ -14,7 +14,7 @@ import { isLegal } from '../support/brute.ts';
 import { explained, passes } from '../support/explained.ts';
 import { cutOff, mutate, randomHistory, rowsOf, settleTokens, type Played } from '../support/histories.ts';
 
-const RUNS = Number(process.env['ORACLE_RUNS'] ?? 6_000);
+const RUNS = Number(process.env['ORACLE_RUNS'] ?? 2_500);
 const SEED = Number(process.env['ORACLE_SEED'] ?? 1);
 const clock = { speed: 1, recordedAtSeconds: 1_700_000_000 };
 

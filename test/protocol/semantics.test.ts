@@ -15,7 +15,7 @@ import { Client } from '../fixtures/wire.ts';
 import { Interpreter, differencesOf, type Expected } from '../support/interpreter.ts';
 import { drawAsk, keysOf, type Ask } from '../support/sequence.ts';
 
-const RUNS = Number(process.env['SEMANTICS_RUNS'] ?? 600);
+const RUNS = Number(process.env['SEMANTICS_RUNS'] ?? 250);
 const SEED = Number(process.env['SEMANTICS_SEED'] ?? 1);
 /** Sequences that leave in one write. */
 const BATCH = 40;

@@ -13,18 +13,13 @@ import { unpack } from '../../recorder/packed.ts';
 import { Tap } from '../../recorder/tap.ts';
 import { Window } from '../../recorder/window.ts';
 import { emptyCapture } from '../../trace/meta.ts';
+import { fragmentKinds, packet4 as piece, fragments as fragmentsOf } from '../support/fragments.ts';
 import { Conversation, ethernet, ipBytes, pcapBytes } from '../support/packets.ts';
 import { listenToBytes } from './listener.ts';
 
-function fragment(id: number, unit: number, more: boolean, bytes: number): Buffer {
-  const ip = Buffer.alloc(20 + bytes, 1);
-  ip[0] = 0x45;
-  ip.writeUInt16BE(ip.length, 2);
-  ip.writeUInt16BE(id, 4);
-  ip.writeUInt16BE(unit | (more ? 0x2000 : 0), 6);
-  ip[9] = 6;
-  return ip;
-}
+const seed = Number(process.env['FRAGMENT_SEED'] ?? 1);
+/** Fragments of each kind; four times as many are compared with them. */
+const FEW = Number(process.env['FRAGMENTS'] ?? 4000);
 
 function take(fragments: Fragments, data: Buffer): void {
   const packet = new Packet();
@@ -33,26 +28,48 @@ function take(fragments: Fragments, data: Buffer): void {
   fragments.take(packet);
 }
 
-describe('IP fragments', () => {
-  test('small ones of many datagrams hold what is promised', () => {
-    const fragments = new Fragments();
-    for (let n = 0; n < 100_000; n++) take(fragments, fragment(n % 500, 1 + ((n / 500) % 8000), true, 8));
-    expect(fragments.heldBytes).toBeLessThanOrEqual(16 * 1024 * 1024);
-    expect(fragments.incomplete).toBe(100_000);
-  });
+/** Seconds of the processor that so many of them take, and what they hold at most. */
+function cost(kind: string, version: 4 | 6, count: number): { seconds: number; mostBytes: number } {
+  const fragments = new Fragments();
+  const packets = [...fragmentsOf(kind, version, seed, count)];
+  let mostBytes = 0;
+  const from = process.cpuUsage().user;
+  for (const [n, packet] of packets.entries()) {
+    take(fragments, packet);
+    if (n % 64 === 0) mostBytes = Math.max(mostBytes, fragments.heldBytes);
+  }
+  return { seconds: (process.cpuUsage().user - from) / 1e6, mostBytes };
+}
 
-  test('the same piece again and again costs no more each time', () => {
-    const times = [20_000, 80_000].map((count) => {
-      const fragments = new Fragments();
-      take(fragments, fragment(7, 0, true, 8));
-      take(fragments, fragment(7, 2, false, 8));
-      const again = fragment(7, 2, true, 8);
-      const from = process.cpuUsage().user;
-      for (let n = 0; n < count; n++) take(fragments, again);
-      return process.cpuUsage().user - from;
-    });
-    // Four times as many: a quadratic walk would take sixteen times as long.
-    expect(times[1]!).toBeLessThan(times[0]! * 9 + 50_000);
+/** Seconds that duplicates take in a datagram with a hole, whose end is known. */
+function secondsOfDuplicates(isEnded: boolean): number {
+  const fragments = new Fragments();
+  for (let unit = 0; unit < 8190; unit++)
+    if (unit !== 4000) take(fragments, piece({ id: 7, unit, more: !isEnded || unit !== 4001, bytes: 8 }));
+  const again = piece({ id: 7, unit: 5, more: true, bytes: 8 });
+  const from = process.cpuUsage().user;
+  for (let n = 0; n < 40_000; n++) take(fragments, again);
+  return (process.cpuUsage().user - from) / 1e6;
+}
+
+function leastOfDuplicates(isEnded: boolean): number {
+  return Math.min(...[1, 2, 3].map(() => secondsOfDuplicates(isEnded)));
+}
+
+describe('IP fragments', () => {
+  test.each(fragmentKinds.map((kind, n) => [kind, (n + seed) % 2 === 0 ? 4 : 6] as const))(
+    '%s, version %i: time and memory are bounded',
+    (kind, version) => {
+      const [few, many] = [cost(kind, version, FEW), cost(kind, version, 4 * FEW)];
+      // Four times as many: a quadratic walk would take sixteen times as long.
+      expect(many.seconds).toBeLessThan(few.seconds * 10 + 0.2);
+      expect(many.mostBytes).toBeLessThanOrEqual(17 * 1024 * 1024);
+    },
+  );
+
+  test('a hole far behind costs nothing at each fragment that does not fill it', () => {
+    // A walk to the hole takes three times as long.
+    expect(leastOfDuplicates(true)).toBeLessThan(leastOfDuplicates(false) * 2 + 0.005);
   });
 });
 

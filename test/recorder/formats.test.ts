@@ -15,6 +15,7 @@ import {
   pcapBytes,
   type CapturedPacket,
 } from '../support/packets.ts';
+import { runs } from '../support/scale.ts';
 import { listenToBytes, type Reading } from './listener.ts';
 
 const { packets } = new Conversation().open().send(true, 'ask').send(false, 'answer').fin(true).fin(false);
@@ -230,7 +231,7 @@ describe('pcapng', () => {
           }
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(120) },
     );
   });
 });

@@ -8,6 +8,7 @@ import { linkReader } from '../../recorder/link.ts';
 import { Tap } from '../../recorder/tap.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import { Conversation, ethernet, ipBytes, links, pcapBytes } from '../support/packets.ts';
+import { runs } from '../support/scale.ts';
 import { Listener, listen, listenToBytes } from './listener.ts';
 
 /** Reads to a result, or to the one error that is allowed. */
@@ -36,7 +37,7 @@ test('random bytes as packets, on every link type', async () => {
         expect(capture.packets).toBe(packets.length);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: runs(120) },
   );
 });
 
@@ -46,7 +47,7 @@ test('random bytes as a file', async () => {
     fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), fc.boolean(), async (bytes, isPcap) => {
       await survives(listenToBytes(isPcap ? Buffer.concat([header, bytes]) : Buffer.from(bytes)));
     }),
-    { numRuns: 300 },
+    { numRuns: runs(120) },
   );
 });
 
@@ -83,7 +84,7 @@ test('valid files with bytes changed, taken out and put in', async () => {
         await survives(listenToBytes(Buffer.from(bytes), { chunkBytes }));
       },
     ),
-    { numRuns: 1500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -117,7 +118,7 @@ test('any sequence numbers, acknowledgements and flags', async () => {
       const { streams } = await listen(packets, { linkType: 101 });
       for (const { end } of streams) expect(end).toBeDefined();
     }),
-    { numRuns: 1000 },
+    { numRuns: runs(350) },
   );
 });
 

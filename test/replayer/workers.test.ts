@@ -35,7 +35,7 @@ function slowed(exchanges: readonly ExchangeInit[]): ExchangeInit[] {
 }
 
 /** Exchanges of each run: what one waits for was done by another worker, so that each costs a message between threads. */
-const COUNT = Number(process.env['WORKER_EXCHANGES'] ?? 1000);
+const COUNT = Number(process.env['WORKER_EXCHANGES'] ?? 400);
 
 test.each([
   [2, 1],

@@ -21,7 +21,7 @@ import type { Summary } from '../../synth/summary.ts';
 import { writeTrace } from '../../synth/write.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
-import { temporary } from '../support/tape.ts';
+import { madeOnce, temporary } from '../support/tape.ts';
 
 const running: { stop(): Promise<void> }[] = [];
 afterEach(async () => {
@@ -142,10 +142,13 @@ function known(rows: string[]): string[] {
 }
 
 /** Real clients, recorded through the proxy. */
-async function recorded(recording: RecordingOptions = {}): Promise<string> {
+async function recorded(name: string, recording: RecordingOptions = {}): Promise<string> {
+  return madeOnce(name, async (output) => recordTo(output, recording));
+}
+
+async function recordTo(output: string, recording: RecordingOptions): Promise<void> {
   const server = await startMemcached();
   running.push(server);
-  const output = temporary('recorded.tape');
   const proxy = await startProxy({
     listen: ['127.0.0.1:0'],
     upstream: [server.address],
@@ -163,19 +166,18 @@ async function recorded(recording: RecordingOptions = {}): Promise<string> {
   });
   await settled(() => proxy.open === 0);
   await proxy.stop();
-  return output;
 }
 
 test('sizes that change with each store, counters and lists: a recording of real clients, clear and masked', async () => {
   // Of two thousand stores twice, KS is above 0.04 in one of twenty by chance, and above 0.06 in one of two thousand.
-  const clear = await recorded();
+  const clear = await recorded('clear');
   expect(known(await missed(clear, await fitted(clear), 3))).toEqual([]);
-  const masked = await recorded({ privacy: { values: 'hash', maskKey: Buffer.alloc(32, 7) } });
+  const masked = await recorded('masked', { privacy: { values: 'hash', maskKey: Buffer.alloc(32, 7) } });
   expect(known(await missed(masked, await fitted(masked), 3))).toEqual([]);
 }, 60_000);
 
 test('a read gives the size that was stored last, also where sizes change', async () => {
-  const tape = await recorded();
+  const tape = await recorded('clear');
   const sizes = new Map<string, number>();
   let reads = 0;
   for (const batch of new ModelGenerator(parseModel(await fitted(tape), 'fitted.yaml')).batches())

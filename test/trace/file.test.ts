@@ -24,6 +24,7 @@ import {
 } from '../../trace/results.ts';
 import { plainRows, type PlainRow } from '../../fixtures/golden.ts';
 import { Random } from '../../synth/random.ts';
+import { runs } from '../support/scale.ts';
 import { batchOf, connectionOf, temporary, testMeta, writeTape, type ExchangeInit } from '../support/tape.ts';
 
 const plainWords = wordColumns.filter((name) => !/At$|Length$|^keyId$/.test(name));
@@ -108,7 +109,7 @@ describe('round trips', () => {
         expect(truncated).toBe(false);
         expect(rows).toEqual(expected);
       }),
-      { numRuns: 60 },
+      { numRuns: runs(20) },
     );
   });
 
@@ -273,7 +274,7 @@ describe('files that are not whole', () => {
         writeFileSync(path, Buffer.concat([head, data]));
         await expect(TraceReader.open(path)).rejects.toBeInstanceOf(TraceError);
       }),
-      { numRuns: 100 },
+      { numRuns: runs(35) },
     );
   });
 

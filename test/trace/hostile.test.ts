@@ -12,6 +12,7 @@ import { TraceError } from '../../trace/error.ts';
 import { TraceReader, TraceWriter } from '../../trace/file.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import { summarise } from '../../trace/summary.ts';
+import { runs } from '../support/scale.ts';
 import { batchOf, temporary, testMeta } from '../support/tape.ts';
 
 const golden = new URL('../../fixtures/golden/format-1.tape', import.meta.url).pathname;
@@ -65,7 +66,7 @@ test('columns with any bytes changed', async () => {
   const server = await startServer();
   const random = new Random(4);
   const seen = new Map<string, number>();
-  for (let run = 0; run < 300; run++) {
+  for (let run = 0; run < runs(120); run++) {
     let chosen = random.int(3);
     const path = await forge((raw, type) => {
       if (type !== BlockType.rows || chosen-- !== 0) return raw;
