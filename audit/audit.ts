@@ -35,8 +35,7 @@ export interface Audit {
   meta: ResultsMeta;
   end: ResultsEnd;
   consistency: ConsistencyBy;
-  /** By place, in the order of their time. */
-  breaks: (Break & { address: string })[];
+  breaks: Break[];
   /** The capture lacks bytes of what was sent. */
   isLossy: boolean;
   /** From when on every request that may still act is in the recording, seconds since its start. */
@@ -85,9 +84,7 @@ export async function audit(trace: Trace, hash: string, options: AuditOptions = 
     meta,
     end,
     consistency: consistency.by,
-    breaks: breaksOf(timeline.targets.slice(0, diff.places.length), timeline.binNs)
-      .map((one) => ({ ...one, address: diff.places[one.place]! }))
-      .toSorted((a, b) => a.atSeconds - b.atSeconds),
+    breaks: breaksOf(diff.places, timeline.targets, timeline.binNs),
     isLossy: about.isLossy,
     beginsSeconds: about.beginsNs / 1e9,
   };

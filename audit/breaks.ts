@@ -1,19 +1,18 @@
 // When a hit rate broke: a backend that came back empty, a partition that lost half of its hits. The rate of each place is cut
-// where two rates explain its reads best; that is a break where one rate explains them much worse than chance, as restless as
+// where a higher and a lower one explain its reads best (a cache that fills is no news); that is a break where one rate explains them much worse than chance, as restless as
 // the place is at other times, and where the two are so far apart that somebody should look.
 
 import { chiSquaredTail } from '../diff/statistics.ts';
 import type { Bin } from '../diff/timeline.ts';
 
 export interface Break {
-  /** Number of the place. */
-  place: number;
+  place: string;
   atSeconds: number;
   before: number;
   after: number;
 }
 
-/** Hit rates so far apart, or one of them so many times less of the other. */
+/** Hit rates that are so far apart. */
 const MIN_APART = 0.1;
 /** The chance that a place without a break shows one. */
 const MAX_P = 1e-6;
@@ -22,14 +21,19 @@ const MIN_READS = 50;
 
 type Reads = Pick<Bin, 'reads' | 'hits'>;
 
-/** @param places bins of each, of equal width · @param binNs their width */
-export function breaksOf(places: readonly (readonly Reads[])[], binNs: number): Break[] {
-  return places.flatMap((bins, place) => {
-    const found = breakOf(bins);
-    if (found === undefined) return [];
-    const { at, before, after } = found;
+/** In the order of their time. @param bins of each place, of equal width · @param binNs their width */
+export function breaksOf(
+  places: readonly string[],
+  bins: readonly (readonly Reads[])[],
+  binNs: number,
+): Break[] {
+  const found = places.flatMap((place, n) => {
+    const broken = breakOf(bins[n]!);
+    if (broken === undefined) return [];
+    const { at, before, after } = broken;
     return [{ place, atSeconds: (at * binNs) / 1e9, before, after }];
   });
+  return found.toSorted((a, b) => a.atSeconds - b.atSeconds);
 }
 
 function breakOf(bins: readonly Reads[]): { at: number; before: number; after: number } | undefined {
@@ -40,7 +44,8 @@ function breakOf(bins: readonly Reads[]): { at: number; before: number; after: n
     if (n > 0 && left.reads >= MIN_READS && total.reads - left.reads >= MIN_READS) {
       const right = { reads: total.reads - left.reads, hits: total.hits - left.hits };
       const likelier = likelihood(left) + likelihood(right) - likelihood(total);
-      if (best === undefined || likelier > best.likelier) best = { at: n, likelier };
+      const falls = left.hits * right.reads > right.hits * left.reads;
+      if (falls && (best === undefined || likelier > best.likelier)) best = { at: n, likelier };
     }
     left.reads += bin.reads;
     left.hits += bin.hits;
@@ -49,7 +54,7 @@ function breakOf(bins: readonly Reads[]): { at: number; before: number; after: n
   const { at } = best;
   const sides = [bins.slice(0, at), bins.slice(at)].map((part) => ({ part, sum: sumOf(part) }));
   const [before, after] = sides.map(({ sum }) => sum.hits / sum.reads) as [number, number];
-  if (Math.abs(before - after) < MIN_APART) return undefined;
+  if (before - after < MIN_APART) return undefined;
   const restless = Math.max(1, ...sides.map(({ part, sum }) => dispersion(part, sum)));
   // Every bin was a chance to find one.
   const p = chiSquaredTail((2 * best.likelier) / restless) * bins.length;

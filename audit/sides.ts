@@ -171,11 +171,8 @@ const refusals: ReadonlySet<number> = new Set([
 class Unseen {
   readonly #operations: readonly Operation[];
   readonly #about: Circumstances;
-  /** Made when somebody asks. By CAS id: when the first operation that was answered with it began. */
-  #firstNs: Map<number, number> | undefined;
-  /** Ends of the operations that told an id, in their order, and the greatest id up to each. */
-  readonly #endsNs: number[] = [];
-  readonly #greatest: number[] = [];
+  /** Made when somebody asks: ends of the operations that told an id, in their order, and the greatest id up to each. */
+  #told: { endsNs: number[]; greatest: number[] } | undefined;
 
   constructor(operations: readonly Operation[], about: Circumstances) {
     this.#operations = operations;
@@ -184,24 +181,22 @@ class Unseen {
 
   /** It shows such a version. */
   has(operation: Operation): boolean {
-    const { cas } = operation;
+    const { cas, fromNs } = operation;
     if (cas === 0 || !isFinding(operation) || this.#about.madeBy.has(cas)) return false;
-    const firstNs = (this.#firstNs ??= this.#look()).get(cas)!;
-    const before = countBelow(this.#endsNs, firstNs);
-    return before === 0 || this.#greatest[before - 1]! < cas;
+    const { endsNs, greatest } = (this.#told ??= this.#look());
+    const before = countBelow(endsNs, fromNs);
+    return before === 0 || greatest[before - 1]! <= cas;
   }
 
-  #look(): Map<number, number> {
-    const firstNs = new Map<number, number>();
-    const told = this.#operations.filter(({ cas }) => cas !== 0);
-    for (const { cas, fromNs } of told) if (!firstNs.has(cas)) firstNs.set(cas, fromNs);
-    let greatest = 0;
-    for (const { cas, toNs } of told.toSorted((a, b) => a.toNs - b.toNs)) {
-      greatest = Math.max(greatest, cas);
-      this.#endsNs.push(toNs);
-      this.#greatest.push(greatest);
+  #look(): { endsNs: number[]; greatest: number[] } {
+    const endsNs: number[] = [];
+    const greatest: number[] = [];
+    const told = this.#operations.filter(({ cas }) => cas !== 0).toSorted((a, b) => a.toNs - b.toNs);
+    for (const { cas, toNs } of told) {
+      endsNs.push(toNs);
+      greatest.push(Math.max(greatest.at(-1) ?? 0, cas));
     }
-    return firstNs;
+    return { endsNs, greatest };
   }
 }
 

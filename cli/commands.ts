@@ -84,7 +84,7 @@ export const commandRows: readonly CommandRow[] = [
   {
     name: 'audit',
     description: 'Judge a recording by itself: is every answer one that a correct server gives?',
-    arguments: [['<traces...>', 'traces, which are one recording']],
+    arguments: [['[traces...]', 'traces, which are one recording; or --interface, or --listen']],
     load: async () => (await import('./audit.ts')).auditCommand,
   },
   {

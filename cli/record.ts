@@ -19,6 +19,7 @@ import { Progress } from './progress.ts';
 import { checkLoss, nothing, report } from './recorded.ts';
 import {
   collect,
+  liveOptions,
   parseKeepRoute,
   parsePorts,
   parseRotate,
@@ -54,8 +55,8 @@ Examples:
 export function recordCommand(command: Command, shell: Shell): void {
   command
     .requiredOption('-o, --output <file>', 'the trace to write; one that is there is refused', shell.path)
-    .option('--force', 'replace a trace that is there')
-    .option('--port <n[,n…][,n-m]>', 'server ports to record (repeatable; default: 11211)', parsePorts)
+    .option('--force', 'replace a trace that is there');
+  liveOptions(command, shell)
     .option(
       '--server <addr>',
       'record only what these servers are asked: 10.0.0.2, 10.0.0.2:11211 (repeatable)',
@@ -63,10 +64,6 @@ export function recordCommand(command: Command, shell: Shell): void {
       [],
     )
     .option('--vxlan-port <n[,n…]>', 'UDP ports of VXLAN, besides 4789 and 8472 (repeatable)', parsePorts)
-    .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
-    .option('--upstream <addr>', 'recording proxy: the server behind it (repeatable)', collect, [])
-    .option('--interface <name>', 'capture live, through tcpdump')
-    .option('--filter <bpf>', 'what tcpdump captures; default: the ports')
     .option('--sample <1/n>', 'keep one key in n, by its hash, with its whole history', parseSample, 1)
     .addOption(
       new Option('--values <mode>', 'values as they are, as keyed hash and size, or as size')
@@ -94,11 +91,6 @@ export function recordCommand(command: Command, shell: Shell): void {
       'with --ring: write it when so many errors come within the time',
       parseTrigger,
     )
-    .option('--tls-cert <file>', 'recording proxy: clients speak TLS, with this certificate', shell.path)
-    .option('--tls-key <file>', 'recording proxy: the key of --tls-cert', shell.path)
-    .option('--upstream-tls', 'recording proxy: the servers speak TLS')
-    .option('--upstream-ca <file>', 'recording proxy: the authority of their certificates', shell.path)
-    .option('--duration <time>', 'live: stop after this long', parseDuration)
     .option(
       '--max-loss <percent>',
       'end with exit code 3 where more of the packets or of the bytes is missing',

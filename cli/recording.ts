@@ -1,6 +1,7 @@
 // The options of `memtape record`, and what of the recorder each of them asks for.
 
 import { SocketAddress, isIP } from 'node:net';
+import type { Command } from 'commander';
 import { parseDuration, parseSize } from '../config/units.ts';
 import { createDistribution, distributionNames, type Distribution } from '../protocol/distribution.ts';
 import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
@@ -13,15 +14,39 @@ import { CliError } from './error.ts';
 import { readSmall } from './file.ts';
 import type { Shell } from './shell.ts';
 
-export interface RecordOptions {
-  output: string;
+/** Where traffic comes from while it goes on. */
+export interface LiveOptions {
   port?: number[];
-  vxlanPort?: number[];
-  server: string[];
   listen: string[];
   upstream: string[];
   interface?: string;
   filter?: string;
+  tlsCert?: string;
+  tlsKey?: string;
+  upstreamTls?: true;
+  upstreamCa?: string;
+  /** Milliseconds. */
+  duration?: number;
+}
+
+export function liveOptions(command: Command, shell: Shell): Command {
+  return command
+    .option('--port <n[,n…][,n-m]>', 'server ports to record (repeatable; default: 11211)', parsePorts)
+    .option('--interface <name>', 'capture live, through tcpdump')
+    .option('--filter <bpf>', 'what tcpdump captures; default: the ports')
+    .option('--listen <addr>', 'recording proxy: where clients connect (repeatable)', collect, [])
+    .option('--upstream <addr>', 'recording proxy: the server behind it (repeatable)', collect, [])
+    .option('--tls-cert <file>', 'recording proxy: clients speak TLS, with this certificate', shell.path)
+    .option('--tls-key <file>', 'recording proxy: the key of --tls-cert', shell.path)
+    .option('--upstream-tls', 'recording proxy: the servers speak TLS')
+    .option('--upstream-ca <file>', 'recording proxy: the authority of their certificates', shell.path)
+    .option('--duration <time>', 'live: stop after this long', parseDuration);
+}
+
+export interface RecordOptions extends LiveOptions {
+  output: string;
+  vxlanPort?: number[];
+  server: string[];
   sample: number;
   values: 'full' | 'hash' | 'size';
   keys: 'clear' | 'masked';
@@ -35,18 +60,13 @@ export interface RecordOptions {
   maxLoss?: number;
   ring?: number;
   trigger?: NonNullable<RingOptions['trigger']>;
-  tlsCert?: string;
-  tlsKey?: string;
-  upstreamTls?: true;
-  upstreamCa?: string;
-  duration?: number;
   maxSize?: number;
   quiet?: true;
 }
 
 const DEFAULT_PORT = 11_211;
 
-export function portsOf({ port }: RecordOptions): number[] {
+export function portsOf({ port }: LiveOptions): number[] {
   return port ?? [DEFAULT_PORT];
 }
 
@@ -112,7 +132,7 @@ export function tlsOf({
   tlsKey,
   upstreamTls,
   upstreamCa,
-}: RecordOptions): Pick<ProxyOptions, 'tls' | 'upstreamTls'> {
+}: LiveOptions): Pick<ProxyOptions, 'tls' | 'upstreamTls'> {
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new CliError('expected --tls-cert and --tls-key together, got one of them', 2);
   if (upstreamCa !== undefined && upstreamTls === undefined)

@@ -243,8 +243,9 @@ export class Ledger {
         opcode: opcodeName(batch.opcode[row]!),
         key: batch.key(row).toString('latin1'),
         atSeconds: seconds(atNs),
-        expected:
-          recorded === undefined
+        expected: this.#sides.isAlone
+          ? {}
+          : recorded === undefined
             ? { outcome: outcomeNames[batch.outcome[row] as Outcome] }
             : describe(recorded, batch.opcode[row]!),
         actual:

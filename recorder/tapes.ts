@@ -20,6 +20,8 @@ export interface Rotation {
    * has such a name stays. Default: all.
    */
   keep?: number;
+  /** A file is finished. */
+  onFile?: (path: string) => void;
 }
 
 /** What a file's end says, counted from the recording's beginning. */
@@ -184,6 +186,7 @@ export class Tapes {
     if (tape.rows > 0) {
       tape.claim.check();
       this.#finishedBytes += tape.writer.bytesWritten;
+      this.#rotation?.onFile?.(tape.path);
       return;
     }
     tape.claim.remove();

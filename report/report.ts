@@ -12,7 +12,7 @@ import type { Figures } from '../diff/figures.ts';
 import type { Clock } from '../diff/timeline.ts';
 import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
-import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import { emptyEnd, type ResultsEnd, type ResultsMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
 import { evaluate, type EvaluatedThreshold, type Threshold } from './threshold.ts';
 
@@ -23,6 +23,8 @@ export type Percentiles = Partial<Record<'p50' | 'p90' | 'p99' | 'p999' | 'max',
 
 export interface GroupReport {
   exchanges: number;
+  /** Reads that were answered, or whose silence was proven. */
+  reads: number;
   /** null where nothing was read. */
   hitRate: number | null;
   recordedHitRate: number | null;
@@ -297,8 +299,7 @@ export function makeReport(input: ReportInput): Report {
     const evaluated = evaluate(threshold, report);
     return isLate && isOfLatency(threshold) ? { ...evaluated, ok: false, evaluated: false } : evaluated;
   });
-  const isThin = minCoverage !== undefined && report.coverage.covered < report.coverage.backends;
-  report.verdict = verdictOf(report, end, { isLate, isThin });
+  report.verdict = verdictOf(report, end, { isLate, isThin: isThin(report, minCoverage) });
   if (baseline !== undefined) {
     const { verdict, exchanges, drift, violations, untestable, servers, latencyMicros } = baseline.report;
     const { changes } = baseline;
@@ -323,8 +324,8 @@ function auditReport({
     tenants: hasTenants
       ? Array.from(tenants, ([tenant, judged]) => ({ tenant, ...consistencyOf(judged) }))
       : [],
-    breaks: breaks.map(({ address, atSeconds, before, after }) => ({
-      place: address,
+    breaks: breaks.map(({ place, atSeconds, before, after }) => ({
+      place,
       atSeconds: round(atSeconds, 6),
       before: round(before, 6),
       after: round(after, 6),
@@ -337,7 +338,7 @@ function auditReport({
 /** More nines than any recording shows. */
 const MAX_NINES = 12;
 
-function consistencyOf({ reads, judged, wrong }: Readonly<Judged>): Consistency {
+export function consistencyOf({ reads, judged, wrong }: Readonly<Judged>): Consistency {
   // The history of a key may show a read to be wrong that was not counted among those to be judged.
   const of = Math.max(judged, wrong);
   const [wrongLow, wrongHigh] = exactInterval(wrong, of);
@@ -353,10 +354,22 @@ function consistencyOf({ reads, judged, wrong }: Readonly<Judged>): Consistency 
   };
 }
 
+function isThin({ coverage }: Report, minCoverage: number | undefined): boolean {
+  return minCoverage !== undefined && coverage.covered < coverage.backends;
+}
+
+/** The report with these thresholds evaluated, and the verdict that follows: of one that was put together from others. */
+export function evaluated(report: Report, thresholds: readonly Threshold[], minCoverage?: number): Report {
+  const told = { ...report, thresholds: Array.from(thresholds, (threshold) => evaluate(threshold, report)) };
+  const verdict = verdictOf(told, emptyEnd(), { isLate: false, isThin: isThin(report, minCoverage) });
+  return { ...told, verdict };
+}
+
 function groupReport(figures: Readonly<Figures>): GroupReport {
   const { exchanges, hits, reads, recordedHits, recordedReads, drift, violations } = figures;
   return {
     exchanges,
+    reads,
     hitRate: rate(hits, reads),
     recordedHitRate: rate(recordedHits, recordedReads),
     drift,

@@ -78,6 +78,7 @@ const culprit = z.object({
 
 const group = z.object({
   exchanges: count,
+  reads: count,
   hitRate: rate,
   recordedHitRate: rate,
   drift: count,

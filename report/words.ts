@@ -106,12 +106,12 @@ function shareOf(value: number): string {
   return `${(value * 100).toFixed(digits)}%`;
 }
 
-/** `The hit rate of mc3:11211 changed from 91.2% to 12.0% at 12.3 s.` */
+/** `The hit rate of mc3:11211 fell from 91.2% to 12.0% at 12.3 s.` */
 export function breakSentence({ place, before, after, atSeconds }: AuditBreak): Sentence {
   return [
     'The hit rate of ',
     { quoted: place },
-    ` ${after < before ? 'fell' : 'rose'} from ${percent(before)} to ${percent(after)} at ${atSeconds.toFixed(1)} s.`,
+    ` fell from ${percent(before)} to ${percent(after)} at ${atSeconds.toFixed(1)} s.`,
   ];
 }
 

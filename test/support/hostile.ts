@@ -53,6 +53,7 @@ export function hostileReport(): Report {
   const servers = SERVERS.map((address, n) => ({
     address,
     exchanges: 10_000,
+    reads: 10,
     hitRate: n === 2 ? null : 0.8,
     recordedHitRate: 0.9,
     drift: 40,
@@ -126,7 +127,15 @@ export function hostileReport(): Report {
     ],
     servers,
     tenants: [
-      { tenant: markup, exchanges: 10, hitRate: 0.5, recordedHitRate: null, drift: 1, violations: 2 },
+      {
+        tenant: markup,
+        exchanges: 10,
+        reads: 10,
+        hitRate: 0.5,
+        recordedHitRate: null,
+        drift: 1,
+        violations: 2,
+      },
     ],
     operations: [],
     latencyMicros: {
