@@ -1,13 +1,18 @@
-// No false alarm: `node dist/scripts/clean.js [REPLAYS] [SEED] [KEPT] [CLIENT,…]`. Real clients race on few keys of real
+// No false alarm: `node dist/scripts/clean.js [REPLAYS] [SEED] [KEPT] [CLIENT,…] [--audit]`. Real clients race on few keys of real
 // memcached servers, behind the recording proxy: php-memcached, pylibmc and Dalli, each as it buffers, pipelines and asks for
 // no answer, memjs, and a client of ours that does whatever the protocol allows. Each recording is replayed against fresh
 // healthy servers, with little memory or much, in every order, at every speed, by one worker or several, once or looped, and
 // twice in a row. A healthy server is never called wrong, and nobody is named: ends with 1 where that happened, and keeps
-// the trace and the results in the folder KEPT. Prints a table in Markdown, a row for each client.
+// the trace and the results in the folder KEPT. With --audit nothing is replayed: each recording, by the proxy or by tcpdump, is
+// judged by itself, and REPLAYS says how many. Prints a table in Markdown, a row for each client.
 
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { audit } from '../audit/audit.ts';
+import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { runDalli } from '../fixtures/dalli.ts';
 import { runEdges } from '../fixtures/edges.ts';
@@ -16,14 +21,21 @@ import { runPhp, type PhpMode } from '../fixtures/php.ts';
 import { runPylibmc, type PylibmcOptions } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
+import { recordCapture } from '../recorder/record.ts';
+import { captureLive } from '../recorder/tcpdump.ts';
 import type { Order } from '../replayer/engine.ts';
 import { Random } from '../synth/random.ts';
+import { TraceReader } from '../trace/file.ts';
 import { judged } from './judged.ts';
 
-const REPLAYS = Number(process.argv[2] ?? 400);
-const SEED = Number(process.argv[3] ?? 1);
-const KEPT = process.argv[4] ?? join(tmpdir(), 'clean-failures');
-const ONLY = process.argv[5]?.split(',');
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { audit: { type: 'boolean', default: false } },
+});
+const REPLAYS = Number(positionals[0] ?? 400);
+const SEED = Number(positionals[1] ?? 1);
+const KEPT = positionals[2] ?? join(tmpdir(), 'clean-failures');
+const ONLY = positionals[3]?.split(',');
 /** A judgement that takes longer is told of. */
 const LONG_MS = 10_000;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-clean-'));
@@ -112,6 +124,21 @@ async function start(options: readonly string[], count: number): Promise<Memcach
   return Promise.all(Array.from({ length: count }, async () => startMemcached(options)));
 }
 
+/** The same, captured by tcpdump, and recorded from the capture. @returns how many servers there were */
+async function capture(client: Client, path: string, random: Random, seed: number): Promise<number> {
+  const production = await start(random.pick(productionOptions), 1 + random.int(3));
+  const ports = production.map(({ port }) => port);
+  const live = await captureLive({ interface: 'lo', ports });
+  const recording = recordCapture(live.packets, { output: path, ports, source: 'interface lo' });
+  await client({ addresses: production.map(({ address }) => address), seed, ttl: 1 + random.int(2) });
+  // The last packets are on their way.
+  await sleep(1000);
+  live.stop();
+  await recording;
+  for (const server of production) await server.stop();
+  return production.length;
+}
+
 /** @returns how many servers there were */
 async function record(client: Client, path: string, random: Random, seed: number): Promise<number> {
   const production = await start(random.pick(productionOptions), 1 + random.int(3));
@@ -149,6 +176,69 @@ let alarms = 0;
 let isStopped = false;
 process.once('SIGINT', () => (isStopped = true));
 
+function rowOf(client: string): Row {
+  const row = rows.get(client) ?? {
+    replays: 0,
+    exchanges: 0,
+    matched: 0,
+    drift: {},
+    untestable: {},
+    alarms: 0,
+    seconds: 0,
+    longestMs: 0,
+  };
+  rows.set(client, row);
+  return row;
+}
+
+/** Counts a judgement. @returns whether it is a false alarm @param how it came about */
+function count(row: Row, diff: Diff, judgedMs: number, name: string, how: string): boolean {
+  row.replays++;
+  row.exchanges += diff.total;
+  row.matched += diff.matched;
+  row.longestMs = Math.max(row.longestMs, judgedMs);
+  add(row.drift, diff.counts.drift);
+  add(row.untestable, diff.counts.untestable);
+  const wrong = diff.findings.filter((finding) => finding.class === 'violation');
+  // How slow a server is depends on what else this machine does.
+  const named = diff.culprits.filter((culprit) => culprit.of !== 'slow');
+  const isAlarm = wrong.length > 0 || named.length > 0;
+  if (isAlarm || judgedMs > LONG_MS) {
+    const what = [
+      ...wrong.map(({ kind, count: times, examples }) => `${kind} ${times} ${JSON.stringify(examples[0])}`),
+      ...named.map((culprit) => `named: ${JSON.stringify(culprit)}`),
+    ];
+    process.stdout.write(
+      `${name}: ${how}: ${diff.total} exchanges judged in ${(judgedMs / 1000).toFixed(1)} s: ${what.join('; ')}\n`,
+    );
+  }
+  if (isAlarm) {
+    alarms++;
+    row.alarms++;
+  }
+  return isAlarm || judgedMs > LONG_MS;
+}
+
+function keep(path: string, name: string): void {
+  mkdirSync(KEPT, { recursive: true });
+  copyFileSync(path, join(KEPT, name));
+}
+
+/** Judges a recording by itself. */
+async function checkAlone(tape: string, client: string, how: string, name: string): Promise<void> {
+  const row = rowOf(client);
+  const began = performance.now();
+  const trace = await TraceReader.open(tape);
+  try {
+    const { diff } = await audit(trace, '', { capture: trace.end?.capture, examples: 5 });
+    const tookMs = performance.now() - began;
+    row.seconds += tookMs / 1000;
+    if (count(row, diff, tookMs, name, `${client}: ${how}`)) keep(tape, `${name}.tape`);
+  } finally {
+    await trace.close();
+  }
+}
+
 async function check(
   tape: string,
   servers: number,
@@ -163,17 +253,7 @@ async function check(
   const mayFlush = random.chance(0.7);
   const targets = await start(options, servers);
   const results = join(folder, 'clean.results');
-  const row = rows.get(replay.client) ?? {
-    replays: 0,
-    exchanges: 0,
-    matched: 0,
-    drift: {},
-    untestable: {},
-    alarms: 0,
-    seconds: 0,
-    longestMs: 0,
-  };
-  rows.set(replay.client, row);
+  const row = rowOf(replay.client);
   try {
     for (let time = 0; time < (isTwice ? 2 : 1); time++) {
       const began = performance.now();
@@ -191,33 +271,11 @@ async function check(
         },
         { examples: 5 },
       );
-      row.replays++;
-      row.exchanges += diff.total;
-      row.matched += diff.matched;
       row.seconds += (performance.now() - began) / 1000;
-      row.longestMs = Math.max(row.longestMs, judgedMs);
-      add(row.drift, diff.counts.drift);
-      add(row.untestable, diff.counts.untestable);
-      const wrong = diff.findings.filter((finding) => finding.class === 'violation');
-      // How slow a server is depends on what else this machine does.
-      const named = diff.culprits.filter((culprit) => culprit.of !== 'slow');
-      const isAlarm = wrong.length > 0 || named.length > 0;
-      if (isAlarm || judgedMs > LONG_MS) {
-        const what = [
-          ...wrong.map(({ kind, count, examples }) => `${kind} ${count} ${JSON.stringify(examples[0])}`),
-          ...named.map((culprit) => `named: ${JSON.stringify(culprit)}`),
-        ];
-        const how = `${options.join(' ') || 'default'}, speed ${replay.speed}, order ${replay.order}, ${workers} workers, ${loops} loops, time ${time + 1}${mayFlush ? ', FLUSH' : ''}`;
-        process.stdout.write(
-          `${name}: ${replay.client}: ${how}: ${diff.total} exchanges judged in ${(judgedMs / 1000).toFixed(1)} s: ${what.join('; ')}\n`,
-        );
-        mkdirSync(KEPT, { recursive: true });
-        copyFileSync(tape, join(KEPT, `${name}-${time}.tape`));
-        copyFileSync(results, join(KEPT, `${name}-${time}.results`));
-      }
-      if (!isAlarm) continue;
-      alarms++;
-      row.alarms++;
+      const how = `${replay.client}: ${options.join(' ') || 'default'}, speed ${replay.speed}, order ${replay.order}, ${workers} workers, ${loops} loops, time ${time + 1}${mayFlush ? ', FLUSH' : ''}`;
+      if (!count(row, diff, judgedMs, name, how)) continue;
+      keep(tape, `${name}-${time}.tape`);
+      keep(results, `${name}-${time}.results`);
     }
   } finally {
     for (const target of targets) await target.stop();
@@ -253,6 +311,14 @@ try {
   for (const { replay, round } of replaysOf(random)) {
     if (isStopped || [...rows.values()].reduce((sum, row) => sum + row.replays, 0) >= REPLAYS) break;
     const clientNumber = Object.keys(clients).indexOf(replay.client);
+    if (values.audit) {
+      const alone = join(folder, `${n}.tape`);
+      const isCaptured = random.chance(0.5);
+      await (isCaptured ? capture : record)(clients[replay.client]!, alone, random, SEED * 1000 + n);
+      await checkAlone(alone, replay.client, isCaptured ? 'tcpdump' : 'proxy', `${SEED}-${n++}`);
+      rmSync(alone);
+      continue;
+    }
     const tape = join(folder, `${clientNumber}-${round}.tape`);
     let servers = recordings.get(tape);
     if (servers === undefined) {
