@@ -4,6 +4,7 @@ export { record, type RecordInput } from './library/record.ts';
 export { openTrace, Tape } from './library/tape.ts';
 export type { Exchange, ExchangeAnswer } from './library/exchange.ts';
 export { modelTrace, synth, synthesize, type Synthesized, type SynthOptions } from './library/synth.ts';
+export { auditTrace, type AuditTraceOptions } from './library/audit.ts';
 export { judge, verify, type JudgeOptions } from './library/judge.ts';
 export { LibraryError, type LibraryErrorCode } from './library/error.ts';
 export { parseModel, type Model, type ModelInput } from './synth/model.ts';

@@ -123,9 +123,8 @@ export class RecordingSides extends Sides {
     const waitedNs = untilNs - batch.requestEndNs[row]!;
     if (isQuiet[batch.opcode[row]!] === 1) return unproven;
     const isBehind = reason === SkipReason.behind;
-    // Clients say that they close; who resets a connection is hardly the one who still waits for an answer on it.
-    if (closeNs !== NEVER && (end === ConnectionEnd.server || end === ConnectionEnd.reset))
-      return isBehind ? closedBehind : closed;
+    // Who reset a connection is not recorded: clients that end do so too, with answers on their way.
+    if (closeNs !== NEVER && end === ConnectionEnd.server) return isBehind ? closedBehind : closed;
     if (waitedNs < this.#about.patienceNs) return impatient;
     return isBehind ? unansweredBehind : unanswered;
   }

@@ -28,7 +28,10 @@ interface KindRow {
 
 const kinds: Readonly<Record<Kind, KindRow>> = {
   capture: { is: 'a capture', way: (path) => `memtape record ${path} -o FILE makes a trace of it` },
-  trace: { is: 'a trace', way: (path) => `memtape info ${path} and memtape replay ${path} take it` },
+  trace: {
+    is: 'a trace',
+    way: (path) => `memtape info ${path}, memtape audit ${path} and memtape replay ${path} take it`,
+  },
   results: {
     is: 'a results file',
     way: (path) => `memtape diff TRACE ${path} makes its report, with the trace that was replayed`,

@@ -157,6 +157,8 @@ const inRecording: ReadonlyMap<ProxyFaultName, Pick<Expectation, 'kinds' | 'isAn
     ['wrong-key', { kinds: ['wrong-key', 'orphan', 'lost', 'resurrected'] }],
     ['wrong-opaque', { kinds: ['orphan', 'lost', 'resurrected', 'wrong-status'] }],
     ['duplicate', { kinds: ['orphan'], isAnonymous: true }],
+    // Who reset a connection is not recorded.
+    ['reset', undefined],
     // Opaques tell whose each answer is, to the client and to the recorder.
     ['reorder', undefined],
     // Ids that no order explains are no evidence.
