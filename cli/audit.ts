@@ -30,7 +30,7 @@ interface Options extends OutputOptions, WatchOptions {
   timeout: number;
   from?: number;
   to?: number;
-  threshold: { expression: string }[];
+  threshold: readonly { expression: string }[];
   examples: number;
   trigger?: 'violation';
 }
@@ -166,7 +166,21 @@ async function counted(path: string): Promise<{ exchangeCount: number }> {
   return trace;
 }
 
-function auditOptionsOf(options: Options): AuditTraceOptions {
+/** What of a judgement's options an audit has; times in milliseconds. */
+export function auditOptionsOf(
+  options: Pick<
+    Options,
+    | 'tenants'
+    | 'examples'
+    | 'timeout'
+    | 'from'
+    | 'to'
+    | 'backends'
+    | 'backendsRoute'
+    | 'minCoverage'
+    | 'threshold'
+  >,
+): AuditTraceOptions {
   const {
     tenants,
     examples: most,

@@ -1,6 +1,7 @@
 // `memtape gate`: the runs of a gate file one after the other, a verdict on each, and one on all of them.
 
 import type { Command } from 'commander';
+import { auditTrace } from '../library/audit.ts';
 import { makeGateReport, renderSummary } from '../report/gate.ts';
 import { crossedBy, failedBy, type Crossing } from '../report/live.ts';
 import { reportOfNothing } from '../report/nothing.ts';
@@ -8,6 +9,7 @@ import { exitCodes, type NamedReport, type Report } from '../report/report.ts';
 import { renderText } from '../report/text.ts';
 import { ReplayError } from '../replayer/error.ts';
 import { TraceError } from '../trace/error.ts';
+import { auditOptionsOf } from './audit.ts';
 import { startEmbedded } from './embedded.ts';
 import { CliError, Verdict } from './error.ts';
 import { gateJsonSchema, readGate } from './gatefile.ts';
@@ -15,7 +17,7 @@ import { withHint } from './hint.ts';
 import { expectKind } from './kind.ts';
 import { outputOptions, writeReports, type OutputOptions } from './output.ts';
 import { outputsOf, planGate, type Plan } from './plan.ts';
-import { checkEmbedded, runReplay } from './replaying.ts';
+import { checkEmbedded, runReplay, type RunOptions } from './replaying.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { formatCount, formatDuration, plural, safeJson } from './text.ts';
@@ -110,6 +112,7 @@ async function runGate(
 /** One run. A target that cannot be reached, or a replay that cannot be done, is a verdict and no end of the gate. */
 async function runPlan(shell: Shell, plan: Plan, interrupted: AbortSignal, quiet: boolean): Promise<Report> {
   const { source, options, aborting } = plan;
+  if (plan.isAudit) return auditRun(source, options);
   const embedded = plan.embedded === undefined ? undefined : await startEmbedded(plan.embedded);
   const early = new AbortController();
   let crossings: Crossing[] = [];
@@ -156,13 +159,25 @@ async function runPlan(shell: Shell, plan: Plan, interrupted: AbortSignal, quiet
   }
 }
 
+/** A trace that is judged by itself. One that cannot be read is a verdict, too. */
+async function auditRun(source: string, options: RunOptions): Promise<Report> {
+  try {
+    return await auditTrace(source, auditOptionsOf(options));
+  } catch (error) {
+    if (!(error instanceof TraceError)) throw error;
+    const of = { source, targets: [], speed: 1, rate: null, order: 'none', thresholds: options.threshold };
+    return reportOfNothing({ ...of, why: withHint(error) });
+  }
+}
+
 /** In a line where it passed. */
 function told(report: Report, { palette }: Shell): string {
   const text = renderText(report, palette);
   return report.verdict === 'pass' ? `${text.split('\n', 1)[0]}\n` : text;
 }
 
-function described({ source, options, embedded, exchanges, seconds }: Plan): string {
+function described({ source, options, embedded, isAudit, exchanges, seconds }: Plan): string {
+  if (isAudit) return `${source}, judged by itself, about ${plural(exchanges, 'exchange')}`;
   const to = options.target?.join(', ') ?? `embedded${embedded?.proxy === true ? ', behind a proxy' : ''}`;
   const pace =
     options.rate !== undefined

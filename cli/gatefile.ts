@@ -121,6 +121,7 @@ const thresholdSchema = z
 const runFields = {
   trace: path.optional().describe('file: the trace to replay'),
   model: z.string().min(1).optional().describe('instead of a trace: a model file, or one of synth list'),
+  audit: path.optional().describe('instead of both, file: a trace that is judged by itself; nothing is sent'),
   seed: z.int().min(0).optional().describe('of a model, or of scenarios: other draws'),
   duration: duration.optional().describe('of a model: how long; default: what it says, else 10s'),
   requests: count.optional().describe('of a model: how many at most'),
@@ -205,20 +206,21 @@ const wellFormed = z
 
 export type Gate = z.output<typeof wellFormed>;
 
-/** Of each pair a run has one. */
+/** Of each of these a run has one at most. */
 const exclusive = [
-  ['trace', 'model'],
-  ['target', 'embedded'],
+  ['trace', 'model', 'audit'],
+  ['target', 'embedded', 'audit'],
   ['speed', 'rate'],
   ['baseline', 'expect'],
 ] as const;
 const ofModels = ['duration', 'requests'] as const;
+const ofReplays = ['speed', 'rate', 'loop', 'order', 'drills', 'baseline', 'expect', 'results'] as const;
 
 /** A run with the defaults where it is silent: what excludes something that it says is no default for it. */
 export function withDefaults(defaults: Gate['defaults'], run: GateRun): GateRun {
   const filled: Record<string, unknown> = { ...defaults };
-  for (const pair of exclusive)
-    if (pair.some((field) => run[field] !== undefined)) for (const field of pair) delete filled[field];
+  for (const fields of exclusive)
+    if (fields.some((field) => run[field] !== undefined)) for (const field of fields) delete filled[field];
   return { ...filled, ...run };
 }
 
@@ -231,22 +233,30 @@ const gateSchema: z.ZodType<Gate> = wellFormed.superRefine((gate, context) => {
     told.add(name);
   };
   const names = new Set<string>();
-  for (const field of exclusive)
-    if (field.every((one) => gate.defaults?.[one] !== undefined))
-      complain(['defaults', field[1]], `expected ${field.join(' or ')}, got both`);
+  for (const fields of exclusive) {
+    const [, second] = fields.filter((one) => gate.defaults?.[one] !== undefined);
+    if (second !== undefined)
+      complain(['defaults', second], `expected ${fields.join(' or ')}, got more than one`);
+  }
   for (const [n, run] of gate.runs.entries()) {
     const place = ['runs', n];
     if (names.has(run.name))
       complain([...place, 'name'], `expected a name of its own, got ${run.name} twice`);
     names.add(run.name);
-    for (const pair of exclusive)
-      if (pair.every((field) => run[field] !== undefined))
-        complain([...place, pair[1]], `expected ${pair.join(' or ')}, got both`);
-    const { trace, model, target, from = 0, to = Infinity } = withDefaults(gate.defaults, run);
+    for (const fields of exclusive) {
+      const [, second] = fields.filter((field) => run[field] !== undefined);
+      if (second !== undefined)
+        complain([...place, second], `expected ${fields.join(' or ')}, got more than one`);
+    }
+    const { trace, model, audit, target, from = 0, to = Infinity } = withDefaults(gate.defaults, run);
     if (from >= to)
       complain([...place, run.to === undefined ? 'from' : 'to'], 'expected an end after the beginning');
-    if (trace === undefined && model === undefined)
-      complain(place, 'expected a trace or a model, got neither');
+    if (trace === undefined && model === undefined && audit === undefined)
+      complain(place, 'expected a trace, a model or an audit, got none');
+    if (audit !== undefined)
+      for (const field of ofReplays)
+        if (run[field] !== undefined)
+          complain([...place, field], 'expected a trace or a model with it: an audit sends nothing');
     if (trace !== undefined)
       for (const field of ofModels)
         if (run[field] !== undefined) complain([...place, field], 'expected a model with it, got a trace');

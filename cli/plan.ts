@@ -10,7 +10,7 @@ import type { NamedServer } from '../protocol/distribution.ts';
 import { parseDrills, type Drill } from '../replayer/drillfile.ts';
 import { createSchedule } from '../replayer/schedule.ts';
 import { createRoute, parseTarget } from '../replayer/target.ts';
-import { defaultThresholds, type Threshold } from '../report/threshold.ts';
+import { auditExpressions, defaultThresholds, parseThreshold, type Threshold } from '../report/threshold.ts';
 import { DEFAULT_MS } from '../synth/generator.ts';
 import { checkScenario } from '../synth/scenario.ts';
 import { meanRate } from '../synth/transform.ts';
@@ -30,6 +30,8 @@ export interface Plan {
   name: string;
   /** A trace's path, a model's, or a model's name. */
   source: string;
+  /** The trace is judged by itself: nothing is sent. */
+  isAudit: boolean;
   options: RunOptions;
   /** The servers to start for it; undefined where it has targets. */
   embedded: EmbeddedOptions | undefined;
@@ -124,9 +126,11 @@ class Planner {
       ...this.#files(run),
     };
     await this.#check(place, () => assertRoute(this.#shell, options));
-    const isEmbedded = entry === undefined;
+    const isAudit = run.audit !== undefined;
+    const isEmbedded = entry === undefined && !isAudit;
     const plan = {
       name,
+      isAudit,
       options,
       embedded: isEmbedded ? (embedded ?? {}) : undefined,
       aborting: (run.thresholds ?? []).filter(({ aborts }) => aborts).map(({ threshold }) => threshold),
@@ -189,7 +193,9 @@ class Planner {
     const backends = run.backends ?? entry?.backends;
     const backendsRoute = run.backendsRoute ?? entry?.backendsRoute;
     return {
-      threshold: thresholds?.map(({ threshold }) => threshold) ?? defaultThresholds(),
+      threshold:
+        thresholds?.map(({ threshold }) => threshold) ??
+        (run.audit === undefined ? defaultThresholds() : auditExpressions.map(parseThreshold)),
       examples,
       ...(backends === undefined
         ? {}
@@ -279,9 +285,14 @@ class Planner {
 
   /** Where it comes from, and how much of it there is. */
   async #source(
-    { trace, model, expect }: GateRun,
+    { trace, model, audit, expect }: GateRun,
     options: RunOptions,
   ): Promise<Pick<Plan, 'source' | 'exchanges' | 'seconds'>> {
+    if (audit !== undefined) {
+      const source = this.#path(audit);
+      const { exchanges } = await this.#check(this.#placeOf('audit'), async () => ofTrace(source, options));
+      return { source, exchanges, seconds: null };
+    }
     if (trace === undefined) {
       const name = model!;
       const source = /[/.]/.test(name) || existsSync(this.#path(name)) ? this.#path(name) : name;

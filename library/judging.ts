@@ -14,7 +14,7 @@ export type Judgement = { report: Report } | { error: string };
 
 parentPort?.on('message', ({ path, options }: Judging) => {
   auditTrace(path, options).then(
-    (report) => parentPort!.postMessage({ report } satisfies Judgement),
-    (error: unknown) => parentPort!.postMessage({ error: (error as Error).message } satisfies Judgement),
+    (report) => parentPort!.postMessage({ report } satisfies Judgement, []),
+    (error: unknown) => parentPort!.postMessage({ error: (error as Error).message } satisfies Judgement, []),
   );
 });

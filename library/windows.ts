@@ -138,7 +138,7 @@ export class Windows {
       };
       this.#worker.once('message', onAnswer);
       this.#worker.once('exit', onExit);
-      this.#worker.postMessage(order);
+      this.#worker.postMessage(order, []);
     });
   }
 

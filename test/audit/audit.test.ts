@@ -19,12 +19,8 @@ async function judged(
   const trace: Trace = {
     meta: testMeta,
     exchangeCount: exchanges.length,
-    // Batches are the caller's: each walk has one of its own.
     async *batches() {
-      yield batchOf(
-        exchanges,
-        connections?.map((one) => ({ ...one })),
-      );
+      yield batchOf(exchanges, connections);
     },
     close: async () => undefined,
   };
@@ -39,6 +35,18 @@ async function kindsOf(...asked: Parameters<typeof judged>): Promise<Record<stri
 const set = (value: string, answerCas: bigint): ExchangeInit => ({ op: 'set', key: 'k', value, answerCas });
 const hit = (answer: string, answerCas: bigint): ExchangeInit => ({ op: 'get', key: 'k', answer, answerCas });
 const miss: ExchangeInit = { op: 'get', key: 'k', status: 1, answer: 'Not found' };
+
+const ended = (end: ConnectionEnd, afterMs: number): { connections: Connection[] } => ({
+  connections: [{ ...connectionOf(0), end, closeNs: afterMs * 1e6 }],
+});
+
+const reads = (from: number, to: number, hits: number): ExchangeInit[] =>
+  Array.from({ length: to - from }, (_, n) => ({
+    op: 'get',
+    key: `k${from + n}`,
+    at: (from + n) * ms,
+    ...(n % 10 < hits ? { answer: 'v' } : { status: 1, answer: 'Not found' }),
+  }));
 
 test('what a correct server answers passes, whatever the key held before', async () => {
   expect(await kindsOf([hit('before', 7n), set('a', 8n), hit('a', 8n), set('b', 9n), hit('b', 9n)])).toEqual(
@@ -109,9 +117,6 @@ test('a value that the capture cut makes its key untestable', async () => {
 
 test('who did not answer: the server that hung up, or that let somebody wait; nobody where the client left soon', async () => {
   const asked: ExchangeInit = { op: 'get', key: 'k', outcome: Outcome.unanswered };
-  const ended = (end: ConnectionEnd, afterMs: number): { connections: Connection[] } => ({
-    connections: [{ ...connectionOf(0), end, closeNs: afterMs * 1e6 }],
-  });
   expect(await kindsOf([asked], ended(ConnectionEnd.server, 5))).toEqual({ closed: 1 });
   // Either may have reset it.
   expect(await kindsOf([asked], ended(ConnectionEnd.reset, 5))).toEqual({ unrecorded: 1 });
@@ -156,7 +161,7 @@ test('a server that restarted counts its ids from 1 again', async () => {
     set('d', 2n),
     hit('d', 2n),
   ];
-  expect(await kindsOf(apart.map((one, n) => ({ ...one, at: n * 50 * ms })))).toEqual({ lost: 1 });
+  expect(await kindsOf(Array.from(apart, (one, n) => ({ ...one, at: n * 50 * ms })))).toEqual({ lost: 1 });
 });
 
 test('of connections that were open before, what may still be under way is waited for', async () => {
@@ -198,13 +203,6 @@ test('reads that can be judged are those of keys whose state was shown; a wrong 
 });
 
 test('a backend that came back empty breaks its hit rate, and a cache that fills does not', async () => {
-  const reads = (from: number, to: number, hits: number): ExchangeInit[] =>
-    Array.from({ length: to - from }, (_, n) => ({
-      op: 'get',
-      key: `k${from + n}`,
-      at: (from + n) * ms,
-      ...(n % 10 < hits ? { answer: 'v' } : { status: 1, answer: 'Not found' }),
-    }));
   const { breaks } = await judged([...reads(0, 400, 9), ...reads(400, 800, 3)]);
   expect(breaks).toHaveLength(1);
   expect(breaks[0]!.place).toBe('10.0.0.1:11211');

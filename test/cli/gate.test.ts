@@ -77,6 +77,25 @@ const sick =
 const unreachable = '  - {name: unreachable, trace: capture.tape, target: "127.0.0.1:1"}';
 
 describe('three runs: recorded, synthesized, and the incident', () => {
+  test('a recording that is judged by itself is a run like others, and sends nothing', async () => {
+    const exchanges = [
+      { op: 'set', key: 'k', value: 'old old', answerCas: 1n },
+      { op: 'set', key: 'k', value: 'new new', answerCas: 2n },
+      { op: 'get', key: 'k', answer: 'old old', answerCas: 1n },
+    ];
+    await writeTape(join(folder, 'stale.tape'), [batchOf(exchanges)]);
+    const ran = await gate(['runs: [{name: production, audit: stale.tape}]']);
+    expect(ran).toMatchObject({ code: 1, report: { verdict: 'fail' } });
+    expect(ran.report.runs[0]!.report.violations).toEqual({ 'stale-value': 1 });
+    expect(ran.report.runs[0]!.report.thresholds.map(({ expression }) => expression)).toEqual([
+      'violations == 0',
+      'judged > 90%',
+    ]);
+    const speed = await gate(['runs: [{name: production, audit: stale.tape, speed: 2}]']);
+    expect(speed).toMatchObject({ code: 2 });
+    expect(speed.stderr).toMatch(/an audit sends nothing/);
+  });
+
   test('a healthy cluster passes, and every kind of report is written', async () => {
     const { code, stdout } = await memtape([
       'gate',
@@ -259,9 +278,9 @@ describe('2: what is wrong with a file is said with its line, and nothing is sen
     [
       'neither trace nor model',
       ['runs: [{name: x}]'],
-      /:2:8: runs\[0\]: expected a trace or a model, got neither/,
+      /:2:8: runs\[0\]: expected a trace, a model or an audit, got none/,
     ],
-    ['both', [`${one}, model: etc}]`], /expected trace or model, got both/],
+    ['both', [`${one}, model: etc}]`], /expected trace or model or audit, got more than one/],
     ['two of one name', ['runs:', healthy, healthy], /:4:\d+: runs\[1\]\.name: expected a name of its own/],
     ['no such trace', ['runs: [{name: x, trace: captur.tape}]'], /:2:18: .*captur\.tape/],
     ['no trace', ['runs: [{name: x, trace: memtape.gate.yaml}]'], /:2:18: .*expected a memtape trace/],
