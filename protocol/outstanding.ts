@@ -30,6 +30,15 @@ export class Outstanding {
     this.length -= n;
   }
 
+  /** Whether one of the last few is such a request. */
+  has(opcode: number, opaque: number, last: number): boolean {
+    for (let n = Math.max(0, this.length - last); n < this.length; n++) {
+      const slot = this.slot(n);
+      if (this.opaque[slot] === opaque && this.opcode[slot] === opcode) return true;
+    }
+    return false;
+  }
+
   #grow(): void {
     const capacity = this.#capacity * 2;
     const row = new Float64Array(capacity);

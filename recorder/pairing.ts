@@ -105,6 +105,16 @@ export class Pairing {
     return this.#requests.opaque[this.#requests.slot(0)]!;
   }
 
+  /** An answer with these cannot be mistaken: one of the last requests has them, and each has an opaque of its own. */
+  expects(opcode: number, opaque: number): boolean {
+    return this.#areDistinct && this.#requests.has(opcode, opaque, STEPS_WITHOUT_CREDIT);
+  }
+
+  /** The oldest request was under way when answers were cut: the first part of its own may be among them. */
+  get isHeadCut(): boolean {
+    return this.#left < this.#unseenTo;
+  }
+
   push(row: number, opcode: number, opaque: number): void {
     const requests = this.#requests;
     this.#opaquesDiffer = opaque !== this.#lastOpaque;

@@ -2,7 +2,7 @@
 // one that goes on with its connections, or two hosts' clocks differ. What the files show of TCP tells (survey.ts): a file
 // whose bytes begin where another's end comes behind it, and segments that two files have came at one time.
 
-import { MAX_SIGNS, isSignOfClient, survey, type Survey, type SurveyOptions } from './survey.ts';
+import { isSignOfClient, survey, type Room, type Survey, type SurveyOptions } from './survey.ts';
 import { lastStamp } from './tail.ts';
 
 /** Where the end of a file is not known, one that begins so soon behind its beginning may be of the same time. */
@@ -17,10 +17,10 @@ const SPREAD_NS = 50e6;
 const MIN_SHARED = 4;
 const MIN_AGREEING = 0.75;
 const MAX_SHARED = 4096;
-/** Segments remembered of all files together. */
-const MAX_ALL_SIGNS = 262_144;
-/** Segments at the beginning of a file. */
-const FIRST_SIGNS = 1024;
+/** What is remembered of one file at most, of its beginning, and of all files together. */
+const OF_ONE: Room = { directions: 65_536, signs: 32_768 };
+const OF_BEGINNING: Room = { directions: 8192, signs: 1024 };
+const OF_ALL: Room = { directions: 524_288, signs: 262_144 };
 /** Of more files, each is compared with its neighbours only. */
 const MAX_COMPARED = 64;
 const NEIGHBOURS = 2;
@@ -74,10 +74,10 @@ export async function isDoubtful(files: readonly SourceFile[], options: SurveyOp
  */
 async function beginWrongly(paths: readonly string[], options: SurveyOptions): Promise<boolean> {
   const seen = new Set<number>();
-  const most = Math.min(FIRST_SIGNS, Math.ceil(MAX_ALL_SIGNS / paths.length));
+  const room = roomOf(OF_BEGINNING, paths.length);
   let before: Survey | undefined;
   for (const path of paths) {
-    const begun = await survey(path, most, options, true);
+    const begun = await survey(path, room, options, true);
     if (before !== undefined && isBehind(before, begun)) return true;
     for (const sign of begun.signs.keys()) if (seen.has(sign)) return true;
     for (const sign of begun.signs.keys()) seen.add(sign);
@@ -103,14 +103,21 @@ export async function placesOf(
   files: readonly SourceFile[],
   options: SurveyOptions,
 ): Promise<{ addedNs: number[]; moves: Move[] }> {
-  const maxSigns = Math.min(MAX_SIGNS, Math.ceil(MAX_ALL_SIGNS / files.length));
+  const room = roomOf(OF_ONE, files.length);
   const known: Known[] = [];
   for (const { path, startNs } of files) {
-    const found = await survey(path, maxSigns, options);
+    const found = await survey(path, room, options);
     const fromNs = Number(startNs - files[0]!.startNs);
     known.push({ survey: found, fromNs, toNs: fromNs + found.endNs });
   }
   return new Places(known).all();
+}
+
+function roomOf(most: Room, files: number): Room {
+  return {
+    directions: Math.min(most.directions, Math.ceil(OF_ALL.directions / files)),
+    signs: Math.min(most.signs, Math.ceil(OF_ALL.signs / files)),
+  };
 }
 
 /** A file, and its time by its own clock, ns since the first one's beginning. */

@@ -12,11 +12,14 @@ import { Reading } from './reading.ts';
 import { Recent } from './recent.ts';
 import { Flag } from './tcp.ts';
 
-/** Directions of connections that a file begins with, and those that it ends with. */
-const MAX_EARLY = 8192;
-const MAX_LATE = 65_536;
-/** Segments whose times are remembered, of one file. */
-export const MAX_SIGNS = 32_768;
+/** What is remembered of one file. */
+export interface Room {
+  /** Directions of connections that it ends with; of those that it begins with, an eighth of it. */
+  directions: number;
+  /** Segments and when they came. */
+  signs: number;
+}
+
 /** Sequence numbers below this are rather made up than drawn at random, and say little. */
 const MIN_RANDOM = 2 ** 20;
 /** What a segment is recognised by, besides its sequence number: where frames begin, a header. */
@@ -36,14 +39,15 @@ export class Survey {
   endNs = 0;
   /** Those that the file begins with. */
   readonly early = new Map<number, Stretch>();
-  readonly #late = new Recent<number, Stretch>(MAX_LATE);
+  readonly #late: Recent<number, Stretch>;
   /** When segments came, ns since the file's first packet: one in so many, by what they are recognised by. */
   readonly signs = new Map<number, number>();
-  readonly #maxSigns: number;
+  readonly #room: Room;
   #mask = 0;
 
-  constructor(maxSigns: number) {
-    this.#maxSigns = maxSigns;
+  constructor(room: Room) {
+    this.#room = room;
+    this.#late = new Recent(room.directions);
   }
 
   stretch(key: number): Stretch | undefined {
@@ -66,7 +70,7 @@ export class Survey {
     const known = this.stretch(key);
     if (known === undefined) {
       const stretch = { first: sequence, end, isOpened: isSyn };
-      if (this.early.size < MAX_EARLY) this.early.set(key, stretch);
+      if (this.early.size * 8 < this.#room.directions) this.early.set(key, stretch);
       this.#late.set(key, stretch);
       return;
     }
@@ -78,7 +82,7 @@ export class Survey {
 
   #remember(sign: number, ns: number): void {
     this.signs.set(sign, ns);
-    while (this.signs.size > this.#maxSigns) {
+    while (this.signs.size > this.#room.signs) {
       this.#mask = this.#mask * 2 + 1;
       for (const known of this.signs.keys()) if ((mixed(known) & this.#mask) !== 0) this.signs.delete(known);
     }
@@ -116,11 +120,11 @@ export interface SurveyOptions {
 /** Reads a file to its end, or to where it is broken, which will be found again; or its first few hundred KiB. */
 export async function survey(
   path: string,
-  maxSigns: number,
+  room: Room,
   options: SurveyOptions,
   isBrief = false,
 ): Promise<Survey> {
-  const found = new Survey(maxSigns);
+  const found = new Survey(room);
   const ports = new Ports(options.ports);
   const layers = new Layers(options.vxlanPorts, () => false);
   const packet = new Packet();

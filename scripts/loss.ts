@@ -1,7 +1,8 @@
 // Captures that lack packets: `node dist/scripts/loss.js [SEEDS] [OPERATIONS]`. The traffic of real clients, those among
 // them that give all requests the same opaque, is captured once and recorded whole; then 0.3% to 5% of its packets are
 // taken out, each seed others, and it is recorded again. Every exchange must be as it truly was, or marked as unknown.
-// Prints a table in Markdown, and ends with 1 where one is neither.
+// Prints a table in Markdown: the share of the exchanges that are not known, marked or missing; ends with 1 where one is
+// neither right nor marked.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +18,7 @@ const folder = mkdtempSync(join(tmpdir(), 'memtape-loss-'));
 
 let failed = 0;
 process.stdout.write(
-  `| client | packets | ${SHARES.map((share) => `${share * 100}%`).join(' | ')} |\n|---|---|${'---|'.repeat(SHARES.length)}\n`,
+  `| client | packets | exchanges | ${SHARES.map((share) => `${share * 100}%`).join(' | ')} |\n|---|---|---|${'---|'.repeat(SHARES.length)}\n`,
 );
 for (const client of clients) {
   const { path, port } = await capture(client, OPERATIONS, folder);
@@ -41,9 +42,10 @@ for (const client of clients) {
       );
       writeFileSync(`${path}.${share}.${seed}.pcap`, lossy);
     }
-    cells.push(`${right} right, ${marked} marked${wrong > 0 ? `, ${wrong} WRONG` : ''}`);
+    const unknown = ((100 * (SEEDS * whole.total - right)) / (SEEDS * whole.total)).toFixed(1);
+    cells.push(`${unknown}% not known, ${marked} marked${wrong > 0 ? `, ${wrong} WRONG` : ''}`);
   }
-  process.stdout.write(`| ${client.name} | ${packets.length} | ${cells.join(' | ')} |\n`);
+  process.stdout.write(`| ${client.name} | ${packets.length} | ${whole.total} | ${cells.join(' | ')} |\n`);
 }
 // What went wrong is in the captures, and live traffic does not come twice.
 if (failed === 0) rmSync(folder, { recursive: true, force: true });

@@ -8,6 +8,8 @@ import { Exchanges } from '../../recorder/exchanges.ts';
 import { readCapture } from '../../recorder/capture.ts';
 import { recordCapture } from '../../recorder/record.ts';
 import { Window } from '../../recorder/window.ts';
+import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
+import { Opcode } from '../../protocol/opcode.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { Told, told, untrue } from '../../scripts/truth.ts';
 import { Random } from '../../synth/random.ts';
@@ -148,6 +150,68 @@ describe('a beginning in the middle', () => {
       }
     }
   });
+});
+
+describe('a beginning in the middle of an answer', () => {
+  test('whose bytes look like the head of a long one: what follows is known', async () => {
+    for (const seed of seeds) {
+      const random = new Random(seed);
+      const server = new Server(random, { quiet: 0, decoys: 0 });
+      const asked = Array.from({ length: 30 }, () => server.one());
+      // The second segment of the first answer begins with the header of an answer that would take a megabyte.
+      const fake = encodeResponse({ opcode: Opcode.get, opaque: random.uint32(), extras: Buffer.alloc(4) });
+      fake.writeUInt32BE(1_000_000, 8);
+      const value = Buffer.concat([
+        Buffer.alloc(MSS - 28, 'v'),
+        fake,
+        Buffer.alloc(2 * MSS + random.int(MSS), 'v'),
+      ]);
+      const large = {
+        request: encodeRequest({ opcode: Opcode.get, key: Buffer.from('large'), opaque: random.uint32() }),
+        answer: encodeResponse({ opcode: Opcode.get, extras: Buffer.alloc(4), value }),
+      };
+      const talk = new Conversation();
+      for (const { request, answer } of [large, ...asked]) {
+        send(talk, true, request);
+        send(talk, false, answer!);
+        talk.acknowledge(true);
+      }
+      const packets = talk.fin(true).fin(false).acknowledge(true).packets;
+      const whole = await told(pcapBytes(packets), PORT);
+      const seen = await told(pcapBytes(packets.slice(2)), PORT);
+      expect(untrue(seen, whole), `seed ${seed}`).toEqual([]);
+      expect(seen.total - seen.marked, `seed ${seed}`).toBeGreaterThanOrEqual(asked.length - 1);
+    }
+  });
+});
+
+test('an answer to STAT of which a snap length has cut a part is not known', async () => {
+  for (const seed of seeds) {
+    const random = new Random(seed);
+    const talk = new Conversation().open();
+    for (let turn = 0; turn < 20; turn++) {
+      const opaque = random.uint32();
+      const names = Array.from({ length: random.int(40) }, (_, n) => `stat ${n}`);
+      const pairs = [...names, ''].map((name) =>
+        encodeResponse({
+          opcode: Opcode.stat,
+          opaque,
+          key: Buffer.from(name),
+          value: Buffer.from(name === '' ? '' : String(random.uint32())),
+        }),
+      );
+      send(talk, true, encodeRequest({ opcode: Opcode.stat, opaque }));
+      send(talk, false, Buffer.concat(pairs));
+      talk.acknowledge(true);
+    }
+    const { packets } = talk.fin(true).fin(false);
+    const whole = await told(pcapBytes(packets), PORT);
+    for (const length of [200, 512, 1000, 1400]) {
+      const seen = await told(pcapBytes(snapped(packets, length)), PORT);
+      expect(untrue(seen, whole), `seed ${seed}, ${length} bytes`).toEqual([]);
+      expect(seen.total).toBe(whole.total);
+    }
+  }
 });
 
 /** What is counted of a capture. */

@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { notesOf } from '../../recorder/notes.ts';
+import { Packet } from '../../recorder/packet.ts';
+import { Survey } from '../../recorder/survey.ts';
 import { lastStamp } from '../../recorder/tail.ts';
 import { Random } from '../../synth/random.ts';
 import { ngPacket, ngSection, pcapBytes, type CapturedPacket } from '../support/packets.ts';
@@ -126,4 +128,28 @@ test('the last time of a file is found at its end', async () => {
     writeFileSync(path, bytes);
     expect(await lastStamp(path)).toBeUndefined();
   }
+});
+
+test('what is remembered of a file is bounded, whatever it holds', () => {
+  const room = { directions: 800, signs: 300 };
+  const found = new Survey(room);
+  const random = new Random(1);
+  const packet = new Packet();
+  for (let n = 0; n < 20_000; n++) {
+    const data = Buffer.alloc(60, random.uint32().toString());
+    Object.assign(packet, {
+      data,
+      at: 20,
+      end: 60,
+      wireEnd: 60,
+      sourceAt: 0,
+      targetAt: 4,
+      sequence: random.uint32(),
+    });
+    packet.sourcePort = random.int(65_536);
+    found.segment(packet, random.chance(0.5));
+  }
+  expect(found.early.size).toBe(room.directions / 8);
+  expect(found.signs.size).toBeLessThanOrEqual(room.signs);
+  expect(found.signs.size).toBeGreaterThan(room.signs / 8);
 });
