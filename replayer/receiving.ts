@@ -137,7 +137,7 @@ export class Receiving {
       if (handle < 0 || isQuiet[outstanding.opcode[slot]!] === 1) continue;
       unanswered.to = outstanding.opaque[slot]!;
       if (firstNs !== Infinity) continue;
-      unanswered.from = unanswered.to;
+      if (unanswered.from === 0) unanswered.from = unanswered.to;
       firstNs = this.#course.startNs + this.#window.of(handle).results.sentNs[rowOf(handle)]!;
     }
     if (firstNs === Infinity) return;

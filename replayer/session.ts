@@ -128,7 +128,7 @@ export class Session {
   statBytes = 0;
 
   readonly strikes = new Strikes(MAX_STRIKES, ENOUGH_ANSWERS);
-  /** Opaques of requests that the answer to a NOOP last told to have none. */
+  /** Between which opaques the answers to NOOPs told of requests that have none. */
   readonly unanswered = { from: 0, to: -1 };
   /** Answers to nothing since the last that was an answer. */
   orphans = 0;
