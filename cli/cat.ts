@@ -36,11 +36,11 @@ export function catCommand(command: Command, shell: Shell): void {
 async function cat(shell: Shell, file: string, options: CatOptions): Promise<void> {
   const path = shell.path(file);
   expectKind(path, 'trace');
+  const filter = filterOf(options);
   const trace = await TraceReader.open(path);
   const out = shell.stdout;
   const connections = new Map<number, Connection>();
   const format = formats[options.format];
-  const filter = filterOf(options);
   let left = options.limit;
   try {
     if (format.head !== '') out.write(`${format.head}\n`);

@@ -154,14 +154,17 @@ async function judgedReplay(
   const results = join(folder, 'last.results');
   const { survey } = await replay({ trace, results, targets: [target], speed });
   const tape = await TraceReader.open(trace);
-  const seen = await ResultsReader.open(results);
   try {
-    const judged = await diff(tape, seen, { survey, backends });
-    const thresholds = defaultThresholds();
-    return makeReport({ diff: judged, meta: seen.meta, end: seen.end, thresholds });
+    const seen = await ResultsReader.open(results);
+    try {
+      const judged = await diff(tape, seen, { survey, backends });
+      const thresholds = defaultThresholds();
+      return makeReport({ diff: judged, meta: seen.meta, end: seen.end, thresholds });
+    } finally {
+      await seen.close();
+    }
   } finally {
     await tape.close();
-    await seen.close();
   }
 }
 

@@ -189,12 +189,15 @@ export class Reduction {
       const { survey } = await replay({ ...run, trace: path, results, targets, signal });
       if (signal.aborted) return [];
       const trace = await TraceReader.open(path);
-      const seen = await ResultsReader.open(results);
       try {
-        return (await diff(trace, seen, { survey })).findings;
+        const seen = await ResultsReader.open(results);
+        try {
+          return (await diff(trace, seen, { survey })).findings;
+        } finally {
+          await seen.close();
+        }
       } finally {
         await trace.close();
-        await seen.close();
       }
     });
   }

@@ -35,11 +35,17 @@ export class NextAccess {
   static async create(folder: string, requests: number, fileRequests = FILE_REQUESTS): Promise<NextAccess> {
     const files = Math.min(MAX_FILES, Math.max(1, Math.ceil(requests / fileRequests)));
     const parts: Part[] = [];
-    for (let n = 0; n < files; n++) {
-      const file = await Output.create(join(folder, String(n)), BUFFER_BYTES);
-      parts.push({ file, entries: 0, chunk: Buffer.alloc(0), from: 0, at: 0 });
+    const made = new NextAccess(parts);
+    try {
+      for (let n = 0; n < files; n++) {
+        const file = await Output.create(join(folder, String(n)), BUFFER_BYTES);
+        parts.push({ file, entries: 0, chunk: Buffer.alloc(0), from: 0, at: 0 });
+      }
+    } catch (error) {
+      await made.close();
+      throw error;
     }
-    return new NextAccess(parts);
+    return made;
   }
 
   add(object: bigint, number: number): void {

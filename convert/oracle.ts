@@ -31,8 +31,25 @@ export async function writeOracle(
   onProgress?: (exchanges: number) => void,
 ): Promise<Written> {
   const folder = await mkdtemp(join(tmpdir(), 'memtape-convert-'));
+  try {
+    const next = await NextAccess.create(folder, trace.exchangeCount);
+    try {
+      return await writeBeside(trace, path, next, onProgress);
+    } finally {
+      await next.close();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function writeBeside(
+  trace: TraceReader,
+  path: string,
+  next: NextAccess,
+  onProgress?: (exchanges: number) => void,
+): Promise<Written> {
   const output = await Output.create(path);
-  const next = await NextAccess.create(folder, trace.exchangeCount);
   try {
     const clock = new Clock(trace.meta);
     let rows = 0;
@@ -71,9 +88,6 @@ export async function writeOracle(
   } catch (error) {
     await output.abort();
     throw error;
-  } finally {
-    await next.close();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 

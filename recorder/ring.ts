@@ -169,32 +169,37 @@ export class Ring {
     let writer: TraceWriter | undefined;
     let view: View | undefined;
     let rows = 0;
-    for (const slice of slices) {
-      if (slice.toNs < cutNs) continue;
-      const trace = await TraceReader.open(slice.path, { values: 'as they stand' });
-      try {
-        for await (const batch of trace.batches()) {
-          let from = 0;
-          while (from < batch.count && batch.requestNs[from]! < cutNs) from++;
-          if (from === batch.count) continue;
-          const part = from === 0 ? batch : batch.slice(from, batch.count);
-          if (writer === undefined || view === undefined) {
-            const baseNs = part.requestNs[0]!;
-            view = new View(baseNs);
-            const startNs = (BigInt(meta.startNs) + BigInt(Math.round(baseNs))).toString();
-            writer = await TraceWriter.create(path, { ...meta, startNs });
+    try {
+      for (const slice of slices) {
+        if (slice.toNs < cutNs) continue;
+        const trace = await TraceReader.open(slice.path, { values: 'as they stand' });
+        try {
+          for await (const batch of trace.batches()) {
+            let from = 0;
+            while (from < batch.count && batch.requestNs[from]! < cutNs) from++;
+            if (from === batch.count) continue;
+            const part = from === 0 ? batch : batch.slice(from, batch.count);
+            if (writer === undefined || view === undefined) {
+              const baseNs = part.requestNs[0]!;
+              view = new View(baseNs);
+              const startNs = (BigInt(meta.startNs) + BigInt(Math.round(baseNs))).toString();
+              writer = await TraceWriter.create(path, { ...meta, startNs });
+            }
+            view.apply(part);
+            part.firstIndex = rows;
+            rows += part.count;
+            writer.append(part);
+            await writer.drained();
           }
-          view.apply(part);
-          part.firstIndex = rows;
-          rows += part.count;
-          writer.append(part);
-          await writer.drained();
+        } finally {
+          await trace.close();
         }
-      } finally {
-        await trace.close();
       }
+      await writer?.finish(structuredClone(this.#counted()));
+    } catch (error) {
+      await writer?.abort();
+      throw error;
     }
-    await writer?.finish(structuredClone(this.#counted()));
   }
 
   async #prune(nowNs: number): Promise<void> {

@@ -134,7 +134,9 @@ export class Engine implements SessionEvents {
         ? new Tails(course, window, slab, (session) => this.drained(session))
         : undefined;
     this.#sending = new Sending(rooms, gate, pipeline, tails);
-    this.#receiving = new Receiving(course, window, completion, silence, share);
+    this.#receiving = new Receiving(course, window, completion, silence, share, (session, sentNs) =>
+      this.#losing.unanswered(session, sentNs),
+    );
     const probes = (this.#probes = new Probes(course));
     const losing = (this.#losing = new Losing({ ...rooms, receiving: this.#receiving, probes }, timeoutMs));
     this.#watch = new Watch(

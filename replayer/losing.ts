@@ -79,6 +79,7 @@ export class Losing {
     const { outstanding, target } = session;
     if (!isQuit(outstanding.opcode[outstanding.slot(0)]!)) {
       if (target.lastAnswerNs < sentNs) this.#probes.begin(session);
+      else target.patience.timedOut(this.#timeoutMs * 1e6);
       this.#strike(session, sentNs);
     }
     this.#loseOutstanding(session, Result.unanswered, false);
@@ -92,14 +93,36 @@ export class Losing {
     const timeoutNs = this.#timeoutMs * 1e6;
     const isResting = strikes.timedOut(sentNs, nowNs, timeoutNs);
     const isTargetResting = target.strikes.timedOut(sentNs, nowNs, timeoutNs);
-    const isBehind = (): boolean => this.#isBehind(session);
-    const stallNs = target.stalls.timedOut(sentNs, nowNs, timeoutNs, target.answers, isBehind);
+    const stallNs = this.#stall(target, sentNs, () => this.#isBehind(session));
     if (stallNs > 0) target.strikes.rest(nowNs + stallNs);
-    if (!isResting && !isTargetResting && stallNs === 0) return;
     if (isTargetResting || stallNs > 0) this.#touchAll(target);
-    const restNs = Math.max(strikes.restsUntilNs, target.strikes.restsUntilNs) - nowNs;
-    const why =
-      isResting || isTargetResting ? 'no answer several times in a row' : 'time-outs hold up the run';
+    if (isResting || isTargetResting) this.#rests(session, 'no answer several times in a row');
+    else if (stallNs > 0) this.#rests(session, 'time-outs hold up the run');
+  }
+
+  /** The answer to a NOOP told that the request that was sent then has none. Short waits, but they may be many. */
+  unanswered(session: Session, sentNs: number): void {
+    const { nowNs, isPaced } = this.#course;
+    const { target } = session;
+    const isBehind = (): boolean => !isPaced || this.#isBehind(session);
+    const stallNs = this.#stall(target, sentNs, isBehind);
+    if (stallNs === 0) return;
+    target.strikes.rest(nowNs + stallNs);
+    this.#touchAll(target);
+    this.#rests(session, 'requests without an answer hold up the run');
+  }
+
+  /** @returns for how long the target rests, ns; 0: it does not */
+  #stall(target: TargetState, sentNs: number, isBehind: () => boolean): number {
+    const { nowNs, startNs } = this.#course;
+    const { answers, lastAnswerNs, stalls } = target;
+    const paceNs = answers === 0 ? 0 : (lastAnswerNs - startNs) / answers;
+    return stalls.unanswered(sentNs, nowNs, this.#timeoutMs * 1e6, answers, paceNs, isBehind);
+  }
+
+  #rests(session: Session, why: string): void {
+    const { strikes, target } = session;
+    const restNs = Math.max(strikes.restsUntilNs, target.strikes.restsUntilNs) - this.#course.nowNs;
     this.#course.incident(
       'rest',
       session,

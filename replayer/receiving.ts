@@ -29,19 +29,23 @@ export class Receiving {
   readonly #completion: Completion;
   readonly #silence: Silence;
   readonly #share: Share | undefined;
+  readonly #unanswered: (session: Session, sentNs: number) => void;
 
+  /** @param unanswered told of requests to which, as a NOOP tells, no answer comes, with when the first was sent */
   constructor(
     course: Course,
     window: Window,
     completion: Completion,
     silence: Silence,
     share: Share | undefined,
+    unanswered: (session: Session, sentNs: number) => void,
   ) {
     this.#course = course;
     this.#window = window;
     this.#completion = completion;
     this.#silence = silence;
     this.#share = share;
+    this.#unanswered = unanswered;
   }
 
   /** One response frame: data[at, end). */
@@ -71,6 +75,7 @@ export class Receiving {
     session.target.strikes.answered();
     session.strikes.answered();
     session.orphans = 0;
+    if (n > 0 && outstanding.row[outstanding.slot(n)] === FENCE) this.#tellUnanswered(session, n);
     // What was not sent leaves with the request before it: the count is of what is left.
     for (const left = outstanding.length - n; outstanding.length > left;) this.#passOver(session);
     const slot = outstanding.slot(0);
@@ -109,7 +114,9 @@ export class Receiving {
   }
 
   #orphan(session: Session, opcode: number, opaque: number): void {
-    session.target.strikes.strayed();
+    const { patience, strikes } = session.target;
+    strikes.strayed();
+    if (opaque >= session.unanswered.from && opaque <= session.unanswered.to) patience.refuted();
     session.strikes.strayed();
     this.#course.orphan(session, opcode, opaque);
     // What is answered twice says nothing of those under way.
@@ -117,6 +124,25 @@ export class Receiving {
       this.#silence.doubt(session);
     if (++session.orphans > MAX_ORPHANS)
       session.drop(new Flooded(`${session.orphans} answers in a row to nothing that was asked`));
+  }
+
+  /** A NOOP behind so many was answered: those of them that are not quiet have no answer. */
+  #tellUnanswered(session: Session, count: number): void {
+    const { outstanding, target, unanswered } = session;
+    if (target.patience.ns === Infinity) return;
+    let firstNs = Infinity;
+    for (let n = 0; n < count; n++) {
+      const slot = outstanding.slot(n);
+      const handle = outstanding.row[slot]!;
+      if (handle < 0 || isQuiet[outstanding.opcode[slot]!] === 1) continue;
+      unanswered.to = outstanding.opaque[slot]!;
+      if (firstNs !== Infinity) continue;
+      if (unanswered.from === 0) unanswered.from = unanswered.to;
+      firstNs = this.#course.startNs + this.#window.of(handle).results.sentNs[rowOf(handle)]!;
+    }
+    if (firstNs === Infinity) return;
+    target.patience.proved();
+    this.#unanswered(session, firstNs);
   }
 
   /** The STAT under way has all the frames that it will get. */

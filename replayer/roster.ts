@@ -5,6 +5,7 @@ import { NEVER } from '../trace/batch.ts';
 import { SkipReason } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
 import type { Course } from './course.ts';
+import { Patience } from './patience.ts';
 import { RecordedConnection, Session, SocketState, type SessionEvents, type TargetState } from './session.ts';
 import { Stalls } from './stalls.ts';
 import { Strikes } from './strikes.ts';
@@ -65,10 +66,18 @@ export class Roster {
       down: SkipReason.none,
       strikes: new Strikes(MAX_STRIKES, ENOUGH_ANSWERS),
       stalls: new Stalls(),
+      patience: new Patience(),
     }));
     this.#openings = survey.connections
       .map(({ id }) => id)
       .toSorted((a, b) => survey.connections[a]!.openNs - survey.connections[b]!.openNs);
+  }
+
+  /** Of all targets, ns. */
+  get leastPatienceNs(): number {
+    let least = Infinity;
+    for (const { patience } of this.#targets) least = Math.min(least, patience.ns);
+    return least;
   }
 
   /** @param wanted number of the target; -1: what the recorded server, or the key before it, says */

@@ -12,6 +12,7 @@ import { rehearse } from './rehearsal.ts';
 import { createSchedule, type ScheduleSpec } from './schedule.ts';
 import type { Split } from './tail.ts';
 import { createRoute, type Credentials, type RouteMap, type RouteName, type Target } from './target.ts';
+import type { Sink } from './window.ts';
 
 /** Everything that an engine is made from: plain data, so that threads can be told. */
 export interface Work {
@@ -47,17 +48,36 @@ export interface Done {
 
 const PROGRESS_MS = 100;
 
+/** What an engine has of the others, and of those who listen to it. */
+type Among = Pick<EngineOptions, 'share' | 'begin' | 'onBegin' | 'listener'>;
+
 /** @throws TraceError of the trace or the results file */
 export async function run(
   work: Work,
   onProgress: (progress: EngineProgress) => void,
   signal: AbortSignal | undefined,
-  among: Pick<EngineOptions, 'share' | 'begin' | 'onBegin' | 'listener'> = {},
+  among: Among = {},
 ): Promise<Done> {
+  const writer = work.isLong
+    ? new BackgroundResults(work.results, work.meta)
+    : await ResultsWriter.create(work.results, work.meta);
+  try {
+    const end = await runInto(writer, work, onProgress, signal, among);
+    return { end, finish: async (all) => writer.finish(all) };
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+}
+
+async function runInto(
+  sink: Sink,
+  work: Work,
+  onProgress: (progress: EngineProgress) => void,
+  signal: AbortSignal | undefined,
+  among: Among,
+): Promise<ResultsEnd> {
   const { meta, survey, targets, credentials, isLong } = work;
-  const writer = isLong
-    ? new BackgroundResults(work.results, meta)
-    : await ResultsWriter.create(work.results, meta);
   const options: EngineOptions = {
     ...work,
     ...among,
@@ -65,29 +85,28 @@ export async function run(
     schedule: createSchedule(work.schedule),
     gate: createGate(new Set(work.allow)),
     order: meta.order,
-    sink: writer,
+    sink,
     ...(credentials.size === 0 ? {} : { credentialsOf: (tenant) => credentials.get(tenant) }),
     ...(signal === undefined ? {} : { signal }),
   };
   const trace = isLong && !work.rehearses ? undefined : await openSource(work.trace);
-  const view = trace === undefined ? undefined : new TraceView(trace, work.view);
-  view?.adopt(survey);
-  if (work.rehearses) await rehearse(options, view!.batches());
-  const engine = new Engine(options);
-  const tell = (): void => {
-    onProgress({ ...engine.progress });
-    engine.progress.lagNs = 0;
-  };
-  const timer = setInterval(tell, PROGRESS_MS);
   try {
-    const end = await engine.run(isLong ? readBatches(work.trace, work.view, survey) : view!.batches());
-    return { end, finish: async (all) => writer.finish(all) };
-  } catch (error) {
-    await writer.abort();
-    throw error;
+    const view = trace === undefined ? undefined : new TraceView(trace, work.view);
+    view?.adopt(survey);
+    if (work.rehearses) await rehearse(options, view!.batches());
+    const engine = new Engine(options);
+    const tell = (): void => {
+      onProgress({ ...engine.progress });
+      engine.progress.lagNs = 0;
+    };
+    const timer = setInterval(tell, PROGRESS_MS);
+    try {
+      return await engine.run(isLong ? readBatches(work.trace, work.view, survey) : view!.batches());
+    } finally {
+      clearInterval(timer);
+      tell();
+    }
   } finally {
-    clearInterval(timer);
-    tell();
     await trace?.close();
   }
 }

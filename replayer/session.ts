@@ -8,6 +8,7 @@ import type { SkipReason } from '../trace/results.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
 import { Refused, dial, hangUp, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
+import type { Patience } from './patience.ts';
 import type { Stalls } from './stalls.ts';
 import { Strikes } from './strikes.ts';
 import type { Credentials, Target } from './target.ts';
@@ -24,6 +25,7 @@ export interface TargetState extends Target {
   down: SkipReason;
   readonly strikes: Strikes;
   readonly stalls: Stalls;
+  readonly patience: Patience;
 }
 
 /** On one connection some requests may have no answer: those of a backend behind a proxy, say. */
@@ -126,6 +128,8 @@ export class Session {
   statBytes = 0;
 
   readonly strikes = new Strikes(MAX_STRIKES, ENOUGH_ANSWERS);
+  /** Between which opaques the answers to NOOPs told of requests that have none. */
+  readonly unanswered = { from: 0, to: -1 };
   /** Answers to nothing since the last that was an answer. */
   orphans = 0;
 

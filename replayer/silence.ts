@@ -1,6 +1,7 @@
 // The proof of silence: a NOOP behind quiet requests that nothing follows. Its answer says that those before it had none.
 // It is also asked where an answer came that fits no request: servers answer in order, so a NOOP tells in a round trip
-// what a time-out would tell, that the requests under way have no answer of their own.
+// what a time-out would tell, that the requests under way have no answer of their own; and behind requests that have
+// waited too long, where the target let some time out (patience.ts).
 
 import { Opcode } from '../protocol/opcode.ts';
 import type { Course } from './course.ts';
@@ -69,6 +70,13 @@ export class Silence {
       if (last >= 0 && outstanding.row[outstanding.slot(last)] !== FENCE) this.#ask(session);
     }
     this.#doubted.clear();
+  }
+
+  /** A request has waited for so long. Asked again after twice the time: the answer to a NOOP may be lost as well. */
+  askAfter(session: Session, waitedNs: number): void {
+    const { outstanding, fenceSentNs } = session;
+    const last = outstanding.row[outstanding.slot(outstanding.length - 1)];
+    if (last !== FENCE || this.#course.nowNs - fenceSentNs > waitedNs / 2) this.#ask(session);
   }
 
   #prove(session: Session): void {

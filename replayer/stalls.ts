@@ -4,47 +4,48 @@
 
 /** Of time-outs on end: so many hold up the run. Two on end are a little less, by the time between them. */
 const MAX_TIMEOUTS = 1.9;
-/** Time between two takes off so much of what they took: a target that is slow on top is not forgiven for it. */
-const REDEEMED = 1 / 4;
-/** Where so many requests are answered for each that is not, a time-out counts less: what fails is to be found out. */
-const MANY_ANSWERS = 16;
-const LESS = 1 / 4;
+/** At its pace before the first of them, the run may take so many times as long: each answer takes that off again. */
+const SLOWER = 1.5;
 /** A rest is at most so many time-outs long. */
 const MAX_REST = 16;
 
 export class Stalls {
-  /** What time-outs took, ns; the time between them takes it off again. */
+  /** For how long something was waited for that did not come, ns; answers take it off again. */
   #tookNs = 0;
-  /** When the last one was over that did not overlap with the one before it. */
+  /** When the last such wait was over. */
   #overNs = 0;
-  /** Since then. */
-  #timeouts = 0;
   /** The target's, when it was over. */
   #answers = 0;
+  /** Time for each answer, before the first such wait; undefined: there was none. */
+  #paceNs: number | undefined;
   #rests = 0;
 
   /**
-   * The request that was sent then was not answered in time.
+   * The request that was sent then has no answer: it timed out, or the answer to a NOOP told.
    * @param answers of the target, so far
+   * @param paceNs time for each of them, so far
    * @param isBehind whether the run is behind by more than this one
    * @returns for how long the target rests, ns; 0: it does not
    */
-  timedOut(
+  unanswered(
     sentNs: number,
     nowNs: number,
     timeoutNs: number,
     answers: number,
+    paceNs: number,
     isBehind: () => boolean,
   ): number {
-    this.#timeouts++;
-    if (sentNs >= this.#overNs) {
-      const isMostlyWell = answers - this.#answers >= MANY_ANSWERS * this.#timeouts;
-      const tookNs = (nowNs - sentNs) * (isMostlyWell ? LESS : 1);
-      this.#tookNs = Math.max(0, this.#tookNs - REDEEMED * (sentNs - this.#overNs));
+    const fromNs = Math.max(sentNs, this.#overNs);
+    if (fromNs < nowNs) {
+      if (this.#paceNs === undefined) {
+        this.#paceNs = paceNs;
+        this.#answers = answers;
+      }
+      const wellNs = SLOWER * (answers - this.#answers) * this.#paceNs;
+      this.#tookNs = Math.max(0, this.#tookNs + nowNs - fromNs - wellNs);
       if (this.#tookNs === 0) this.#rests = 0;
-      this.#tookNs = Math.min(this.#tookNs + tookNs, 2 * timeoutNs);
+      this.#tookNs = Math.min(this.#tookNs, 2 * timeoutNs);
       this.#overNs = nowNs;
-      this.#timeouts = 0;
       this.#answers = answers;
     }
     if (this.#tookNs < MAX_TIMEOUTS * timeoutNs || !isBehind()) return 0;

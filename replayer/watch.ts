@@ -16,6 +16,8 @@ import type { Silence } from './silence.ts';
 import type { Window } from './window.ts';
 
 const CHECK_NS = 20e6;
+/** Where requests are asked after before they time out. */
+const HASTY_CHECK_NS = 4e6;
 
 export class Watch {
   readonly #course: Course;
@@ -32,6 +34,7 @@ export class Watch {
   readonly #stuckNs: number;
   readonly #absences = new Absences();
   #checkedNs = 0;
+  #everyNs = CHECK_NS;
   /** How many rows were complete when that number last changed, and when that was. */
   #progressed = 0;
   #progressedNs = 0;
@@ -77,8 +80,9 @@ export class Watch {
   check(flush: () => void): void {
     const { nowNs } = this.#course;
     this.#silence.proveDoubted();
-    if (nowNs - this.#checkedNs < CHECK_NS) return;
+    if (nowNs - this.#checkedNs < this.#everyNs) return;
     this.#checkedNs = nowNs;
+    this.#everyNs = this.#roster.leastPatienceNs < 4 * CHECK_NS ? HASTY_CHECK_NS : CHECK_NS;
     this.#silence.proveDue();
     this.#probes.check();
     for (const session of this.#roster.open) {
@@ -112,7 +116,10 @@ export class Watch {
     // What is quiet is told by the answer to what came behind it.
     const isQuietHead = isQuiet[outstanding.opcode[outstanding.slot(0)]!] === 1;
     if (handle === session.splitHandle || isQuietHead) sentNs = Math.max(sentNs, session.tailSentNs);
-    if (this.#waited(sentNs) > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs);
+    const waitedNs = this.#waited(sentNs);
+    if (waitedNs > this.#timeoutMs * 1e6) this.#losing.timedOut(session, sentNs);
+    else if (waitedNs > session.target.patience.ns && handle !== FENCE)
+      this.#silence.askAfter(session, waitedNs);
   }
 
   /**

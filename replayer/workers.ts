@@ -133,33 +133,42 @@ const MERGED_BYTES = 8 * 1024 * 1024;
 async function merge(work: Work, parts: readonly string[], end: ResultsEnd): Promise<void> {
   const readers: ResultsReader[] = [];
   try {
-    const writer = await ResultsWriter.create(work.results, work.meta);
     for (const part of parts) readers.push(await ResultsReader.open(part));
-    const rows = readers.map((reader) => new Rows(reader));
-    const merged = new ResultBatch(MERGED_ROWS);
-    for (;;) {
-      await Promise.all(rows.map(async (one) => one.fill()));
-      const live = rows.filter(({ left }) => left > 0);
-      if (live.length === 0) break;
-      const count = Math.min(...live.map(({ left }) => left), MERGED_ROWS - merged.count);
-      for (let n = 0; n < count; n++) {
-        // Only a run that was stopped has rows that are nobody's.
-        const owner = live.find((one) => one.reason(n) !== SkipReason.elsewhere);
-        if (owner === undefined) merged.skip(SkipReason.aborted);
-        else owner.copy(n, merged);
-      }
-      for (const one of live) one.skip(count);
-      if (merged.count < MERGED_ROWS && merged.heapLength < MERGED_BYTES) continue;
-      writer.append(merged);
-      await writer.drained();
-      merged.clear();
+    const writer = await ResultsWriter.create(work.results, work.meta);
+    try {
+      await mergeInto(writer, readers);
+      await writer.finish(end);
+    } catch (error) {
+      await writer.abort();
+      throw error;
     }
-    if (merged.count > 0) writer.append(merged);
-    await writer.finish(end);
   } finally {
     for (const reader of readers) await reader.close();
     for (const part of parts) rmSync(part, { force: true });
   }
+}
+
+async function mergeInto(writer: ResultsWriter, readers: readonly ResultsReader[]): Promise<void> {
+  const rows = readers.map((reader) => new Rows(reader));
+  const merged = new ResultBatch(MERGED_ROWS);
+  for (;;) {
+    await Promise.all(rows.map(async (one) => one.fill()));
+    const live = rows.filter(({ left }) => left > 0);
+    if (live.length === 0) break;
+    const count = Math.min(...live.map(({ left }) => left), MERGED_ROWS - merged.count);
+    for (let n = 0; n < count; n++) {
+      // Only a run that was stopped has rows that are nobody's.
+      const owner = live.find((one) => one.reason(n) !== SkipReason.elsewhere);
+      if (owner === undefined) merged.skip(SkipReason.aborted);
+      else owner.copy(n, merged);
+    }
+    for (const one of live) one.skip(count);
+    if (merged.count < MERGED_ROWS && merged.heapLength < MERGED_BYTES) continue;
+    writer.append(merged);
+    await writer.drained();
+    merged.clear();
+  }
+  if (merged.count > 0) writer.append(merged);
 }
 
 /** The rows of a part, one block after the other. */

@@ -1,6 +1,6 @@
-// Targets that mean harm: `node dist/scripts/hostile.js [TIMEOUT_MS] [PART] [--only KIND] [--ways WAY,…] [--jobs N]` replays
+// Targets that mean harm: `node dist/scripts/hostile.js [TIMEOUT_MS] [PART] [--only PATTERN] [--ways WAY,…] [--jobs N]` replays
 // against each kind, from the first byte and once it has served some requests, and holds the command to an end within
-// three time-outs and two seconds, 256 MB, and an exit code that is true. PART: of the kinds, one in so many. Ways: `max`,
+// three time-outs and two seconds, 256 MB, and an exit code that is true. PART: of the kinds, one in so many; PATTERN: those whose names match. Ways: `max`,
 // a workload as fast as it goes; `recorded`, clients at their own speed; `gate`, by a gate file; `among`, one sick target
 // of three. Ends with 1 where one of them is not kept.
 
@@ -127,9 +127,8 @@ async function record(): Promise<void> {
   await proxy.stop();
 }
 
-const names = Object.keys(harms).filter((name, n) =>
-  values.only === undefined ? n % PART === 0 : name === values.only,
-);
+const only = values.only === undefined ? undefined : new RegExp(values.only);
+const names = Object.keys(harms).filter((name, n) => (only === undefined ? n % PART === 0 : only.test(name)));
 let [wrong, slowest, largest] = [0, 0, 0];
 
 async function hold(name: string, way: Way, after: number, maxMs: number): Promise<void> {
@@ -177,7 +176,7 @@ async function travel(named: string): Promise<void> {
 
 try {
   if (names.length === 0)
-    throw new Error(`expected --only to name one of ${Object.keys(harms).join(', ')}, got ${values.only}`);
+    throw new Error(`expected --only to match one of ${Object.keys(harms).join(', ')}, got ${values.only}`);
   await synth('etc', workload, { requests: 3000, seed: 1 });
   await record();
   for (const way of values.ways.split(',')) await travel(way);

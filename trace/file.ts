@@ -62,13 +62,24 @@ class TapeWriter<Rows, Meta, End> {
   }
 }
 
+/** The file is closed where its opening block cannot be written. @throws TraceError WRITE */
+async function begun<Writer>(blocks: BlockWriter, make: () => Writer): Promise<Writer> {
+  try {
+    return make();
+  } catch (error) {
+    await blocks.abort();
+    throw error;
+  }
+}
+
 export class TraceWriter extends TapeWriter<Batch, TraceMeta, TraceEnd> {
   /** @throws TraceError WRITE */
   static async create(path: string, meta: TraceMeta): Promise<TraceWriter> {
     const wrong = wrongMeta(FileKind.trace, meta);
     if (wrong !== undefined)
       throw new TraceError('WRITE', `cannot write the opening block of ${path}: ${wrong}`);
-    return new TraceWriter(await BlockWriter.create(path, FileKind.trace), meta, encodeBatch);
+    const blocks = await BlockWriter.create(path, FileKind.trace);
+    return begun(blocks, () => new TraceWriter(blocks, meta, encodeBatch));
   }
 
   /** Takes the batch's rows; the batch is the caller's again at once. @throws TraceError WRITE */
@@ -86,7 +97,8 @@ export class TraceWriter extends TapeWriter<Batch, TraceMeta, TraceEnd> {
 export class ResultsWriter extends TapeWriter<ResultBatch, ResultsMeta, ResultsEnd> {
   /** @throws TraceError WRITE */
   static async create(path: string, meta: ResultsMeta): Promise<ResultsWriter> {
-    return new ResultsWriter(await BlockWriter.create(path, FileKind.results), meta, encodeResults);
+    const blocks = await BlockWriter.create(path, FileKind.results);
+    return begun(blocks, () => new ResultsWriter(blocks, meta, encodeResults));
   }
 
   /** Takes the batch's rows; the batch is the caller's again at once. @throws TraceError WRITE */

@@ -45,9 +45,9 @@ async function read(of: Extract<Task, { kind: 'read' }>): Promise<void> {
     wake?.();
   });
   const trace = await openSource(of.source);
-  const view = new TraceView(trace, of.view);
-  view.adopt(of.survey);
   try {
+    const view = new TraceView(trace, of.view);
+    view.adopt(of.survey);
     for await (const batch of view.batches()) {
       while (wanted.batches === 0 && !wanted.stop) await new Promise<void>((resolve) => (wake = resolve));
       if (wanted.stop) break;
@@ -78,8 +78,13 @@ async function write(of: Extract<Task, { kind: 'write' }>): Promise<void> {
     }
     if ('trial' in order) encodeResults(columns, takeResults(order.trial));
     else if ('results' in order) {
-      writer.append(takeResults(order.results));
-      await writer.drained();
+      try {
+        writer.append(takeResults(order.results));
+        await writer.drained();
+      } catch (error) {
+        await writer.abort();
+        throw error;
+      }
       tell({ written: true });
     } else if ('finish' in order) {
       await writer.finish(order.finish);

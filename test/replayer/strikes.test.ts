@@ -4,6 +4,10 @@ import { describe, expect, test } from 'vitest';
 import { harmless, harms } from '../../fixtures/harms.ts';
 import { startHostile } from '../../fixtures/hostile.ts';
 import { startServer } from '../../fixtures/server.ts';
+import { Opcode } from '../../protocol/opcode.ts';
+import { encodeResponse } from '../../protocol/frame.ts';
+import { Patience } from '../../replayer/patience.ts';
+import { Random } from '../../synth/random.ts';
 import { Stalls } from '../../replayer/stalls.ts';
 import { Strikes } from '../../replayer/strikes.ts';
 import type { Report } from '../../report/report.ts';
@@ -75,7 +79,8 @@ test('a request without an answer now and then: what comes later is sent', async
   const target = await startScripted(({ key }) => (key.toString() === 'silent' ? undefined : missed));
   const report = await replayed(exchanges, { targets: [target.address], timeoutMs: TIMEOUT_MS });
   await target.stop();
-  expect(timeouts(report)).toBe(4);
+  // What has no answer later is told by a NOOP.
+  expect([timeouts(report), unanswered(report)]).toEqual([1, 4]);
   const told = report.findings.flatMap(({ examples }) => examples.map(({ why }) => why));
   expect(told).not.toContain('the target could not be reached');
 });
@@ -114,7 +119,7 @@ describe('time-outs hold up a run', () => {
     for (let n = 0; n < count; n++) {
       const sent = now + between;
       now = sent + timeout;
-      const rest = stalls.timedOut(sent, now, timeout, (n + 1) * answers, () => isBehind);
+      const rest = stalls.unanswered(sent, now, timeout, (n + 1) * answers, 0.1, () => isBehind);
       all.push(rest / timeout);
       now += rest;
     }
@@ -123,19 +128,89 @@ describe('time-outs hold up a run', () => {
 
   test.each([
     ['on end', rests(6, 1), [0, 1, 2, 4, 8, 16]],
-    ['four times as long between them', rests(6, 4 * timeout), [0, 0, 0, 0, 0, 0]],
     ['on end, and the run is not behind', rests(4, 1, false), [0, 0, 0, 0]],
-    ['on end, with many answers in between', rests(9, 1, true, 30), [0, 0, 0, 0, 0, 0, 0, 1, 2]],
-    ['as long between them', rests(5, timeout), [0, 0, 1, 2, 4]],
+    [
+      'four times as long between them, full of answers',
+      rests(6, 4 * timeout, true, 3000),
+      [0, 0, 0, 0, 0, 0],
+    ],
+    ['half as long between them, full of answers', rests(6, timeout / 2, true, 500), [0, 0, 0, 0, 1, 2]],
+    ['four times as long between them, with a few answers', rests(5, 4 * timeout, true, 30), [0, 1, 2, 4, 8]],
   ])('%s', (_name, seen, expected) => {
     expect(seen).toEqual(expected);
   });
 
   test('at once: they are one', () => {
     const stalls = new Stalls();
-    const rested = Array.from({ length: 20 }, () => stalls.timedOut(0, timeout, timeout, 0, () => true));
+    const rested = Array.from({ length: 20 }, () =>
+      stalls.unanswered(0, timeout, timeout, 0, 0.1, () => true),
+    );
     expect(new Set(rested)).toEqual(new Set([0]));
   });
+});
+
+/** Reads on ten connections at once; one in so many has no answer, or comes late. */
+async function losing(share: number, lateMs?: number): Promise<{ report: Report; seconds: number }> {
+  const random = new Random(7);
+  const target = await startScripted(({ opcode, opaque }, socket) => {
+    if (opcode === Opcode.noop || !random.chance(share)) return missed;
+    const late = encodeResponse({ opcode, opaque, ...missed });
+    if (lateMs !== undefined) setTimeout(() => socket.writable && socket.write(late), lateMs);
+    return undefined;
+  });
+  const exchanges = Array.from({ length: 1000 }, (_, n): ExchangeInit => ({
+    op: 'get',
+    key: `key${n}`,
+    status: 1,
+    connection: n % 10,
+    at: n * 100,
+    answeredAt: n * 100 + 50,
+  }));
+  const from = performance.now();
+  try {
+    const run = { targets: [target.address], timeoutMs: 1000, speed: 'max', pipeline: 1 } as const;
+    const report = await replayed(exchanges, run);
+    return { report, seconds: (performance.now() - from) / 1000 };
+  } finally {
+    await target.stop();
+  }
+}
+
+describe('requests that have no answer, where others and NOOPs have', () => {
+  test.each([
+    [0.03, 1000],
+    [0.5, 10],
+  ])('a share of %d: what is asked is found, by few time-outs', async (share, asked) => {
+    const { report } = await losing(share);
+    expect(timeouts(report)).toBeGreaterThan(0);
+    // Those that were under way together, when the first timed out.
+    expect(timeouts(report)).toBeLessThanOrEqual(10);
+    expect(report.exchanges.sent).toBeGreaterThanOrEqual(asked);
+    expect(report.verdict).toBe('fail');
+    expect(unanswered(report)).toBeGreaterThan(share * report.exchanges.sent * 0.5);
+    expect(unanswered(report) + report.exchanges.matched).toBe(report.exchanges.sent);
+  });
+
+  test('late answers, in time: each is waited for', async () => {
+    const { report } = await losing(0.02, 150);
+    expect(report.exchanges.matched + unanswered(report)).toBe(1000);
+    expect(unanswered(report)).toBe(0);
+  });
+});
+
+test('patience: shorter with each proof, and none where a proof was wrong', () => {
+  const patience = new Patience();
+  patience.proved();
+  expect(patience.ns).toBe(Infinity);
+  patience.timedOut(1e9);
+  expect(patience.ns).toBe(250e6);
+  for (let n = 0; n < 20; n++) patience.proved();
+  expect(patience.ns).toBe(4e6);
+  patience.timedOut(1e9);
+  expect(patience.ns).toBe(4e6);
+  patience.refuted();
+  patience.timedOut(1e9);
+  expect(patience.ns).toBe(Infinity);
 });
 
 test('rests grow while nothing gets better, and end with answers', () => {
