@@ -51,7 +51,7 @@ export async function audit(trace: Trace, hash: string, options: AuditOptions = 
     ...(fromNs === undefined ? {} : { fromNs }),
     ...(toNs === undefined ? {} : { toNs }),
   });
-  const survey = await view.survey(tenants);
+  const survey = await view.survey(tenants, undefined, true);
   const meta = metaOf(view, survey, hash, options);
   const about = {
     ...(await foretold(view, survey, timeoutMs * 1e6)),

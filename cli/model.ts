@@ -3,6 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import { requestsWithin, type RatePlan } from '../replayer/schedule.ts';
 import { builtinModels } from '../synth/builtin.ts';
 import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
 import { checkModel, parseModel, type Model } from '../synth/model.ts';
@@ -39,6 +40,27 @@ export function modelOf(name: string, options: SynthOptions): Model {
   const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
   for (const scenario of options.scenario) model = applyScenario(model, scenario, totalMs);
   return model;
+}
+
+/**
+ * The rate at which a model is to make its traffic, so that a replay by this plan lasts as long as the model: its own mean over
+ * that time. Undefined: the model ends after a number of requests, and has no time.
+ * @throws CliError, ConfigError
+ */
+export function rateOfPlan(
+  name: string,
+  plan: RatePlan,
+  options: Omit<SynthOptions, 'rate'>,
+): number | undefined {
+  const { duration, requests } = readModel(name);
+  if (
+    options.duration === undefined &&
+    duration === undefined &&
+    (options.requests ?? requests) !== undefined
+  )
+    return undefined;
+  const seconds = (options.duration ?? duration ?? DEFAULT_MS) / 1000;
+  return requestsWithin(plan, seconds) / seconds;
 }
 
 /** A model's traffic, made as it is replayed; and the model. @throws CliError, ConfigError */

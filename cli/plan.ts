@@ -20,8 +20,8 @@ import { readSmall } from './file.ts';
 import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatefile.ts';
 import { checkOutputs, outputKinds, type OutputOptions } from './output.ts';
 import { checkPlace, type PlaceOptions } from './place.ts';
-import { assertResultsOf, type RunOptions } from './replaying.ts';
-import { modelOf } from './model.ts';
+import { assertResultsOf, fixedRateOf, type RunOptions } from './replaying.ts';
+import { modelOf, rateOfPlan } from './model.ts';
 import { isModel } from './source.ts';
 import type { Shell } from './shell.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
@@ -359,7 +359,8 @@ async function ofTrace(path: string, options: RunOptions): Promise<Amount> {
 /** @throws CliError, ConfigError */
 function ofModel(name: string, options: RunOptions): Amount {
   const { rate, ...asked } = options;
-  const model = modelOf(name, asked);
+  const own = rate === undefined ? undefined : (fixedRateOf(options) ?? rateOfPlan(name, rate.plan, asked));
+  const model = modelOf(name, { ...asked, ...(own === undefined ? {} : { rate: own }) });
   if (!isModel(name)) throw new ConfigError(`${name}: expected a name that ends with .yaml`);
   const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
   const perSecond = meanRate(model);

@@ -106,7 +106,7 @@ export async function runReplay(
   try {
     const rate = fixedRateOf(options);
     const results = kept?.temporary ?? join(folder, 'results');
-    const made = isModel(source) ? (await models()).sourceOf(source, generating(options, rate)) : undefined;
+    const made = isModel(source) ? await madeOf(source, options, rate) : undefined;
     // What happens to a trace is worked out beforehand, so that it takes no part in the timing.
     const changed = join(folder, 'changed.tape');
     const rewritten =
@@ -176,8 +176,23 @@ function drillsOf(drills: Model['drills'] = []): Drill[] {
   }));
 }
 
+/** The traffic of a model, as long as it is asked to be, whatever the rate. */
+async function madeOf(
+  source: string,
+  options: RunOptions,
+  fixed: number | undefined,
+): Promise<ReturnType<Awaited<ReturnType<typeof models>>['sourceOf']>> {
+  const { sourceOf, rateOfPlan } = await models();
+  const rate =
+    fixed ??
+    (options.rate === undefined
+      ? undefined
+      : rateOfPlan(source, options.rate.plan, generating(options, undefined)));
+  return sourceOf(source, generating(options, rate));
+}
+
 /** A fixed --rate is the model's own; other plans are kept by the schedule. */
-function fixedRateOf({ rate }: RunOptions): number | undefined {
+export function fixedRateOf({ rate }: Pick<RunOptions, 'rate'>): number | undefined {
   const [only, ...more] = rate?.plan ?? [];
   return only !== undefined && more.length === 0 && only.from === only.to ? only.from : undefined;
 }

@@ -189,7 +189,8 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     if (drills.runs.length > 0) end.drills = drills.runs;
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     Object.assign(end, beginning);
-    const accounts = await settle(filled.opened, targets, timeoutMs);
+    const rested = end.incidents.filter(({ kind }) => kind === 'rest').map(({ target }) => target);
+    const accounts = await settle(filled.opened, targets, timeoutMs, new Set(rested));
     if (accounts.length > 0) end.accounts = accounts;
     await sink.finish(end);
     return { survey, end };

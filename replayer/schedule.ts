@@ -77,6 +77,21 @@ export function parseRatePlan(
   });
 }
 
+/** Requests that are due within the first so many seconds of a plan. */
+export function requestsWithin(plan: RatePlan, seconds: number): number {
+  let count = 0;
+  let left = seconds;
+  for (const stage of plan) {
+    const part = Math.min(left, stage.seconds);
+    const until =
+      stage.seconds === Infinity ? stage.to : stage.from + ((stage.to - stage.from) * part) / stage.seconds;
+    count += ((stage.from + until) / 2) * part;
+    left -= part;
+    if (left <= 0) break;
+  }
+  return count;
+}
+
 /**
  * Requests evenly spaced by the plan, whatever the recorded times were.
  * @param recordedRate of the trace, requests a second: by it, expiries and the lives of connections are scaled

@@ -36,6 +36,8 @@ const REPLAYS = Number(positionals[0] ?? 400);
 const SEED = Number(positionals[1] ?? 1);
 const KEPT = positionals[2] ?? join(tmpdir(), 'clean-failures');
 const ONLY = positionals[3]?.split(',');
+/** Where nothing is replayed, there is time for longer recordings. */
+const MORE = values.audit ? 8 : 1;
 /** A judgement that takes longer is told of. */
 const LONG_MS = 10_000;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-clean-'));
@@ -53,7 +55,7 @@ const several = (count: number, run: (seed: number) => Promise<void>): Promise<u
 const php =
   (mode: PhpMode): Client =>
   ({ seed, ...traffic }) =>
-    several(3, (n) => runPhp(mode, { ...traffic, seed: seed * 8 + n, count: 140 }));
+    several(3, (n) => runPhp(mode, { ...traffic, seed: seed * 8 + n, count: 140 * MORE }));
 const pylibmc =
   (behavior?: PylibmcOptions['behavior']): Client =>
   ({ seed, ...traffic }) =>
@@ -61,7 +63,7 @@ const pylibmc =
       runPylibmc({
         ...traffic,
         seed: seed * 8 + n,
-        count: 150,
+        count: 150 * MORE,
         pauseMs: 1,
         ...(behavior === undefined ? {} : { behavior }),
       }).catch((error: unknown) => {
@@ -77,8 +79,8 @@ const memjs =
       seed,
       clients: 5,
       keys: 16,
-      exchanges,
-      seconds: 1.2,
+      exchanges: exchanges * MORE,
+      seconds: 1.2 * MORE,
       calls: {},
     });
 const edges =
@@ -86,7 +88,7 @@ const edges =
   ({ addresses, seed }) =>
     Promise.all(
       addresses.map(async (address, n) =>
-        runEdges({ address, seed: seed * 8 + n, connections: 3, count: 40, flushes }),
+        runEdges({ address, seed: seed * 8 + n, connections: 3, count: 40 * MORE, flushes }),
       ),
     );
 
@@ -99,14 +101,14 @@ const clients: Readonly<Record<string, Client>> = {
   'pylibmc, _noreply': pylibmc('_noreply'),
   'pylibmc, buffer_requests': pylibmc('buffer_requests'),
   Dalli: ({ seed, ...traffic }) =>
-    several(3, (n) => runDalli({ ...traffic, seed: seed * 8 + n, count: 140 })),
+    several(3, (n) => runDalli({ ...traffic, seed: seed * 8 + n, count: 140 * MORE })),
   memjs: memjs(1000),
   'every operation': edges(false),
   'every operation, FLUSH': edges(true),
   'several of them': (traffic) =>
     Promise.all([
       memjs(600)(traffic),
-      ...traffic.addresses.map(async (address) => runQuiet(address, 60)),
+      ...traffic.addresses.map(async (address) => runQuiet(address, 60 * MORE)),
       pylibmc()(traffic),
     ]),
 };

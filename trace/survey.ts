@@ -56,6 +56,8 @@ export type SurveyedStretch = Pick<Survey, 'exchanges' | 'firstIndex' | 'lastNs'
 
 export interface SurveyOptions {
   tenants?: TenantMode;
+  /** What keys held before the first exchange is not asked for: `present` and `others` stay empty. */
+  leavesKeys?: boolean;
   onProgress?: (rows: number) => void;
 }
 
@@ -82,7 +84,7 @@ export interface Survey {
 /** Reads the whole trace. @throws TraceError CHECKSUM, BROKEN */
 export async function surveyTrace(
   batches: AsyncIterable<Batch>,
-  { tenants = 'auto', onProgress }: SurveyOptions = {},
+  { tenants = 'auto', leavesKeys = false, onProgress }: SurveyOptions = {},
 ): Promise<Survey> {
   const survey: Survey = {
     exchanges: 0,
@@ -134,6 +136,7 @@ export async function surveyTrace(
       if (!isKey(batch.keyLength[row]!) || batch.outcome[row] === Outcome.conditional) continue;
       const { serverIndex, space } = connection;
       if (tenants === 'auto' && survey.tenants.length > 1) sharing.see(batch, row, serverIndex, space);
+      if (leavesKeys) continue;
       const place = batch.keyId[row]! * places + space * survey.servers.length + serverIndex;
       if (settled[place] === 1) continue;
       const name = `${serverIndex} ${space} ${batch.heap.toString('latin1', batch.keyAt[row], batch.keyAt[row]! + batch.keyLength[row]!)}`;

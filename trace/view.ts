@@ -52,12 +52,21 @@ export class TraceView {
     return this.#firstIndex + (this.#rows === 0 ? index : index % this.#rows);
   }
 
-  /** Reads one turn; what it says of connections is true of all turns together. @throws TraceError CHECKSUM, BROKEN */
-  async survey(tenants: TenantMode, onProgress?: (rows: number) => void): Promise<Survey> {
-    let survey = await surveyTrace(this.#turn(), { tenants, ...(onProgress ? { onProgress } : {}) });
+  /**
+   * Reads one turn; what it says of connections is true of all turns together.
+   * @param leavesKeys as of SurveyOptions
+   * @throws TraceError CHECKSUM, BROKEN
+   */
+  async survey(
+    tenants: TenantMode,
+    onProgress?: (rows: number) => void,
+    leavesKeys = false,
+  ): Promise<Survey> {
+    const options = { leavesKeys, ...(onProgress ? { onProgress } : {}) };
+    let survey = await surveyTrace(this.#turn(), { tenants, ...options });
     // Whose keys are whose shows only once all was read.
     if (tenants === 'auto' && survey.tenantsShare)
-      survey = await surveyTrace(this.#turn(), { tenants: 'shared', ...(onProgress ? { onProgress } : {}) });
+      survey = await surveyTrace(this.#turn(), { tenants: 'shared', ...options });
     this.#rows = survey.exchanges;
     this.#spanNs = survey.lastNs + PAUSE_NS;
     survey.firstIndex = this.#firstIndex;

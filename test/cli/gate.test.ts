@@ -480,6 +480,17 @@ test('variables, secrets and named targets; --only', async () => {
   await before.stop();
 });
 
+test('a duration is how long is sent, at whatever rate: a rise is announced as it is sent', async () => {
+  const lines = ['runs: [{name: rise, model: etc, duration: 1s, rate: "200..600 over 1s"}]'];
+  const announced = await memtape(['gate', gateFile(...lines), '--dry-run']);
+  expect(announced.stdout).toMatch(/about 400 exchanges at --rate 200\.\.600 over 1s, about 1\.0 s/);
+  const { report } = await gate(lines);
+  const { exchanges, schedule } = report.runs[0]!.report;
+  expect(exchanges.sent).toBeGreaterThan(250);
+  expect(exchanges.sent).toBeLessThan(600);
+  expect(schedule.durationSeconds).toBeLessThan(2);
+});
+
 test('--dry-run checks, says how long it would take, and sends nothing', async () => {
   const server = await startServer();
   const { code, stdout, report } = await gate(

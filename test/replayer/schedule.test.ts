@@ -3,7 +3,13 @@
 import { describe, expect, test } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
 import { parseDuration, parseRate } from '../../config/units.ts';
-import { parseRatePlan, rateSchedule, recordedSchedule, type RatePlan } from '../../replayer/schedule.ts';
+import {
+  parseRatePlan,
+  rateSchedule,
+  recordedSchedule,
+  requestsWithin,
+  type RatePlan,
+} from '../../replayer/schedule.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { kindsOf, replayed } from '../support/replay.ts';
 import type { ExchangeInit } from '../support/tape.ts';
@@ -31,6 +37,14 @@ describe('rates', () => {
     expect(dueSeconds(text, 75_000)).toBeCloseTo(5, 9);
     expect(dueSeconds(text, 200_000)).toBeCloseTo(10, 9);
     expect(dueSeconds(text, 230_000)).toBeCloseTo(11, 9);
+  });
+
+  test('within a time: as many as have their time in it', () => {
+    const within = (text: string, seconds: number): number => requestsWithin(plan(text), seconds);
+    expect(within('50k', 2)).toBe(100_000);
+    expect(within('10k..30k over 10s', 5)).toBe(75_000);
+    expect(within('10k..30k over 10s', 11)).toBe(230_000);
+    expect(within('10k..30k in 3 steps over 30s', 20)).toBe(300_000);
   });
 
   test('falling, and in steps', () => {
