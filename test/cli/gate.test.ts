@@ -483,7 +483,7 @@ test('variables, secrets and named targets; --only', async () => {
 test('a duration is how long is sent, at whatever rate: a rise is announced as it is sent', async () => {
   const lines = ['runs: [{name: rise, model: etc, duration: 1s, rate: "200..600 over 1s"}]'];
   const announced = await memtape(['gate', gateFile(...lines), '--dry-run']);
-  expect(announced.stdout).toMatch(/about 400 exchanges at --rate 200\.\.600 over 1s, about 1\.0 s/);
+  expect(announced.stdout).toMatch(/about 400 exchanges at --rate 200\.\.600 over 1s, /);
   const { report } = await gate(lines);
   const { exchanges, schedule } = report.runs[0]!.report;
   expect(exchanges.sent).toBeGreaterThan(250);
