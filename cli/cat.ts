@@ -4,6 +4,7 @@ import { Option, type Command } from 'commander';
 import { passes } from '../convert/filter.ts';
 import { opcodeName } from '../protocol/opcode.ts';
 import { statusLabel } from '../protocol/status.ts';
+import { micros as inUnits } from '../report/format.ts';
 import { NEVER, Outcome, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import { TraceReader } from '../trace/file.ts';
 import { originOfAnswer, originOfValue, type Origin } from '../trace/masked.ts';
@@ -11,7 +12,7 @@ import type { TraceMeta } from '../trace/meta.ts';
 import { addFilterOptions, filterOf, type FilterOptions } from './filtering.ts';
 import { expectKind } from './kind.ts';
 import type { Shell } from './shell.ts';
-import { csvField, printable, safeJson } from './text.ts';
+import { csvField, printable, safeJson, safeLine } from './text.ts';
 
 interface CatOptions extends FilterOptions {
   format: 'text' | 'jsonl' | 'csv';
@@ -22,9 +23,11 @@ Examples:
   memtape cat capture.tape --limit 20
   memtape cat capture.tape --key 'user:*' --opcode get,getkq
   memtape cat capture.tape --connection 3 --from 1s --to 2s
+  memtape cat capture.tape --server 10.0.0.2 --status 'not found' --limit 20
+  memtape cat capture.tape --slower 5ms                        what took longest
   memtape cat capture.tape --format jsonl > capture.jsonl
 
-Text columns: time, connection, request, key, bytes sent → answer, bytes received, time to the answer.`;
+Times are seconds since the trace's start; the last column is the time from the request's last byte to the answer's first.`;
 
 export function catCommand(command: Command, shell: Shell): void {
   command.addOption(new Option('--format <format>', 'how').choices(['text', 'jsonl', 'csv']).default('text'));
@@ -41,7 +44,7 @@ async function cat(shell: Shell, file: string, options: CatOptions): Promise<voi
   const out = shell.stdout;
   const connections = new Map<number, Connection>();
   const format = formats[options.format];
-  let left = options.limit;
+  let left = options.limit ?? Infinity;
   try {
     if (format.head !== '') out.write(`${format.head}\n`);
     for await (const batch of trace.batches()) {
@@ -77,13 +80,21 @@ interface Format {
   ) => string;
 }
 
-const KEY_CELLS = 36;
+const [SERVER_CELLS, OPCODE_CELLS, KEY_CELLS, SENT_CELLS, ANSWER_CELLS] = [21, 8, 36, 9, 24];
+export const textHead = [
+  'seconds'.padStart(12),
+  ' conn ',
+  'server'.padEnd(SERVER_CELLS),
+  'request'.padEnd(OPCODE_CELLS),
+  'key'.padEnd(KEY_CELLS),
+  'sent'.padStart(SENT_CELLS),
+  '→',
+  'answer'.padEnd(ANSWER_CELLS),
+  'latency'.padStart(8),
+].join(' ');
 
 const formats: Record<CatOptions['format'], Format> = {
-  text: {
-    head: '',
-    line: (batch, row, _connection, privacy) => textLine(batch, row, privacy),
-  },
+  text: { head: textHead, line: textLine },
   jsonl: { head: '', line: (...exchange) => safeJson(asJson(...exchange)) },
   csv: {
     head: 'index,seconds,connection,server,opcode,key,keyBytes,valueBytes,outcome,status,answerBytes,latencyMicros',
@@ -108,8 +119,13 @@ const formats: Record<CatOptions['format'], Format> = {
   },
 };
 
-/** An exchange as one line for people. */
-export function textLine(batch: Batch, row: number, privacy: TraceMeta['privacy']): string {
+/** An exchange as one line for people, under the head. */
+export function textLine(
+  batch: Batch,
+  row: number,
+  connection: Connection | undefined,
+  privacy: TraceMeta['privacy'],
+): string {
   const seconds = (batch.requestNs[row]! / 1e9).toFixed(6).padStart(12);
   const outcome = batch.outcome[row]!;
   const answered = outcome === Outcome.answered;
@@ -117,14 +133,24 @@ export function textLine(batch: Batch, row: number, privacy: TraceMeta['privacy'
     ? `${statusLabel(batch.status[row]!)} ${batch.answerValueLength[row]} B${marks[originOfAnswer(batch, row, privacy)]}`
     : outcomeNames[outcome as Outcome];
   const sent = `${batch.valueLength[row]} B${marks[originOfValue(batch, row, privacy)]}`;
-  return `${seconds}  #${String(batch.connection[row]).padEnd(4)} ${opcodeName(batch.opcode[row]!).padEnd(8)} ${printable(batch.key(row), 60).padEnd(KEY_CELLS)} ${sent.padStart(9)} → ${answer}${latency(batch, row)}`;
+  const cells = [
+    seconds,
+    ` #${String(batch.connection[row]).padEnd(4)}`,
+    safeLine(connection?.server ?? '').padEnd(SERVER_CELLS),
+    opcodeName(batch.opcode[row]!).padEnd(OPCODE_CELLS),
+    printable(batch.key(row), 60).padEnd(KEY_CELLS),
+    sent.padStart(SENT_CELLS),
+    '→',
+    answer.padEnd(ANSWER_CELLS),
+  ];
+  return `${cells.join(' ')}${latency(batch, row)}`.trimEnd();
 }
 
 /** Bytes of which the trace has a hash or the size only, and those that nobody knows. */
 const marks: Record<Origin, string> = { recorded: '', derived: ' (derived)', unknown: ' (unknown)' };
 
 function latency(batch: Batch, row: number): string {
-  return batch.answerNs[row] === NEVER ? '' : `  ${micros(batch, row)} µs`;
+  return batch.answerNs[row] === NEVER ? '' : ` ${inUnits(micros(batch, row)).padStart(8)}`;
 }
 
 function micros(batch: Batch, row: number): number {

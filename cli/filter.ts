@@ -36,7 +36,7 @@ export function filterCommand(command: Command, shell: Shell): void {
 }
 
 async function filter(shell: Shell, files: readonly string[], options: Options): Promise<void> {
-  const { output, limit, force } = options;
+  const { output, limit = Infinity, force } = options;
   if (files.length > 1 && options.connection !== undefined)
     throw new CliError(`--connection expects one trace, got ${files.length}: each numbers its own`, 2);
   for (const file of files) expectKind(file, 'trace');
@@ -58,6 +58,7 @@ async function filter(shell: Shell, files: readonly string[], options: Options):
       }),
     );
     progress.stop();
+    if (merged.exchanges === 0) shell.stderr.write('memtape: no exchange matched, so the trace is empty\n');
     for (const file of merged.truncated)
       shell.stderr.write(`memtape: ${file} was cut; what is before the cut was taken\n`);
     shell.stdout.write(

@@ -80,7 +80,10 @@ const tlsSchema = z
 
 const targetSchema = z.strictObject({
   address: addresses('HOST:PORT, or the path of a unix socket; several as a list or with commas'),
-  route: written(parseRoute, 'who gets what; default: single for one address, else index').optional(),
+  route: written(
+    parseRoute,
+    'who gets what; default: single for one address, else index; of a model ketama',
+  ).optional(),
   backends: addresses('what stands behind them: failures are laid to one of these').optional(),
   backendsRoute: z
     .enum(distributionNames)

@@ -9,8 +9,9 @@ import { parseProxyFault } from '../fixtures/proxy/fault.ts';
 import { permissions, type Permission } from '../replayer/gate.ts';
 import { refuseRecorded } from '../replayer/replay.ts';
 import { parseTarget, resolveTarget } from '../replayer/target.ts';
+import type { Connection } from '../trace/batch.ts';
 import { TraceReader } from '../trace/file.ts';
-import { textLine } from './cat.ts';
+import { textHead, textLine } from './cat.ts';
 import { addPermission, paceOptions, parseSpeed } from './pace.ts';
 import { CliError, Verdict } from './error.ts';
 import { expectKind } from './kind.ts';
@@ -264,11 +265,14 @@ function tell(shell: Shell, sought: Sought, { quiet }: Options): void {
 async function print(shell: Shell, path: string): Promise<void> {
   const trace = await TraceReader.open(path);
   try {
-    let text = '\n';
+    let text = `\n${textHead}\n`;
     let left = LINES;
-    for await (const batch of trace.batches())
+    const connections = new Map<number, Connection>();
+    for await (const batch of trace.batches()) {
+      for (const connection of batch.connections) connections.set(connection.id, connection);
       for (let row = 0; row < batch.count && left > 0; row++, left--)
-        text += `${textLine(batch, row, trace.meta.privacy)}\n`;
+        text += `${textLine(batch, row, connections.get(batch.connection[row]!), trace.meta.privacy)}\n`;
+    }
     if (trace.exchangeCount > LINES)
       text += `… and ${formatCount(trace.exchangeCount - LINES)} more: memtape cat ${quoted(path)}\n`;
     shell.stdout.write(text);

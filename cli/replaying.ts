@@ -136,8 +136,13 @@ export async function runReplay(
       metrics = await startMetrics(options.metrics);
       if (options.quiet !== true) shell.stderr.write(`metrics on ${metrics.url}\n`);
     }
+    // A model has one server, and several targets are meant to share its keys.
+    const isSpread = made !== undefined && options.route === undefined && target.length > 1;
+    if (isSpread && options.quiet !== true)
+      shell.stderr.write('no --route: the keys of the model are spread over the targets by ketama\n');
     const run: ReplayOptions = {
       ...replayOptionsOf(shell, trace, options, made !== undefined && rate !== undefined),
+      ...(isSpread ? { route: 'ketama' as const } : {}),
       ...(drills.length === 0 ? {} : { drills }),
       results,
       targets: target,
@@ -151,6 +156,11 @@ export async function runReplay(
       withProgress(shell, run, options, metrics, onProgress),
       beside === undefined ? undefined : replay(beside),
     ]);
+    const unused = target.length - replayed.survey.servers.length;
+    if (!isSpread && options.route === undefined && target.length > 1 && unused > 0)
+      shell.stderr.write(
+        `memtape: without --route each target stands for a recorded server, and ${plural(unused, 'target')} had none to stand for; --route ketama spreads the keys\n`,
+      );
     const seen = (await kept?.publish()) ?? results;
     const judged = await judgeReplayed(shell, replayed, seen, options);
     const before = beside?.results ?? options.expect;

@@ -54,7 +54,7 @@ export function targetOptions(command: Command, shell: Shell): Command {
     )
     .option(
       '--route <route>',
-      `who gets what: ${routeNames.slice(0, -1).join(', ')}, map=FILE; default: single for one target, else index`,
+      `who gets what: ${routeNames.slice(0, -1).join(', ')}, map=FILE; default: single for one target, else index; of a model ketama`,
       (text) => parseRoute(text, shell),
     )
     .option(

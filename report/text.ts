@@ -2,7 +2,7 @@
 
 import type { Example, Finding } from '../diff/verdict.ts';
 import { breakSentence, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
-import { fields, figure, micros, percent, share, visible } from './format.ts';
+import { fields, figure, micros, percent, plural, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
 
@@ -180,7 +180,7 @@ function coverage({ coverage: { cells, minimum, covered, backends } }: Report, p
   const several = new Set(cells.map(({ target }) => target)).size > 1;
   return [
     '',
-    `  coverage: ${covered} of ${backends} have ${figure(minimum)} answers or more`,
+    `  coverage: ${covered} of ${backends} have ${plural(minimum, 'answer')} or more`,
     ...cells.map(({ target, backend, exchanges, covered: enough }) => {
       const line = `    ${backend.padEnd(width)} ${figure(exchanges).padStart(11)}${several ? `  through ${target}` : ''}`;
       return enough ? line : palette.warn(`${line}  not evaluated`);

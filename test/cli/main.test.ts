@@ -47,7 +47,7 @@ test('record, info, cat, replay and diff, one after the other', async () => {
   expect(csv.length).toBe(summary.exchanges + 1);
   expect(
     (await memtape('cat', tape, '--limit', '3', '--key', 'object:*')).stdout.trim().split('\n').length,
-  ).toBe(3);
+  ).toBe(4);
 
   const results = temporary('run.results');
   const report = temporary('report.json');

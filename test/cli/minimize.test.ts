@@ -25,7 +25,7 @@ async function needle(exchanges = 1000): Promise<string> {
 
 /** `append set get` */
 function operations(stdout: string): string {
-  return Array.from(stdout.matchAll(/#\d+ +(\w+)/g), ([, name]) => name).join(' ');
+  return Array.from(stdout.matchAll(/#\d+ +\S+ +(\w+)/g), ([, name]) => name).join(' ');
 }
 
 const forgetful = ['--fault', 'forget-after=append+touch'];

@@ -170,3 +170,22 @@ describe('what is wrong is said in one line', () => {
     expect(existsSync('out.tape')).toBe(false);
   });
 });
+
+test('cat chooses by server, status and latency, under a head; filter says when nothing matched', async () => {
+  const tape = await recordedTape();
+  const head = (await memtape('cat', tape, '--limit', '1')).stdout.split('\n')[0];
+  expect(head).toMatch(/^ +seconds +conn +server +request +key +sent → answer +latency$/);
+  const misses = told(await cat(tape, '--status', 'not found'));
+  expect(misses).toEqual(told(await cat(tape, '--status', '0x01')));
+  expect(misses.length).toBeGreaterThan(100);
+  expect(told(await cat(tape, '--server', '127.0.0.1'))).toHaveLength(5004);
+  expect(told(await cat(tape, '--server', `127.0.0.1:${memjsPort}`))).toHaveLength(5004);
+  expect(await cat(tape, '--server', '127.0.0.2')).toBe('');
+  for (const line of (await cat(tape, '--slower', '1ms')).trim().split('\n')) {
+    const { answerSeconds, seconds } = JSON.parse(line) as { answerSeconds: number; seconds: number };
+    expect(answerSeconds - seconds).toBeGreaterThanOrEqual(0.001);
+  }
+  expect(await memtape('cat', tape, '--status', 'gone')).toMatchObject({ code: 2 });
+  const none = await memtape('filter', tape, '-o', temporary('none.tape'), '--key', 'nothing:*');
+  expect(none.stderr).toMatch(/no exchange matched, so the trace is empty/);
+});
