@@ -16,6 +16,7 @@ import type { ExchangeInit } from '../support/tape.ts';
 
 const plan = (text: string): RatePlan => parseRatePlan(text, parseRate, parseDuration);
 const dueSeconds = (text: string, index: number): number => rateSchedule(plan(text), 0).dueNs(index, 0) / 1e9;
+const within = (text: string, seconds: number): number => requestsWithin(plan(text), seconds);
 
 describe('rates', () => {
   test('the recorded times, scaled', () => {
@@ -40,7 +41,6 @@ describe('rates', () => {
   });
 
   test('within a time: as many as have their time in it', () => {
-    const within = (text: string, seconds: number): number => requestsWithin(plan(text), seconds);
     expect(within('50k', 2)).toBe(100_000);
     expect(within('10k..30k over 10s', 5)).toBe(75_000);
     expect(within('10k..30k over 10s', 11)).toBe(230_000);
