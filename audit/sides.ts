@@ -2,6 +2,7 @@
 // from a recording can show, a recording alone cannot; what contradicts the rest of it is wrong here as there.
 
 import { recordedAnswer, type Answer } from '../diff/answer.ts';
+import { rank } from '../diff/gather.ts';
 import { isOfItem, misfit, noCas, noKey, noRoom, type Glance } from '../diff/glance.ts';
 import type { Circumstances } from '../diff/item.ts';
 import { isFinding, type Operation } from '../diff/operation.ts';
@@ -183,7 +184,7 @@ class Unseen {
     const { cas, fromNs } = operation;
     if (cas === 0 || !isFinding(operation) || this.#about.madeBy.has(cas)) return false;
     const { endsNs, greatest } = (this.#told ??= this.#look());
-    const before = countBelow(endsNs, fromNs);
+    const before = rank(endsNs, fromNs);
     return before === 0 || greatest[before - 1]! <= cas;
   }
 
@@ -197,16 +198,4 @@ class Unseen {
     }
     return { endsNs, greatest };
   }
-}
-
-/** How many of the ascending numbers are below this. */
-function countBelow(numbers: readonly number[], limit: number): number {
-  let low = 0;
-  let high = numbers.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (numbers[middle]! < limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -5,7 +5,7 @@ import { Option, type Command } from 'commander';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { mergeTraces } from '../convert/merge.ts';
 import { auditTrace, type AuditTraceOptions } from '../library/audit.ts';
-import { distributionNames, type DistributionName, type NamedServer } from '../protocol/distribution.ts';
+import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
 import { exitCodes } from '../report/report.ts';
 import { auditExpressions } from '../report/threshold.ts';
 import { formatHostPort } from '../trace/address.ts';
@@ -17,7 +17,7 @@ import { expectKind } from './kind.ts';
 import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
 import { Progress } from './progress.ts';
 import { liveOptions } from './recording.ts';
-import { addThreshold, parseBackends } from './replay.ts';
+import { addThreshold, placesOptions } from './replay.ts';
 import type { Shell } from './shell.ts';
 import { parseTenants } from './target.ts';
 import type { WatchOptions } from './watch.ts';
@@ -49,7 +49,7 @@ What the recording does not show is not known: what a key held before, and reque
 may have been evicted. docs/auditing.md says what can be seen this way, and what only a replay shows.`;
 
 export function auditCommand(command: Command, shell: Shell): void {
-  outputOptions(liveOptions(command, shell), shell)
+  placesOptions(outputOptions(liveOptions(command, shell), shell), 'recorded servers')
     .option('--window <time>', 'live: judge so much at a time', parseDuration, 10_000)
     .addOption(
       new Option('--trigger <what>', 'live: keep the traces of the windows around a violation').choices([
@@ -63,22 +63,6 @@ export function auditCommand(command: Command, shell: Shell): void {
       'what passes, for instance "consistency > 99.99%" (repeatable; default: violations == 0, judged > 90%)',
       addThreshold,
       [],
-    )
-    .option(
-      '--backends <address,…>',
-      'what stands behind the recorded servers, as the ring of their proxy names it: failures are laid to one of them',
-      parseBackends,
-    )
-    .addOption(
-      new Option(
-        '--backends-route <route>',
-        'how the keys are spread over --backends (default: ketama)',
-      ).choices(distributionNames),
-    )
-    .option(
-      '--min-coverage <n>',
-      'exchanges that each server, or each of --backends, must have answered (else exit 3)',
-      (text) => parseCount(text, 0),
     )
     .option(
       '--tenants <mode>',

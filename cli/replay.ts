@@ -144,17 +144,12 @@ async function diffOnce(
   throw new Verdict(await printReport(shell, named, options, exitCodes[report.verdict]));
 }
 
-function reportOptions(command: Command, shell: Shell): Command {
-  return outputOptions(command, shell)
-    .option(
-      '--threshold <expr>',
-      'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0, judged > 90%, drift.lost < 5%)',
-      addThreshold,
-      [],
-    )
+/** What stands behind whom, and how much of it must have been reached. @param who `targets` */
+export function placesOptions(command: Command, who: string): Command {
+  return command
     .option(
       '--backends <address,…>',
-      'what stands behind the targets, as the ring of their proxy names it: failures are laid to one of them',
+      `what stands behind the ${who}, as the ring of their proxy names it: failures are laid to one of them`,
       parseBackends,
     )
     .addOption(
@@ -165,8 +160,18 @@ function reportOptions(command: Command, shell: Shell): Command {
     )
     .option(
       '--min-coverage <n>',
-      'exchanges that each target, or each of --backends through each target, must answer (else exit 3)',
+      `exchanges that each of the ${who}, or each of --backends through each of them, must answer (else exit 3)`,
       (text) => parseCount(text, 0),
+    );
+}
+
+function reportOptions(command: Command, shell: Shell): Command {
+  return placesOptions(outputOptions(command, shell), 'targets')
+    .option(
+      '--threshold <expr>',
+      'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0, judged > 90%, drift.lost < 5%)',
+      addThreshold,
+      [],
     )
     .option(
       '--max-lag <time>',

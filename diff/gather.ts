@@ -400,7 +400,8 @@ function sentOf(
   return [...new Set(near.map(({ cas }) => cas))];
 }
 
-function rank(sorted: readonly number[], value: number): number {
+/** How many of the ascending numbers are below this. */
+export function rank(sorted: readonly number[], value: number): number {
   let low = 0;
   let high = sorted.length;
   while (low < high) {

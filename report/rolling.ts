@@ -92,9 +92,9 @@ export class Rolling {
       skipped: addedCounts(sum.skipped, one.skipped),
       findings: addedFindings(sum.findings, one.findings, this.#options.examples),
       attribution: isBlamed ? one.attribution : sum.attribution,
-      servers: addedGroups(sum.servers, one.servers, ({ address }) => address),
-      tenants: addedGroups(sum.tenants, one.tenants, ({ tenant }) => tenant),
-      operations: addedGroups(sum.operations, one.operations, ({ operation }) => operation),
+      servers: byName(sum.servers, one.servers, ({ address }) => address, addedGroup),
+      tenants: byName(sum.tenants, one.tenants, ({ tenant }) => tenant, addedGroup),
+      operations: byName(sum.operations, one.operations, ({ operation }) => operation, addedGroup),
       schedule: {
         ...one.schedule,
         durationSeconds: seconds,
@@ -222,15 +222,17 @@ function addedFindings(a: readonly Finding[], b: readonly Finding[], most: numbe
   return sum.toSorted((x, y) => order[x.class] - order[y.class] || y.count - x.count);
 }
 
-function addedGroups<Group extends GroupReport>(
-  a: readonly Group[],
-  b: readonly Group[],
-  nameOf: (group: Group) => string,
-): Group[] {
-  const sum = new Map(a.map((group) => [nameOf(group), group]));
-  for (const group of b) {
-    const known = sum.get(nameOf(group));
-    sum.set(nameOf(group), known === undefined ? group : { ...group, ...addedGroup(known, group) });
+/** Those of one name together. @param add two of them */
+function byName<One>(
+  a: readonly One[],
+  b: readonly One[],
+  nameOfOne: (one: One) => string,
+  add: (a: One, b: One) => Partial<One>,
+): One[] {
+  const sum = new Map(Array.from(a, (one) => [nameOfOne(one), one]));
+  for (const one of b) {
+    const known = sum.get(nameOfOne(one));
+    sum.set(nameOfOne(one), known === undefined ? one : { ...one, ...add(known, one) });
   }
   return [...sum.values()];
 }
@@ -269,9 +271,9 @@ function addedAudit(
   return {
     confidence: a.confidence,
     all: addedConsistency(a.all, b.all),
-    servers: addedNamed(a.servers, b.servers, ({ server }) => server),
-    partitions: addedNamed(a.partitions, b.partitions, ({ partition }) => partition),
-    tenants: addedNamed(a.tenants, b.tenants, ({ tenant }) => tenant),
+    servers: byName(a.servers, b.servers, ({ server }) => server, addedConsistency),
+    partitions: byName(a.partitions, b.partitions, ({ partition }) => partition, addedConsistency),
+    tenants: byName(a.tenants, b.tenants, ({ tenant }) => tenant, addedConsistency),
     breaks: [...a.breaks, ...b.breaks].slice(0, MAX_BREAKS),
     isLossy: a.isLossy || b.isLossy,
     beginsSeconds: a.beginsSeconds,
@@ -279,19 +281,6 @@ function addedAudit(
 }
 
 const MAX_BREAKS = 100;
-
-function addedNamed<Named extends Consistency>(
-  a: readonly Named[],
-  b: readonly Named[],
-  nameOf: (one: Named) => string,
-): Named[] {
-  const sum = new Map(a.map((one) => [nameOf(one), one]));
-  for (const one of b) {
-    const known = sum.get(nameOf(one));
-    sum.set(nameOf(one), known === undefined ? one : { ...one, ...addedConsistency(known, one) });
-  }
-  return [...sum.values()];
-}
 
 function addedConsistency(a: Consistency, b: Consistency): Consistency {
   return consistencyOf({
