@@ -36,6 +36,11 @@ export function visible(text: string): string {
   );
 }
 
+/** There is something to say of one side of an example: of a recording that is judged by itself nothing was expected. */
+export function isTold(side: Record<string, unknown>): boolean {
+  return Object.keys(side).length > 0;
+}
+
 /** What one side of an example says, in one line: `0x00 ok, flags 0, bytes 3, value "abc"`. */
 export function fields(side: Record<string, unknown>): string {
   const parts = Object.entries(side).map(([name, value]) => {

@@ -2,7 +2,7 @@
 // threshold and each kind of finding.
 
 import type { Finding } from '../diff/verdict.ts';
-import { fields, plural, visible } from './format.ts';
+import { fields, isTold, plural, visible } from './format.ts';
 import type { NamedReport, Report } from './report.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import { deedOf, meaningOf, plain, reasonOf, valueOf, verdictNames } from './words.ts';
@@ -84,7 +84,7 @@ function findingCase({ class: kindClass, kind, count, examples }: Finding): Case
     const { opcode, key, atSeconds, server, connection, index, expected, actual, why } = example;
     return [
       `${opcode} ${visible(key)} at ${atSeconds.toFixed(3)} s on ${server}, connection ${connection}, exchange ${index}`,
-      `  expected  ${fields(expected)}`,
+      ...(isTold(expected) ? [`  expected  ${fields(expected)}`] : []),
       `  got       ${fields(actual)}`,
       `  ${why}`,
     ];

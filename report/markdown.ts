@@ -2,7 +2,7 @@
 // where neither Markdown nor HTML means anything.
 
 import type { Example, Finding } from '../diff/verdict.ts';
-import { fields, figure, micros, percent, plural, share, visible } from './format.ts';
+import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
 import type { NamedReport, Percentiles, Report, ReportVerdict } from './report.ts';
 import {
   culpritSentence,
@@ -133,7 +133,7 @@ function renderExample({
 }: Example): string[] {
   return [
     `- ${code(`${opcode} ${key}`.slice(0, KEY_SHOWN))} at ${atSeconds.toFixed(3)} s on ${code(server)}, connection ${connection}, exchange ${index}`,
-    `  - expected ${code(fields(expected))}`,
+    ...(isTold(expected) ? [`  - expected ${code(fields(expected))}`] : []),
     `  - got ${code(fields(actual))}`,
     `  - ${why.replaceAll(/[\\`*_{}[\]<>#|~@]/g, '\\$&')}`,
   ];

@@ -2,7 +2,7 @@
 
 import type { Example, Finding } from '../diff/verdict.ts';
 import { breakSentence, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
-import { fields, figure, micros, percent, plural, share, visible } from './format.ts';
+import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
 
@@ -111,7 +111,7 @@ function renderExample(example: Example, palette: Palette): string[] {
   const where = `at ${atSeconds.toFixed(3)} s on ${server}, connection ${connection}, exchange ${index}`;
   return [
     `    ${palette.strong(`${opcode} ${visible(key)}`)} ${palette.dim(where)}`,
-    ...(Object.keys(expected).length === 0 ? [] : [`      expected  ${fields(expected)}`]),
+    ...(isTold(expected) ? [`      expected  ${fields(expected)}`] : []),
     `      got       ${fields(actual)}`,
     `      ${why}`,
   ];

@@ -122,7 +122,9 @@ export function reasonOf(report: Report): Sentence {
   const { verdict, exchanges, thresholds, schedule, coverage } = report;
   const { violations, drift } = exchanges;
   if (verdict === 'pass' && report.audit !== undefined && violations === 0)
-    return ['Every answer that could be judged is one that a correct server gives.'];
+    return [
+      `Every answer that could be judged is one that a correct server gives. ${consistencySentence(report.audit.all)}`,
+    ];
   if (verdict === 'pass')
     return violations > 0
       ? [`Every threshold holds; ${plural(violations, 'violation')} stayed within them.`]

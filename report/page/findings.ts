@@ -1,7 +1,7 @@
 // Findings: each kind with its examples, and of each example both answers, byte by byte.
 
 import type { Example, Finding } from '../../diff/verdict.ts';
-import { figure, share, visible } from '../format.ts';
+import { figure, isTold, share, visible } from '../format.ts';
 import type { Report } from '../report.ts';
 import { el, lazy, quoted, type Child } from './dom.ts';
 
@@ -88,7 +88,7 @@ function renderExample({ why, server, connection, index, expected, actual }: Exa
     el(
       'div',
       { class: 'sides' },
-      renderSide('Expected', expected, first, from, at, isMarked),
+      ...(isTold(expected) ? [renderSide('Expected', expected, first, from, at, isMarked)] : []),
       renderSide('Actual', actual, second, from, at, isMarked),
     ),
   ];

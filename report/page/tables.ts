@@ -247,16 +247,20 @@ export function renderBaseline({ baseline, exchanges, violations, drift }: Repor
   ];
 }
 
-export function renderEnvironment({ environment, schedule, prefill }: Report): Child[] {
+export function renderEnvironment({ environment, schedule, prefill, audit }: Report): Child[] {
   const rows: [string, Child[]][] = [
     ['Targets', environment.targets.flatMap((target, n) => [n > 0 ? ', ' : '', quoted(target)])],
     ['Trace', [quoted(environment.trace)]],
     ['Order', [schedule.order]],
     [
       'Recorded',
-      [`${schedule.recordedSeconds.toFixed(2)} s, replayed in ${schedule.durationSeconds.toFixed(2)} s`],
+      [
+        `${schedule.recordedSeconds.toFixed(2)} s${audit === undefined ? `, replayed in ${schedule.durationSeconds.toFixed(2)} s` : ''}`,
+      ],
     ],
-    ['Prefill', [`${figure(prefill.keys)} keys, ${figure(prefill.failed)} refused`]],
+    ...(audit === undefined
+      ? ([['Prefill', [`${figure(prefill.keys)} keys, ${figure(prefill.failed)} refused`]]] as typeof rows)
+      : []),
     ['memtape', [`${environment.version}, Node.js ${environment.node}`]],
   ];
   return [
