@@ -82,9 +82,9 @@ function thresholdCase(threshold: EvaluatedThreshold): Case {
 function findingCase({ class: kindClass, kind, count, examples }: Finding): Case {
   const told = examples.slice(0, EXAMPLES_SHOWN).flatMap((example) => {
     const { opcode, key, atSeconds, server, connection, index, expected, actual, why } = example;
+    const wanted = isTold(expected) ? `\n  expected  ${fields(expected)}` : '';
     return [
-      `${opcode} ${visible(key)} at ${atSeconds.toFixed(3)} s on ${server}, connection ${connection}, exchange ${index}`,
-      ...(isTold(expected) ? [`  expected  ${fields(expected)}`] : []),
+      `${opcode} ${visible(key)} at ${atSeconds.toFixed(3)} s on ${server}, connection ${connection}, exchange ${index}${wanted}`,
       `  got       ${fields(actual)}`,
       `  ${why}`,
     ];
