@@ -378,7 +378,10 @@ async function sick(
   const kinds = { ...diff.counts.violation, ...diff.counts.drift };
   const isSlow = diff.latency.fromSent.getValueAtPercentile(95) > 30_000;
   const hit = fitting.filter((kind) => (kind === 'latency' ? isSlow : (kinds[kind] ?? 0) > 0));
-  const [first] = diff.culprits;
+  // A release that refuses stores, and keeps what they were to replace, is wrong in two ways: one of them names it.
+  const first = diff.culprits.find(
+    ({ of }) => !values.audit || name !== 'refused-store' || of === 'capacity',
+  );
   const isNamed = first?.factor === 'partition' && first.value.startsWith(`backend-${backend}:11300,`);
   const needsTime = speed === 'max' && takesTime === true;
   const failures = hit.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0);
