@@ -25,6 +25,8 @@ export default defineConfig({
     testTimeout: 90_000,
     hookTimeout: 30_000,
     env: { TMPDIR: folder() },
+    // Those that are asked for at the same time mostly wait.
+    maxConcurrency: 16,
     // Two cores: real servers and real clients run beside the tests, and some of these go by the clock.
     maxWorkers: 2,
     projects: [
