@@ -68,7 +68,7 @@ export async function audit(trace: Trace, hash: string, options: AuditOptions = 
   const consistency = new Consistency(survey, places, backends.length > 0);
   const restarts = new Restarts(meta.targets.length);
   const judgement = new Judgement(sides, null, { ...options, witness: consistency });
-  const observed = new Observed(survey, about.beginsNs);
+  const observed = new Observed(survey, about.beginsNs, sides.hidesNumbers);
   let done = 0;
   for await (const batch of view.batches()) {
     const results = observed.of(batch);

@@ -2,7 +2,7 @@
 // some moment between its last byte and the first byte of its answer, as the capture saw both; wherever the capture was taken,
 // the way to the server and back only makes that interval longer.
 
-import { MAX_KEY_BYTES, isQuit } from '../protocol/semantics.ts';
+import { MAX_KEY_BYTES, isCounter, isQuit } from '../protocol/semantics.ts';
 import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
@@ -18,14 +18,19 @@ const State = { sound: 0, waits: 1, mayHangUp: 2 } as const;
 export class Observed {
   readonly #survey: Survey;
   readonly #beginsNs: number;
+  readonly #hidesNumbers: boolean;
   readonly #results = new ResultBatch();
   /** By connection: something was sent on it after which a server may hang up; or it has a request without an answer. */
   readonly #state: Uint8Array;
 
-  /** @param beginsNs from when on every request that may still act is in the recording */
-  constructor(survey: Survey, beginsNs: number) {
+  /**
+   * @param beginsNs from when on every request that may still act is in the recording
+   * @param hidesNumbers the trace has no results of counters
+   */
+  constructor(survey: Survey, beginsNs: number, hidesNumbers: boolean) {
     this.#survey = survey;
     this.#beginsNs = beginsNs;
+    this.#hidesNumbers = hidesNumbers;
     this.#state = new Uint8Array(survey.connections.length);
   }
 
@@ -83,13 +88,23 @@ export class Observed {
     // Which of several requests was answered is a guess; and what an answer said, where the capture cut it.
     const isGuess = (batch.flags[row]! & (RowFlag.ambiguous | RowFlag.answerUnknown)) !== 0;
     if (isGuess || (outcome !== Outcome.answered && outcome !== Outcome.silent)) return Result.indeterminate;
-    if (outcome === Outcome.silent) return Result.silent;
+    if (outcome === Outcome.silent || this.#lacksResult(batch, row)) return Result.silent;
     results.agrees[row] = 1;
     results.frames[row] = batch.frames[row]!;
     results.status[row] = batch.status[row]!;
     results.casHigh[row] = batch.answerCasHigh[row]!;
     results.casLow[row] = batch.answerCasLow[row]!;
     return Result.answered;
+  }
+
+  /** It succeeded, and that is all that the trace says: as of a quiet one. */
+  #lacksResult(batch: Batch, row: number): boolean {
+    return (
+      this.#hidesNumbers &&
+      batch.status[row] === Status.ok &&
+      batch.answerValueLength[row] === 0 &&
+      isCounter(opcodeInfo(batch.opcode[row]!)?.family)
+    );
   }
 
   #mayHangUp(batch: Batch, row: number): boolean {

@@ -10,7 +10,7 @@ import { Sides, type Doubt, type Replay } from '../diff/sides.ts';
 import type { Stretch } from '../diff/join.ts';
 import type { Verdict } from '../diff/verdict.ts';
 import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
-import { isPossible, isQuit, shapeOf, tellsCas } from '../protocol/semantics.ts';
+import { isCounter, isPossible, isQuit, shapeOf, tellsCas } from '../protocol/semantics.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { ConnectionEnd, NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
@@ -38,6 +38,7 @@ const impatient = untestable(
 );
 const lossy = untestable('gap', 'a request that the capture lacks may have changed the key');
 const cut = untestable('gap', 'the capture lacks a value that was stored under the key');
+const hidden = untestable('masked', 'the trace hides what a counter left');
 const unseen = untestable(
   'unseen',
   'a request that is not in the recording stored this version: its CAS id is a new one',
@@ -76,7 +77,7 @@ export class RecordingSides extends Sides {
   }
 
   override async *join(): AsyncGenerator<Stretch> {
-    const observed = new Observed(this.survey, this.#about.beginsNs);
+    const observed = new Observed(this.survey, this.#about.beginsNs, this.hidesNumbers);
     for await (const batch of this.trace.batches())
       yield { batch, row: 0, results: observed.of(batch), resultRow: 0, rows: batch.count };
   }
@@ -98,6 +99,8 @@ export class RecordingSides extends Sides {
     const flags = batch.flags[row]!;
     if ((flags & RowFlag.ambiguous) !== 0) return ambiguous;
     if ((flags & RowFlag.answerUnknown) !== 0) return lost;
+    // The trace has hidden what the counter was answered.
+    if (batch.outcome[row] === Outcome.answered && results.result[resultRow] === Result.silent) return 'same';
     const answer = recordedAnswer(batch, row)!;
     const wrong = misfit(batch, row, answer, true);
     if (wrong !== undefined) return wrong;
@@ -132,11 +135,14 @@ export class RecordingSides extends Sides {
 
   override doubts(operations: readonly Operation[], about: Circumstances): Doubt {
     const strangers = new Unseen(operations, about);
+    // A counter that got shorter is padded, and no number any more: its value is hidden where those of numbers are not.
+    const hidesPadding = this.hidesValues && operations.some(({ family }) => isCounter(family));
     let cutFromNs = Infinity;
     for (const { isMadeUp, fromNs } of operations) if (isMadeUp) cutFromNs = Math.min(cutFromNs, fromNs);
     return ({ ordinal }) => {
       const operation = operations[ordinal]!;
       if (cutFromNs <= operation.toNs) return cut;
+      if (hidesPadding && isFinding(operation)) return hidden;
       if (strangers.has(operation)) return unseen;
       // A version that the recording knows does not come back because of requests that it lacks.
       return this.#about.isLossy && !about.madeBy.has(operation.cas) ? lossy : undefined;

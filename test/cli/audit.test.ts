@@ -2,7 +2,7 @@
 // goes on.
 
 import { EventEmitter } from 'node:events';
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -62,6 +62,20 @@ test('a recording of a real client on real memcached passes, and says how many n
   expect(report.audit?.all.judged).toBeGreaterThan(500);
   expect(report.audit?.all.wrong).toBe(0);
 });
+
+test.each([['hash'], ['size'], ['hash', '--keep-numbers']])(
+  'a recording without values, %s %s, is judged as far as it tells, and no answer is called wrong',
+  async (mode, ...more) => {
+    const tape = temporary('masked.tape');
+    const capture = `${root}fixtures/captures/memjs.pcap`;
+    const key = temporary('mask.key');
+    writeFileSync(key, 'a secret of sixteen bytes at least');
+    const masked = ['--values', mode, ...more, '--keys', 'masked', '--mask-key-file', key];
+    await memtape('record', capture, '--port', String(memjsPort), '-o', tape, '--quiet', ...masked);
+    const { code, stdout } = await memtape('audit', tape);
+    expect({ code, stdout }).toMatchObject({ code: 0 });
+  },
+);
 
 test('one answer that contradicts the others fails, with the key, in every format', async () => {
   const tape = temporary('stale.tape');
