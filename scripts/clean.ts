@@ -37,7 +37,7 @@ const SEED = Number(positionals[1] ?? 1);
 const KEPT = positionals[2] ?? join(tmpdir(), 'clean-failures');
 const ONLY = positionals[3]?.split(',');
 /** Where nothing is replayed, there is time for longer recordings. */
-const MORE = values.audit ? 8 : 1;
+const MORE = values.audit && REPLAYS >= 50 ? 8 : 1;
 /** A judgement that takes longer is told of. */
 const LONG_MS = 10_000;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-clean-'));
