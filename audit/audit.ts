@@ -13,7 +13,6 @@ import { version } from '../trace/version.ts';
 import { TraceView } from '../trace/view.ts';
 import { breaksOf, type Break } from './breaks.ts';
 import { Consistency, type ConsistencyBy } from './consistency.ts';
-import { Observed } from './observed.ts';
 import { Restarts } from './restarts.ts';
 import { RecordingSides, type Circumspection } from './sides.ts';
 
@@ -68,13 +67,11 @@ export async function audit(trace: Trace, hash: string, options: AuditOptions = 
   const consistency = new Consistency(survey, places, backends.length > 0);
   const restarts = new Restarts(meta.targets.length);
   const judgement = new Judgement(sides, null, { ...options, witness: consistency });
-  const observed = new Observed(survey, about.beginsNs, sides.hidesNumbers);
   let done = 0;
-  for await (const batch of view.batches()) {
-    const results = observed.of(batch);
-    for (let row = 0; row < batch.count; row++) restarts.see(batch, row, results, row);
-    judgement.take(batch, 0, results, 0, batch.count);
-    onProgress?.((done += batch.count));
+  for await (const { batch, results, rows } of sides.join()) {
+    for (let row = 0; row < rows; row++) restarts.see(batch, row, results, row);
+    judgement.take(batch, 0, results, 0, rows);
+    onProgress?.((done += rows));
   }
   for (const [target, hasRestarted] of restarts.all.entries()) if (hasRestarted) judgement.restarted(target);
   const diff = await judgement.close();

@@ -76,7 +76,7 @@ export class RecordingSides extends Sides {
     this.#about = about;
   }
 
-  override async *join(): AsyncGenerator<Stretch> {
+  override async *join(): AsyncGenerator<Stretch & { results: ResultBatch }> {
     const observed = new Observed(this.survey, this.#about.beginsNs, this.hidesNumbers);
     for await (const batch of this.trace.batches())
       yield { batch, row: 0, results: observed.of(batch), resultRow: 0, rows: batch.count };

@@ -7,7 +7,6 @@ import { Option, type Command } from 'commander';
 import { parseCount, parseDuration, parsePercent, parseSample, parseSize } from '../config/units.ts';
 import { checkApart, checkOutput } from '../recorder/claim.ts';
 import { RecorderError } from '../recorder/error.ts';
-import { startProxy } from '../recorder/proxy.ts';
 import { recordCapture, type CaptureRecorded } from '../recorder/record.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
 import { CliError, DEFECT, Verdict } from './error.ts';
@@ -20,6 +19,7 @@ import { checkLoss, nothing, report } from './recorded.ts';
 import {
   collect,
   liveOptions,
+  openProxy,
   parseKeepRoute,
   parsePorts,
   parseRotate,
@@ -27,7 +27,6 @@ import {
   portsOf,
   recordingOf,
   selectionOf,
-  tlsOf,
   type RecordOptions,
 } from './recording.ts';
 import type { Shell } from './shell.ts';
@@ -252,26 +251,9 @@ function sourceOf(sources: readonly string[]): string {
 }
 
 async function recordProxy(shell: Shell, options: RecordOptions): Promise<void> {
-  const { listen, upstream, output, quiet } = options;
-  if (listen.length !== upstream.length)
-    throw new CliError(
-      `expected an --upstream for each --listen, got ${listen.length} and ${upstream.length}`,
-      2,
-    );
+  const { upstream, output, quiet } = options;
   const interrupt = onInterrupt(shell);
-  const proxy = await startProxy({
-    listen,
-    upstream,
-    output,
-    recording: recordingOf(shell, options),
-    ...tlsOf(options),
-    onUpstreamFailure: (text) => shell.stderr.write(`memtape: ${text}\n`),
-    onRecordingError: (error) =>
-      shell.stderr.write(`memtape: ${error.message}; the recording stops here, the traffic goes on\n`),
-  }).catch((cause: unknown) => {
-    if (cause instanceof RecorderError) throw cause;
-    throw new CliError(`cannot listen on ${listen.join(', ')}: ${(cause as Error).message}`, 2, { cause });
-  });
+  const proxy = await openProxy(shell, options, output, recordingOf(shell, options), 'recording');
   for (const [n, address] of proxy.addresses.entries())
     shell.stdout.write(`listening on ${address} for ${upstream[n]}\n`);
   onSignal(shell, () => proxy.writeRing());

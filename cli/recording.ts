@@ -5,7 +5,8 @@ import type { Command } from 'commander';
 import { parseDuration, parseSize } from '../config/units.ts';
 import { createDistribution, distributionNames, type Distribution } from '../protocol/distribution.ts';
 import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
-import type { ProxyOptions } from '../recorder/proxy.ts';
+import { RecorderError } from '../recorder/error.ts';
+import type { ProxyOptions, RecordingProxy } from '../recorder/proxy.ts';
 import type { RecordingOptions } from '../recorder/recording.ts';
 import type { RingOptions } from '../recorder/ring.ts';
 import type { Rotation } from '../recorder/tapes.ts';
@@ -127,7 +128,38 @@ export function recordingOf({ stderr }: Shell, options: RecordOptions): Recordin
   };
 }
 
-export function tlsOf({
+/** Starts the recording proxy of these options. @param what stops, where it fails @throws CliError, RecorderError */
+export async function openProxy(
+  shell: Shell,
+  options: LiveOptions,
+  output: string,
+  recording: RecordingOptions,
+  what: 'recording' | 'judging',
+): Promise<RecordingProxy> {
+  const { listen, upstream } = options;
+  if (listen.length !== upstream.length)
+    throw new CliError(
+      `expected an --upstream for each --listen, got ${listen.length} and ${upstream.length}`,
+      2,
+    );
+  // An audit of files, which has these options too, needs nothing of it.
+  const { startProxy } = await import('../recorder/proxy.ts');
+  return startProxy({
+    listen,
+    upstream,
+    output,
+    recording,
+    ...tlsOf(options),
+    onUpstreamFailure: (text) => shell.stderr.write(`memtape: ${text}\n`),
+    onRecordingError: (error) =>
+      shell.stderr.write(`memtape: ${error.message}; the ${what} stops here, the traffic goes on\n`),
+  }).catch((cause: unknown) => {
+    if (cause instanceof RecorderError) throw cause;
+    throw new CliError(`cannot listen on ${listen.join(', ')}: ${(cause as Error).message}`, 2, { cause });
+  });
+}
+
+function tlsOf({
   tlsCert,
   tlsKey,
   upstreamTls,

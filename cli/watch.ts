@@ -4,8 +4,6 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Windows } from '../library/windows.ts';
 import type { AuditTraceOptions } from '../library/audit.ts';
-import { RecorderError } from '../recorder/error.ts';
-import { startProxy } from '../recorder/proxy.ts';
 import { recordCapture } from '../recorder/record.ts';
 import type { Rotation } from '../recorder/tapes.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
@@ -13,7 +11,7 @@ import type { Report } from '../report/report.ts';
 import { breakSentence, culpritSentence, plain } from '../report/words.ts';
 import { CliError } from './error.ts';
 import { startAuditMetrics, type AuditMetrics } from './metrics.ts';
-import { portsOf, tlsOf, type LiveOptions } from './recording.ts';
+import { openProxy, portsOf, type LiveOptions } from './recording.ts';
 import type { Shell } from './shell.ts';
 import { onInterrupt } from './signal.ts';
 import { formatCount, plural, safeLine } from './text.ts';
@@ -132,26 +130,9 @@ async function throughProxy(
   output: string,
   rotate: Rotation,
 ): Promise<void> {
-  const { listen, upstream, duration } = options;
-  if (listen.length !== upstream.length || listen.length === 0)
-    throw new CliError(
-      `expected an --upstream for each --listen, got ${listen.length} and ${upstream.length}`,
-      2,
-    );
+  const { upstream, duration } = options;
   const interrupt = onInterrupt(shell);
-  const proxy = await startProxy({
-    listen,
-    upstream,
-    output,
-    recording: { rotate },
-    ...tlsOf(options),
-    onUpstreamFailure: (text) => shell.stderr.write(`memtape: ${text}\n`),
-    onRecordingError: (error) =>
-      shell.stderr.write(`memtape: ${error.message}; the judging stops here, the traffic goes on\n`),
-  }).catch((cause: unknown) => {
-    if (cause instanceof RecorderError) throw cause;
-    throw new CliError(`cannot listen on ${listen.join(', ')}: ${(cause as Error).message}`, 2, { cause });
-  });
+  const proxy = await openProxy(shell, options, output, { rotate }, 'judging');
   for (const [n, address] of proxy.addresses.entries())
     shell.stderr.write(`judging what passes ${address} for ${upstream[n]}; Ctrl-C ends it\n`);
   const ends = [interrupt.arrived];

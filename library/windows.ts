@@ -34,7 +34,8 @@ interface Window {
 
 export class Windows {
   readonly #options: WindowsOptions;
-  readonly #worker: Worker;
+  /** Started when there is something to judge, and anew after one that ended. */
+  #worker: Worker | undefined;
   readonly #rolling: Rolling;
   readonly #waiting: string[] = [];
   #isBusy = false;
@@ -44,6 +45,8 @@ export class Windows {
   /** The window before, which goes as soon as the one after it is judged. */
   #before: Window | undefined;
   #keepsNext = false;
+  /** Of the last window that was kept. */
+  #saved: string | undefined;
 
   /** @throws ThresholdError */
   constructor(options: WindowsOptions) {
@@ -55,14 +58,6 @@ export class Windows {
       examples,
       windowSeconds,
       ...(minCoverage === undefined ? {} : { minCoverage }),
-    });
-    // From the sources, as tests run them, the build's thread is used: threads do not read TypeScript.
-    const file = import.meta.url.endsWith('.ts') ? '../dist/library/judging.js' : './judging.js';
-    this.#worker = new Worker(new URL(file, import.meta.url), { name: 'memtape judging' });
-    this.#worker.on('error', (error: Error) => {
-      this.#isBusy = false;
-      this.#lose(error.message);
-      this.#next();
     });
   }
 
@@ -80,14 +75,9 @@ export class Windows {
   async close(): Promise<Report | undefined> {
     while (this.#isBusy || this.#waiting.length > 0)
       await new Promise<void>((resolve) => (this.#wake = resolve));
-    await this.#worker.terminate();
+    await this.#worker?.terminate();
     if (this.#before !== undefined) rmSync(this.#before.path, { force: true });
     return this.#rolling.report;
-  }
-
-  /** Windows that were not judged. */
-  get lost(): number {
-    return this.#lost;
   }
 
   #lose(why: string): void {
@@ -128,17 +118,22 @@ export class Windows {
 
   #ask(order: Judging): Promise<Judgement> {
     return new Promise((resolve, reject) => {
+      const worker = (this.#worker ??= start());
+      const settled = (): void => {
+        worker.off('message', onAnswer).off('error', onError).off('exit', onExit);
+      };
       const onAnswer = (answer: Judgement): void => {
-        this.#worker.off('exit', onExit);
+        settled();
         resolve(answer);
       };
-      const onExit = (): void => {
-        this.#worker.off('message', onAnswer);
-        reject(new Error('the thread that judges ended'));
+      const onError = (error: Error): void => {
+        settled();
+        this.#worker = undefined;
+        reject(error);
       };
-      this.#worker.once('message', onAnswer);
-      this.#worker.once('exit', onExit);
-      this.#worker.postMessage(order, []);
+      const onExit = (): void => onError(new Error('the thread that judges ended'));
+      worker.on('message', onAnswer).on('error', onError).on('exit', onExit);
+      worker.postMessage(order, []);
     });
   }
 
@@ -152,17 +147,20 @@ export class Windows {
     this.#before = window;
   }
 
-  readonly #saved = new Set<string>();
-
   #save({ path, startNs }: Window): void {
     const { keep, onKept } = this.#options;
-    if (keep === undefined || this.#saved.has(path)) return;
+    if (keep === undefined || this.#saved === path) return;
     const claim = claimFree(keep, timeName(startNs));
     copyFileSync(path, claim.path);
     claim.use();
     claim.release();
-    this.#saved.clear();
-    this.#saved.add(path);
+    this.#saved = path;
     onKept?.(claim.path);
   }
+}
+
+function start(): Worker {
+  // From the sources, as tests run them, the build's thread is used: threads do not read TypeScript.
+  const file = import.meta.url.endsWith('.ts') ? '../dist/library/judging.js' : './judging.js';
+  return new Worker(new URL(file, import.meta.url), { name: 'memtape judging' });
 }
