@@ -60,7 +60,12 @@ export async function watch(
     else await fromInterface(shell, options.interface, options, output, rotate);
     const all = await windows.close();
     if (all === undefined)
-      throw new CliError('no memcached binary traffic came: there is nothing to judge', 3);
+      throw new CliError(
+        windows.lost > 0
+          ? `none of the ${plural(windows.lost, 'window')} could be judged`
+          : 'no memcached binary traffic came: there is nothing to judge',
+        3,
+      );
     return all;
   } finally {
     await metrics?.stop();

@@ -28,6 +28,7 @@ export const untestables = [
   'undecided',
   'masked',
   'unseen',
+  'unjudged',
 ] as const;
 export type UntestableKind = (typeof untestables)[number];
 

@@ -41,6 +41,7 @@ export class Windows {
   #isBusy = false;
   #firstNs: bigint | undefined;
   #lost = 0;
+  #losing: Promise<void> = Promise.resolve();
   #wake: (() => void) | undefined;
   /** The window before, which goes as soon as the one after it is judged. */
   #before: Window | undefined;
@@ -64,23 +65,30 @@ export class Windows {
   /** A window is whole: a trace, which is this object's from now on. */
   add(path: string): void {
     this.#waiting.push(path);
-    if (this.#waiting.length > MAX_WAITING) {
-      rmSync(this.#waiting.shift()!, { force: true });
-      this.#lose('judging is slower than recording');
-    }
+    if (this.#waiting.length > MAX_WAITING)
+      this.#losing = this.#lose(this.#waiting.shift()!, 'judging is slower than recording', this.#losing);
     this.#next();
   }
 
-  /** All windows together, once all of them are judged; undefined where there was none. */
+  /** All windows together, once all of them are judged; undefined where none was. */
   async close(): Promise<Report | undefined> {
     while (this.#isBusy || this.#waiting.length > 0)
       await new Promise<void>((resolve) => (this.#wake = resolve));
+    await this.#losing;
     await this.#worker?.terminate();
     if (this.#before !== undefined) rmSync(this.#before.path, { force: true });
     return this.#rolling.report;
   }
 
-  #lose(why: string): void {
+  /** How many were let go unjudged. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  async #lose(path: string, why: string, before?: Promise<void>): Promise<void> {
+    await before;
+    this.#rolling.lose(await exchangesIn(path));
+    rmSync(path, { force: true });
     this.#options.onLost(++this.#lost, why);
   }
 
@@ -93,7 +101,7 @@ export class Windows {
     }
     this.#isBusy = true;
     this.#judge(path)
-      .catch((error: unknown) => this.#lose((error as Error).message))
+      .catch((error: unknown) => this.#lose(path, (error as Error).message))
       .finally(() => {
         this.#isBusy = false;
         this.#next();
@@ -106,10 +114,7 @@ export class Windows {
     const window: Window = { path, startNs: BigInt(trace.meta.startNs) };
     this.#firstNs ??= window.startNs;
     const answer = await this.#ask({ path, options: this.#options.judging });
-    if ('error' in answer) {
-      rmSync(path, { force: true });
-      throw new Error(answer.error);
-    }
+    if ('error' in answer) throw new Error(answer.error);
     const { report } = answer;
     this.#rolling.add(report, Number(window.startNs - this.#firstNs) / 1e9);
     this.#keep(window, report.exchanges.violations > 0);
@@ -156,6 +161,17 @@ export class Windows {
     claim.release();
     this.#saved = path;
     onKept?.(claim.path);
+  }
+}
+
+/** Undefined where it cannot be read. */
+async function exchangesIn(path: string): Promise<number | undefined> {
+  try {
+    const trace = await TraceReader.open(path);
+    await trace.close();
+    return trace.exchangeCount;
+  } catch {
+    return undefined;
   }
 }
 

@@ -24,6 +24,10 @@ export class Rolling {
   #sum: Report | undefined;
   /** Violations of the window that the attribution is of. */
   #worst = 0;
+  /** Windows that were judged; of those that could not be, the exchanges; and how many could not even be read. */
+  #windows = 0;
+  #unjudged = 0;
+  #unread = 0;
   /** By what failures shared: since when. */
   readonly #since = new Map<string, number>();
   /** Windows in each bin of the timeline, and in the last of them so far. */
@@ -36,6 +40,7 @@ export class Rolling {
 
   /** @param atSeconds when the window began, since the first one did */
   add(report: Report, atSeconds: number): void {
+    this.#windows++;
     const one = later(report, atSeconds);
     for (const culprit of one.attribution) {
       const name = nameOf(culprit);
@@ -50,10 +55,20 @@ export class Rolling {
     this.#extend(this.#sum.timeline, one.timeline);
   }
 
-  /** All windows together; undefined where there was none. */
+  /**
+   * A window could not be judged: what it holds counts as sent, and as untestable, so that it weighs against `judged`.
+   * @param exchanges undefined: it could not even be read; it is taken to hold as many as the others do on average
+   */
+  lose(exchanges: number | undefined): void {
+    if (exchanges === undefined) this.#unread++;
+    else this.#unjudged += exchanges;
+  }
+
+  /** All windows together; undefined where none was judged. */
   get report(): Report | undefined {
-    const sum = this.#sum;
-    if (sum === undefined) return undefined;
+    if (this.#sum === undefined) return undefined;
+    const mean = Math.max(1, Math.round(this.#sum.exchanges.sent / this.#windows));
+    const sum = withUnjudged(this.#sum, this.#unjudged + this.#unread * mean);
     const { timeline, audit } = sum;
     const attribution = Array.from(sum.attribution, (one) => ({
       ...one,
@@ -196,6 +211,23 @@ function later(report: Report, bySeconds: number): Report {
             breaks: Array.from(audit.breaks, (one) => ({ ...one, atSeconds: one.atSeconds + bySeconds })),
           },
         }),
+  };
+}
+
+function withUnjudged(sum: Report, count: number): Report {
+  if (count === 0) return sum;
+  const { exchanges, findings } = sum;
+  const finding: Finding = { class: 'untestable', kind: 'unjudged', count, examples: [] };
+  return {
+    ...sum,
+    exchanges: {
+      ...exchanges,
+      total: exchanges.total + count,
+      sent: exchanges.sent + count,
+      untestable: exchanges.untestable + count,
+    },
+    untestable: addedCounts(sum.untestable, { unjudged: count }),
+    findings: addedFindings(findings, [finding], 0),
   };
 }
 

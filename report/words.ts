@@ -54,6 +54,7 @@ export const meanings: Readonly<Record<ViolationKind | DriftKind | UntestableKin
   undecided: 'too many requests on the key at once to try all of their orders',
   masked: 'the trace hides what would be compared',
   unseen: 'somebody whose requests are not in the recording stored the version',
+  unjudged: 'the window that holds them could not be judged',
 };
 
 export function meaningOf(kind: string): string {
