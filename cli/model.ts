@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { requestsWithin, type RatePlan } from '../replayer/schedule.ts';
 import { builtinModels } from '../synth/builtin.ts';
-import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
+import { DEFAULT_MS, ModelGenerator, extentOf, type GeneratorOptions } from '../synth/generator.ts';
 import { checkModel, parseModel, type Model } from '../synth/model.ts';
 import { applyScenario, applyToTrace } from '../synth/scenario.ts';
 import type { Rewritten } from '../synth/rewrite/rewrite.ts';
@@ -52,14 +52,9 @@ export function rateOfPlan(
   plan: RatePlan,
   options: Omit<SynthOptions, 'rate'>,
 ): number | undefined {
-  const { duration, requests } = readModel(name);
-  if (
-    options.duration === undefined &&
-    duration === undefined &&
-    (options.requests ?? requests) !== undefined
-  )
-    return undefined;
-  const seconds = (options.duration ?? duration ?? DEFAULT_MS) / 1000;
+  const { durationMs } = extentOf(readModel(name), generatorOptions(options));
+  if (durationMs === Infinity) return undefined;
+  const seconds = durationMs / 1000;
   return requestsWithin(plan, seconds) / seconds;
 }
 
@@ -95,7 +90,11 @@ export function sourceAgain(name: string, { asked }: ResultsMeta, results: strin
   }).source;
 }
 
-function generatorOptions({ seed, duration, requests }: SynthOptions): GeneratorOptions {
+function generatorOptions({
+  seed,
+  duration,
+  requests,
+}: Pick<SynthOptions, 'seed' | 'duration' | 'requests'>): GeneratorOptions {
   return {
     ...(seed === undefined ? {} : { seed }),
     ...(duration === undefined ? {} : { durationMs: duration }),

@@ -11,7 +11,7 @@ import { parseDrills, type Drill } from '../replayer/drillfile.ts';
 import { createSchedule } from '../replayer/schedule.ts';
 import { createRoute, parseTarget } from '../replayer/target.ts';
 import { auditExpressions, defaultThresholds, parseThreshold, type Threshold } from '../report/threshold.ts';
-import { DEFAULT_MS } from '../synth/generator.ts';
+import { extentOf } from '../synth/generator.ts';
 import { checkScenario } from '../synth/scenario.ts';
 import { meanRate } from '../synth/transform.ts';
 import { TraceReader } from '../trace/file.ts';
@@ -362,10 +362,12 @@ function ofModel(name: string, options: RunOptions): Amount {
   const own = rate === undefined ? undefined : (fixedRateOf(options) ?? rateOfPlan(name, rate.plan, asked));
   const model = modelOf(name, { ...asked, ...(own === undefined ? {} : { rate: own }) });
   if (!isModel(name)) throw new ConfigError(`${name}: expected a name that ends with .yaml`);
-  const totalMs = options.duration ?? model.duration ?? DEFAULT_MS;
+  const { requests, durationMs } = extentOf(model, {
+    ...(options.requests === undefined ? {} : { requests: options.requests }),
+    ...(options.duration === undefined ? {} : { durationMs: options.duration }),
+  });
   const perSecond = meanRate(model);
-  const most = options.requests ?? model.requests ?? Infinity;
-  const exchanges = Math.round(Math.min(most, (perSecond * totalMs) / 1000)) * (options.loop ?? 1);
+  const exchanges = Math.round(Math.min(requests, (perSecond * durationMs) / 1000)) * (options.loop ?? 1);
   return paced(exchanges, exchanges / perSecond, { ...asked, ...(rate === undefined ? {} : { rate }) });
 }
 

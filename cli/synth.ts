@@ -2,12 +2,14 @@
 
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { scaleTrace } from '../convert/scale.ts';
 import { parseCount, parseRate } from '../config/units.ts';
 import { writeYaml } from '../config/yaml.ts';
 import { builtinModels } from '../synth/builtin.ts';
+import { renderEvidence } from '../synth/claims.ts';
 import { drawFidelity, legend, renderFidelity } from '../synth/drawing.ts';
+import { methods, type Method } from '../synth/expected.ts';
 import { compare, curves } from '../synth/fidelity.ts';
 import { baseline, type Summary as FidelitySummary } from '../synth/summary.ts';
 import { fitTrace } from '../synth/fit.ts';
@@ -51,7 +53,8 @@ Examples:
 const fitExamples = `
 Examples:
   memtape synth fit capture.tape -o like-capture.yaml
-  memtape synth like-capture.yaml -o more.tape --duration 10m`;
+  memtape synth fit capture.tape -o like-capture.yaml --method renewal
+  memtape synth like-capture.yaml -o more.tape --duration 10m      as long as you like, however long the trace was`;
 
 const scaleExamples = `
 Examples:
@@ -139,6 +142,12 @@ export function synthCommand(command: Command, shell: Shell): void {
       .argument('<trace>', 'a trace, masked or not')
       .requiredOption('-o, --output <file>', 'the model to write', shell.path)
       .option(...forceOption)
+      .addOption(
+        new Option(
+          '--method <name>',
+          'how references are made: what is popular and recent by hazard, by renewal, or by an LRU stack (default: what comes nearest to the half of the trace that it was not fitted to)',
+        ).choices(methods),
+      )
       .option('--quiet', 'no progress')
       .addHelpText('after', fitExamples)
       .action(async (trace: string, options: FitOptions) => fit(shell, shell.path(trace), options)),
@@ -203,13 +212,14 @@ function listAll({ stdout }: Shell, all: readonly { name: string; about: string 
 }
 
 interface FitOptions {
+  method?: Method;
   output: string;
   force?: true;
   quiet?: true;
 }
 
 async function fit(shell: Shell, path: string, options: FitOptions): Promise<void> {
-  const { output, quiet } = options;
+  const { output, quiet, method } = options;
   expectKind(path, 'trace');
   checkPlace(output, placeOf(options, path));
   const trace = await TraceReader.open(path);
@@ -222,10 +232,12 @@ async function fit(shell: Shell, path: string, options: FitOptions): Promise<voi
     const model = await fitTrace(trace.batches(), basename(path), {
       onProgress: (done) => progress.update(done, done),
       startNs: Number(trace.meta.startNs),
+      ...(method === undefined ? {} : { method }),
     });
     // What is written can be read again.
     checkModel(model);
     await writePlace(shell, output, writeYaml(model), placeOf(options, path));
+    if (quiet !== true) shell.stderr.write(renderEvidence(model));
   } catch (error) {
     if (error instanceof RangeError) throw new CliError(`${path}: ${error.message}`, 2, { cause: error });
     throw error;
@@ -250,7 +262,7 @@ async function check(shell: Shell, a: string, b: string, { seed, svg, json }: Ch
   const beside = compare(first, independent);
   if (json === true)
     shell.stdout.write(`${JSON.stringify({ metrics: rows, independent: beside }, null, 2)}\n`);
-  else shell.stdout.write(`${renderFidelity(rows, beside)}\n${legend}`);
+  else shell.stdout.write(`${renderFidelity(rows, beside)}\n${legend}${claimsOf(a, b)}`);
   if (svg !== undefined)
     await writePlace(
       shell,
@@ -258,6 +270,16 @@ async function check(shell: Shell, a: string, b: string, { seed, svg, json }: Ch
       drawFidelity(first, second, curves(first, second, independent), rows),
       drawing,
     );
+}
+
+/** What models say of themselves. */
+function claimsOf(...names: string[]): string {
+  return names
+    .filter(isModel)
+    .map((name) => renderEvidence(readModel(name)))
+    .filter((text) => text !== '')
+    .map((text) => `\n${text}`)
+    .join('');
 }
 
 async function summaryOf(name: string, seed: number, requests?: number): Promise<FidelitySummary> {

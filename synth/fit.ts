@@ -4,6 +4,7 @@
 import { NEVER, Outcome, RowFlag, type Batch, type Connection } from '../trace/batch.ts';
 import { Reservoir } from './gather.ts';
 import { ModelGenerator } from './generator.ts';
+import type { Method } from './expected.ts';
 import { checkModel, type ModelInput } from './model.ts';
 import { TenantFit } from './tenant.ts';
 
@@ -12,6 +13,9 @@ const SAMPLES = 10_000;
 /** Models of more requests are not made to be corrected: it would take minutes. */
 const CORRECTED = 2_000_000;
 const ROUNDS = 3;
+/** References by which ways to make them are compared, of all tenants together, and of one at least. */
+const COMPARED = 300_000;
+const LEAST_COMPARED = 5_000;
 
 export interface FitOptions {
   onProgress?: (exchanges: number) => void;
@@ -20,6 +24,8 @@ export interface FitOptions {
   /** Keys, and references to them, that are kept in memory: some 150 bytes and 5 (13 where keys are sampled) each. */
   mostKeys?: number;
   mostReferences?: number;
+  /** How references are made. Default: the way that comes nearest to a part of the trace that it was not fitted to. */
+  method?: Method;
 }
 
 /**
@@ -30,7 +36,7 @@ export interface FitOptions {
 export async function fitTrace(
   batches: AsyncIterable<Batch>,
   name: string,
-  { onProgress, startNs, mostKeys = 1_000_000, mostReferences = 8_000_000 }: FitOptions = {},
+  { onProgress, startNs, mostKeys = 1_000_000, mostReferences = 8_000_000, method }: FitOptions = {},
 ): Promise<ModelInput> {
   const tenants = new Map<string, TenantFit>();
   const connections: Connection[] = [];
@@ -71,7 +77,10 @@ export async function fitTrace(
     latency: `${Math.round(latencyNs / 1000)}us`,
     tenants: fits.map((fit) => {
       const own = connections.filter((connection) => connection?.tenant === fit.name);
-      return fit.model(...connectionsOf(own, endNs), latencyNs);
+      return fit.model(...connectionsOf(own, endNs), latencyNs, {
+        compared: Math.max(LEAST_COMPARED, Math.floor(COMPARED / fits.length)),
+        ...(method === undefined ? {} : { method }),
+      });
     }),
   };
   return requests > CORRECTED ? model : corrected(model, fits);

@@ -26,6 +26,23 @@ const SERVER = 'memcached.invalid:11211';
 /** Length of a run where neither model nor options say. */
 export const DEFAULT_MS = 10_000;
 
+/**
+ * When a model's traffic ends: after so many requests, or so long. What is asked for replaces what the model says, so that a
+ * fitted model goes on for as long as one wants. Without any number of requests and any time, it lasts for DEFAULT_MS.
+ */
+export function extentOf(
+  model: Pick<Model, 'requests' | 'duration'>,
+  asked: Pick<GeneratorOptions, 'requests' | 'durationMs'>,
+): { requests: number; durationMs: number } {
+  const isAsked = asked.requests !== undefined || asked.durationMs !== undefined;
+  const requests = isAsked ? asked.requests : model.requests;
+  const durationMs = isAsked ? asked.durationMs : model.duration;
+  return {
+    requests: requests ?? Infinity,
+    durationMs: durationMs ?? (requests === undefined ? DEFAULT_MS : Infinity),
+  };
+}
+
 export class ModelGenerator {
   readonly model: Model;
   readonly seed: number;
@@ -42,12 +59,9 @@ export class ModelGenerator {
   constructor(model: Model, options: GeneratorOptions = {}) {
     this.model = model;
     this.seed = options.seed ?? model.seed ?? 1;
-    const requests = options.requests ?? model.requests;
-    this.#maxRequests = requests ?? Infinity;
-    // With a number of requests and no time, the number decides.
-    const unlimited =
-      requests !== undefined && options.durationMs === undefined && model.duration === undefined;
-    this.durationNs = unlimited ? Infinity : (options.durationMs ?? model.duration ?? DEFAULT_MS) * 1e6;
+    const { requests, durationMs } = extentOf(model, options);
+    this.#maxRequests = requests;
+    this.durationNs = durationMs * 1e6;
     this.#latencyNs = Math.max(1, Math.round((model.latency ?? 0.2) * 1e6));
     this.#exchanges = new Exchanges(this.#latencyNs);
     this.#rows = this.#exchanges.rows;

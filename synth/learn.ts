@@ -3,8 +3,8 @@
 // objects made room for each other, has the distances that were observed.
 
 import { binOf, logEdges, rounded } from './bins.ts';
-import { grown } from './recency.ts';
-import { RenewalStream, type RenewalLevel, type RenewalModel } from './renewal.ts';
+import { censusOf, countsOf, levelOf, sampleOf, type Sample } from './census.ts';
+import { RenewalStream, type RenewalModel } from './renewal.ts';
 
 export interface LearnOptions {
   /** Parts of the stream that births and ends are counted by. */
@@ -17,8 +17,6 @@ export interface LearnOptions {
 
 /** Parts of a phase that births are counted in. */
 const PARTS = 10;
-/** Entries of `counts` in a level; beyond them, neighbours are merged. */
-const ENTRIES = 64;
 /** Streams that the weights are corrected by have so many references together, or a little more. */
 const CORRECTED = 30_000_000;
 /** Observations that are neither missed nor too many, in a bin: noise is not corrected. */
@@ -26,49 +24,19 @@ const NOISE = 3;
 /** Part of the correction that a round makes, as an exponent. */
 const STRENGTH = 0.5;
 
-/** References of which some keys were kept, each for several. */
-export interface Sample {
-  /** Goes through them, in order: ids are dense from 0, places are among all references. */
-  each(visit: (id: number, place: number) => void): void;
-  /** All references there were. Default: those that are gone through. */
-  total?: number;
-  /** How many keys a key stands for, a whole number. */
-  weight(id: number): number;
-  /** Of the keys of the first numbers, what is known instead of their references, which are not gone through. */
-  known?: {
-    size: number;
-    counts: ArrayLike<number>;
-    firstAt: Float64Array;
-    lastAt: Float64Array;
-    eachGap(id: number, visit: (gap: number, times: number) => void): void;
-  };
-}
-
-/** What a stream's objects are, by id. */
-interface Census {
-  references: number;
-  counts: Uint32Array;
-  firstAt: Float64Array;
-  lastAt: Float64Array;
-}
-
 /**
  * Fits a model to references, which are dense ids from 0, in chunks. They are gone through twice, so a generator does not
  * do: an array of chunks, or an object whose iterator begins anew. Memory follows the distinct objects.
  * @throws RangeError where there are no references, an id is left out, or the second time brings other references.
  */
 export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOptions = {}): RenewalModel {
-  const each = (visit: (id: number, place: number) => void): void => {
-    let at = 0;
-    for (const chunk of references) for (const id of chunk) visit(id, at++);
-  };
-  return fitSample({ each, weight: () => 1 }, options);
+  return fitSample(sampleOf(references), options);
 }
 
 /** The same of a sample: each key counts as those that it stands for. @throws RangeError as fitRenewal does */
 export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalModel {
   const { phases = 20, bins = 48, rounds = 12 } = options;
-  const census = count(sample);
+  const census = censusOf(sample);
   const { total = census.references } = sample;
   const { counts, firstAt, lastAt } = census;
   const edges = logEdges(total, bins);
@@ -117,7 +85,7 @@ export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalMo
     births,
     edges,
     levels: used.map((step, level) => ({
-      counts: entries(tallies[level]!),
+      counts: countsOf(tallies[level]!),
       lives: cells(lives[level]!, phases),
       gaps: step === 0 ? [] : rounded(observed[level]!),
     })),
@@ -125,73 +93,7 @@ export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalMo
   return calibrated(model, observed, Math.min(rounds, Math.floor(CORRECTED / references)));
 }
 
-/** Objects of a level are referenced up to 1.41 times as often as others of it. */
-export function levelOf(count: number): number {
-  return Math.floor(2 * Math.log2(count));
-}
-
-function count(sample: Sample): Census {
-  let counts = new Uint32Array(1 << 10);
-  let firstAt = new Float64Array(1 << 10);
-  let lastAt = new Float64Array(1 << 10);
-  let [objects, references] = [0, 0];
-  sample.each((id, place) => {
-    if (id >= counts.length) {
-      counts = grown(counts, id + 1);
-      firstAt = widened(firstAt, counts.length);
-      lastAt = widened(lastAt, counts.length);
-    }
-    if (counts[id]!++ === 0) {
-      firstAt[id] = place;
-      objects = Math.max(objects, id + 1);
-    }
-    lastAt[id] = place;
-    references++;
-  });
-  const { known } = sample;
-  for (let id = 0; id < (known?.size ?? 0); id++) {
-    if (counts.length <= id) {
-      counts = grown(counts, id + 1);
-      firstAt = widened(firstAt, counts.length);
-      lastAt = widened(lastAt, counts.length);
-    }
-    counts[id] = known!.counts[id]!;
-    firstAt[id] = known!.firstAt[id]!;
-    lastAt[id] = known!.lastAt[id]!;
-    references += counts[id]!;
-    objects = Math.max(objects, id + 1);
-  }
-  counts = counts.slice(0, objects);
-  if (references === 0) throw new RangeError('expected references, got none');
-  if (counts.includes(0)) throw new RangeError(`expected dense ids, got none of ${counts.indexOf(0)}`);
-  return { references, counts, firstAt, lastAt };
-}
-
-function widened(array: Float64Array, length: number): Float64Array<ArrayBuffer> {
-  const wider = new Float64Array(length);
-  wider.set(array);
-  return wider;
-}
-
-/** Objects by count, as few entries as are allowed: the closest counts are merged, and keep their sum. */
-function entries(tally: ReadonlyMap<number, number>): RenewalLevel['counts'] {
-  const sorted = [...tally].toSorted(([a], [b]) => a - b);
-  const low = sorted[0]![0];
-  const width = (sorted.at(-1)![0] + 1 - low) / ENTRIES;
-  const merged: RenewalLevel['counts'] = [];
-  let place = -1;
-  for (const [references, objects] of sorted) {
-    const here = sorted.length <= ENTRIES ? place + 1 : Math.floor((references - low) / width);
-    if (here !== place) merged.push([0, 0]);
-    place = here;
-    const entry = merged.at(-1)!;
-    entry[0] += objects;
-    entry[1] += objects * references;
-  }
-  return merged;
-}
-
-function cells(table: Uint32Array, phases: number): RenewalLevel['lives'] {
+function cells(table: Uint32Array, phases: number): RenewalModel['levels'][number]['lives'] {
   return Array.from(table, (objects, at): [number, number, number] => [
     Math.floor(at / phases),
     at % phases,

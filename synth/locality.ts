@@ -1,8 +1,11 @@
 // Which key comes next, where that depends on which came before: streams of object numbers, as models ask for them.
 
 import { z } from 'zod';
+import { expectedSchema } from './expected.ts';
+import { HazardStream } from './hazard.ts';
+import type { HazardModel } from './hazardmodel.ts';
 import { mixSchema, type Mix } from './mix.ts';
-import { RenewalStream, type RenewalModel } from './renewal.ts';
+import { RenewalStream, type Counts, type RenewalModel } from './renewal.ts';
 import { StackStream, type StackModel } from './stack.ts';
 import { resizeOf, storesSchema, type Resize } from './stores.ts';
 
@@ -32,6 +35,27 @@ const renewalSchema: z.ZodType<RenewalModel> = z.strictObject({
     .max(200),
 });
 
+const counts = z
+  .array(z.tuple([amount, amount]))
+  .min(1)
+  .max(100_000);
+const byPhase = z.array(amount).max(1000);
+const byBin = z.array(amount).max(256);
+
+const hazardSchema: z.ZodType<HazardModel> = z.strictObject({
+  kind: z.literal('hazard'),
+  references: z.number().int().positive(),
+  objects: z.number().int().positive(),
+  births: z.array(z.number().int().min(0)).max(100_000),
+  edges: byBin,
+  alive: byBin,
+  levels: z
+    .array(z.strictObject({ counts, births: byPhase, again: byPhase, hazards: byBin }))
+    .min(1)
+    .max(200),
+  depths: z.array(byBin).min(1).max(1000),
+});
+
 const stackSchema: z.ZodType<StackModel> = z.strictObject({
   kind: z.literal('stack'),
   references: z.number().int().positive(),
@@ -47,31 +71,44 @@ const objectSchema = z.union([
 ]);
 export type LocalObject = z.output<typeof objectSchema>;
 
+/** What is known of the objects of each level, and of what is done to them. */
+const levelled = {
+  objects: z
+    .array(z.array(objectSchema).max(MAX_SIZES))
+    .optional()
+    .describe(
+      'bytes of key and value, sort (0 a value, 1 a counter, 2 a list), and, where it is their own, expiry in seconds, of the objects of each level',
+    ),
+  stores: z
+    .array(z.array(storesSchema).length(3))
+    .max(200)
+    .optional()
+    .describe('of each level, and of objects of each sort; null: they keep their sizes'),
+  mixes: z
+    .array(z.array(z.array(mixSchema).length(3)).max(200))
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('of each even part of the stream, and of each level: what is done to objects of each sort'),
+};
+const expected = expectedSchema.optional();
+
 export const localitySchema = z
   .discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('independent') }),
     z.strictObject({
-      kind: z.literal('renewal'),
-      model: renewalSchema.describe('as `synth fit` writes it'),
-      objects: z
-        .array(z.array(objectSchema).max(MAX_SIZES))
-        .optional()
-        .describe(
-          'bytes of key and value, sort (0 a value, 1 a counter, 2 a list), and, where it is their own, expiry in seconds, of the objects of each level',
-        ),
-      stores: z
-        .array(z.array(storesSchema).length(3))
-        .max(200)
-        .optional()
-        .describe('of each level, and of objects of each sort; null: they keep their sizes'),
-      mixes: z
-        .array(z.array(z.array(mixSchema).length(3)).max(200))
-        .min(1)
-        .max(100)
-        .optional()
-        .describe('of each even part of the stream, and of each level: what is done to objects of each sort'),
+      kind: z.literal('hazard'),
+      model: hazardSchema.describe('as `synth fit` writes it'),
+      ...levelled,
+      expected,
     }),
-    z.strictObject({ kind: z.literal('stack'), model: stackSchema }),
+    z.strictObject({
+      kind: z.literal('renewal'),
+      model: renewalSchema.describe('as `synth fit --method renewal` writes it'),
+      ...levelled,
+      expected,
+    }),
+    z.strictObject({ kind: z.literal('stack'), model: stackSchema, expected }),
   ])
   .describe('whether which key comes next depends on which came before; default: independent');
 export type Locality = z.output<typeof localitySchema>;
@@ -114,7 +151,7 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
       epoch: () => 0,
     };
   }
-  const stream = new RenewalStream(locality.model, { seed, length: Infinity });
+  const stream = leveledStream(locality, seed);
   const shares = popularityOfLevels(locality.model);
   const { objects, mixes, stores } = locality;
   const resizes = stores?.map((sorts) =>
@@ -132,7 +169,7 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
       // After the stream that was learnt the same objects come again, each as popular as it was.
       place++;
       at = stream.next() % locality.model.objects;
-      if (objects !== undefined && stream.gap === 0) {
+      if (objects !== undefined && stream.isNew) {
         last = spread(objects[stream.level] ?? [], born[stream.level]!++);
         if (at >= sorts.length) {
           const grown = new Uint8Array(Math.max(at + 1, sorts.length * 2));
@@ -153,6 +190,24 @@ export function localityOf(locality: Locality | undefined, seed: number): LocalS
   };
 }
 
+/** Objects of levels, whatever makes them. */
+interface LeveledStream {
+  next(): number;
+  /** Of the last one: it is its first time; and its level. */
+  isNew: boolean;
+  level: number;
+}
+
+function leveledStream(
+  locality: Extract<Locality, { kind: 'hazard' | 'renewal' }>,
+  seed: number,
+): LeveledStream {
+  const options = { seed, length: Infinity };
+  return locality.kind === 'hazard'
+    ? new HazardStream(locality.model, options)
+    : new RenewalStream(locality.model, options);
+}
+
 /** Of few, one after the other; of a table of quantiles, all over it. */
 function spread<Item>(items: readonly Item[], turn: number): Item | undefined {
   if (items.length < MAX_SIZES) return items[turn % Math.max(1, items.length)];
@@ -160,7 +215,13 @@ function spread<Item>(items: readonly Item[], turn: number): Item | undefined {
 }
 
 /** Of each level, in the middle of it: the share of objects that are less popular. */
-function popularityOfLevels({ levels, objects }: RenewalModel): number[] {
+function popularityOfLevels({
+  levels,
+  objects,
+}: {
+  levels: { counts: Counts }[];
+  objects: number;
+}): number[] {
   const own = levels.map(({ counts }) => counts.reduce((sum, [of]) => sum + of, 0));
   const mean = levels.map(
     ({ counts }, n) => counts.reduce((sum, [, references]) => sum + references, 0) / Math.max(1, own[n]!),

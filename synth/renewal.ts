@@ -2,14 +2,17 @@
 // from those of its popularity, from its birth to its end. What a RenewalModel holds is learned by synth/learn.ts; here
 // a stream is made of it: the births, each object's chain of gaps, and who is next.
 
+import { grown } from '../trace/batch.ts';
 import { Bins } from './bins.ts';
 import { Random } from './random.ts';
 import { Urgency, Wheel } from './wheel.ts';
 
+/** How many objects have how many references together; those of one entry differ by one at most. */
+export type Counts = [objects: number, references: number][];
+
 /** Objects referenced about equally often: from 2^(i/2) to 2^((i+1)/2) times, for some i. */
 export interface RenewalLevel {
-  /** How many objects have how many references together; those of one entry differ by one at most. */
-  counts: [objects: number, references: number][];
+  counts: Counts;
   /** How many objects are first referenced in one phase of the stream, and last in another (phases from 0). */
   lives: [first: number, last: number, objects: number][];
   /** Weights of the distances between an object's references, for each bin of `edges`; empty for single references. */
@@ -124,6 +127,10 @@ class Unborn {
 export class RenewalStream {
   /** Of the reference that `next` gave: the distance to the object's last one; 0 for its first. */
   gap = 0;
+  /** It is its object's first one. */
+  get isNew(): boolean {
+    return this.gap === 0;
+  }
   /** Of that reference's object: the index of its level. */
   level = 0;
   readonly #model: RenewalModel;
@@ -272,19 +279,14 @@ export class RenewalStream {
 
   #grow(): void {
     const slots = this.#ids.length * 2;
-    this.#ids = copied(this.#ids, new Uint32Array(slots));
-    this.#levels = copied(this.#levels, new Uint8Array(slots));
-    this.#left = copied(this.#left, new Uint32Array(slots));
-    this.#states = copied(this.#states, new Int32Array(slots));
-    this.#stretch = copied(this.#stretch, new Float64Array(slots));
-    this.#planned = copied(this.#planned, new Float64Array(slots));
-    this.#lastAt = copied(this.#lastAt, new Float64Array(slots));
+    this.#ids = grown(this.#ids, new Uint32Array(slots));
+    this.#levels = grown(this.#levels, new Uint8Array(slots));
+    this.#left = grown(this.#left, new Uint32Array(slots));
+    this.#states = grown(this.#states, new Int32Array(slots));
+    this.#stretch = grown(this.#stretch, new Float64Array(slots));
+    this.#planned = grown(this.#planned, new Float64Array(slots));
+    this.#lastAt = grown(this.#lastAt, new Float64Array(slots));
   }
-}
-
-function copied<T extends { set(from: T): void }>(from: T, to: T): T {
-  to.set(from);
-  return to;
 }
 
 function check({ references, objects, phases, births, levels }: RenewalModel): void {

@@ -5,7 +5,9 @@ import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import { Reservoir } from './gather.ts';
 import { Keys, NONE } from './keys.ts';
-import { fitSample, levelOf, type Sample } from './learn.ts';
+import { levelOf, type Sample } from './census.ts';
+import { chooseLocality } from './evidence.ts';
+import type { Method } from './expected.ts';
 import { EPOCHS, SORTS, mixesByEpoch, objectsOf, total } from './levels.ts';
 import type { LocalObject } from './locality.ts';
 import { mixOperations, type Mix, type MixOperation } from './mix.ts';
@@ -210,7 +212,12 @@ export class TenantFit {
   }
 
   /** @param connections of the tenant, at once @param lifetimeMs on average; undefined: as long as the trace */
-  model(connections: number, lifetimeMs: number | undefined, latencyNs: number): TenantInput {
+  model(
+    connections: number,
+    lifetimeMs: number | undefined,
+    latencyNs: number,
+    choice: { method?: Method; compared?: number } = {},
+  ): TenantInput {
     for (const connection of this.#open.keys()) this.#endGroup(connection);
     const law = this.#refills.law(latencyNs);
     const sieve = (): ((delay: number) => boolean) =>
@@ -222,7 +229,11 @@ export class TenantFit {
       Math.max(0, this.#operations[code]! - done.caused[code]!),
     ]);
     const all = operations.reduce((sum, [, n]) => sum + n, 0);
-    const renewal = fitSample(this.#sample(sieve, done.counts));
+    const { locality, expected } = chooseLocality(
+      this.#sample(sieve, done.counts),
+      choice.method,
+      choice.compared,
+    );
     const multigets = this.#multigets.items;
     const groups = this.#groups.items;
     const reads = this.#operations[codes.get('get')!]!;
@@ -230,7 +241,7 @@ export class TenantFit {
     const pace = law === undefined ? this.#pace : this.#own;
     return {
       ...(this.name === '' ? {} : { name: this.name }),
-      keys: { space: renewal.objects, length: wholeNumbers(this.#known('keyBytes').items) },
+      keys: { space: locality.model.objects, length: wholeNumbers(this.#known('keyBytes').items) },
       values: this.#values(),
       ...this.#lifetimes.model(),
       ...this.#flagOf(),
@@ -240,7 +251,10 @@ export class TenantFit {
         operations.filter(([, n]) => n > 0).map(([name, n]) => [name, round(n / Math.max(1, all), 6)]),
       ),
       ...(law === undefined ? { onMiss: 'none' as const } : law.model),
-      locality: { kind: 'renewal', model: renewal, ...this.#levels(sieve(), done.counts) },
+      locality:
+        locality.kind === 'stack'
+          ? { ...locality, expected }
+          : { ...locality, expected, ...this.#levels(sieve(), done.counts) },
       ...(multigets.length > 0 && reads > 0
         ? {
             multiget: {

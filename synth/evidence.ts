@@ -1,0 +1,150 @@
+// Which way to make references like those of a trace is the best for it, by evidence: each is fitted to the first half of
+// the trace and compared with the second one. The model keeps what was found, so that its users know what to expect of it.
+
+import type { Sample } from './census.ts';
+import { methods, type Expected, type LocalityError, type Method } from './expected.ts';
+import { compare, type FidelityRow } from './fidelity.ts';
+import { HazardStream } from './hazard.ts';
+import { fitHazard, fitHazardSample } from './hazardfit.ts';
+import type { HazardModel } from './hazardmodel.ts';
+import { fitRenewal, fitSample } from './learn.ts';
+import { dense, logSizes, missRatios, sampled } from './mrc.ts';
+import { RenewalStream, type RenewalModel } from './renewal.ts';
+import { StackStream, fitStack, type StackModel } from './stack.ts';
+import { baseline, summarizeReferences, type Summary } from './summary.ts';
+
+export type LearnedLocality =
+  | { kind: 'hazard'; model: HazardModel }
+  | { kind: 'renewal'; model: RenewalModel }
+  | { kind: 'stack'; model: StackModel };
+
+/** Fewer references say nothing of how good a model is. */
+const ENOUGH = 2_000;
+/** From this error on it is told where it is. */
+const DOUBTFUL = 0.02;
+const SEED = 1;
+
+export interface Evidence {
+  locality: LearnedLocality;
+  expected: Expected;
+}
+
+/**
+ * @param forced the method, where it is not to be chosen
+ * @param most references that are compared, of a sample of the objects where there are more
+ * @throws RangeError where there are no references, or the method does not do for a sample
+ */
+export function chooseLocality(sample: Sample, forced?: Method, most = 300_000): Evidence {
+  const references = referencesOf(sample);
+  const isWhole = sample.known === undefined;
+  const part = references.length > most ? sampled(references, most / references.length) : references;
+  const doubts = isWhole ? [] : ['The trace has more keys than were kept: a sample of them was fitted.'];
+  if (part.length < ENOUGH) {
+    doubts.push(
+      `There are ${part.length} references: too few to say how near the model is to other traffic.`,
+    );
+    return { locality: learn(forced ?? 'hazard', sample), expected: { candidates: [], doubts } };
+  }
+  const half = part.length >> 1;
+  const first = dense(part.subarray(0, half), half);
+  const second = summarizeReferences(part.subarray(half));
+  const tried = methods
+    .filter((method) => isWhole || method !== 'stack')
+    .map((method) => {
+      const rows = compare(second, made(learnWhole(method, first), second.references.length));
+      return { method, rows, errors: errorsOf(rows) };
+    });
+  const chosen =
+    forced ?? tried.reduce((best, one) => (scoreOf(one.errors) < scoreOf(best.errors) ? one : best)).method;
+  const locality = learn(chosen, sample);
+  const whole = summarizeReferences(part);
+  const again = isWhole && part === references ? locality : learnWhole(chosen, whole.references);
+  const held = tried.find(({ method }) => method === chosen);
+  const halves = errorsOf(compare(second, summarizeReferences(first)));
+  doubts.push(...doubtsOf(held?.rows ?? [], halves));
+  const independent = errorsOf(compare(second, baseline(second, SEED)));
+  return {
+    locality,
+    expected: {
+      candidates: [
+        ...tried.map(({ method, errors }) => Object.assign({ method }, errors)),
+        { method: 'independent', ...independent },
+      ],
+      halves,
+      fitted: errorsOf(compare(whole, made(again, whole.references.length))),
+      doubts: [...doubts, ...sizesOf(again, whole)],
+    },
+  };
+}
+
+function referencesOf(sample: Sample): Uint32Array {
+  const references: number[] = [];
+  sample.each((id) => references.push(id));
+  return dense(references, references.length);
+}
+
+/** All references there are. */
+function learnWhole(method: Method, references: Uint32Array): LearnedLocality {
+  if (method === 'hazard') return { kind: method, model: fitHazard([references]) };
+  if (method === 'renewal') return { kind: method, model: fitRenewal([references]) };
+  return { kind: method, model: fitStack([references]) };
+}
+
+function learn(method: Method, sample: Sample): LearnedLocality {
+  if (method === 'hazard') return { kind: method, model: fitHazardSample(sample) };
+  if (method === 'renewal') return { kind: method, model: fitSample(sample) };
+  if (sample.known !== undefined)
+    throw new RangeError('a stack cannot be fitted to a trace of so many keys; hazard and renewal can');
+  return { kind: method, model: fitStack([referencesOf(sample)]) };
+}
+
+/** References that were made by a model. */
+function made(locality: LearnedLocality, length: number): Summary {
+  const stream = streamOf(locality);
+  return summarizeReferences(Uint32Array.from({ length }, () => stream.next()));
+}
+
+function streamOf({ kind, model }: LearnedLocality): { next(): number } {
+  const options = { seed: SEED, length: Infinity };
+  if (kind === 'hazard') return new HazardStream(model, options);
+  if (kind === 'renewal') return new RenewalStream(model, options);
+  return new StackStream(model, options);
+}
+
+function errorsOf(rows: readonly FidelityRow[]): LocalityError {
+  const of = (name: string): number =>
+    Number((rows.find(({ metric }) => metric.startsWith(name))?.difference ?? 0).toFixed(4));
+  return { lru: of('LRU'), five: of('mean of the five'), popularity: of('references per object') };
+}
+
+function scoreOf({ lru, five, popularity }: LocalityError): number {
+  return lru + five + popularity;
+}
+
+function doubtsOf(held: readonly FidelityRow[], halves: LocalityError): string[] {
+  const doubts = held
+    .filter(({ metric, difference }) => metric.includes('miss ratios') && difference > DOUBTFUL)
+    .map(
+      ({ metric, difference }) =>
+        `${metric.split(' ')[0]} caches: miss ratios of other traffic of this kind may be off by ${difference.toFixed(3)} on average.`,
+    );
+  if (halves.lru > DOUBTFUL)
+    doubts.push(
+      `The traffic changes: the two halves of the trace are ${halves.lru.toFixed(3)} apart in an LRU cache on average.`,
+    );
+  return doubts;
+}
+
+/** Sizes of LRU caches at which the model is off even on what it was fitted to. */
+function sizesOf(locality: LearnedLocality, whole: Summary): string[] {
+  const sizes = logSizes(whole.footprint);
+  const own = missRatios('lru', whole.references, sizes);
+  const errors = missRatios('lru', made(locality, whole.references.length).references, sizes).map(
+    (ratio, n) => Math.abs(ratio - own[n]!),
+  );
+  const off = sizes.filter((_, n) => errors[n]! > DOUBTFUL);
+  if (off.length === 0) return [];
+  return [
+    `LRU caches of ${off[0]} to ${off.at(-1)} objects: off by up to ${Math.max(...errors).toFixed(3)} already on the trace that it was fitted to.`,
+  ];
+}
