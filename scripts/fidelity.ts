@@ -1,28 +1,35 @@
-// How faithful synthetic references are: `node dist/scripts/fidelity.js [FILE…] [--seeds N] [--svg FOLDER]`. Each FILE is
-// of big-endian 32-bit object ids, one for each reference, plain or xz; without any, a stream of phases, Zipf's law and
-// scans is made. A model is fitted, streams of N seeds made of it, and their distance from the original printed beside
-// that of independent draws; then the same for the second half of the file and a model of its first half. Ends with 1
-// where a goal is missed on what the model was fitted to.
+// How faithful synthetic references are: `node dist/scripts/fidelity.js [FILE…] [--seeds N] [--brief] [--svg FOLDER]`. Each
+// FILE is of big-endian 32-bit object ids, one for each reference, plain or xz; without any, a stream of phases, Zipf's law
+// and scans is made. Each way to make references is fitted to all of a file, and compared with it; fitted to its first half,
+// and compared with the second; and what `synth fit` says of the first two thirds is held against the last third. Ends with
+// 1 where the way that `synth fit` chooses misses a goal on what it was fitted to.
 
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { drawCurves, renderFidelity } from '../synth/drawing.ts';
+import { sampleOf } from '../synth/census.ts';
+import { drawCurves } from '../synth/drawing.ts';
+import { chooseLocality, learnWhole, streamOf, type LearnedLocality } from '../synth/evidence.ts';
+import { methods, type Method } from '../synth/expected.ts';
 import { compare, curves, type FidelityRow } from '../synth/fidelity.ts';
-import { baseline, summarizeReferences, type Summary } from '../synth/summary.ts';
-import { fitRenewal } from '../synth/learn.ts';
 import { dense } from '../synth/mrc.ts';
 import { Random, Zipf } from '../synth/random.ts';
-import { RenewalStream } from '../synth/renewal.ts';
-import { StackStream, fitStack } from '../synth/stack.ts';
+import { baseline, summarizeReferences, type Summary } from '../synth/summary.ts';
 import { differenceOf, meanRows } from './rows.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seeds: { type: 'string', default: '4' }, svg: { type: 'string' } },
+  options: {
+    seeds: { type: 'string', default: '4' },
+    svg: { type: 'string' },
+    brief: { type: 'boolean', default: false },
+  },
 });
 const seeds = Array.from({ length: Number(values.seeds) }, (_, i) => i + 1);
+/** By the beginnings of their metrics' names; what is good enough stands in the rows. */
+const shown = ['LRU', 'FIFO', 'CLOCK', 'SIEVE', 'S3-FIFO', 'mean', 'references per', 'one-hit', 'footprint'];
+const decisive = ['LRU', 'mean', 'references per'];
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -59,69 +66,105 @@ function made(length: number): Uint32Array {
   return dense(ids.slice(0, length), length);
 }
 
-function taken(stream: { next(): number }, length: number): Summary {
+function streamed(locality: LearnedLocality, seed: number, length: number): Summary {
+  const stream = streamOf(locality, seed);
   return summarizeReferences(Uint32Array.from({ length }, () => stream.next()));
 }
 
-function worst(runs: readonly FidelityRow[][], metric: string): string {
-  return Math.max(...runs.map((rows) => differenceOf(rows, metric))).toFixed(4);
+/** Means over the seeds. */
+function rowsOf(original: Summary, stream: (seed: number) => Summary): FidelityRow[] {
+  return meanRows(seeds.map((seed) => compare(original, stream(seed))));
 }
 
-function numbersIn(value: unknown): number {
-  if (typeof value === 'number') return 1;
-  return typeof value === 'object' && value !== null
-    ? Object.values(value).reduce((sum: number, each) => sum + numbersIn(each), 0)
-    : 0;
+function line(name: string, rows: readonly FidelityRow[]): string {
+  const cells = shown.map((metric) => differenceOf(rows, metric).toFixed(4));
+  return `| ${[name, ...cells].join(' | ')} |`;
 }
 
-/** A table of what streams of a model of some references are, compared with other references. */
-function report(title: string, learnedFrom: Uint32Array, references: Uint32Array): boolean {
-  const original = summarizeReferences(references);
-  const { length } = references;
-  const began = performance.now();
-  const model = fitRenewal([learnedFrom]);
-  const fitted = performance.now();
-  const streams = seeds.map((seed) => taken(new RenewalStream(model, { seed, length }), length));
-  const generated = performance.now();
-  const runs = streams.map((stream) => compare(original, stream));
-  const independent = meanRows(seeds.map((seed) => compare(original, baseline(original, seed))));
-  const stack = fitStack([learnedFrom]);
-  const stacked = meanRows(
-    seeds.map((seed) => compare(original, taken(new StackStream(stack, { seed, length }), length))),
-  );
-  say(`\n## ${title}: ${length} references, ${original.footprint} objects, ${seeds.length} seeds\n`);
-  const rows = meanRows(runs);
-  say(renderFidelity(rows, independent).trimEnd());
-  say(`\nworst seed: LRU ${worst(runs, 'LRU')}, mean of the five ${worst(runs, 'mean')}`);
-  say(`LRU stack instead: ${stacked.map((row) => `${row.metric} ${row.difference.toFixed(4)}`).join(' · ')}`);
-  if (learnedFrom !== references) {
-    const halves = compare(original, summarizeReferences(learnedFrom));
-    say(
-      `the halves themselves: ${halves.map((row) => `${row.metric} ${row.difference.toFixed(4)}`).join(' · ')}`,
-    );
+function header(): void {
+  say(`| | LRU | FIFO | CLOCK | SIEVE | S3-FIFO | five | references per object | once | footprint |`);
+  say(`|---${'|---'.repeat(shown.length)}|`);
+}
+
+/** All ways, fitted to some references, beside others. @returns what was fitted, by method */
+function table(
+  learnedFrom: Uint32Array,
+  original: Summary,
+  chosen: Method,
+): Map<Method, { locality: LearnedLocality; rows: FidelityRow[] }> {
+  const { length } = original.references;
+  const all = new Map<Method, { locality: LearnedLocality; rows: FidelityRow[] }>();
+  header();
+  for (const method of methods) {
+    if (values.brief && method !== chosen) continue;
+    const locality = learnWhole(method, learnedFrom);
+    const rows = rowsOf(original, (seed) => streamed(locality, seed, length));
+    all.set(method, { locality, rows });
+    say(line(method === chosen ? `**${method}**` : method, rows));
   }
-  const rate = (seeds.length * length) / ((generated - fitted) / 1_000);
   say(
-    `${numbersIn(model)} numbers, ${JSON.stringify(model).length} bytes; fitted in ${((fitted - began) / 1_000).toFixed(1)} s, generated at ${Math.round(rate / 1_000)}k references/s`,
+    line(
+      'independent',
+      rowsOf(original, (seed) => baseline(original, seed)),
+    ),
   );
-  const again = taken(new RenewalStream(model, { seed: seeds[0]!, length }), length);
-  if (!again.references.every((id, i) => id === streams[0]!.references[i]))
-    throw new Error('the same seed gave another stream');
-  if (values.svg !== undefined && learnedFrom === references)
+  return all;
+}
+
+/** What a fit of two thirds says of itself, and what the last third shows. */
+function forecast(references: Uint32Array): void {
+  const third = Math.floor(references.length / 3);
+  const known = dense(references.subarray(0, 2 * third), 2 * third);
+  const last = summarizeReferences(references.subarray(2 * third));
+  const { locality, expected } = chooseLocality(sampleOf([known]));
+  const told = expected.candidates.find(({ method }) => method === locality.kind);
+  const rows = rowsOf(last, (seed) => streamed(locality, seed, last.references.length));
+  const found = ['LRU', 'mean'].map((metric) => differenceOf(rows, metric));
+  say(
+    `\nfitted to two thirds, ${locality.kind}: expected LRU ${told?.lru ?? '–'}, five ${told?.five ?? '–'}; on the last third LRU ${found[0]!.toFixed(4)}, five ${found[1]!.toFixed(4)}`,
+  );
+}
+
+function report(title: string, references: Uint32Array): boolean {
+  const { length } = references;
+  const original = summarizeReferences(references);
+  say(`\n## ${title}: ${length} references, ${original.footprint} objects, seeds: ${seeds.length}\n`);
+  const began = performance.now();
+  const { locality, expected } = chooseLocality(sampleOf([references]));
+  const fitted = performance.now();
+  const chosen = locality.kind;
+  const stream = streamOf(locality, 1);
+  for (let n = 0; n < length; n++) stream.next();
+  const generated = performance.now();
+  const rate = length / (generated - fitted);
+  say(
+    `chosen: ${chosen}, ${JSON.stringify(locality.model).length} bytes, chosen and fitted in ${((fitted - began) / 1000).toFixed(1)} s, made at ${rate.toFixed(0)}k references/s\n`,
+  );
+  const all = table(references, original, chosen);
+  const half = length >> 1;
+  const second = summarizeReferences(references.subarray(half));
+  say('\nheld out: fitted to the first half, beside the second\n');
+  const first = dense(references.subarray(0, half), half);
+  table(first, second, chosen);
+  say(line('the first half itself', compare(second, summarizeReferences(first))));
+  forecast(references);
+  for (const doubt of expected.doubts) say(`doubt: ${doubt}`);
+  if (values.svg !== undefined)
     writeFileSync(
       join(values.svg, `fidelity-${title}.svg`),
-      drawCurves(curves(original, streams[0]!, baseline(original, 1))),
+      drawCurves(curves(original, streamed(locality, 1, length), baseline(original, 1))),
     );
-  return rows.every((row) => row.ok);
+  const { rows } = all.get(chosen)!;
+  return decisive.every((metric) => rows.find((row) => row.metric.startsWith(metric))?.ok === true);
 }
 
 const inputs =
   positionals.length > 0
-    ? positionals.map((file) => ({ title: basename(file).split('.')[0]!, references: read(file) }))
-    : [{ title: 'made', references: made(100_000) }];
-for (const { title, references } of inputs) {
-  if (!report(title, references, references)) process.exitCode = 1;
-  const half = references.length >> 1;
-  const second = references.subarray(half);
-  report(`${title}, held out`, references.subarray(0, half), dense(second, second.length));
+    ? positionals.map((file) => ({ title: basename(file).split('.')[0]!, file }))
+    : [{ title: 'made', file: undefined }];
+for (const { title, file } of inputs) {
+  const references = file === undefined ? made(100_000) : read(file);
+  if (report(title, references)) continue;
+  say(`${title}: a goal is missed`);
+  process.exitCode = 1;
 }

@@ -84,7 +84,7 @@ function referencesOf(sample: Sample): Uint32Array {
 }
 
 /** All references there are. */
-function learnWhole(method: Method, references: Uint32Array): LearnedLocality {
+export function learnWhole(method: Method, references: Uint32Array): LearnedLocality {
   if (method === 'hazard') return { kind: method, model: fitHazard([references]) };
   if (method === 'renewal') return { kind: method, model: fitRenewal([references]) };
   return { kind: method, model: fitStack([references]) };
@@ -100,12 +100,13 @@ function learn(method: Method, sample: Sample): LearnedLocality {
 
 /** References that were made by a model. */
 function made(locality: LearnedLocality, length: number): Summary {
-  const stream = streamOf(locality);
+  const stream = streamOf(locality, SEED);
   return summarizeReferences(Uint32Array.from({ length }, () => stream.next()));
 }
 
-function streamOf({ kind, model }: LearnedLocality): { next(): number } {
-  const options = { seed: SEED, length: Infinity };
+/** An endless stream. */
+export function streamOf({ kind, model }: LearnedLocality, seed: number): { next(): number } {
+  const options = { seed, length: Infinity };
   if (kind === 'hazard') return new HazardStream(model, options);
   if (kind === 'renewal') return new RenewalStream(model, options);
   return new StackStream(model, options);

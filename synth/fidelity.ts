@@ -29,17 +29,27 @@ export interface Curves {
 /** Longer streams' curves are those of a sample of about so many references. */
 const EXACT = 5_000_000;
 const SAMPLE = 1_000_000;
+/** Policies other than LRU are simulated size by size: of longer streams, in fewer sizes. */
+const LONG = 1_500_000;
+const SIZES = 61;
+const FEWER_SIZES = 21;
 
-/** Miss ratios of the streams at 61 sizes up to the first one's footprint, for each policy. */
+/** Miss ratios of the streams at up to 61 sizes up to the first one's footprint, for each policy. */
 export function curves(a: Summary, b: Summary, independent: Summary): Curves[] {
-  const sizes = logSizes(a.footprint);
-  return policies.map((policy) => ({
-    policy,
-    sizes,
-    a: curve(policy, a, sizes),
-    b: curve(policy, b, sizes),
-    independent: curve(policy, independent, sizes),
-  }));
+  return policies.map((policy) => {
+    const sizes = sizesFor(policy, a);
+    return {
+      policy,
+      sizes,
+      a: curve(policy, a, sizes),
+      b: curve(policy, b, sizes),
+      independent: curve(policy, independent, sizes),
+    };
+  });
+}
+
+function sizesFor(policy: Policy, { references, footprint }: Summary): number[] {
+  return logSizes(footprint, policy !== 'lru' && references.length > LONG ? FEWER_SIZES : SIZES);
 }
 
 /**
@@ -59,8 +69,8 @@ export function compare(a: Summary, b: Summary): FidelityRow[] {
     rows.push({ metric, a: left, b: right, difference, goal, stretch, ok: difference <= goal });
   }
 
-  const sizes = logSizes(a.footprint);
   const errors = policies.map((policy) => {
+    const sizes = sizesFor(policy, a);
     const left = curve(policy, a, sizes);
     const right = curve(policy, b, sizes);
     const error = mean(left.map((ratio, i) => Math.abs(ratio - right[i]!)));
@@ -122,7 +132,23 @@ export const names: Readonly<Record<Policy, string>> = {
   s3fifo: 'S3-FIFO',
 };
 
-function curve(policy: Policy, { references, footprint }: Summary, sizes: readonly number[]): Float64Array {
+/** Of each stream, what was simulated already: one is often compared with several. */
+const simulated = new WeakMap<Summary, Map<string, Float64Array>>();
+
+function curve(policy: Policy, of: Summary, sizes: readonly number[]): Float64Array {
+  const name = `${policy} ${sizes.join()}`;
+  const known = simulated.get(of) ?? new Map<string, Float64Array>();
+  simulated.set(of, known);
+  const ratios = known.get(name) ?? simulate(policy, of, sizes);
+  known.set(name, ratios);
+  return ratios;
+}
+
+function simulate(
+  policy: Policy,
+  { references, footprint }: Summary,
+  sizes: readonly number[],
+): Float64Array {
   const { length } = references;
   // At least 16,000 objects, or the sample's curve is not the whole's.
   const rate = length <= EXACT ? 1 : Math.min(1, Math.max(SAMPLE / length, 16_000 / footprint));

@@ -28,7 +28,7 @@ const INERTIA = 0.9;
 /** In bins with fewer objects it depends on who lies there whether something at this depth is referenced. */
 const FEW = 8;
 /** Objects that are tried for a count to exchange, and objects to exchange it with. */
-const CANDIDATES = 4;
+const CANDIDATES = 32;
 const TRIES = 16;
 /** An object is never quite without a chance: it has references left. */
 const LEAST_HAZARD = 1e-12;
@@ -333,24 +333,27 @@ export class HazardStream {
   #revive(bin: number): number | undefined {
     const spent = this.#spent.of(bin);
     for (let candidate = 0; candidate < CANDIDATES && spent.length > 0; candidate++) {
+      // The first ones are any; where that is of no use, it is looked for more thoroughly.
+      const isAny = candidate < CANDIDATES / 8;
       const object = this.#random.pick(spent);
-      const other = this.#exchangeable(this.#done[object]!);
-      if (other !== undefined) {
-        this.#exchange(object, other, bin);
-        return object;
-      }
+      const other = this.#exchangeable(this.#done[object]!, isAny ? TRIES : 8 * TRIES);
+      if (other === undefined) continue;
+      this.#exchange(object, other, bin);
+      return object;
     }
     return undefined;
   }
 
-  /** An object that has not had more references than this, and is to have more. */
-  #exchangeable(count: number): number | undefined {
+  /** An object that has not had more references than this, and is to have more. @param tries in each level */
+  #exchangeable(count: number, tries: number): number | undefined {
     let level = 0;
     while (level < this.#least.length - 1 && this.#least[level + 1]! <= count) level++;
     for (; level < this.#least.length; level++) {
       const members = this.#byLevel.of(level);
-      for (let attempt = 0; attempt < TRIES && members.length > 0; attempt++) {
-        const other = this.#random.pick(members);
+      if (members.length === 0) continue;
+      const from = this.#random.int(members.length);
+      for (let n = 0; n < tries && n < members.length; n++) {
+        const other = members[(from + n) % members.length]!;
         const done = this.#done[other]!;
         if (done <= count && done + this.#left[other]! > count) return other;
       }

@@ -173,13 +173,16 @@ class Depths {
       if (before >= 0) this.#usual.add(place - before, sample.weight(id));
       lastAt[id] = place;
     });
-    for (let id = 0; id < (sample.known?.size ?? 0); id++)
+    let known = 0;
+    for (let id = 0; id < (sample.known?.size ?? 0); id++) {
+      known += sample.known!.counts[id]!;
       sample.known!.eachGap(id, (gap, times) => {
         this.#usual.add(gap, times);
         this.#others.add(gap, times);
       });
+    }
     this.#usual.close(total);
-    this.#others.close(total);
+    this.#others.close(total, known);
     this.#lastAt = new Float64Array(lastAt.length).fill(-1);
   }
 

@@ -26,12 +26,16 @@ export class WorkingSet {
     this.#gaps[binOf(this.#edges, gap)]! += times;
   }
 
-  /** All distances are known. @param references those that are no object's second or later among them */
-  close(references: number): void {
+  /**
+   * All distances are known.
+   * @param references of the stream, those that are their object's first among them
+   * @param own of them, those of the objects whose distances were told
+   */
+  close(references: number, own = references): void {
     const edges = this.#edges;
     this.#sizes = new Float64Array(edges.length);
-    let longer = 1;
-    let size = 1;
+    let longer = own / references;
+    let size = longer;
     for (const [bin, times] of this.#gaps.entries()) {
       this.#sizes[bin] = size;
       const share = times / references;
