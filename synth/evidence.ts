@@ -30,6 +30,8 @@ export interface Evidence {
 }
 
 /**
+ * Hazard or renewal, whichever is nearer to the trace and to the half of it that it was not fitted to. A stack is told of, and
+ * is there for who wants it: it loses who is popular.
  * @param forced the method, where it is not to be chosen
  * @param most references that are compared, of a sample of the objects where there are more
  * @throws RangeError where there are no references, or the method does not do for a sample
@@ -39,42 +41,63 @@ export function chooseLocality(sample: Sample, forced?: Method, most = 300_000):
   const isWhole = sample.known === undefined;
   const part = references.length > most ? sampled(references, most / references.length) : references;
   const doubts = isWhole ? [] : ['The trace has more keys than were kept: a sample of them was fitted.'];
+  doubts.push(...degenerate(part));
   if (part.length < ENOUGH) {
     doubts.push(
-      `There are ${part.length} references: too few to say how near the model is to other traffic.`,
+      `${part.length} references are too few to say how near the model is to other traffic; it takes ${ENOUGH}.`,
     );
     return { locality: learn(forced ?? 'hazard', sample), expected: { candidates: [], doubts } };
   }
+  const whole = summarizeReferences(part);
   const half = part.length >> 1;
   const first = dense(part.subarray(0, half), half);
   const second = summarizeReferences(part.subarray(half));
-  const tried = methods
-    .filter((method) => isWhole || method !== 'stack')
-    .map((method) => {
-      const rows = compare(second, made(learnWhole(method, first), second.references.length));
-      return { method, rows, errors: errorsOf(rows) };
-    });
-  const chosen =
-    forced ?? tried.reduce((best, one) => (scoreOf(one.errors) < scoreOf(best.errors) ? one : best)).method;
-  const locality = learn(chosen, sample);
-  const whole = summarizeReferences(part);
-  const again = isWhole && part === references ? locality : learnWhole(chosen, whole.references);
-  const held = tried.find(({ method }) => method === chosen);
+  const tried = methods.map((method) => tryMethod(method, whole, first, second));
+  const best = tried
+    .filter(({ method }) => method !== 'stack')
+    .reduce((least, one) => (scoreOf(one) < scoreOf(least) ? one : least));
+  const chosen = tried.find(({ method }) => method === forced) ?? best;
   const halves = errorsOf(compare(second, summarizeReferences(first)));
-  doubts.push(...doubtsOf(held?.rows ?? [], halves));
-  const independent = errorsOf(compare(second, baseline(second, SEED)));
   return {
-    locality,
+    locality: isWhole && part === references ? chosen.locality : learn(chosen.method, sample),
     expected: {
       candidates: [
-        ...tried.map(({ method, errors }) => Object.assign({ method }, errors)),
-        { method: 'independent', ...independent },
+        ...tried.map(({ method, held }) => Object.assign({ method }, errorsOf(held))),
+        { method: 'independent', ...errorsOf(compare(second, baseline(second, SEED))) },
       ],
       halves,
-      fitted: errorsOf(compare(whole, made(again, whole.references.length))),
-      doubts: [...doubts, ...sizesOf(again, whole)],
+      fitted: chosen.fitted,
+      doubts: [...doubts, ...doubtsOf(chosen.held, halves), ...sizesOf(chosen.locality, whole)],
     },
   };
+}
+
+interface Tried {
+  method: Method;
+  /** Fitted to all. */
+  locality: LearnedLocality;
+  fitted: LocalityError;
+  /** Fitted to the first half, beside the second. */
+  held: readonly FidelityRow[];
+}
+
+function tryMethod(method: Method, whole: Summary, first: Uint32Array, second: Summary): Tried {
+  const locality = learnWhole(method, whole.references);
+  return {
+    method,
+    locality,
+    fitted: errorsOf(compare(whole, made(locality, whole.references.length))),
+    held: compare(second, made(learnWhole(method, first), second.references.length)),
+  };
+}
+
+/** On other traffic and on the trace itself: halves of a trace that changes say little of what is near to it. */
+function scoreOf({ fitted, held }: Tried): number {
+  return sumOf(fitted) + sumOf(errorsOf(held));
+}
+
+function sumOf({ lru, five, popularity }: LocalityError): number {
+  return lru + five + popularity;
 }
 
 function referencesOf(sample: Sample): Uint32Array {
@@ -118,10 +141,6 @@ function errorsOf(rows: readonly FidelityRow[]): LocalityError {
   return { lru: of('LRU'), five: of('mean of the five'), popularity: of('references per object') };
 }
 
-function scoreOf({ lru, five, popularity }: LocalityError): number {
-  return lru + five + popularity;
-}
-
 function doubtsOf(held: readonly FidelityRow[], halves: LocalityError): string[] {
   const doubts = held
     .filter(({ metric, difference }) => metric.includes('miss ratios') && difference > DOUBTFUL)
@@ -134,6 +153,18 @@ function doubtsOf(held: readonly FidelityRow[], halves: LocalityError): string[]
       `The traffic changes: the two halves of the trace are ${halves.lru.toFixed(3)} apart in an LRU cache on average.`,
     );
   return doubts;
+}
+
+/** What a stream says nothing of. */
+function degenerate(references: Uint32Array): string[] {
+  const objects = summarizeReferences(references).footprint;
+  if (objects === references.length && objects > 1)
+    return [
+      'No key comes twice: the model knows nothing of what is popular or recent, and every read misses.',
+    ];
+  if (objects === 1 && references.length > 1)
+    return ['There is one key only: the model knows nothing of how keys share a cache.'];
+  return [];
 }
 
 /** Sizes of LRU caches at which the model is off even on what it was fitted to. */

@@ -16,6 +16,8 @@ const ROUNDS = 3;
 /** References by which ways to make them are compared, of all tenants together, and of one at least. */
 const COMPARED = 300_000;
 const LEAST_COMPARED = 5_000;
+/** Shorter traces say nothing of how traffic changes. */
+const SHORT_NS = 10e9;
 
 export interface FitOptions {
   onProgress?: (exchanges: number) => void;
@@ -78,6 +80,12 @@ export async function fitTrace(
     tenants: fits.map((fit) => {
       const own = connections.filter((connection) => connection?.tenant === fit.name);
       return fit.model(...connectionsOf(own, endNs), latencyNs, {
+        doubts:
+          endNs < SHORT_NS
+            ? [
+                `The trace lasts ${(endNs / 1e9).toFixed(1)} s: what changes over longer times is not in the model.`,
+              ]
+            : [],
         compared: Math.max(LEAST_COMPARED, Math.floor(COMPARED / fits.length)),
         ...(method === undefined ? {} : { method }),
       });

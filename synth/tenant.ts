@@ -216,7 +216,7 @@ export class TenantFit {
     connections: number,
     lifetimeMs: number | undefined,
     latencyNs: number,
-    choice: { method?: Method; compared?: number } = {},
+    choice: { method?: Method; compared?: number; doubts?: readonly string[] } = {},
   ): TenantInput {
     for (const connection of this.#open.keys()) this.#endGroup(connection);
     const law = this.#refills.law(latencyNs);
@@ -234,6 +234,7 @@ export class TenantFit {
       choice.method,
       choice.compared,
     );
+    expected.doubts.push(...(choice.doubts ?? []));
     const multigets = this.#multigets.items;
     const groups = this.#groups.items;
     const reads = this.#operations[codes.get('get')!]!;
