@@ -222,7 +222,7 @@ async function fit(shell: Shell, path: string, options: FitOptions): Promise<voi
   const { output, quiet, method } = options;
   expectKind(path, 'trace');
   checkPlace(output, placeOf(options, path));
-  const trace = await TraceReader.open(path);
+  const trace = await TraceReader.open(path, { values: 'lengths' });
   const progress = new Progress(shell, trace.exchangeCount, {
     label: 'fitting',
     unit: 'exchanges',
@@ -285,7 +285,7 @@ function claimsOf(...names: string[]): string {
 async function summaryOf(name: string, seed: number, requests?: number): Promise<FidelitySummary> {
   checkSource(name);
   if (!isModel(name)) {
-    const trace = await TraceReader.open(name);
+    const trace = await TraceReader.open(name, { values: 'lengths' });
     try {
       return await summarizeBatches(trace.batches(), Number(trace.meta.startNs));
     } finally {

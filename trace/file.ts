@@ -190,6 +190,8 @@ const decodeFullForCopies = decoding((batch, where) => {
 });
 /** Tokens as they stand; values that are not known are tokens like others. */
 const decodeTokens = decoding(settleUnknown);
+/** Values have lengths, and no bytes. */
+const decodeLengths = decoding((batch, where) => deriveValues(batch, where, true, false));
 /** What is not known is as if its derived bytes had been recorded. */
 const decodeSettled = decoding((batch, where) => {
   derive(batch, where);
@@ -198,19 +200,20 @@ const decodeSettled = decoding((batch, where) => {
 
 export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
   /**
-   * @param values where tokens stand for values: bytes derived from them, or, for copies, the tokens, or, for those who
-   *   change values, the tokens without marks of what is not known
+   * @param values where tokens stand for values: bytes derived from them, or lengths alone, or, for copies, the tokens, or,
+   *   for those who change values, the tokens without marks of what is not known
    * @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN
    */
   static async open(
     path: string,
-    { values = 'derived' }: { values?: 'derived' | 'as they stand' | 'to change' } = {},
+    { values = 'derived' }: { values?: 'derived' | 'lengths' | 'as they stand' | 'to change' } = {},
   ): Promise<TraceReader> {
     const parts = await openTape(path, FileKind.trace);
     const isFull = (parts.meta as TraceMeta).privacy.values === 'full';
     if (values === 'as they stand')
       return new TraceReader(parts, isFull ? decodeFullForCopies : decodeMaskedForCopies);
     if (values === 'to change') return new TraceReader(parts, isFull ? decodeSettled : decodeTokens);
+    if (values === 'lengths' && !isFull) return new TraceReader(parts, decodeLengths);
     return new TraceReader(parts, isFull ? decodeFull : decodeMasked);
   }
 }

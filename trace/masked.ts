@@ -170,9 +170,10 @@ interface Derived {
 /**
  * Puts derived bytes in the place of every token of a batch that was just read.
  * @param areMasked whether tokens stand for all values, or only for those that are not known
+ * @param fills false: who reads the batch looks at lengths only, and bytes are not made
  * @throws TraceError BROKEN
  */
-export function deriveValues(batch: Batch, where: string, areMasked: boolean): void {
+export function deriveValues(batch: Batch, where: string, areMasked: boolean, fills = true): void {
   const known = new Map<number | string, Derived>();
   const { heap } = batch;
   let end = batch.heapLength;
@@ -221,7 +222,7 @@ export function deriveValues(batch: Batch, where: string, areMasked: boolean): v
       batch.answerValueLength[row] = length;
     }
   }
-  if (known.size === 0) return;
+  if (known.size === 0 || !fills) return;
   batch.heap = Buffer.allocUnsafe(end);
   heap.copy(batch.heap, 0, 0, batch.heapLength);
   batch.heapLength = end;

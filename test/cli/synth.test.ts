@@ -25,6 +25,29 @@ test('a model is made into a trace, fitted, checked, scaled and replayed', async
   expect([replayed.code, replayed.stdout]).toEqual([0, expect.stringContaining('PASS')]);
 }, 60_000);
 
+test('a fit says how near its model comes, and the model goes on for as long as one wants', async () => {
+  const [tape, model, forced, long] = ['a.tape', 'm.yaml', 'f.yaml', 'long.tape'].map(temporary) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  await memtape('synth', 'ycsb-b', '--requests', '4000', '-o', tape, '--quiet');
+  const fitted = await memtape('synth', 'fit', tape, '-o', model);
+  expect(fitted.stderr).toMatch(/\(this model\) +0\.\d{4} +0\.\d{4} +0\.\d{4}\n/);
+  expect(fitted.stderr).toMatch(/Doubt: The trace lasts 0\.\d s/);
+  expect((await memtape('synth', 'check', tape, model)).stdout).toContain('(this model)');
+  await memtape('synth', 'fit', tape, '-o', forced, '--method', 'renewal', '--quiet');
+  expect(readFileSync(forced, 'utf8')).toContain('kind: renewal');
+  const wrong = await memtape('synth', 'fit', tape, '-o', forced, '--force', '--method', 'lru');
+  expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('hazard, renewal, stack')]);
+  const made = await memtape('synth', model, '-o', long, '--duration', '2s');
+  const requests = Number(/^([\d,]+) requests/m.exec(made.stderr)![1]!.replaceAll(',', ''));
+  expect(requests).toBeGreaterThan(35_000);
+  const more = await memtape('synth', model, '-o', long, '--force', '--requests', '9000');
+  expect(more.stderr).toMatch(/^9,000 requests/m);
+}, 60_000);
+
 test('a model is replayed without a file in between, with what happens to it, and judged again', async () => {
   const results = temporary('sys.results');
   const { code, stdout } = await memtape(
