@@ -10,7 +10,13 @@ import type { NamedServer } from '../protocol/distribution.ts';
 import { parseDrills, type Drill } from '../replayer/drillfile.ts';
 import { createSchedule } from '../replayer/schedule.ts';
 import { createRoute, parseTarget } from '../replayer/target.ts';
-import { auditExpressions, defaultThresholds, parseThreshold, type Threshold } from '../report/threshold.ts';
+import {
+  auditExpressions,
+  defaultThresholds,
+  needsBaseline,
+  parseThreshold,
+  type Threshold,
+} from '../report/threshold.ts';
 import { DEFAULT_MS } from '../synth/generator.ts';
 import { checkScenario } from '../synth/scenario.ts';
 import { meanRate } from '../synth/transform.ts';
@@ -190,12 +196,19 @@ class Planner {
     entry: Partial<TargetEntry> | undefined,
   ): Pick<RunOptions, 'threshold' | 'examples' | 'backends' | 'backendsRoute' | 'minCoverage' | 'maxLag'> {
     const { thresholds, examples = EXAMPLES, minCoverage, maxLag } = run;
+    const hasBaseline = run.baseline !== undefined || run.expect !== undefined;
+    for (const { threshold } of thresholds ?? [])
+      if (needsBaseline(threshold) && !hasBaseline)
+        throw this.#wrong(
+          this.#placeOf('thresholds'),
+          new ConfigError(`${threshold.expression}: expected a baseline (baseline or expect), got none`),
+        );
     const backends = run.backends ?? entry?.backends;
     const backendsRoute = run.backendsRoute ?? entry?.backendsRoute;
     return {
       threshold:
         thresholds?.map(({ threshold }) => threshold) ??
-        (run.audit === undefined ? defaultThresholds() : auditExpressions.map(parseThreshold)),
+        (run.audit === undefined ? defaultThresholds(hasBaseline) : auditExpressions.map(parseThreshold)),
       examples,
       ...(backends === undefined
         ? {}

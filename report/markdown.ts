@@ -5,6 +5,7 @@ import type { Example, Finding } from '../diff/verdict.ts';
 import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
 import type { NamedReport, Percentiles, Report, ReportVerdict } from './report.ts';
 import {
+  changed,
   culpritSentence,
   deedOf,
   meaningOf,
@@ -143,11 +144,12 @@ function changes({ baseline }: Report): string[] {
   if (baseline === undefined) return [];
   if (baseline.changes.length === 0) return ['Nothing, by more than chance.'];
   return table(
-    ['Beyond chance', '>Target', '>Baseline'],
-    baseline.changes.map(({ metric, candidate, baseline: before, unit }) => [
+    ['Beyond chance', '>Target', '>Baseline', ''],
+    baseline.changes.map(({ metric, candidate, baseline: before, unit, isRegression }) => [
       code(metric),
-      unit === 'share' ? percent(candidate) : micros(candidate),
-      unit === 'share' ? percent(before) : micros(before),
+      changed(candidate, unit),
+      changed(before, unit),
+      isRegression ? '❌ regression' : '',
     ]),
   );
 }

@@ -1,7 +1,7 @@
 // The report for a person at a terminal, or in a log: the verdict first, then what is behind it.
 
 import type { Example, Finding } from '../diff/verdict.ts';
-import { breakSentence, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
+import { breakSentence, changed, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
 import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
@@ -245,10 +245,10 @@ function besides({ baseline, exchanges, violations, drift }: Report, palette: Pa
       ? [palette.good('  nothing differs by more than chance')]
       : [
           palette.warn('  beyond chance'),
-          ...baseline.changes.map(
-            ({ metric, candidate, baseline: before, unit }) =>
-              `    ${metric.padEnd(34)} ${(unit === 'share' ? percent(candidate) : micros(candidate)).padStart(9)} ${(unit === 'share' ? percent(before) : micros(before)).padStart(9)}`,
-          ),
+          ...baseline.changes.map(({ metric, candidate, baseline: before, unit, isRegression }) => {
+            const line = `    ${metric.padEnd(34)} ${changed(candidate, unit).padStart(9)} ${changed(before, unit).padStart(9)}`;
+            return isRegression ? palette.bad(`${line}  regression`) : line;
+          }),
         ]),
   ];
 }

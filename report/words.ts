@@ -117,6 +117,23 @@ export function breakSentence({ place, before, after, atSeconds }: AuditBreak): 
 
 type AuditBreak = NonNullable<Report['audit']>['breaks'][number];
 
+/** `drift.lost is 2.50% (baseline: 0.10%).` */
+export function changeSentence({ metric, baseline, candidate, unit }: Change): Sentence {
+  return [{ quoted: metric }, ` is ${changed(candidate, unit)} (baseline: ${changed(baseline, unit)}).`];
+}
+
+/** A figure of a difference, in its unit. */
+export function changed(value: number, unit: Change['unit']): string {
+  return unit === 'share' ? percent(value) : micros(value);
+}
+
+/** Those differences from the baseline that are worse. */
+export function regressionsOf({ baseline }: Report): Change[] {
+  return baseline?.changes.filter(({ isRegression }) => isRegression) ?? [];
+}
+
+type Change = NonNullable<Report['baseline']>['changes'][number];
+
 /** Why the verdict is what it is. */
 export function reasonOf(report: Report): Sentence {
   const { verdict, exchanges, thresholds, schedule, coverage } = report;
@@ -129,6 +146,7 @@ export function reasonOf(report: Report): Sentence {
     return violations > 0
       ? [`Every threshold holds; ${plural(violations, 'violation')} stayed within them.`]
       : [
+          ...worseThanBaseline(report),
           drift > 0
             ? `Every answer is as recorded, or differs only as a correct server may (${figure(drift)} do).`
             : 'Every answer that could be judged is as recorded.',
@@ -169,6 +187,11 @@ export function reasonOf(report: Report): Sentence {
         ]
       : []),
   ];
+}
+
+function worseThanBaseline(report: Report): string[] {
+  const count = regressionsOf(report).length;
+  return count === 0 ? [] : [`It is worse than the baseline in ${plural(count, 'way')}. `];
 }
 
 function list(quoted: readonly string[]): Sentence {
@@ -230,7 +253,7 @@ export function outcomeOf({ ok, evaluated }: EvaluatedThreshold): 'ok' | 'crosse
 
 export function valueOf({ expression, value }: EvaluatedThreshold): string {
   if (value === null) return '–';
-  if (/^\s*(latency|schedule\.(?!achievedRate))/.test(expression)) return micros(value);
+  if (/^\s*(baseline\.)?(latency|schedule\.(?!achievedRate))/.test(expression)) return micros(value);
   if (expression.includes('%')) return percent(value);
   return figure(Number(value.toFixed(6)));
 }
@@ -258,6 +281,7 @@ export function nextSteps(report: Report): Sentence[] {
       ` first, around ${place.sinceSeconds.toFixed(1)} s into the ${report.audit === undefined ? 'replay' : 'recording'}.`,
     ]);
   if (worst !== undefined) steps.push(firstLook(worst));
+  steps.push(...regressionSteps(report));
   const open = thresholds.filter(({ evaluated }) => !evaluated);
   if (open.length > 0 && verdict === 'insufficient')
     steps.push([
@@ -310,6 +334,31 @@ export function nextSteps(report: Report): Sentence[] {
       ') to compare the next release with.',
     ]);
   return steps;
+}
+
+/** Regressions that are told one by one. */
+const REGRESSIONS_TOLD = 3;
+
+function regressionSteps(report: Report): Sentence[] {
+  const worse = regressionsOf(report);
+  if (worse.length === 0) return [];
+  const told = worse.slice(0, REGRESSIONS_TOLD).flatMap((change) => [' ', changeSentence(change)].flat());
+  return [
+    [
+      'Find out why it is worse than the baseline:',
+      ...told,
+      ...(worse.length > REGRESSIONS_TOLD ? [` ${worse.length - REGRESSIONS_TOLD} more are below.`] : []),
+    ],
+    ...(report.verdict === 'pass'
+      ? [
+          [
+            'If that should fail, say ',
+            { quoted: "--threshold 'baseline.regressions == 0'" },
+            '.',
+          ] as Sentence,
+        ]
+      : []),
+  ];
 }
 
 function firstLook({ kind, count }: Finding): Sentence {
