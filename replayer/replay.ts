@@ -59,6 +59,11 @@ export interface ReplayOptions {
   order?: Order;
   /** Default auto. */
   prefill?: 'auto' | 'none';
+  /**
+   * Deletes the other keys of the trace from the targets before, so that what an earlier replay left there is no part of this
+   * one. Default false: they are asked for.
+   */
+  clears?: boolean;
   /** How long an answer is waited for. Default 1000. */
   timeoutMs?: number;
   /**
@@ -126,7 +131,14 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     const route = createRoute(routeName, targets, survey.servers.length, options.routeMap);
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
     const wanted = options.prefill ?? 'auto';
-    const filled = await setUp(targets, survey, route, options.credentialsOf, wanted === 'auto', timeoutMs);
+    const filled = await setUp(
+      targets,
+      survey,
+      route,
+      options.credentialsOf,
+      { isFilled: wanted === 'auto', clears: options.clears === true },
+      timeoutMs,
+    );
     const schedule = scheduleSpecOf(options, survey);
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
