@@ -229,6 +229,7 @@ class Planner {
     | 'timeout'
     | 'workers'
     | 'allow'
+    | 'flushBefore'
     | 'rate'
     | 'split'
     | 'pipeline'
@@ -237,7 +238,12 @@ class Planner {
     | 'to'
   > {
     const { speed = 1, order = 'key', prefill = 'auto', timeout = TIMEOUT_MS, workers = 1, allow = [] } = run;
-    const { rate, split, pipeline, loop, from, to } = run;
+    const { rate, split, pipeline, loop, from, to, flushBefore } = run;
+    if (flushBefore === true && run.target === undefined)
+      throw this.#wrong(
+        this.#placeOf('flushBefore'),
+        new ConfigError('flushBefore empties what target names: expected a target, got none'),
+      );
     return {
       speed,
       order,
@@ -245,6 +251,7 @@ class Planner {
       timeout,
       workers,
       allow,
+      ...(flushBefore === true ? { flushBefore } : {}),
       ...(rate === undefined ? {} : { rate }),
       ...(split === undefined ? {} : { split }),
       ...(pipeline === undefined ? {} : { pipeline }),

@@ -100,6 +100,10 @@ export function replayCommand(command: Command, shell: Shell): void {
       addPermission,
       [],
     )
+    .option(
+      '--flush-before',
+      'empty every --target (and --baseline) by FLUSH before the replay; the servers of the recording are never emptied',
+    )
     .option('--workers <n>', 'threads that share the connections', parseWorkers, 1)
     .option('--results <file>', 'keep what the replay saw', shell.path)
     .option(...forceOption)
@@ -190,6 +194,8 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
     throw new CliError('expected --speed or --rate, got both', 2);
   if (options.baseline !== undefined && options.expect !== undefined)
     throw new CliError('expected --baseline or --expect, got both', 2);
+  if (options.flushBefore === true && options.target === undefined)
+    throw new CliError('--flush-before empties what --target names: expected a --target, got none', 2);
   const hasBaseline = options.baseline !== undefined || options.expect !== undefined;
   assertBaseline(options.threshold, hasBaseline, '--baseline or --expect');
   const { drill, force, ...rest } = options;

@@ -52,6 +52,7 @@ export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptio
   pipeline?: number;
   workers: number;
   allow: readonly Permission[];
+  flushBefore?: true;
   results?: string;
   /** Which results that are there may be replaced. Default: none. */
   replacing?: Replacing;
@@ -234,7 +235,21 @@ function replayOptionsOf(
   options: RunOptions,
   isInTrace: boolean,
 ): Omit<ReplayOptions, 'results' | 'targets'> {
-  const { speed, rate, order, prefill, timeout, allow, split, pipeline, loop, from, to, workers } = options;
+  const {
+    speed,
+    rate,
+    order,
+    prefill,
+    timeout,
+    allow,
+    split,
+    pipeline,
+    loop,
+    from,
+    to,
+    workers,
+    flushBefore,
+  } = options;
   return {
     trace,
     speed,
@@ -245,6 +260,7 @@ function replayOptionsOf(
     allow: new Set(allow),
     ...targetsOf(shell, options),
     ...(rate === undefined || isInTrace ? {} : { rate }),
+    ...(flushBefore === true ? { flushBefore } : {}),
     ...(split === undefined ? {} : { split }),
     ...(pipeline === undefined ? {} : { pipeline }),
     ...(loop === undefined ? {} : { loops: loop }),
@@ -282,7 +298,9 @@ async function withProgress(
           ? ''
           : `at ${formatDuration(positionNs / 1e9)}, late ${formatDuration(lagNs / 1e9)}, `;
       const trouble = failed > 0 ? `, ${plural(failed, 'request')} failed` : '';
-      replaying.update(done, sent, `${late}${plural(differ, 'answer')} not as recorded${trouble}`);
+      // What of them is legal is known at the end.
+      const other = `${plural(differ, 'answer has', 'answers have')} other bytes than recorded`;
+      replaying.update(done, sent, `${late}${other}${trouble}`);
     };
     return await replayToJudge({ ...run, onProgress: onRun }, judgingOf(options));
   } finally {

@@ -471,15 +471,12 @@ function byName(histograms: ReadonlyMap<string, Histogram>): Record<string, Perc
   return Object.fromEntries(Array.from(histograms, ([name, histogram]) => [name, percentiles(histogram)]));
 }
 
-function percentiles(histogram: Histogram): Percentiles {
+export function percentiles(histogram: Histogram): Percentiles {
   if (histogram.totalCount === 0) return {};
-  return {
-    p50: histogram.getValueAtPercentile(50),
-    p90: histogram.getValueAtPercentile(90),
-    p99: histogram.getValueAtPercentile(99),
-    p999: histogram.getValueAtPercentile(99.9),
-    max: histogram.maxValue,
-  };
+  // A class of the histogram reaches beyond what was in it, and no share of all took longer than the longest.
+  const max = histogram.maxValue;
+  const at = (percent: number): number => Math.min(max, histogram.getValueAtPercentile(percent));
+  return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max };
 }
 
 function sum(counts: Record<string, number>): number {

@@ -4,7 +4,7 @@
 
 import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
-import { figure, micros, percent, plural, share, visible } from './format.ts';
+import { figure, micros, percent, plural, share, shares, visible } from './format.ts';
 import type { Consistency, NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 
@@ -116,6 +116,26 @@ export function breakSentence({ place, before, after, atSeconds }: AuditBreak): 
 }
 
 type AuditBreak = NonNullable<Report['audit']>['breaks'][number];
+
+type Class = readonly [name: string, count: number, share: string];
+
+/** What became of all exchanges, with shares that add up to 100%. An orphan is a violation, and belongs to no exchange. */
+export function classesOf({
+  matched,
+  drift,
+  violations,
+  untestable,
+  skipped,
+}: Report['exchanges']): readonly [Class, Class, Class, Class, Class] {
+  const [a, b, c, d, e] = shares([matched, drift, violations, untestable, skipped]);
+  return [
+    ['matched', matched, a!],
+    ['drift', drift, b!],
+    ['violations', violations, c!],
+    ['untestable', untestable, d!],
+    ['skipped', skipped, e!],
+  ];
+}
 
 /** `drift.lost is 2.50% (baseline: 0.10%).` */
 export function changeSentence({ metric, baseline, candidate, unit }: Change): Sentence {
@@ -295,7 +315,9 @@ export function nextSteps(report: Report): Sentence[] {
     ]);
   if (prefill.leftover !== null && prefill.leftover > 0)
     steps.push([
-      `The targets held ${plural(prefill.leftover, 'key')} of the trace beforehand, and what is read of them cannot be judged: start from an empty target.`,
+      `The targets held ${plural(prefill.leftover, 'key')} of the trace beforehand, and what is read of them cannot be judged: start from an empty target (`,
+      { quoted: '--flush-before' },
+      ' empties them).',
     ]);
   if (prefill.failed > 0)
     steps.push([
