@@ -16,6 +16,8 @@ import { csvField, printable, safeJson, safeLine } from './text.ts';
 
 interface CatOptions extends FilterOptions {
   format: 'text' | 'jsonl' | 'csv';
+  clock?: true;
+  values?: true;
 }
 
 const examples = `
@@ -25,12 +27,17 @@ Examples:
   memtape cat capture.tape --connection 3 --from 1s --to 2s
   memtape cat capture.tape --server 10.0.0.2 --status 'not found' --limit 20
   memtape cat capture.tape --slower 5ms                        what took longest
+  memtape cat capture.tape --clock --values --limit 20         times of the day in UTC, and what was stored and read
   memtape cat capture.tape --format jsonl > capture.jsonl
 
-Times are seconds since the trace's start; the last column is the time from the request's last byte to the answer's first.`;
+Times are seconds since the trace's start, or with --clock those of the day. The latency is the time from the request's last
+byte to the answer's first. docs/toolbox.md has the columns: they are called the same in every format, and in Parquet.`;
 
 export function catCommand(command: Command, shell: Shell): void {
   command.addOption(new Option('--format <format>', 'how').choices(['text', 'jsonl', 'csv']).default('text'));
+  command
+    .option('--clock', 'of text: times of the day in UTC, and not since the start')
+    .option('--values', 'of text: what was stored and read, up to 48 bytes of each');
   addFilterOptions(command)
     .addHelpText('after', examples)
     .action(async (file: string, options: CatOptions) => cat(shell, file, options));
@@ -46,7 +53,8 @@ async function cat(shell: Shell, file: string, options: CatOptions): Promise<voi
   const format = formats[options.format];
   let left = options.limit ?? Infinity;
   try {
-    if (format.head !== '') out.write(`${format.head}\n`);
+    const head = format.head(options);
+    if (head !== '') out.write(`${head}\n`);
     for await (const batch of trace.batches()) {
       for (const connection of batch.connections) connections.set(connection.id, connection);
       let text = '';
@@ -54,7 +62,7 @@ async function cat(shell: Shell, file: string, options: CatOptions): Promise<voi
         const connection = connections.get(batch.connection[row]!);
         if (!passes(filter, batch, row, connection)) continue;
         left--;
-        text += `${format.line(batch, row, connection, trace.meta.privacy)}\n`;
+        text += `${format.line(batch, row, connection, trace.meta, options)}\n`;
         if (text.length < 65_536) continue;
         out.write(text);
         await out.drained();
@@ -70,41 +78,70 @@ async function cat(shell: Shell, file: string, options: CatOptions): Promise<voi
   }
 }
 
+/** What lines of text show besides. */
+type Shown = Pick<CatOptions, 'clock' | 'values'>;
+
 interface Format {
-  head: string;
-  line: (
-    batch: Batch,
-    row: number,
-    connection: Connection | undefined,
-    privacy: TraceMeta['privacy'],
-  ) => string;
+  head: (shown: Shown) => string;
+  line: (batch: Batch, row: number, connection: Connection | undefined, meta: Told, shown: Shown) => string;
 }
 
+/** What of a trace its lines need. */
+type Told = Pick<TraceMeta, 'privacy' | 'startNs'>;
+
 const [SERVER_CELLS, OPCODE_CELLS, KEY_CELLS, SENT_CELLS, ANSWER_CELLS] = [21, 8, 36, 9, 24];
-export const textHead = [
-  'seconds'.padStart(12),
-  ' conn ',
-  'server'.padEnd(SERVER_CELLS),
-  'request'.padEnd(OPCODE_CELLS),
-  'key'.padEnd(KEY_CELLS),
-  'sent'.padStart(SENT_CELLS),
-  '→',
-  'answer'.padEnd(ANSWER_CELLS),
-  'latency'.padStart(8),
-].join(' ');
+const [SECONDS_CELLS, CLOCK_CELLS, CONNECTION_CELLS] = [12, 27, 10];
+
+export function textHead({ clock }: Shown = {}): string {
+  return [
+    clock === true ? 'time'.padEnd(CLOCK_CELLS) : 'seconds'.padStart(SECONDS_CELLS),
+    'connection',
+    'server'.padEnd(SERVER_CELLS),
+    'opcode'.padEnd(OPCODE_CELLS),
+    'key'.padEnd(KEY_CELLS),
+    'value'.padStart(SENT_CELLS),
+    '→',
+    'answer'.padEnd(ANSWER_CELLS),
+    'latency'.padStart(8),
+  ].join(' ');
+}
+
+const csvColumns = [
+  'index',
+  'time',
+  'seconds',
+  'connection',
+  'client',
+  'server',
+  'tenant',
+  'opcode',
+  'key',
+  'keyBytes',
+  'valueBytes',
+  'outcome',
+  'status',
+  'answerBytes',
+  'latencyMicros',
+] as const;
 
 const formats: Record<CatOptions['format'], Format> = {
   text: { head: textHead, line: textLine },
-  jsonl: { head: '', line: (...exchange) => safeJson(asJson(...exchange)) },
+  jsonl: {
+    head: () => '',
+    line: (batch, row, connection, meta) => safeJson(asJson(batch, row, connection, meta)),
+  },
   csv: {
-    head: 'index,seconds,connection,server,opcode,key,keyBytes,valueBytes,outcome,status,answerBytes,latencyMicros',
-    line: (batch, row, connection) => {
+    head: () => csvColumns.join(','),
+    line: (batch, row, connection, meta) => {
       const answered = batch.outcome[row] === Outcome.answered;
       const fields = [
         batch.firstIndex + row,
+        timeOf(batch, row, meta),
         batch.requestNs[row]! / 1e9,
         batch.connection[row]!,
+        connection?.client ?? '',
         connection?.server ?? '',
+        connection?.tenant ?? '',
         opcodeName(batch.opcode[row]!),
         printable(batch.key(row)),
         batch.keyLength[row]!,
@@ -124,9 +161,14 @@ export function textLine(
   batch: Batch,
   row: number,
   connection: Connection | undefined,
-  privacy: TraceMeta['privacy'],
+  meta: Told,
+  { clock, values }: Shown = {},
 ): string {
-  const seconds = (batch.requestNs[row]! / 1e9).toFixed(6).padStart(12);
+  const { privacy } = meta;
+  const at =
+    clock === true
+      ? timeOf(batch, row, meta)
+      : (batch.requestNs[row]! / 1e9).toFixed(6).padStart(SECONDS_CELLS);
   const outcome = batch.outcome[row]!;
   const answered = outcome === Outcome.answered;
   const answer = answered
@@ -134,8 +176,8 @@ export function textLine(
     : outcomeNames[outcome as Outcome];
   const sent = `${batch.valueLength[row]} B${marks[originOfValue(batch, row, privacy)]}`;
   const cells = [
-    seconds,
-    ` #${String(batch.connection[row]).padEnd(4)}`,
+    at,
+    `#${batch.connection[row]}`.padEnd(CONNECTION_CELLS),
     safeLine(connection?.server ?? '').padEnd(SERVER_CELLS),
     opcodeName(batch.opcode[row]!).padEnd(OPCODE_CELLS),
     printable(batch.key(row), 60).padEnd(KEY_CELLS),
@@ -143,7 +185,25 @@ export function textLine(
     '→',
     answer.padEnd(ANSWER_CELLS),
   ];
-  return `${cells.join(' ')}${latency(batch, row)}`.trimEnd();
+  const shown = values === true ? valuesOf(batch, row) : '';
+  return `${cells.join(' ')}${latency(batch, row).padEnd(shown === '' ? 0 : 9)}${shown}`.trimEnd();
+}
+
+/** Bytes of a value that a line shows. */
+const VALUE_BYTES = 48;
+
+/** What was stored, and what was read. */
+function valuesOf(batch: Batch, row: number): string {
+  const stored = batch.valueLength[row]! > 0 ? ` value "${printable(batch.value(row), VALUE_BYTES)}"` : '';
+  const isAnswered = batch.outcome[row] === Outcome.answered && batch.answerValueLength[row]! > 0;
+  return isAnswered ? `${stored} answer "${printable(batch.answerValue(row), VALUE_BYTES)}"` : stored;
+}
+
+/** The time of a request in UTC, to the microsecond. */
+function timeOf(batch: Batch, row: number, { startNs }: Told): string {
+  const micros = (BigInt(startNs) + BigInt(Math.round(batch.requestNs[row]!))) / 1000n;
+  const seconds = new Date(Number(micros / 1000n)).toISOString().slice(0, 19);
+  return `${seconds}.${String(micros % 1_000_000n).padStart(6, '0')}Z`;
 }
 
 /** Bytes of which the trace has a hash or the size only, and those that nobody knows. */
@@ -161,12 +221,15 @@ function asJson(
   batch: Batch,
   row: number,
   connection: Connection | undefined,
-  privacy: TraceMeta['privacy'],
+  meta: Told,
 ): Record<string, unknown> {
+  const { privacy } = meta;
   const outcome = batch.outcome[row]! as Outcome;
+  const isAnswered = outcome === Outcome.answered;
   const cas = batch.cas(row);
   return {
     index: batch.firstIndex + row,
+    time: timeOf(batch, row, meta),
     seconds: batch.requestNs[row]! / 1e9,
     connection: batch.connection[row],
     client: connection?.client,
@@ -180,9 +243,14 @@ function asJson(
     ...(batch.valueLength[row]! > 0
       ? { value: value(batch.value(row), originOfValue(batch, row, privacy)) }
       : {}),
+    keyBytes: batch.keyLength[row],
+    valueBytes: batch.valueLength[row],
     outcome: outcomeNames[outcome],
-    ...(batch.answerNs[row] === NEVER ? {} : { answerSeconds: batch.answerNs[row]! / 1e9 }),
-    ...(outcome === Outcome.answered
+    ...(isAnswered ? { status: batch.status[row], answerBytes: batch.answerValueLength[row] } : {}),
+    ...(batch.answerNs[row] === NEVER
+      ? {}
+      : { latencyMicros: micros(batch, row), answerSeconds: batch.answerNs[row]! / 1e9 }),
+    ...(isAnswered
       ? {
           answer: {
             status: batch.status[row],

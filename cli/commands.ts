@@ -100,6 +100,12 @@ export const commandRows: readonly CommandRow[] = [
     load: async () => (await import('./gate.ts')).gateCommand,
   },
   {
+    name: 'capacity',
+    description: 'Find the highest rate at which every answer is right and the thresholds hold.',
+    arguments: [['<trace|model>', 'a trace; or a model: a .yaml file, or one of `memtape synth list`']],
+    load: async () => (await import('./capacity.ts')).capacityCommand,
+  },
+  {
     name: 'coverage',
     description: 'Which backends the keys of a trace reach, or keys that reach each of them.',
     arguments: [['[trace]', 'a trace; without one, only --make']],

@@ -152,6 +152,10 @@ const runFields = {
   pipeline: count.optional().describe('outstanding requests a connection at most; default 64'),
   workers: count.max(MAX_WORKERS).optional().describe('threads that share the connections; default 1'),
   allow: z.array(z.enum(permissions)).optional().describe('do what is refused otherwise'),
+  flushBefore: z
+    .boolean()
+    .optional()
+    .describe('empty the target, and the baseline, by FLUSH before; never the servers of the recording'),
   tenants: z
     .enum(['auto', 'isolated', 'shared'])
     .optional()

@@ -1,38 +1,42 @@
 // `memtape info`: what a trace holds, in figures.
 
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
+import { parseCount } from '../config/units.ts';
 import { TraceReader } from '../trace/file.ts';
-import { summarise, type Summary } from '../trace/summary.ts';
+import { MOST_TOP_KEYS, summarise, type Summary } from '../trace/summary.ts';
 import { cutLine, lossLines, lossWarning, sidesLine, upstreamLine } from './loss.ts';
 import { expectKind } from './kind.ts';
 import { Progress } from './progress.ts';
 import type { Shell } from './shell.ts';
 import { statusLabel } from '../protocol/status.ts';
-import { formatBytes, formatCount, formatDuration, printable, safeJson, safeLine } from './text.ts';
+import { micros } from '../report/format.ts';
+import { formatBytes, formatCount, formatDuration, plural, printable, safeJson, safeLine } from './text.ts';
 
 const examples = `
 Examples:
   memtape info capture.tape
+  memtape info capture.tape --top 50
   memtape info capture.tape --json`;
 
 export function infoCommand(command: Command, shell: Shell): void {
   command
     .option('--json', 'as JSON')
+    .option('--top <n>', `how many of the most frequent keys (at most ${MOST_TOP_KEYS})`, parseTop, 10)
     .option('--quiet', 'no progress')
     .addHelpText('after', examples)
-    .action(async (file: string, options: { json?: true; quiet?: true }) => {
-      const summary = await read(shell, file, options.quiet === true);
+    .action(async (file: string, options: { json?: true; top: number; quiet?: true }) => {
+      const summary = await read(shell, file, options.top, options.quiet === true);
       shell.stdout.write(options.json === true ? `${safeJson(summary, 2)}\n` : render(file, summary, shell));
     });
 }
 
-async function read(shell: Shell, file: string, quiet: boolean): Promise<Summary> {
+async function read(shell: Shell, file: string, top: number, quiet: boolean): Promise<Summary> {
   const path = shell.path(file);
   expectKind(path, 'trace');
   const trace = await TraceReader.open(path);
   const progress = new Progress(shell, trace.exchangeCount, { label: 'reading', unit: 'exchanges', quiet });
   try {
-    return await summarise(trace, (done) => progress.update(done, done));
+    return await summarise(trace, (done) => progress.update(done, done), top);
   } finally {
     progress.stop();
     await trace.close();
@@ -48,15 +52,20 @@ function render(file: string, summary: Summary, shell: Shell): string {
     `${file}: ${safeLine(summary.source)}${summary.truncated ? ' (cut: the end of the file is missing)' : ''}`,
     '',
     `  recorded    ${summary.startTime}, ${formatDuration(summary.durationSeconds)}`,
-    `  exchanges   ${formatCount(exchanges)} on ${formatCount(summary.connections)} connections, ${formatCount(Math.round(rate))}/s`,
+    `  exchanges   ${formatCount(exchanges)} on ${plural(summary.connections, 'connection')}, ${formatCount(Math.round(rate))}/s`,
     `  keys        ${formatCount(summary.keys)}`,
-    `  reads       ${formatCount(hits)} hits, ${formatCount(misses)} misses${hits + misses > 0 ? ` (hit rate ${percent(hits, hits + misses)})` : ''}`,
+    `  reads       ${plural(hits, 'hit')}, ${plural(misses, 'miss', 'misses')}${hits + misses > 0 ? ` (hit rate ${percent(hits, hits + misses)})` : ''}`,
     `  bytes       ${formatBytes(bytes.requests)} of requests and ${formatBytes(bytes.responses)} of responses in ${formatBytes(bytes.file)}`,
     `  key bytes   ${percentiles(summary.keyBytes)}`,
     `  value bytes ${percentiles(summary.valueBytes)}`,
+    `  latency     ${latencies(summary.latencyMicros)}`,
     ...sparkline(summary.rate),
     `  privacy     ${privacyLine(summary.privacy)}`,
-    `  capture     ${formatCount(capture.packets)} packets, ${formatCount(capture.retransmitted)} retransmitted, ${formatCount(capture.gaps)} holes, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
+    ...(capture.packets === 0
+      ? []
+      : [
+          `  capture     ${plural(capture.packets, 'packet')}, ${formatCount(capture.retransmitted)} retransmitted, ${plural(capture.gaps, 'hole')}, ${formatCount(capture.midstream)} midstream, ${formatCount(capture.notBinary)} not binary`,
+        ]),
     ...lossNotes(capture, shell),
     ...summary.notes.map((note) => `  note        ${printable(Buffer.from(note))}`),
     '',
@@ -95,6 +104,8 @@ function lossNotes(capture: Summary['capture'], { palette }: Shell): string[] {
     upstreamLine(capture) ?? '',
   ].filter((line) => line !== '');
   const warning = lossWarning(capture);
+  // Of a capture it is worth a word that nothing is missing.
+  if (lines.length === 0 && capture.packets > 0) return ['  missing     nothing'];
   return [
     ...lines.map((line, n) => `  ${n === 0 ? 'missing    ' : '           '} ${line}`),
     ...(warning === undefined ? [] : [`  ${palette.bad(warning)}`]),
@@ -104,6 +115,17 @@ function lossNotes(capture: Summary['capture'], { palette }: Shell): string[] {
 function percentiles({ count, mean, p50, p90, p99, max }: Summary['keyBytes']): string {
   if (count === 0) return '–';
   return `p50 ${formatCount(p50)}, p90 ${formatCount(p90)}, p99 ${formatCount(p99)}, max ${formatCount(max)}, mean ${formatCount(mean)}`;
+}
+
+function latencies({ count, mean, p50, p90, p99, max }: Summary['latencyMicros']): string {
+  if (count === 0) return '–';
+  return `p50 ${micros(p50)}, p90 ${micros(p90)}, p99 ${micros(p99)}, max ${micros(max)}, mean ${micros(mean)}`;
+}
+
+function parseTop(text: string): number {
+  const top = parseCount(text, 0);
+  if (top <= MOST_TOP_KEYS) return top;
+  throw new InvalidArgumentError(`expected at most ${MOST_TOP_KEYS} keys`);
 }
 
 const LEVELS = '▁▂▃▄▅▆▇█';

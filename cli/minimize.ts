@@ -265,13 +265,13 @@ function tell(shell: Shell, sought: Sought, { quiet }: Options): void {
 async function print(shell: Shell, path: string): Promise<void> {
   const trace = await TraceReader.open(path);
   try {
-    let text = `\n${textHead}\n`;
+    let text = `\n${textHead()}\n`;
     let left = LINES;
     const connections = new Map<number, Connection>();
     for await (const batch of trace.batches()) {
       for (const connection of batch.connections) connections.set(connection.id, connection);
       for (let row = 0; row < batch.count && left > 0; row++, left--)
-        text += `${textLine(batch, row, connections.get(batch.connection[row]!), trace.meta.privacy)}\n`;
+        text += `${textLine(batch, row, connections.get(batch.connection[row]!), trace.meta)}\n`;
     }
     if (trace.exchangeCount > LINES)
       text += `… and ${formatCount(trace.exchangeCount - LINES)} more: memtape cat ${quoted(path)}\n`;

@@ -5,18 +5,25 @@ import { parseDuration } from '../config/units.ts';
 import { permissions, type Permission } from '../replayer/gate.ts';
 
 export function paceOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--order <order>', 'what a request waits for')
-        .choices(['key', 'connection', 'none'])
-        .default('key'),
-    )
-    .addOption(
+  return timeoutOption(
+    orderOption(command).addOption(
       new Option('--prefill <mode>', 'set what the trace shows to have been there')
         .choices(['auto', 'none'])
         .default('auto'),
-    )
-    .option('--timeout <time>', 'how long an answer is waited for', parseDuration, 1000);
+    ),
+  );
+}
+
+export function orderOption(command: Command): Command {
+  return command.addOption(
+    new Option('--order <order>', 'what a request waits for')
+      .choices(['key', 'connection', 'none'])
+      .default('key'),
+  );
+}
+
+export function timeoutOption(command: Command): Command {
+  return command.option('--timeout <time>', 'how long an answer is waited for', parseDuration, 1000);
 }
 
 export function parseSpeed(text: string): number | 'max' {

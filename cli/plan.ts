@@ -10,7 +10,13 @@ import type { NamedServer } from '../protocol/distribution.ts';
 import { parseDrills, type Drill } from '../replayer/drillfile.ts';
 import { createSchedule } from '../replayer/schedule.ts';
 import { createRoute, parseTarget } from '../replayer/target.ts';
-import { auditExpressions, defaultThresholds, parseThreshold, type Threshold } from '../report/threshold.ts';
+import {
+  auditExpressions,
+  defaultThresholds,
+  needsBaseline,
+  parseThreshold,
+  type Threshold,
+} from '../report/threshold.ts';
 import { extentOf } from '../synth/generator.ts';
 import { checkScenario } from '../synth/scenario.ts';
 import { meanRate } from '../synth/transform.ts';
@@ -190,12 +196,19 @@ class Planner {
     entry: Partial<TargetEntry> | undefined,
   ): Pick<RunOptions, 'threshold' | 'examples' | 'backends' | 'backendsRoute' | 'minCoverage' | 'maxLag'> {
     const { thresholds, examples = EXAMPLES, minCoverage, maxLag } = run;
+    const hasBaseline = run.baseline !== undefined || run.expect !== undefined;
+    for (const { threshold } of thresholds ?? [])
+      if (needsBaseline(threshold) && !hasBaseline)
+        throw this.#wrong(
+          this.#placeOf('thresholds'),
+          new ConfigError(`${threshold.expression}: expected a baseline (baseline or expect), got none`),
+        );
     const backends = run.backends ?? entry?.backends;
     const backendsRoute = run.backendsRoute ?? entry?.backendsRoute;
     return {
       threshold:
         thresholds?.map(({ threshold }) => threshold) ??
-        (run.audit === undefined ? defaultThresholds() : auditExpressions.map(parseThreshold)),
+        (run.audit === undefined ? defaultThresholds(hasBaseline) : auditExpressions.map(parseThreshold)),
       examples,
       ...(backends === undefined
         ? {}
@@ -216,6 +229,7 @@ class Planner {
     | 'timeout'
     | 'workers'
     | 'allow'
+    | 'flushBefore'
     | 'rate'
     | 'split'
     | 'pipeline'
@@ -224,7 +238,12 @@ class Planner {
     | 'to'
   > {
     const { speed = 1, order = 'key', prefill = 'auto', timeout = TIMEOUT_MS, workers = 1, allow = [] } = run;
-    const { rate, split, pipeline, loop, from, to } = run;
+    const { rate, split, pipeline, loop, from, to, flushBefore } = run;
+    if (flushBefore === true && run.target === undefined)
+      throw this.#wrong(
+        this.#placeOf('flushBefore'),
+        new ConfigError('flushBefore empties what target names: expected a target, got none'),
+      );
     return {
       speed,
       order,
@@ -232,6 +251,7 @@ class Planner {
       timeout,
       workers,
       allow,
+      ...(flushBefore === true ? { flushBefore } : {}),
       ...(rate === undefined ? {} : { rate }),
       ...(split === undefined ? {} : { split }),
       ...(pipeline === undefined ? {} : { pipeline }),

@@ -11,7 +11,9 @@ import { diff } from '../diff/diff.ts';
 import type { Finding } from '../diff/verdict.ts';
 import { replay, type ReplayOptions } from '../replayer/replay.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { CliError } from './error.ts';
 import type { Subject } from './subject.ts';
+import { plural } from './text.ts';
 
 export interface ReductionOptions {
   trace: string;
@@ -186,8 +188,9 @@ export class Reduction {
     const { folder, signal } = this.#options;
     const results = join(folder, 'results');
     return subject.fresh(async (targets) => {
-      const { survey } = await replay({ ...run, trace: path, results, targets, signal });
+      const { survey, end } = await replay({ ...run, trace: path, results, targets, signal });
       if (signal.aborted) return [];
+      assertEmptied(end.leftover ?? null);
       const trace = await TraceReader.open(path);
       try {
         const seen = await ResultsReader.open(results);
@@ -220,6 +223,15 @@ export class Reduction {
     await mergeTraces([path], whole, { filter: { rows } });
     await squeezeTrace(whole, output, maxPauseNs);
   }
+}
+
+/** A try that does not begin with an empty target shows what the one before left there. @throws CliError */
+function assertEmptied(leftover: number | null): void {
+  if (leftover === null || leftover === 0) return;
+  throw new CliError(
+    `the target held ${plural(leftover, 'key')} of the trace at the beginning of a try: expected --reset, or FLUSH, to have emptied it`,
+    2,
+  );
 }
 
 function find(findings: readonly Finding[], wanted: Pick<Finding, 'class' | 'kind'>): Finding | undefined {

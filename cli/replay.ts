@@ -19,6 +19,8 @@ import { addPermission, paceOptions, parseSpeed } from './pace.ts';
 import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
 import { forceOption, replacing } from './place.ts';
 import {
+  asBaseline,
+  assertBaseline,
   assertResultsOf,
   besides,
   judge,
@@ -98,6 +100,10 @@ export function replayCommand(command: Command, shell: Shell): void {
       addPermission,
       [],
     )
+    .option(
+      '--flush-before',
+      'empty every --target (and --baseline) by FLUSH before the replay; the servers of the recording are never emptied',
+    )
     .option('--workers <n>', 'threads that share the connections', parseWorkers, 1)
     .option('--results <file>', 'keep what the replay saw', shell.path)
     .option(...forceOption)
@@ -131,13 +137,14 @@ async function diffOnce(
   const candidate = other === undefined ? undefined : shell.path(other);
   const { noise } = options;
   const inputs = [results, candidate, noise].filter((path) => path !== undefined);
+  assertBaseline(options.threshold, candidate !== undefined, 'two results files');
   checkOutputs(options, [trace, ...inputs]);
   checkSource(trace);
   for (const path of inputs) expectKind(path, 'results');
-  const first = await judge(shell, trace, results, options);
+  const first = await judge(shell, trace, results, candidate === undefined ? options : asBaseline(options));
   let { report } = first;
   if (candidate !== undefined) {
-    const before = noise === undefined ? undefined : await judge(shell, trace, noise, options);
+    const before = noise === undefined ? undefined : await judge(shell, trace, noise, asBaseline(options));
     report = besides(await judge(shell, trace, candidate, options), first, before);
   }
   const named = { name: basename(candidate ?? results), report };
@@ -169,7 +176,7 @@ function reportOptions(command: Command, shell: Shell): Command {
   return placesOptions(outputOptions(command, shell), 'targets')
     .option(
       '--threshold <expr>',
-      'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0, judged > 90%, drift.lost < 5%)',
+      'what passes, for instance "drift.lost < 0.5%" (repeatable; default: violations == 0, judged > 90%, drift.lost < 5%, and with a baseline baseline.regressions == 0)',
       addThreshold,
       [],
     )
@@ -187,6 +194,10 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
     throw new CliError('expected --speed or --rate, got both', 2);
   if (options.baseline !== undefined && options.expect !== undefined)
     throw new CliError('expected --baseline or --expect, got both', 2);
+  if (options.flushBefore === true && options.target === undefined)
+    throw new CliError('--flush-before empties what --target names: expected a --target, got none', 2);
+  const hasBaseline = options.baseline !== undefined || options.expect !== undefined;
+  assertBaseline(options.threshold, hasBaseline, '--baseline or --expect');
   const { drill, force, ...rest } = options;
   const source = sourcePath(shell, name);
   await checkReplay(source, options);

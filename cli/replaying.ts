@@ -13,7 +13,7 @@ import type { Permission } from '../replayer/gate.ts';
 import { replay, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
 import type { Split } from '../replayer/tail.ts';
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
-import { defaultThresholds, type Threshold } from '../report/threshold.ts';
+import { needsBaseline, type Threshold } from '../report/threshold.ts';
 import type { Model } from '../synth/model.ts';
 import { NEVER } from '../trace/batch.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
@@ -36,7 +36,7 @@ export interface JudgeOptions {
   minCoverage?: number;
   /** Milliseconds. */
   maxLag?: number;
-  /** Without any: defaultThresholds(). */
+  /** Without any: defaultThresholds(), with the baseline's where there is one. */
   threshold: readonly Threshold[];
   examples: number;
   quiet?: true;
@@ -52,6 +52,7 @@ export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptio
   pipeline?: number;
   workers: number;
   allow: readonly Permission[];
+  flushBefore?: true;
   results?: string;
   /** Which results that are there may be replaced. Default: none. */
   replacing?: Replacing;
@@ -81,6 +82,22 @@ const models = async (): Promise<typeof import('./model.ts')> => import('./model
 export function besides(judged: Judged, baseline: Judged, noise?: Judged): Report {
   const changes = compare(baseline.input.diff, judged.input.diff, noise?.input.diff);
   return makeReport({ ...judged.input, baseline: { report: baseline.report, changes } });
+}
+
+/** What is asked of a baseline: nothing that only what stands beside one has. */
+export function asBaseline(options: JudgeOptions): JudgeOptions {
+  return { ...options, threshold: options.threshold.filter((one) => !needsBaseline(one)) };
+}
+
+/**
+ * A threshold of a baseline that there is not could never be passed.
+ * @param how to have one: `--baseline or --expect`
+ * @throws CliError
+ */
+export function assertBaseline(threshold: readonly Threshold[], hasBaseline: boolean, how: string): void {
+  const asking = threshold.find(needsBaseline);
+  if (asking !== undefined && !hasBaseline)
+    throw new CliError(`${asking.expression}: expected a baseline (${how}), got none`, 2);
 }
 
 /**
@@ -164,7 +181,7 @@ export async function runReplay(
     const seen = (await kept?.publish()) ?? results;
     const judged = await judgeReplayed(shell, replayed, seen, options);
     const before = beside?.results ?? options.expect;
-    const other = before === undefined ? undefined : await judge(shell, trace, before, options);
+    const other = before === undefined ? undefined : await judge(shell, trace, before, asBaseline(options));
     return { name: basename(source), report: other === undefined ? judged.report : besides(judged, other) };
   } catch (error) {
     throw kept === undefined ? error : renamed(error, kept);
@@ -218,7 +235,21 @@ function replayOptionsOf(
   options: RunOptions,
   isInTrace: boolean,
 ): Omit<ReplayOptions, 'results' | 'targets'> {
-  const { speed, rate, order, prefill, timeout, allow, split, pipeline, loop, from, to, workers } = options;
+  const {
+    speed,
+    rate,
+    order,
+    prefill,
+    timeout,
+    allow,
+    split,
+    pipeline,
+    loop,
+    from,
+    to,
+    workers,
+    flushBefore,
+  } = options;
   return {
     trace,
     speed,
@@ -229,6 +260,7 @@ function replayOptionsOf(
     allow: new Set(allow),
     ...targetsOf(shell, options),
     ...(rate === undefined || isInTrace ? {} : { rate }),
+    ...(flushBefore === true ? { flushBefore } : {}),
     ...(split === undefined ? {} : { split }),
     ...(pipeline === undefined ? {} : { pipeline }),
     ...(loop === undefined ? {} : { loops: loop }),
@@ -266,7 +298,9 @@ async function withProgress(
           ? ''
           : `at ${formatDuration(positionNs / 1e9)}, late ${formatDuration(lagNs / 1e9)}, `;
       const trouble = failed > 0 ? `, ${plural(failed, 'request')} failed` : '';
-      replaying.update(done, sent, `${late}${plural(differ, 'answer')} not as recorded${trouble}`);
+      // What of them is legal is known at the end.
+      const other = `${plural(differ, 'answer has', 'answers have')} other bytes than recorded`;
+      replaying.update(done, sent, `${late}${other}${trouble}`);
     };
     return await replayToJudge({ ...run, onProgress: onRun }, judgingOf(options));
   } finally {
@@ -346,7 +380,7 @@ function judgingOf({ examples, backends, backendsRoute }: JudgeOptions): DiffOpt
 function judgedOf(of: DiffOfResults, { threshold, minCoverage, maxLag }: JudgeOptions): Judged {
   const input: ReportInput = {
     ...of,
-    thresholds: threshold.length > 0 ? threshold : defaultThresholds(),
+    ...(threshold.length > 0 ? { thresholds: threshold } : {}),
     ...(minCoverage === undefined ? {} : { minCoverage }),
     ...(maxLag === undefined ? {} : { maxLagMicros: maxLag * 1000 }),
   };

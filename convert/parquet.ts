@@ -100,18 +100,19 @@ const columns: readonly Column[] = [
   column('tenant', text, (_batch, _row, connection) => connection?.tenant ?? ''),
   column('opcode', text, (batch, row) => opcodeName(batch.opcode[row]!)),
   column('key', text, (batch, row) => textOf(batch.key(row))),
-  column('value_bytes', int64, (batch, row) => BigInt(batch.valueLength[row]!)),
+  column('keyBytes', int32, (batch, row) => batch.keyLength[row]!),
+  column('valueBytes', int64, (batch, row) => BigInt(batch.valueLength[row]!)),
   column('flags', int64, flagsOf, true),
   column('ttl', int64, expiryOf, true),
   column('outcome', text, (batch, row) => outcomeNames[batch.outcome[row] as Outcome]),
   column('status', int32, (batch, row) => (isAnswered(batch, row) ? batch.status[row]! : null), true),
   column(
-    'answer_bytes',
+    'answerBytes',
     int64,
     (batch, row) => (isAnswered(batch, row) ? BigInt(batch.answerValueLength[row]!) : null),
     true,
   ),
-  column('latency_micros', double, latencyOf, true),
+  column('latencyMicros', double, latencyOf, true),
   column('hit', boolean, hitOf, true),
 ];
 

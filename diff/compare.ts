@@ -3,19 +3,24 @@
 
 import type { Histogram } from 'hdr-histogram-js';
 import type { Diff } from './diff.ts';
+import { answersByLoss, isSlower, isWorseShare } from './regression.ts';
 import { chanceOf, quantileRange } from './statistics.ts';
 
 export interface Difference {
-  /** `drift.lost`, `violations.closed`, `servers.hitRate{server=…}`, `latency.fromSent.p99`. */
+  /** `drift.lost`, `violations.closed`, `hitRate`, `servers.hitRate{server=…}`, `latency.fromSent.p99`. */
   metric: string;
   baseline: number;
   candidate: number;
   unit: 'share' | 'micros';
   /** Chance of as much without a cause, times the number of metrics; null where ranges were compared. */
   p: number | null;
+  /** It is worse, and by more than the sizes in regression.ts. */
+  isRegression: boolean;
 }
 
 const MAX_P = 1e-4;
+/** Of a regression, in which answers that follow from one loss are one sample. */
+const MAX_REGRESSION_P = 1e-3;
 /** A share must change by this part of itself, and latency by this factor, to be worth a word. */
 const MIN_CHANGE = 0.1;
 const MIN_SLOWER = 1.25;
@@ -24,33 +29,45 @@ const OVER_NOISE = 2;
 
 /** @param noise another run of the baseline's release */
 export function compare(baseline: Diff, candidate: Diff, noise?: Diff): Difference[] {
-  const shares = [...new Set([...sharesOf(baseline).keys(), ...sharesOf(candidate).keys()])];
-  const found: Difference[] = [];
-  for (const metric of shares) {
-    const [a, b] = [shareOf(baseline, metric), shareOf(candidate, metric)];
-    const again = noise === undefined ? a : shareOf(noise, metric);
-    const p = Math.min(1, chanceOf(a.count, a.of, b.count, b.of) * shares.length);
-    const [before, after, noisy] = [a, b, again].map(({ count, of }) => (of === 0 ? 0 : count / of)) as [
-      number,
-      number,
-      number,
-    ];
+  return [...differentShares(baseline, candidate, noise), ...differentLatencies(baseline, candidate, noise)];
+}
+
+function differentShares(baseline: Diff, candidate: Diff, noise: Diff | undefined): Difference[] {
+  const isSameCluster = baseline.targets.length === candidate.targets.length;
+  const [a, b] = [sharesOf(baseline, isSameCluster), sharesOf(candidate, isSameCluster)];
+  const again = noise === undefined ? undefined : sharesOf(noise, isSameCluster);
+  const metrics = [...new Set([...a.keys(), ...b.keys()])];
+  const together = Math.max(answersByLoss(baseline), answersByLoss(candidate));
+  return metrics.flatMap((metric): Difference[] => {
+    const [one, other] = [a.get(metric) ?? none(baseline), b.get(metric) ?? none(candidate)];
+    const chance = (each: number): number =>
+      chanceOf(one.count / each, one.of / each, other.count / each, other.of / each) * metrics.length;
+    const p = Math.min(1, chance(1));
+    const [before, after] = [partOf(one), partOf(other)];
     const changed = Math.abs(after - before);
-    if (p > MAX_P || changed < MIN_CHANGE * Math.max(before, after)) continue;
-    if (changed < OVER_NOISE * Math.abs(noisy - before)) continue;
-    found.push({ metric, baseline: before, candidate: after, unit: 'share', p });
-  }
-  for (const [name, quantile] of quantiles) {
+    const noisy = again === undefined ? 0 : Math.abs(partOf(again.get(metric) ?? none(noise!)) - before);
+    if (p > MAX_P || changed < OVER_NOISE * noisy) return [];
+    const difference = { metric, baseline: before, candidate: after };
+    // A key that is gone differs at every read: what follows from one loss is one sample.
+    const each = metric.startsWith('violations.') ? 1 : together;
+    const isRegression = chance(each) <= MAX_REGRESSION_P && isWorseShare(difference);
+    if (!isRegression && changed < MIN_CHANGE * Math.max(before, after)) return [];
+    return [{ ...difference, unit: 'share', p, isRegression }];
+  });
+}
+
+function differentLatencies(baseline: Diff, candidate: Diff, noise: Diff | undefined): Difference[] {
+  return quantiles.flatMap(([name, quantile]): Difference[] => {
     const difference = slower(
       latencyOf(baseline),
       latencyOf(candidate),
       noise === undefined ? undefined : latencyOf(noise),
       quantile,
     );
-    if (difference !== undefined)
-      found.push({ metric: `latency.fromSent.${name}`, ...difference, unit: 'micros', p: null });
-  }
-  return found;
+    if (difference === undefined) return [];
+    const isRegression = isSlower(difference, [baseline, candidate], quantile);
+    return [{ metric: `latency.fromSent.${name}`, ...difference, unit: 'micros', p: null, isRegression }];
+  });
 }
 
 const quantiles = [
@@ -94,7 +111,8 @@ interface Share {
   of: number;
 }
 
-function sharesOf(diff: Diff): Map<string, Share> {
+/** @param isSameCluster the other one has as many targets */
+function sharesOf(diff: Diff, isSameCluster: boolean): Map<string, Share> {
   const shares = new Map<string, Share>();
   const { counts, sent, targets } = diff;
   for (const [group, kinds] of [
@@ -104,12 +122,22 @@ function sharesOf(diff: Diff): Map<string, Share> {
   ] as const)
     for (const [kind, count] of Object.entries(kinds))
       shares.set(`${group}.${kind}`, { count: Math.min(count, sent), of: sent });
+  const total = { count: 0, of: 0 };
   // Servers have other addresses in another release: the n-th beside the n-th.
-  for (const [n, { hits, reads }] of targets.entries())
-    shares.set(`servers.hitRate{server=${n + 1}}`, { count: hits, of: reads });
+  for (const [n, { hits, reads }] of targets.entries()) {
+    total.count += hits;
+    total.of += reads;
+    if (isSameCluster) shares.set(`servers.hitRate{server=${n + 1}}`, { count: hits, of: reads });
+  }
+  if (targets.length > 1 || !isSameCluster) shares.set('hitRate', total);
   return shares;
 }
 
-function shareOf(diff: Diff, metric: string): Share {
-  return sharesOf(diff).get(metric) ?? { count: 0, of: diff.sent };
+/** Of a kind that a replay did not have. */
+function none({ sent }: Diff): Share {
+  return { count: 0, of: sent };
+}
+
+function partOf({ count, of }: Share): number {
+  return of === 0 ? 0 : count / of;
 }

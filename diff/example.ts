@@ -41,7 +41,8 @@ export function contrast(
     [sides.actual, actual],
   ] as const) {
     side['value'] = shown(value, from);
-    side['differsAt'] = at;
+    // Values may be alike, where flags or the status are not.
+    if (at < Math.max(expected.value.length, actual.value.length)) side['differsAt'] = at;
   }
   return sides;
 }

@@ -52,6 +52,8 @@ export interface JudgementOptions {
   backends?: readonly NamedServer[];
   /** How they share the keys. Default ketama. */
   distribution?: DistributionName;
+  /** Latencies, and how late we were ourselves, count from this time of the replay on. Default 0. */
+  warmupNs?: number;
   /** Default: nobody. */
   witness?: Witness;
 }
@@ -81,11 +83,11 @@ export class Judgement {
   constructor(sides: Sides, beginning: Beginning | null, options: JudgementOptions) {
     this.#sides = sides;
     this.#options = options;
-    const { examples = 10, backends = [], distribution = 'ketama', witness } = options;
+    const { examples = 10, backends = [], distribution = 'ketama', witness, warmupNs = 0 } = options;
     this.#witness = witness;
     const { meta, end } = sides.replay;
     const places = new Places(meta.targets, backends, distribution, end?.drills);
-    this.#ledger = new Ledger(sides, places, examples);
+    this.#ledger = new Ledger(sides, places, examples, warmupNs);
     this.#slowness = new Slowness(this.#ledger.tookMicros, sides.survey.connections);
     this.#strangers = new Strangers(sides);
     this.#numbers = new ItemNumbers(sides);

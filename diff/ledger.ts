@@ -90,10 +90,14 @@ export class Ledger {
   readonly #sides: Sides;
   readonly #combinations: Combinations;
   readonly #durations = new Durations();
+  /** Of the warm-up: told to nobody. */
+  readonly #warming = new Durations();
+  readonly #warmupNs: number;
   #last = { target: -1, key: '', place: -1 };
 
-  /** @param examples of each kind of finding */
-  constructor(sides: Sides, places: Places, examples: number) {
+  /** @param examples of each kind of finding @param warmupNs how long durations do not count */
+  constructor(sides: Sides, places: Places, examples: number, warmupNs: number) {
+    this.#warmupNs = warmupNs;
     this.#sides = sides;
     this.places = places;
     this.#combinations = new Combinations(
@@ -155,7 +159,6 @@ export class Ledger {
   measure(batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
     const diff = this.diff;
     const { timeline } = diff;
-    const durations = this.#durations;
     const target = results.target[resultRow]!;
     const connection = batch.connection[row]!;
     const opcode = batch.opcode[row]!;
@@ -163,6 +166,7 @@ export class Ledger {
     const sentNs = results.sentNs[resultRow]!;
     const intendedNs = results.intendedNs[resultRow]!;
     const blockedNs = results.blockedNs[resultRow]!;
+    const durations = intendedNs < this.#warmupNs ? this.#warming : this.#durations;
     const isReading = isRead[opcode] === 1;
     diff.sent++;
     const place = this.#placeOf(batch, row, results, resultRow);

@@ -86,6 +86,17 @@ export class Timeline {
     );
   }
 
+  /** Percentiles of equal parts of the whole; null where a part has no sample. @param parts how many */
+  parts(clock: Clock, share: number, parts: number): (number | null)[] {
+    const counts = this.#latencies[clock];
+    return Array.from({ length: parts }, (_, n) => {
+      const together = new Uint32Array(CLASSES);
+      const [from, to] = [n, n + 1].map((part) => Math.round((part * this.#length) / parts) * CLASSES);
+      for (let at = from!; at < to!; at++) together[at % CLASSES]! += counts[at]!;
+      return percentileOf(together, share);
+    });
+  }
+
   #double(): void {
     this.#binNs *= 2;
     this.#length = Math.ceil(this.#length / 2);

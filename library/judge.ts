@@ -8,7 +8,7 @@ import { diff, type Diff, type DiffOptions } from '../diff/diff.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { makeReport, type Report, type ReportInput } from '../report/report.ts';
-import { defaultExpressions, parseThreshold } from '../report/threshold.ts';
+import { needsBaseline, parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { ResultsReader } from '../trace/file.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
@@ -17,7 +17,7 @@ import { LibraryError } from './error.ts';
 import { replayToJudge, type DiffOfResults } from './replayed.ts';
 
 export interface JudgeOptions {
-  /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: defaultExpressions. */
+  /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: defaultExpressions, and with a baseline baselineExpressions. */
   thresholds?: readonly string[];
   /** Examples of each kind of finding. Default 10. */
   examples?: number;
@@ -52,7 +52,12 @@ type Input = ReportInput & { diff: Diff };
 async function besideBaseline(trace: Source, judged: Input, options: JudgeOptions): Promise<Report> {
   const { survey: _, ...rest } = options;
   if (rest.baseline === undefined) return makeReport(judged);
-  const before = await judgeOne(trace, rest.baseline, rest);
+  const { thresholds } = rest;
+  const own = thresholds?.filter((expression) => !needsBaseline(parseThreshold(expression)));
+  const before = await judgeOne(trace, rest.baseline, {
+    ...rest,
+    ...(own === undefined ? {} : { thresholds: own }),
+  });
   const changes = compare(before.diff, judged.diff);
   return makeReport({ ...judged, baseline: { report: makeReport(before), changes } });
 }
@@ -112,10 +117,10 @@ function judgingOf({ examples, backends, distribution }: JudgeOptions): DiffOpti
 
 /** @throws ThresholdError */
 function inputOf(judged: DiffOfResults, options: JudgeOptions): Input {
-  const { thresholds = defaultExpressions, minCoverage, maxLagMs } = options;
+  const { thresholds, minCoverage, maxLagMs } = options;
   return {
     ...judged,
-    thresholds: thresholds.map(parseThreshold),
+    ...(thresholds === undefined ? {} : { thresholds: thresholds.map(parseThreshold) }),
     ...(minCoverage === undefined ? {} : { minCoverage }),
     ...(maxLagMs === undefined ? {} : { maxLagMicros: maxLagMs * 1000 }),
   };

@@ -34,7 +34,7 @@ export async function flush(
           reject(
             new ReplayError(
               'FLUSH',
-              `${target.address} refuses FLUSH (${statusLabel(status)}): empty it with --reset COMMAND instead`,
+              `${target.address} refuses FLUSH (${statusLabel(status)}): empty it in another way, such as restarting it`,
             ),
           );
       },

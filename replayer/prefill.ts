@@ -22,6 +22,8 @@ const TRICKLE_TIMEOUTS = 2;
 export interface Prefill {
   keys: readonly PresentKey[];
   others: readonly string[];
+  /** The others are deleted, and not asked for. */
+  clears?: boolean;
   /** Told of the target's account, before anything is set; undefined: it has none. Left out: it is not asked. */
   onAccount?: (figures: Figures | undefined) => void;
 }
@@ -64,11 +66,14 @@ class LostAtAccount extends Error {
 async function fill(
   target: Target,
   credentials: Credentials | undefined,
-  { keys, others, onAccount }: Prefill,
+  { keys, others, clears = false, onAccount }: Prefill,
   timeoutMs: number,
 ): Promise<Prefilled> {
+  const clear = clears ? removal : question;
   return new Promise((resolve, reject) => {
     const done: Prefilled = { failed: 0, leftover: 0 };
+    /** Others that were to be deleted, and were not there. */
+    let absent = 0;
     const total = keys.length + others.length;
     let next = 0;
     let statement: Statement | undefined;
@@ -76,7 +81,7 @@ async function fill(
       const parts: Buffer[] = [];
       for (let bytes = 0; next < total && bytes < CHUNK_BYTES; next++) {
         const present = keys[next];
-        const part = present === undefined ? question(others[next - keys.length]!) : store(present);
+        const part = present === undefined ? clear(others[next - keys.length]!) : store(present);
         bytes += part.length;
         parts.push(part);
       }
@@ -114,9 +119,10 @@ async function fill(
         }
         if (opcode === Opcode.getq) done.leftover++;
         else if (opcode === Opcode.setq) done.failed++;
-        if (done.leftover > others.length || done.failed > keys.length)
+        else if (opcode === Opcode.deleteq) absent++;
+        if (done.leftover > others.length || done.failed > keys.length || absent > others.length)
           return drop(new ProtocolError('BAD_LENGTH', 'more answers than requests', at));
-        if (opcode === Opcode.getq || opcode === Opcode.setq) return undefined;
+        if (opcode === Opcode.getq || opcode === Opcode.setq || opcode === Opcode.deleteq) return undefined;
         if (opcode === Opcode.noop && next < total) return send();
         stopTimers();
         forget();
@@ -148,6 +154,10 @@ const barrier = encodeRequest({ opcode: Opcode.noop });
 
 function question(key: string): Buffer {
   return encodeRequest({ opcode: Opcode.getq, key: Buffer.from(key, 'latin1') });
+}
+
+function removal(key: string): Buffer {
+  return encodeRequest({ opcode: Opcode.deleteq, key: Buffer.from(key, 'latin1') });
 }
 
 function store({ key, value, flags }: PresentKey): Buffer {

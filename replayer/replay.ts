@@ -11,6 +11,7 @@ import { TraceView } from '../trace/view.ts';
 import { Drills, type Drill } from './drill.ts';
 import { nothingDone, type EngineProgress, type Order } from './engine.ts';
 import { ReplayError } from './error.ts';
+import { flush } from './flush.ts';
 import type { Permission } from './gate.ts';
 import { run, type Done, type Work } from './run.ts';
 import { createSchedule, type RatePlan, type ScheduleSpec } from './schedule.ts';
@@ -59,6 +60,16 @@ export interface ReplayOptions {
   order?: Order;
   /** Default auto. */
   prefill?: 'auto' | 'none';
+  /**
+   * Deletes the other keys of the trace from the targets before, so that what an earlier replay left there is no part of this
+   * one. Default false: they are asked for.
+   */
+  clears?: boolean;
+  /**
+   * Empties the targets by FLUSH before anything is set on them, as every user. The servers of the recording are never
+   * emptied, whatever is allowed. Default false.
+   */
+  flushBefore?: boolean;
   /** How long an answer is waited for. Default 1000. */
   timeoutMs?: number;
   /**
@@ -125,8 +136,16 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     const routeName = options.route ?? (targets.length === 1 ? 'single' : 'index');
     const route = createRoute(routeName, targets, survey.servers.length, options.routeMap);
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
+    if (options.flushBefore === true) await empty(targets, survey, options.credentialsOf, timeoutMs);
     const wanted = options.prefill ?? 'auto';
-    const filled = await setUp(targets, survey, route, options.credentialsOf, wanted === 'auto', timeoutMs);
+    const filled = await setUp(
+      targets,
+      survey,
+      route,
+      options.credentialsOf,
+      { isFilled: wanted === 'auto', clears: options.clears === true },
+      timeoutMs,
+    );
     const schedule = scheduleSpecOf(options, survey);
     const meta: ResultsMeta = {
       format: 'memtape-results/1',
@@ -199,6 +218,22 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   }
 }
 
+/** @throws ReplayError RECORDED_TARGET, FLUSH, AUTH, UNREACHABLE */
+async function empty(
+  targets: readonly Target[],
+  survey: Survey,
+  credentialsOf: CredentialsOf | undefined,
+  timeoutMs: number,
+): Promise<void> {
+  refuseRecorded(targets, survey, 'a flush there would empty production; it is never sent to it');
+  // A proxy may keep the keys of each user apart.
+  const tenants = new Set(
+    survey.connections.map(({ tenant }) => (credentialsOf === undefined ? '' : tenant)),
+  );
+  for (const tenant of tenants)
+    await Promise.all(targets.map(async (target) => flush(target, credentialsOf?.(tenant), timeoutMs)));
+}
+
 /** What an engine needs of it: without the values that were present. */
 function partOf(survey: Survey): Work['survey'] {
   return { ...survey, present: [], others: [] } as Work['survey'];
@@ -228,8 +263,15 @@ function rateOf({ rate }: ReplayOptions): Pick<ResultsMeta, 'rate' | 'targetRate
   return { rate: rate.text, ...(more.length === 0 ? { targetRate: first!.from } : {}) };
 }
 
-/** @throws ReplayError RECORDED_TARGET where a target is one of the servers that the trace was recorded from */
-export function refuseRecorded(targets: readonly Target[], { servers }: Pick<Survey, 'servers'>): void {
+/**
+ * @param why it is refused, and what to do
+ * @throws ReplayError RECORDED_TARGET where a target is one of the servers that the trace was recorded from
+ */
+export function refuseRecorded(
+  targets: readonly Target[],
+  { servers }: Pick<Survey, 'servers'>,
+  why = 'a replay there could change production data; choose another --target, or say --allow recorded-target',
+): void {
   const recorded = targets.find(({ address, addresses, host, port }) =>
     [
       address,
@@ -237,9 +279,5 @@ export function refuseRecorded(targets: readonly Target[], { servers }: Pick<Sur
     ].some((known) => servers.includes(known)),
   );
   if (recorded !== undefined)
-    throw new ReplayError(
-      'RECORDED_TARGET',
-      `the trace was recorded from ${recorded.address}: a replay there could change production data; ` +
-        'choose another --target, or say --allow recorded-target',
-    );
+    throw new ReplayError('RECORDED_TARGET', `the trace was recorded from ${recorded.address}: ${why}`);
 }

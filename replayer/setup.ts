@@ -25,13 +25,17 @@ export interface Setup extends Prefilled {
   opened: readonly Opened[];
 }
 
-/** @param isFilled whether keys are set and asked for, too. @throws ReplayError of the prefill */
+/**
+ * @param isFilled whether keys are set and asked for, too
+ * @param clears whether those that are asked for are deleted instead
+ * @throws ReplayError of the prefill
+ */
 export async function setUp(
   targets: readonly Target[],
   survey: Survey,
   route: Route,
   credentialsOf: CredentialsOf | undefined,
-  isFilled: boolean,
+  { isFilled, clears }: { isFilled: boolean; clears: boolean },
   timeoutMs: number,
 ): Promise<Setup> {
   const places = targets.map(() => new Map<string, Part>());
@@ -46,7 +50,9 @@ export async function setUp(
     for (const { tenant } of survey.connections) part(index, credentialsOf === undefined ? '' : tenant);
   if (isFilled) share(survey, route, credentialsOf !== undefined, part);
   const done = await Promise.all(
-    places.map(async (parts, index) => setUpOne([...parts.values()], index, credentialsOf, timeoutMs)),
+    places.map(async (parts, index) =>
+      setUpOne([...parts.values()], index, credentialsOf, clears, timeoutMs),
+    ),
   );
   return {
     failed: done.reduce((sum, { failed }) => sum + failed, 0),
@@ -81,6 +87,7 @@ async function setUpOne(
   parts: readonly Part[],
   index: number,
   credentialsOf: CredentialsOf | undefined,
+  clears: boolean,
   timeoutMs: number,
 ): Promise<Setup> {
   const asked = { sets: 0, gets: 0 };
@@ -97,9 +104,9 @@ async function setUpOne(
       // With several recorded servers on one target, one may have held what another lacked.
       const absent = others.filter((key) => !set.has(key));
       asked.sets += keys.length;
-      asked.gets += absent.length;
+      asked.gets += clears ? 0 : absent.length;
       if (n > 0) await told;
-      const what = { keys, others: absent, ...(n === 0 ? { onAccount } : {}) };
+      const what = { keys, others: absent, clears, ...(n === 0 ? { onAccount } : {}) };
       return prefill(target, credentialsOf?.(tenant), what, timeoutMs);
     }),
   );

@@ -16,6 +16,16 @@ export function share(part: number, whole: number): string {
   return whole === 0 ? '–' : `${((part / whole) * 100).toFixed(2)}%`;
 }
 
+/** Shares of a whole that is all of them together, to two digits, so that they add up to 100%: what rounding leaves goes to the largest. */
+export function shares(parts: readonly number[]): string[] {
+  const whole = parts.reduce((sum, part) => sum + part, 0);
+  if (whole === 0) return parts.map(() => '–');
+  const hundredths = parts.map((part) => Math.round((part / whole) * 10_000));
+  const largest = parts.indexOf(Math.max(...parts));
+  hundredths[largest]! += 10_000 - hundredths.reduce((sum, part) => sum + part, 0);
+  return hundredths.map((part) => `${(part / 100).toFixed(2)}%`);
+}
+
 /** @param rate 0 to 1; null: nothing to measure it by */
 export function percent(rate: number | null): string {
   return rate === null ? '–' : `${(rate * 100).toFixed(1)}%`;

@@ -2,9 +2,11 @@
 // where neither Markdown nor HTML means anything.
 
 import type { Example, Finding } from '../diff/verdict.ts';
-import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
+import { fields, figure, isTold, micros, percent, plural, visible } from './format.ts';
 import type { NamedReport, Percentiles, Report, ReportVerdict } from './report.ts';
 import {
+  changed,
+  classesOf,
   culpritSentence,
   deedOf,
   meaningOf,
@@ -81,16 +83,16 @@ function titled(title: string, lines: readonly string[]): string[] {
 }
 
 function counts({ exchanges, drift, violations, untestable, skipped }: Report): string[] {
-  const { total } = exchanges;
+  const [matched, differ, wrong, open, left] = classesOf(exchanges);
+  const row = ([name, count, part]: typeof matched, kinds: Record<string, number>): string[] => [
+    name,
+    figure(count),
+    part,
+    kindsOf(kinds),
+  ];
   return table(
     ['', '>Exchanges', '>Share', 'Kinds'],
-    [
-      ['matched', figure(exchanges.matched), share(exchanges.matched, total), ''],
-      ['violations', figure(exchanges.violations), share(exchanges.violations, total), kindsOf(violations)],
-      ['drift', figure(exchanges.drift), share(exchanges.drift, total), kindsOf(drift)],
-      ['untestable', figure(exchanges.untestable), share(exchanges.untestable, total), kindsOf(untestable)],
-      ['skipped', figure(exchanges.skipped), share(exchanges.skipped, total), kindsOf(skipped)],
-    ],
+    [row(matched, {}), row(wrong, violations), row(differ, drift), row(open, untestable), row(left, skipped)],
   );
 }
 
@@ -143,11 +145,12 @@ function changes({ baseline }: Report): string[] {
   if (baseline === undefined) return [];
   if (baseline.changes.length === 0) return ['Nothing, by more than chance.'];
   return table(
-    ['Beyond chance', '>Target', '>Baseline'],
-    baseline.changes.map(({ metric, candidate, baseline: before, unit }) => [
+    ['Beyond chance', '>Target', '>Baseline', ''],
+    baseline.changes.map(({ metric, candidate, baseline: before, unit, isRegression }) => [
       code(metric),
-      unit === 'share' ? percent(candidate) : micros(candidate),
-      unit === 'share' ? percent(before) : micros(before),
+      changed(candidate, unit),
+      changed(before, unit),
+      isRegression ? '❌ regression' : '',
     ]),
   );
 }

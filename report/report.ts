@@ -14,7 +14,7 @@ import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
 import { emptyEnd, type ResultsEnd, type ResultsMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
-import { evaluate, type EvaluatedThreshold, type Threshold } from './threshold.ts';
+import { defaultThresholds, evaluate, type EvaluatedThreshold, type Threshold } from './threshold.ts';
 
 export type ReportVerdict = 'pass' | 'fail' | 'insufficient' | 'invalid' | 'aborted';
 
@@ -128,16 +128,30 @@ export interface Report {
   };
   thresholds: EvaluatedThreshold[];
   /** Of the other targets, with --baseline. */
-  baseline?: Pick<
-    Report,
-    'verdict' | 'exchanges' | 'drift' | 'violations' | 'untestable' | 'servers' | 'latencyMicros'
-  > & {
-    /** What differs by more than chance, and than two runs of the baseline do. */
-    changes: Difference[];
-  };
+  baseline?: BaselineReport;
   /** Of a recording that was judged by itself. */
   audit?: AuditReport;
   environment: { version: string; node: string; trace: string; targets: string[] };
+}
+
+export interface BaselineReport extends Pick<
+  Report,
+  | 'verdict'
+  | 'exchanges'
+  | 'drift'
+  | 'violations'
+  | 'untestable'
+  | 'skipped'
+  | 'servers'
+  | 'tenants'
+  | 'operations'
+  | 'latencyMicros'
+  | 'schedule'
+> {
+  /** What differs by more than chance, and than two runs of the baseline do. */
+  changes: Difference[];
+  /** How many of them are worse, and by more than the sizes that docs/verdicts.md names. */
+  regressions: number;
 }
 
 /** Of the reads that could be judged, how many were right. */
@@ -183,7 +197,8 @@ export interface ReportInput {
   meta: ResultsMeta;
   /** null: the results file was cut. */
   end: ResultsEnd | null;
-  thresholds: readonly Threshold[];
+  /** Default: those of defaultThresholds(), with a baseline's where there is one. */
+  thresholds?: readonly Threshold[];
   /**
    * Where 99% of the requests were not sent within this of when they should have been, by our own fault, what was
    * measured of latency says nothing of the target.
@@ -202,7 +217,8 @@ const DEFAULT_MAX_LAG_MICROS = 5_000;
 const EXAMPLES = 10;
 
 export function makeReport(input: ReportInput): Report {
-  const { diff, meta, end, thresholds, maxLagMicros, minCoverage, baseline, audit } = input;
+  const { diff, meta, end, maxLagMicros, minCoverage, baseline, audit } = input;
+  const { thresholds = defaultThresholds(baseline !== undefined) } = input;
   const { counts, latency } = diff;
   const hasTenants = [...diff.tenants.all.keys()].some((tenant) => tenant !== '');
   const replayedSeconds = diff.replayedNs / 1e9;
@@ -289,6 +305,7 @@ export function makeReport(input: ReportInput): Report {
       })),
     },
     thresholds: [],
+    ...(baseline === undefined ? {} : { baseline: baselineReport(baseline) }),
     ...(audit === undefined ? {} : { audit: auditReport(audit) }),
     environment: { version, node: process.version, trace: `sha256:${meta.trace}`, targets: meta.targets },
   };
@@ -300,12 +317,15 @@ export function makeReport(input: ReportInput): Report {
     return isLate && isOfLatency(threshold) ? { ...evaluated, ok: false, evaluated: false } : evaluated;
   });
   report.verdict = verdictOf(report, end, { isLate, isThin: isThin(report, minCoverage) });
-  if (baseline !== undefined) {
-    const { verdict, exchanges, drift, violations, untestable, servers, latencyMicros } = baseline.report;
-    const { changes } = baseline;
-    report.baseline = { verdict, exchanges, drift, violations, untestable, servers, latencyMicros, changes };
-  }
   return report;
+}
+
+function baselineReport({ report, changes }: NonNullable<ReportInput['baseline']>): BaselineReport {
+  const { verdict, exchanges, drift, violations, untestable, skipped } = report;
+  const { servers, tenants, operations, latencyMicros, schedule } = report;
+  const counts = { exchanges, drift, violations, untestable, skipped };
+  const regressions = changes.filter(({ isRegression }) => isRegression).length;
+  return { verdict, ...counts, servers, tenants, operations, latencyMicros, schedule, changes, regressions };
 }
 
 function auditReport({
@@ -413,7 +433,7 @@ function timelineOf({ timeline, places }: Diff): Report['timeline'] {
 }
 
 function isOfLatency({ metric }: Threshold): boolean {
-  return metric.startsWith('latency.from');
+  return /^(baseline\.)?latency\.from/.test(metric);
 }
 
 function verdictOf(
@@ -435,7 +455,7 @@ function verdictOf(
 
 /** It asks how much was seen, and not what: crossed, there is too little evidence. */
 function isOfEvidence(expression: string): boolean {
-  return /^\s*(coverage|untestable|judged)\b/.test(expression);
+  return /^\s*(baseline\.)?(coverage|untestable|judged)\b/.test(expression);
 }
 
 /** The exit code that a verdict means; an interrupted run is 130, which its caller knows. */
@@ -451,15 +471,12 @@ function byName(histograms: ReadonlyMap<string, Histogram>): Record<string, Perc
   return Object.fromEntries(Array.from(histograms, ([name, histogram]) => [name, percentiles(histogram)]));
 }
 
-function percentiles(histogram: Histogram): Percentiles {
+export function percentiles(histogram: Histogram): Percentiles {
   if (histogram.totalCount === 0) return {};
-  return {
-    p50: histogram.getValueAtPercentile(50),
-    p90: histogram.getValueAtPercentile(90),
-    p99: histogram.getValueAtPercentile(99),
-    p999: histogram.getValueAtPercentile(99.9),
-    max: histogram.maxValue,
-  };
+  // A class of the histogram reaches beyond what was in it, and no share of all took longer than the longest.
+  const max = histogram.maxValue;
+  const at = (percent: number): number => Math.min(max, histogram.getValueAtPercentile(percent));
+  return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max };
 }
 
 function sum(counts: Record<string, number>): number {

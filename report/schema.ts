@@ -185,12 +185,30 @@ const drill = z.object({
   ),
 });
 
+const schedule = z.object({
+  speed: z.union([z.number().positive(), z.literal('max')]),
+  rate: z.string().nullable(),
+  order: z.string(),
+  durationSeconds: seconds,
+  recordedSeconds: seconds,
+  targetRate: z.number().nullable(),
+  achievedRate: z.number(),
+  lagMicros: percentiles,
+  maxLagMicros: z.number().nullable(),
+  blockedMicros: percentiles,
+  eventLoopDelayMicros: percentiles,
+});
+
+const tenants = z.array(group.extend({ tenant: z.string() }));
+const operations = z.array(group.extend({ operation: z.string() }));
+
 const change = z.object({
   metric: z.string(),
   baseline: z.number(),
   candidate: z.number(),
   unit: z.enum(['share', 'micros']),
   p: z.number().nullable(),
+  isRegression: z.boolean().meta({ description: 'worse, and by more than the sizes in docs/verdicts.md' }),
 });
 
 export const reportSchema: z.ZodType<Report> = z
@@ -205,22 +223,10 @@ export const reportSchema: z.ZodType<Report> = z
     findings: z.array(finding),
     attribution: z.array(culprit).meta({ description: 'what failures share, the best explanation first' }),
     servers: z.array(server),
-    tenants: z.array(group.extend({ tenant: z.string() })),
-    operations: z.array(group.extend({ operation: z.string() })),
+    tenants,
+    operations,
     latencyMicros,
-    schedule: z.object({
-      speed: z.union([z.number().positive(), z.literal('max')]),
-      rate: z.string().nullable(),
-      order: z.string(),
-      durationSeconds: seconds,
-      recordedSeconds: seconds,
-      targetRate: z.number().nullable(),
-      achievedRate: z.number(),
-      lagMicros: percentiles,
-      maxLagMicros: z.number().nullable(),
-      blockedMicros: percentiles,
-      eventLoopDelayMicros: percentiles,
-    }),
+    schedule,
     coverage: z.object({
       minimum: count,
       backends: count,
@@ -253,9 +259,14 @@ export const reportSchema: z.ZodType<Report> = z
         drift: counts,
         violations: counts,
         untestable: counts,
+        skipped: counts,
         servers: z.array(server),
+        tenants,
+        operations,
         latencyMicros,
+        schedule,
         changes: z.array(change),
+        regressions: count.meta({ description: 'changes that are worse, see isRegression' }),
       }),
     ),
     audit: z.exactOptional(audit),

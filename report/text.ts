@@ -1,7 +1,7 @@
 // The report for a person at a terminal, or in a log: the verdict first, then what is behind it.
 
 import type { Example, Finding } from '../diff/verdict.ts';
-import { breakSentence, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
+import { breakSentence, changed, classesOf, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
 import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
@@ -55,24 +55,26 @@ function headline(report: Report, palette: Palette): string {
   return `${words[report.verdict]}  ${deedOf(report)}`;
 }
 
+/** A class of exchanges, and its kinds. */
+function classLine(
+  [name, count, part]: ReturnType<typeof classesOf>[number],
+  kinds: Record<string, number>,
+  color: (text: string) => string,
+): string {
+  const listed = Object.entries(kinds).map(([kind, n]) => `${kind} ${figure(n)}`);
+  const text = `  ${name.padEnd(11)} ${figure(count).padStart(11)} ${part.padStart(8)}`;
+  return `${count > 0 ? color(text) : text}${listed.length > 0 ? `   ${listed.join(', ')}` : ''}`;
+}
+
 function counts({ exchanges, drift, violations, untestable, skipped }: Report, palette: Palette): string[] {
-  const { total, matched, unrecorded } = exchanges;
-  const line = (
-    name: string,
-    count: number,
-    kinds: Record<string, number>,
-    color: (text: string) => string,
-  ): string => {
-    const listed = Object.entries(kinds).map(([kind, n]) => `${kind} ${figure(n)}`);
-    const text = `  ${name.padEnd(11)} ${figure(count).padStart(11)} ${share(count, total).padStart(8)}`;
-    return `${count > 0 ? color(text) : text}${listed.length > 0 ? `   ${listed.join(', ')}` : ''}`;
-  };
+  const { unrecorded } = exchanges;
+  const [matched, differ, wrong, open, left] = classesOf(exchanges);
   return [
-    line('matched', matched, unrecorded > 0 ? { 'without a recorded answer': unrecorded } : {}, same),
-    line('drift', exchanges.drift, drift, palette.warn),
-    line('violations', exchanges.violations, violations, palette.bad),
-    line('untestable', exchanges.untestable, untestable, palette.dim),
-    line('skipped', exchanges.skipped, skipped, palette.dim),
+    classLine(matched, unrecorded > 0 ? { 'without a recorded answer': unrecorded } : {}, same),
+    classLine(differ, drift, palette.warn),
+    classLine(wrong, violations, palette.bad),
+    classLine(open, untestable, palette.dim),
+    classLine(left, skipped, palette.dim),
   ];
 }
 
@@ -82,7 +84,7 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
     ...(leftover !== null && leftover > 0
       ? [
           palette.warn(
-            `  the targets held ${figure(leftover)} keys of the trace beforehand: what is read of them cannot be judged; start from an empty target`,
+            `  the targets held ${plural(leftover, 'key')} of the trace beforehand: what is read of them cannot be judged; start from an empty target (--flush-before)`,
           ),
         ]
       : []),
@@ -94,7 +96,7 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
           ),
         ]
       : []),
-    ...(failed > 0 ? [palette.warn(`  the targets refused ${figure(failed)} keys of the prefill`)] : []),
+    ...(failed > 0 ? [palette.warn(`  the targets refused ${plural(failed, 'key')} of the prefill`)] : []),
   ];
 }
 
@@ -205,7 +207,7 @@ function drills({ drills: all }: Report, palette: Palette): string[] {
         const trouble =
           errors === 0
             ? palette.good('no error')
-            : `${figure(errors)} errors, the first after ${firstErrorSeconds!.toFixed(3)} s, ${recovered === true ? `recovered after ${recoverySeconds!.toFixed(3)} s` : palette.bad(recovered === false ? 'never recovered' : 'not seen to recover')}`;
+            : `${plural(errors, 'error')}, the first after ${firstErrorSeconds!.toFixed(3)} s, ${recovered === true ? `recovered after ${recoverySeconds!.toFixed(3)} s` : palette.bad(recovered === false ? 'never recovered' : 'not seen to recover')}`;
         const rates = `hit rate ${percent(place.hitRateBefore)} before, ${percent(place.hitRateAfter)} at the end`;
         return `    ${server.padEnd(width)}  ${trouble}, ${figure(lost)} lost, ${rates}`;
       }),
@@ -245,10 +247,10 @@ function besides({ baseline, exchanges, violations, drift }: Report, palette: Pa
       ? [palette.good('  nothing differs by more than chance')]
       : [
           palette.warn('  beyond chance'),
-          ...baseline.changes.map(
-            ({ metric, candidate, baseline: before, unit }) =>
-              `    ${metric.padEnd(34)} ${(unit === 'share' ? percent(candidate) : micros(candidate)).padStart(9)} ${(unit === 'share' ? percent(before) : micros(before)).padStart(9)}`,
-          ),
+          ...baseline.changes.map(({ metric, candidate, baseline: before, unit, isRegression }) => {
+            const line = `    ${metric.padEnd(34)} ${changed(candidate, unit).padStart(9)} ${changed(before, unit).padStart(9)}`;
+            return isRegression ? palette.bad(`${line}  regression`) : line;
+          }),
         ]),
   ];
 }

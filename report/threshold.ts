@@ -1,8 +1,9 @@
 // Thresholds: `METRIC[{label=value}] OP NUMBER[unit]`, for instance `drift.lost < 0.5%` or `latency.fromIntended.p99{operation=get} < 2ms`.
 
 import { nearest } from '../config/nearest.ts';
+import { kindOf, regressionKinds } from '../diff/regression.ts';
 import { drifts, untestables, violations, type ViolationKind } from '../diff/verdict.ts';
-import type { Consistency, GroupReport, Percentiles, Report } from './report.ts';
+import type { BaselineReport, Consistency, GroupReport, Percentiles, Report } from './report.ts';
 
 export interface Threshold {
   /** As it was written. */
@@ -30,6 +31,9 @@ export const auditExpressions: readonly string[] = ['violations == 0', 'judged >
 
 /** What passes where nobody says: no wrong answer, nearly everything judged, and few keys lost. */
 export const defaultExpressions: readonly string[] = ['violations == 0', 'judged > 90%', 'drift.lost < 5%'];
+
+/** What a release must keep to besides, where there is a baseline: it is not worse. */
+export const baselineExpressions: readonly string[] = ['baseline.regressions == 0'];
 
 export class ThresholdError extends Error {
   override readonly name = 'ThresholdError';
@@ -189,6 +193,36 @@ define('coverage.minimum', 'count', ({ coverage: { cells } }) => [
   cells.length === 0 ? null : Math.min(...cells.map(({ exchanges }) => exchanges)),
 ]);
 
+// Every figure of a replay is one of its baseline too, but for what only the replay itself is asked.
+const ofReplays = Array.from(metrics);
+for (const [name, { kind, labels, read, whole }] of ofReplays)
+  if (!/^(coverage|consistency)/.test(name))
+    define(
+      `baseline.${name}`,
+      kind,
+      ({ baseline }, label) => (baseline === undefined ? [null] : read(asReport(baseline), label)),
+      labels,
+      ({ baseline }, label) => {
+        if (baseline === undefined) return [];
+        return whole?.(asReport(baseline), label) ?? [baseline.exchanges.sent];
+      },
+    );
+define(
+  'baseline.regressions',
+  'count',
+  ({ baseline }, label) => {
+    if (baseline === undefined) return [null];
+    const worse = baseline.changes.filter(({ isRegression }) => isRegression);
+    return [worse.filter((change) => label === undefined || kindOf(change) === label.value).length];
+  },
+  ['of'],
+);
+
+/** What metrics read of a report, the baseline has; the rest they do not ask for. */
+function asReport(baseline: BaselineReport): Report {
+  return baseline as unknown as Report;
+}
+
 /** Those that a label means; without one, all reads together. */
 function consistencyOf({ audit }: Report, label: Threshold['label']): readonly Consistency[] {
   if (audit === undefined) return [];
@@ -213,8 +247,13 @@ const timeUnits: Readonly<Record<string, number>> = { us: 1, µs: 1, ms: 1e3, s:
 const scales: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6 };
 
 /** Those that hold where nobody sets any. */
-export function defaultThresholds(): Threshold[] {
-  return defaultExpressions.map(parseThreshold);
+export function defaultThresholds(hasBaseline = false): Threshold[] {
+  return [...defaultExpressions, ...(hasBaseline ? baselineExpressions : [])].map(parseThreshold);
+}
+
+/** It asks for what only a baseline has. */
+export function needsBaseline({ metric }: Pick<Threshold, 'metric'>): boolean {
+  return metric.startsWith('baseline.');
 }
 
 /** @throws ThresholdError that says what was expected */
@@ -237,6 +276,7 @@ export function parseThreshold(expression: string): Threshold {
     throw new ThresholdError(
       `${name} has no label ${JSON.stringify(labelName)}; ${metric.labels.length === 0 ? 'it has none' : `it has ${metric.labels.join(', ')}`}`,
     );
+  if (name === 'baseline.regressions' && labelName !== undefined) assertRegressionKind(labelValue);
   return {
     expression,
     metric: name,
@@ -244,6 +284,14 @@ export function parseThreshold(expression: string): Threshold {
     operator: operator as Operator,
     ...limitOf(metric.kind, Number(number), unit, expression),
   };
+}
+
+/** @throws ThresholdError */
+function assertRegressionKind(kind: string): void {
+  if ((regressionKinds as readonly string[]).includes(kind)) return;
+  throw new ThresholdError(
+    `baseline.regressions{of=…}: expected one of ${regressionKinds.join(', ')}, got ${JSON.stringify(kind)}`,
+  );
 }
 
 function limitOf(
@@ -297,7 +345,7 @@ function hint(name: string): string {
   const best = nearest(name, metrics.keys());
   const meant = best === undefined ? longerThan(wanted) : [best];
   if (meant.length > 0) return `; did you mean ${meant.slice(0, MAX_HINTS).join(', or ')}?`;
-  return `; there are ${[...metrics.keys()].join(', ')}`;
+  return `; there are ${ofReplays.map(([metric]) => metric).join(', ')}, and the same of a baseline: baseline.${ofReplays[0]![0]} and so on, with baseline.regressions`;
 }
 
 const MAX_HINTS = 3;

@@ -4,7 +4,7 @@
 
 import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
-import { figure, micros, percent, plural, share, visible } from './format.ts';
+import { figure, micros, percent, plural, share, shares, visible } from './format.ts';
 import type { Consistency, NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 
@@ -118,6 +118,43 @@ export function breakSentence({ place, before, after, atSeconds }: AuditBreak): 
 
 type AuditBreak = NonNullable<Report['audit']>['breaks'][number];
 
+type Class = readonly [name: string, count: number, share: string];
+
+/** What became of all exchanges, with shares that add up to 100%. An orphan is a violation, and belongs to no exchange. */
+export function classesOf({
+  matched,
+  drift,
+  violations,
+  untestable,
+  skipped,
+}: Report['exchanges']): readonly [Class, Class, Class, Class, Class] {
+  const [a, b, c, d, e] = shares([matched, drift, violations, untestable, skipped]);
+  return [
+    ['matched', matched, a!],
+    ['drift', drift, b!],
+    ['violations', violations, c!],
+    ['untestable', untestable, d!],
+    ['skipped', skipped, e!],
+  ];
+}
+
+/** `drift.lost is 2.50% (baseline: 0.10%).` */
+export function changeSentence({ metric, baseline, candidate, unit }: Change): Sentence {
+  return [{ quoted: metric }, ` is ${changed(candidate, unit)} (baseline: ${changed(baseline, unit)}).`];
+}
+
+/** A figure of a difference, in its unit. */
+export function changed(value: number, unit: Change['unit']): string {
+  return unit === 'share' ? percent(value) : micros(value);
+}
+
+/** Those differences from the baseline that are worse. */
+export function regressionsOf({ baseline }: Report): Change[] {
+  return baseline?.changes.filter(({ isRegression }) => isRegression) ?? [];
+}
+
+type Change = NonNullable<Report['baseline']>['changes'][number];
+
 /** Why the verdict is what it is. */
 export function reasonOf(report: Report): Sentence {
   const { verdict, exchanges, thresholds, schedule, coverage } = report;
@@ -130,6 +167,7 @@ export function reasonOf(report: Report): Sentence {
     return violations > 0
       ? [`Every threshold holds; ${plural(violations, 'violation')} stayed within them.`]
       : [
+          ...worseThanBaseline(report),
           drift > 0
             ? `Every answer is as recorded, or differs only as a correct server may (${figure(drift)} do).`
             : 'Every answer that could be judged is as recorded.',
@@ -170,6 +208,11 @@ export function reasonOf(report: Report): Sentence {
         ]
       : []),
   ];
+}
+
+function worseThanBaseline(report: Report): string[] {
+  const count = regressionsOf(report).length;
+  return count === 0 ? [] : [`It is worse than the baseline in ${plural(count, 'way')}. `];
 }
 
 function list(quoted: readonly string[]): Sentence {
@@ -231,7 +274,7 @@ export function outcomeOf({ ok, evaluated }: EvaluatedThreshold): 'ok' | 'crosse
 
 export function valueOf({ expression, value }: EvaluatedThreshold): string {
   if (value === null) return '–';
-  if (/^\s*(latency|schedule\.(?!achievedRate))/.test(expression)) return micros(value);
+  if (/^\s*(baseline\.)?(latency|schedule\.(?!achievedRate))/.test(expression)) return micros(value);
   if (expression.includes('%')) return percent(value);
   return figure(Number(value.toFixed(6)));
 }
@@ -259,6 +302,7 @@ export function nextSteps(report: Report): Sentence[] {
       ` first, around ${place.sinceSeconds.toFixed(1)} s into the ${report.audit === undefined ? 'replay' : 'recording'}.`,
     ]);
   if (worst !== undefined) steps.push(firstLook(worst));
+  steps.push(...regressionSteps(report));
   const open = thresholds.filter(({ evaluated }) => !evaluated);
   if (open.length > 0 && verdict === 'insufficient')
     steps.push([
@@ -272,7 +316,9 @@ export function nextSteps(report: Report): Sentence[] {
     ]);
   if (prefill.leftover !== null && prefill.leftover > 0)
     steps.push([
-      `The targets held ${plural(prefill.leftover, 'key')} of the trace beforehand, and what is read of them cannot be judged: start from an empty target.`,
+      `The targets held ${plural(prefill.leftover, 'key')} of the trace beforehand, and what is read of them cannot be judged: start from an empty target (`,
+      { quoted: '--flush-before' },
+      ' empties them).',
     ]);
   if (prefill.failed > 0)
     steps.push([
@@ -311,6 +357,31 @@ export function nextSteps(report: Report): Sentence[] {
       ') to compare the next release with.',
     ]);
   return steps;
+}
+
+/** Regressions that are told one by one. */
+const REGRESSIONS_TOLD = 3;
+
+function regressionSteps(report: Report): Sentence[] {
+  const worse = regressionsOf(report);
+  if (worse.length === 0) return [];
+  const told = worse.slice(0, REGRESSIONS_TOLD).flatMap((change) => [' ', changeSentence(change)].flat());
+  return [
+    [
+      'Find out why it is worse than the baseline:',
+      ...told,
+      ...(worse.length > REGRESSIONS_TOLD ? [` ${worse.length - REGRESSIONS_TOLD} more are below.`] : []),
+    ],
+    ...(report.verdict === 'pass'
+      ? [
+          [
+            'If that should fail, say ',
+            { quoted: "--threshold 'baseline.regressions == 0'" },
+            '.',
+          ] as Sentence,
+        ]
+      : []),
+  ];
 }
 
 function firstLook({ kind, count }: Finding): Sentence {

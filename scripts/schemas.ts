@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { capacityJsonSchema } from '../capacity/report.ts';
 import { gateReportJsonSchema } from '../report/gate.ts';
 import { reportJsonSchema } from '../report/schema.ts';
 
@@ -10,6 +11,7 @@ const gate = execFileSync(process.execPath, ['dist/cli/main.js', 'gate', '--sche
 const schemas = {
   report: reportJsonSchema(),
   'gate-report': gateReportJsonSchema(),
+  capacity: capacityJsonSchema(),
   gate: JSON.parse(gate) as object,
 };
 mkdirSync(folder, { recursive: true });

@@ -45,6 +45,8 @@ export interface Summary {
   /** Of requests with a key; of values that requests store, or hits bring. */
   keyBytes: Percentiles;
   valueBytes: Percentiles;
+  /** From a request's last byte to its answer's first, microseconds. */
+  latencyMicros: Percentiles;
   /** Exchanges in each of sixty stretches of the trace's time, one after the other, each of so many seconds. */
   rate: { intervalSeconds: number; exchanges: number[] };
   /** SASL users and their exchanges; the empty name has those of nobody. Empty where there is no user at all. */
@@ -58,11 +60,14 @@ export interface Summary {
 
 const STRETCHES = 60;
 const TOP_KEYS = 10;
+/** As many as are counted exactly enough to be told. */
+export const MOST_TOP_KEYS = 1000;
 
-/** Reads the whole trace. @throws TraceError CHECKSUM, BROKEN */
+/** Reads the whole trace. @param topKeys how many of them are told @throws TraceError CHECKSUM, BROKEN */
 export async function summarise(
   trace: TraceReader,
   onProgress?: (exchanges: number) => void,
+  topKeys = TOP_KEYS,
 ): Promise<Summary> {
   const operations = new Float64Array(256);
   const outcomes = new Float64Array(outcomeNames.length);
@@ -80,6 +85,7 @@ export async function summarise(
   const top = new Top();
   const keyBytes = new Sizes();
   const valueBytes = new Sizes();
+  const latencyMicros = new Sizes();
   const tenants = new Map<string, number>();
   const tenantOf: string[] = [];
   // The index of the file knows how long the trace is.
@@ -124,6 +130,7 @@ export async function summarise(
         const frames = batch.frames[row]!;
         responses += frames;
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
+        latencyMicros.add(Math.max(0, Math.round((batch.answerNs[row]! - batch.requestEndNs[row]!) / 1000)));
         // Of several frames the value holds everything, headers included.
         bytes.responses +=
           (frames > 1 ? 0 : HEADER_BYTES + batch.answerExtrasLength[row]! + batch.answerKeyLength[row]!) +
@@ -167,7 +174,7 @@ export async function summarise(
     keys: keys.count,
     bytes,
     hitRatio: hits + misses === 0 ? null : hits / (hits + misses),
-    topKeys: top.first(TOP_KEYS).map(({ name, count }) => ({
+    topKeys: top.first(topKeys).map(({ name, count }) => ({
       key: name,
       exchanges: count,
       share: count / keyBytes.percentiles.count,
@@ -175,6 +182,7 @@ export async function summarise(
     topKeysMissing: top.missing,
     keyBytes: keyBytes.percentiles,
     valueBytes: valueBytes.percentiles,
+    latencyMicros: latencyMicros.percentiles,
     rate: { intervalSeconds: stretchNs / 1e9, exchanges: [...stretches] },
     tenants: [...tenants.keys()].every((tenant) => tenant === '')
       ? []

@@ -1,6 +1,6 @@
 // The page from top to bottom: the verdict, what to do next, and then the evidence.
 
-import { figure, share } from '../format.ts';
+import { figure, share, shares } from '../format.ts';
 import type { PageData, PageReport } from '../html.ts';
 import { drawCharts, renderCharts, resizeCharts } from './charts.ts';
 import { bar, el, lazy, quoted, section, spoken, table, unfold, type Child } from './dom.ts';
@@ -137,28 +137,25 @@ function renderReport(one: PageReport, { meanings, level, prefix }: Placing): HT
 
 function renderCounts({ report }: PageReport): Child[] {
   const { exchanges, violations, drift, untestable, skipped } = report;
+  const { matched, drift: differ, violations: wrong, untestable: open, skipped: left } = exchanges;
+  const parts = shares([matched, wrong, differ, open, left]);
   const rows: [name: string, count: number, kinds: Record<string, number>, tone: string][] = [
-    ['Matched', exchanges.matched, {}, 'good'],
-    ['Violations', exchanges.violations, violations, 'bad'],
-    ['Drift', exchanges.drift, drift, 'warn'],
-    ['Untestable', exchanges.untestable, untestable, 'muted'],
-    ['Skipped', exchanges.skipped, skipped, 'muted'],
+    ['Matched', matched, {}, 'good'],
+    ['Violations', wrong, violations, 'bad'],
+    ['Drift', differ, drift, 'warn'],
+    ['Untestable', open, untestable, 'muted'],
+    ['Skipped', left, skipped, 'muted'],
   ];
   return [
     el(
       'dl',
       { class: 'tiles' },
-      rows.map(([name, count, kinds, tone]) =>
+      rows.map(([name, count, kinds, tone], n) =>
         el(
           'div',
           { class: count > 0 ? `tile ${tone}` : 'tile' },
           el('dt', {}, name),
-          el(
-            'dd',
-            {},
-            el('span', { class: 'big' }, figure(count)),
-            el('span', { class: 'share' }, share(count, exchanges.total)),
-          ),
+          el('dd', {}, el('span', { class: 'big' }, figure(count)), el('span', { class: 'share' }, parts[n])),
           Object.entries(kinds).map(([kind, n]) => el('dd', { class: 'of' }, `${kind} ${figure(n)}`)),
         ),
       ),

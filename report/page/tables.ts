@@ -225,11 +225,17 @@ export function renderBaseline({ baseline, exchanges, violations, drift }: Repor
       ? el('p', {}, 'Nothing differs by more than chance.')
       : table(
           'What differs by more than chance',
-          [{ name: 'Beyond chance' }, { name: 'Target', number: true }, { name: 'Baseline', number: true }],
-          changes.map(({ metric, candidate, baseline: before, unit }) => [
+          [
+            { name: 'Beyond chance' },
+            { name: 'Target', number: true },
+            { name: 'Baseline', number: true },
+            { name: 'Regression' },
+          ],
+          changes.map(({ metric, candidate, baseline: before, unit, isRegression }) => [
             quoted(metric),
             changed(candidate, unit),
             changed(before, unit),
+            isRegression ? el('span', { class: 'state bad' }, 'worse') : '',
           ]),
         ),
     lazy(['Side by side'], () =>

@@ -268,6 +268,19 @@ test('two replays side by side: what differs by more than chance, and than two r
   expect([same.code, same.stdout]).toEqual([0, expect.stringMatching(/target +baseline/)]);
   expect(same.stdout).not.toMatch(/violations\./);
   const report = temporary('side.json');
+  const alone = await memtape('diff', tape, first, '--threshold', 'baseline.regressions == 0');
+  expect([alone.code, alone.stderr]).toEqual([2, expect.stringMatching(/expected a baseline \(two results/)]);
+  const borne = ['--threshold', 'violations < 50%', '--threshold', 'baseline.violations == 0'];
+  const told = await memtape('diff', tape, first, sick, ...borne, '--markdown', temporary('side.md'));
+  expect([told.code, told.stdout]).toEqual([
+    0,
+    expect.stringMatching(/violations\.wrong-value .* regression/),
+  ]);
+  const worse = await memtape('diff', tape, first, sick, '--threshold', 'baseline.regressions == 0');
+  expect([worse.code, worse.stdout]).toEqual([
+    1,
+    expect.stringContaining('crossed  baseline.regressions == 0'),
+  ]);
   const other = await memtape('diff', tape, first, sick, '--noise', again, '--json', report);
   expect([other.code, other.stdout]).toEqual([1, expect.stringContaining('violations.wrong-value')]);
   const { baseline } = JSON.parse(readFileSync(report, 'utf8')) as {

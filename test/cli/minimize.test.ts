@@ -80,6 +80,13 @@ describe('against a target', () => {
     expect([code, stderr]).toEqual([2, expect.stringMatching(/expected --reset COMMAND.*or --allow flush/)]);
     const broken = await minimize(await needle(10), ...target, '--reset', 'echo no such host; exit 7');
     expect([broken.code, broken.stderr]).toEqual([5, expect.stringContaining('exit code 7: no such host')]);
+    const idle = await minimize(await needle(10), ...target, '--reset', 'true');
+    expect([idle.code, idle.stderr]).toEqual([
+      2,
+      expect.stringMatching(
+        /the target held \d+ keys? of the trace at the beginning of a try: expected --reset/,
+      ),
+    ]);
   });
 
   test('by FLUSH', { timeout: 60_000 }, async () => {

@@ -171,10 +171,32 @@ describe('what is wrong is said in one line', () => {
   });
 });
 
+test('one name for a column in JSON lines and CSV; times of the day; values on request; info tells latencies and no packets of what is no capture', async () => {
+  const tape = await recordedTape();
+  const [head, first] = (await memtape('cat', tape, '--format', 'csv', '--limit', '1')).stdout.split('\n');
+  const line = JSON.parse(await cat(tape, '--limit', '1')) as Record<string, unknown>;
+  const names = head!.split(',');
+  const cells = first!.split(',');
+  expect(names).toHaveLength(cells.length);
+  for (const [n, name] of names.entries())
+    if (name !== 'tenant') expect(String(line[name]), name).toBe(cells[n]);
+  expect(cells[1]).toMatch(/^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
+  const shown = await memtape('cat', tape, '--clock', '--values', '--opcode', 'set', '--limit', '2');
+  expect(shown.stdout.split('\n')[1]).toMatch(/^20\d\d-.*Z .* value "/);
+  const made = temporary('made.tape');
+  await memtape('synth', 'etc', '-o', made, '--requests', '500', '--quiet');
+  const info = (await memtape('info', made, '--top', '3')).stdout;
+  expect(info).toMatch(/latency +p50 .* p99 .* max/);
+  expect(info).not.toMatch(/packet/);
+  expect(info.split('top keys')[1]!.trim().split('\n')).toHaveLength(3);
+  expect((await memtape('info', tape)).stdout).toMatch(/missing +nothing/);
+  expect((await memtape('info', made, '--top', '5000')).code).toBe(2);
+});
+
 test('cat chooses by server, status and latency, under a head; filter says when nothing matched', async () => {
   const tape = await recordedTape();
   const head = (await memtape('cat', tape, '--limit', '1')).stdout.split('\n')[0];
-  expect(head).toMatch(/^ +seconds +conn +server +request +key +sent → answer +latency$/);
+  expect(head).toMatch(/^ +seconds +connection +server +opcode +key +value → answer +latency$/);
   const misses = told(await cat(tape, '--status', 'not found'));
   expect(misses).toEqual(told(await cat(tape, '--status', '0x01')));
   expect(misses.length).toBeGreaterThan(100);

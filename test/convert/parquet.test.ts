@@ -47,7 +47,7 @@ test('counts and sums are those of the trace', async () => {
   }
   await trace.close();
   const rows = await query(
-    `select opcode, count(*), sum(value_bytes)::bigint, sum(answer_bytes)::bigint, count(*) filter (hit)
+    `select opcode, count(*), sum(valueBytes)::bigint, sum(answerBytes)::bigint, count(*) filter (hit)
      from '${await parquetOf(tape)}' group by opcode order by opcode`,
   );
   expect(rows).toEqual(
@@ -73,10 +73,28 @@ test('every cell', async () => {
   const path = await parquetOf(tape);
   const zero = '10.0.0.9:40000';
   expect(await query(`select * from '${path}' order by index`)).toEqual([
-    [0n, 0, 0n, zero, '10.0.0.1:11211', '', 'set', 'ü', 3n, 4294967294n, 60n, 'answered', 0, 0n, 50, null],
-    [1n, 1, 1n, '[::1]:5', 'b:1', 'ann', 'get', 'a,"b"', 0n, 0n, null, 'answered', 0, 5n, 250, true],
-    [2n, 1.5, 0n, zero, '10.0.0.1:11211', '', 'getq', 'q', 0n, null, null, 'silent', null, null, null, false],
-    [3n, 2, 0n, zero, '10.0.0.1:11211', '', 'get', 'lost', 0n, null, null, 'gap', null, null, null, null],
+    [0n, 0, 0n, zero, '10.0.0.1:11211', '', 'set', 'ü', 2, 3n, 4294967294n, 60n, 'answered', 0, 0n, 50, null],
+    [1n, 1, 1n, '[::1]:5', 'b:1', 'ann', 'get', 'a,"b"', 5, 0n, 0n, null, 'answered', 0, 5n, 250, true],
+    [
+      2n,
+      1.5,
+      0n,
+      zero,
+      '10.0.0.1:11211',
+      '',
+      'getq',
+      'q',
+      1,
+      0n,
+      null,
+      null,
+      'silent',
+      null,
+      null,
+      null,
+      false,
+    ],
+    [3n, 2, 0n, zero, '10.0.0.1:11211', '', 'get', 'lost', 4, 0n, null, null, 'gap', null, null, null, null],
   ]);
 });
 

@@ -201,6 +201,41 @@ describe('what is sent', () => {
     await server.stop();
   });
 
+  test('targets that are emptied before: a second replay is as the first, and the recorded servers are never emptied', async () => {
+    const server = await startMemcached();
+    const exchanges = [missing('a'), stored('a'), missing('b')];
+    try {
+      const options = { targets: [server.address] };
+      expect((await replayed(exchanges, options)).exchanges.matched).toBe(3);
+      const again = await replayed(exchanges, options);
+      expect([again.prefill.leftover, again.exchanges.matched]).toEqual([1, 2]);
+      const clean = await replayed(exchanges, { ...options, flushBefore: true });
+      expect([clean.prefill.leftover, clean.exchanges.matched]).toEqual([0, 3]);
+      const cleared = await replayed(exchanges, { ...options, clears: true });
+      expect([cleared.prefill.leftover, cleared.exchanges.matched]).toEqual([0, 3]);
+      const own = [batchOf([stored('c')], [connectionOf(0, server.address)])];
+      const allowed = { ...options, allow: new Set(['recorded-target'] as const) };
+      await replayed(own, allowed);
+      await expect(replayed(own, { ...allowed, flushBefore: true })).rejects.toMatchObject({
+        code: 'RECORDED_TARGET',
+        message: expect.stringContaining('never sent'),
+      });
+      expect((await replayed(own, allowed)).prefill.leftover).toBe(1);
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('a target that refuses to be emptied is not replayed to', async () => {
+    const refusing = await startMemcached(['-F']);
+    try {
+      const asked = { targets: [refusing.address], flushBefore: true };
+      await expect(replayed([missing('a')], asked)).rejects.toMatchObject({ code: 'FLUSH' });
+    } finally {
+      await refusing.stop();
+    }
+  });
+
   test('a flush, a STAT that changes settings and SASL are not', async () => {
     const { report, target } = await against(ok, [
       stored('a'),

@@ -30,6 +30,15 @@ test('a clean run says what to do with it', () => {
   expect(text).toContain('- Nothing. Keep the results');
 });
 
+test('what to do is never nothing beside a regression', () => {
+  const { baseline } = hostileReport();
+  const text = renderMarkdown([{ name: 'capture.tape', report: { ...cleanReport(), baseline: baseline! } }]);
+  expect(text).toContain('It is worse than the baseline in 2 ways.');
+  expect(text).toContain('- Find out why it is worse than the baseline: ');
+  expect(text).toContain("`--threshold 'baseline.regressions == 0'`");
+  expect(text).not.toContain('Nothing. Keep');
+});
+
 test('several reports: the worst verdict, a table, and each', () => {
   const text = renderMarkdown([{ name: 'a', report: cleanReport() }, hostile]);
   expect(text.split('\n')[0]).toBe('## ❌ memtape: Failed');

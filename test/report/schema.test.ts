@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
 import type { Report } from '../../report/report.ts';
+import { capacityJsonSchema } from '../../capacity/report.ts';
 import { reportJsonSchema, reportSchema } from '../../report/schema.ts';
 import { hostileReport } from '../support/hostile.ts';
 import { replayed } from '../support/replay.ts';
@@ -44,7 +45,10 @@ test('what is no report is refused', () => {
   expect(reportSchema.safeParse({ ...hostileReport(), verdict: 'maybe' }).success).toBe(false);
 });
 
-test('docs/schemas/report.schema.json is up to date (npm run schemas)', () => {
-  const committed = new URL('../../docs/schemas/report.schema.json', import.meta.url);
-  expect(JSON.parse(readFileSync(committed, 'utf8'))).toEqual(reportJsonSchema());
+test.each([
+  ['report', reportJsonSchema],
+  ['capacity', capacityJsonSchema],
+])('docs/schemas/%s.schema.json is up to date (npm run schemas)', (name, schemaOf) => {
+  const committed = new URL(`../../docs/schemas/${name}.schema.json`, import.meta.url);
+  expect(JSON.parse(readFileSync(committed, 'utf8'))).toEqual(schemaOf());
 });

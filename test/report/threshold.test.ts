@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Report } from '../../report/report.ts';
-import { evaluate, parseThreshold } from '../../report/threshold.ts';
+import { defaultThresholds, evaluate, needsBaseline, parseThreshold } from '../../report/threshold.ts';
 
 const report = {
   exchanges: {
@@ -53,6 +53,24 @@ const report = {
     byOperation: { get: { p99: 2500 } },
     byTenant: { alice: { p99: 1700 }, bob: { p99: 2600 } },
   },
+  baseline: {
+    exchanges: { total: 1000, sent: 1000, matched: 999, drift: 1, violations: 0, untestable: 0 },
+    drift: { lost: 1 },
+    violations: {},
+    untestable: {},
+    skipped: {},
+    servers: [{ address: 'old:1', exchanges: 1000, hitRate: 0.95, drift: 1, violations: 0 }],
+    tenants: [],
+    operations: [{ operation: 'get', exchanges: 700, hitRate: 0.95, drift: 1, violations: 0 }],
+    latencyMicros: { fromIntended: { p99: 900 }, fromSent: {}, recorded: {}, byOperation: {}, byTenant: {} },
+    schedule: { achievedRate: 5100, lagMicros: {}, blockedMicros: {}, eventLoopDelayMicros: {} },
+    regressions: 2,
+    changes: [
+      { metric: 'drift.lost', isRegression: true },
+      { metric: 'servers.hitRate{server=1}', isRegression: true },
+      { metric: 'latency.fromSent.p99', isRegression: false },
+    ],
+  },
   schedule: { achievedRate: 5000, lagMicros: { p99: 80 }, blockedMicros: {}, eventLoopDelayMicros: {} },
 } as unknown as Report;
 
@@ -88,6 +106,17 @@ test.each([
   ['differ < 2.5%', true, 0.02],
   ['schedule.lag.p99 < 100us', true, 80],
   ['schedule.achievedRate > 4k', true, 5000],
+  ['baseline.regressions == 0', false, 2],
+  ['baseline.regressions{of=drift} == 0', false, 1],
+  ['baseline.regressions{of=hitRate} <= 1', true, 1],
+  ['baseline.regressions{of=latency} == 0', true, 0],
+  ['baseline.violations == 0', true, 0],
+  ['baseline.drift.lost < 0.5%', true, 0.001],
+  ['baseline.judged > 90%', true, 1],
+  ['baseline.servers.hitRate > 0.9', true, 0.95],
+  ['baseline.operations.drift{operation=get} < 0.1%', false, 1 / 700],
+  ['baseline.latency.fromIntended.p99 < 1ms', true, 900],
+  ['baseline.schedule.achievedRate > 5k', true, 5100],
 ])('%s', (expression, ok, value) => {
   expect(evaluate(parseThreshold(expression), report)).toEqual({ expression, ok, value, evaluated: true });
 });
@@ -100,6 +129,8 @@ test.each([
   ['latency.fromIntended.p99{tenant=carol} < 2ms'],
   ['latency.fromIntended.p99{tenant=constructor} < 2ms'],
   ['operations.hitRate{operation=set} > 0.1'],
+  ['baseline.latency.fromSent.p99 < 1ms'],
+  ['baseline.servers.hitRate{server=other:1} > 0.1'],
 ])('without samples it is not passed: %s', (expression) => {
   expect(evaluate(parseThreshold(expression), report)).toEqual({
     expression,
@@ -109,6 +140,21 @@ test.each([
   });
 });
 
+test('without a baseline, nothing of it is passed', () => {
+  const { baseline: _, ...alone } = report;
+  for (const expression of [
+    'baseline.regressions == 0',
+    'baseline.violations == 0',
+    'baseline.servers.drift < 1%',
+  ])
+    expect(evaluate(parseThreshold(expression), alone as Report)).toMatchObject({
+      ok: false,
+      evaluated: false,
+    });
+  expect(defaultThresholds().some(needsBaseline)).toBe(false);
+  expect(defaultThresholds(true).filter(needsBaseline)).toHaveLength(1);
+});
+
 describe('what cannot be read', () => {
   test.each([
     ['violations', /expected METRIC/],
@@ -116,6 +162,11 @@ describe('what cannot be read', () => {
     ['violation == 0', /did you mean violations\?/],
     ['drift.lost < 5ms', /expected a number or a percentage, got the unit "ms"/],
     ['latency.fromIntended.p99 < 2', /expected a time in us, ms or s/],
+    [
+      'baseline.regressions{of=speed} == 0',
+      /expected one of violations, drift, hitRate, latency, got "speed"/,
+    ],
+    ['baseline.coverage.minimum > 3', /unknown metric/],
     ['untestable{server=a} == 0', /has no label "server"/],
     ['nonsense.of.mine < 3', /there are matched, .*violations, drift, .*latency\.fromSent\.p999/],
   ])('%s', (expression, message) => expect(() => parseThreshold(expression)).toThrow(message));

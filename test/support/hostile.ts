@@ -72,6 +72,30 @@ export function hostileReport(): Report {
     untestable: 100,
     skipped: 10,
   };
+  const tenants = [
+    {
+      tenant: markup,
+      exchanges: 10,
+      reads: 10,
+      hitRate: 0.5,
+      recordedHitRate: null,
+      drift: 1,
+      violations: 2,
+    },
+  ];
+  const schedule: Report['schedule'] = {
+    speed: 2,
+    rate: null,
+    order: 'key',
+    durationSeconds: 60,
+    recordedSeconds: 120,
+    targetRate: 500,
+    achievedRate: 499.8,
+    lagMicros: percentiles,
+    maxLagMicros: 5000,
+    blockedMicros: {},
+    eventLoopDelayMicros: { p50: 10, p99: 900, max: 20_000 },
+  };
   return {
     format: 'memtape-report/1',
     verdict: 'fail',
@@ -126,17 +150,7 @@ export function hostileReport(): Report {
       },
     ],
     servers,
-    tenants: [
-      {
-        tenant: markup,
-        exchanges: 10,
-        reads: 10,
-        hitRate: 0.5,
-        recordedHitRate: null,
-        drift: 1,
-        violations: 2,
-      },
-    ],
+    tenants,
     operations: [],
     latencyMicros: {
       fromIntended: percentiles,
@@ -145,19 +159,7 @@ export function hostileReport(): Report {
       byOperation: { get: percentiles, [markup]: {} },
       byTenant: { alice: percentiles, [markup]: {} },
     },
-    schedule: {
-      speed: 2,
-      rate: null,
-      order: 'key',
-      durationSeconds: 60,
-      recordedSeconds: 120,
-      targetRate: 500,
-      achievedRate: 499.8,
-      lagMicros: percentiles,
-      maxLagMicros: 5000,
-      blockedMicros: {},
-      eventLoopDelayMicros: { p50: 10, p99: 900, max: 20_000 },
-    },
+    schedule,
     coverage: {
       minimum: 100,
       backends: 3,
@@ -234,7 +236,11 @@ export function hostileReport(): Report {
       drift: { raced: 3 },
       violations: {},
       untestable: { gap: 100 },
+      skipped: {},
       servers,
+      tenants,
+      operations: [],
+      schedule,
       latencyMicros: {
         fromIntended: percentiles,
         fromSent: percentiles,
@@ -249,9 +255,18 @@ export function hostileReport(): Report {
           candidate: 0.6,
           unit: 'share',
           p: 1e-12,
+          isRegression: true,
         },
-        { metric: 'latency.fromSent.p99', baseline: 900, candidate: 1900, unit: 'micros', p: null },
+        {
+          metric: 'latency.fromSent.p99',
+          baseline: 900,
+          candidate: 1900,
+          unit: 'micros',
+          p: null,
+          isRegression: true,
+        },
       ],
+      regressions: 2,
     },
     environment: { version: '0.1.0', node: 'v20.19.0', trace: 'sha256:00', targets: ['proxy:11211'] },
   };
