@@ -3,7 +3,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
-import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import type { ResultsEnd, ResultsMeta, Started } from '../trace/meta.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
@@ -55,6 +55,10 @@ export interface ReplayOptions {
   fromNs?: number;
   toNs?: number;
   loops?: number;
+  /** Only this part of it, while others replay the others; they are one run, which has a name. */
+  shard?: NonNullable<ResultsMeta['shard']>;
+  /** Called once there is something to send. Resolves with when to begin. Default: at once. */
+  begin?: () => Promise<AgreedStart>;
   /** Default key. */
   order?: Order;
   /** Default auto. */
@@ -76,6 +80,14 @@ export interface ReplayOptions {
   /** Hears of rows as they complete, where there is one worker, and as long as no request waits for it. */
   observer?: ReplayObserver;
   signal?: AbortSignal;
+}
+
+/** When a replay begins that begins together with others. */
+export interface AgreedStart {
+  /** On the clock of performance.now(). */
+  atMs: number;
+  /** The same moment, as all of them know it. */
+  started: Started;
 }
 
 /** What hears of a replay's rows, in the order of the trace. */
@@ -111,12 +123,16 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   try {
     if (trace.exchangeCount === 0)
       throw new ReplayError('EMPTY_TRACE', `${name}: expected exchanges to replay, got none`);
-    const view = new TraceView(trace, { fromNs, toNs, loops });
+    const { shard } = options;
+    const stretch = { fromNs, toNs, loops, ...(shard === undefined ? {} : { shard }) };
+    const view = new TraceView(trace, stretch);
     const survey = await view.survey(options.tenants ?? 'auto', (done) =>
       onProgress?.({ phase: 'reading', total: view.exchangeCount, ...nothingDone, done }),
     );
     const total = survey.exchanges;
-    if (total === 0) throw new ReplayError('EMPTY_TRACE', `${name}: no exchange between --from and --to`);
+    // A shard may have no key of it: that is a result like others.
+    if (survey.allExchanges === 0)
+      throw new ReplayError('EMPTY_TRACE', `${name}: no exchange between --from and --to`);
     const targets = await Promise.all(
       options.targets.map((text) =>
         resolveTarget({ ...parseTarget(text), ...(options.tls ? { tls: options.tls } : {}) }),
@@ -146,13 +162,14 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...(loops > 1 ? { loops } : {}),
       ...(options.split === 'recorded' ? { split: options.split } : {}),
       ...rateOf(options),
+      ...(shard === undefined ? {} : { shard }),
     };
     const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
     const work: Work = {
       trace: options.trace,
       results: options.results,
       meta,
-      view: { fromNs, toNs, loops },
+      view: stretch,
       survey: partOf(survey),
       targets,
       route: routeName,
@@ -175,17 +192,27 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       leftover: wanted === 'auto' ? filled.leftover : null,
     };
     const drills = new Drills(options.drills ?? []);
-    const onBegin = (delayMs: number): void => drills.start(delayMs);
+    let started: Started | undefined;
+    const onBegin = (delayMs: number): void => {
+      started ??= { unixMs: performance.timeOrigin + performance.now() + delayMs };
+      drills.start(delayMs);
+    };
+    const begin = agreed(options.begin, signal, (at) => (started = at));
     let sink: Done;
     if (workers === 1) observer?.begin(survey, meta, beginning);
     try {
       sink = await (workers > 1
-        ? runWorkers(work, workers, tell, signal, onBegin)
-        : run(work, tell, signal, { onBegin, ...(observer ? { listener: observer } : {}) }));
+        ? runWorkers(work, workers, tell, signal, onBegin, begin)
+        : run(work, tell, signal, {
+            onBegin,
+            ...(begin ? { begin: async () => (await begin()) * 1e6 } : {}),
+            ...(observer ? { listener: observer } : {}),
+          }));
     } finally {
       await drills.stop();
     }
     const { end } = sink;
+    if (shard !== undefined && started !== undefined) end.started = started;
     if (drills.runs.length > 0) end.drills = drills.runs;
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     Object.assign(end, beginning);
@@ -201,12 +228,37 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
 
 /** What an engine needs of it: without the values that were present. */
 function partOf(survey: Survey): Work['survey'] {
-  return { ...survey, present: [], others: [] } as Work['survey'];
+  const part: Survey = { ...survey, present: [], others: [] };
+  delete part.members;
+  return part;
+}
+
+/** When to begin, ms; a run that is stopped waits for nobody. */
+function agreed(
+  begin: ReplayOptions['begin'],
+  signal: AbortSignal | undefined,
+  onAgreed: (started: Started) => void,
+): (() => Promise<number>) | undefined {
+  if (begin === undefined) return undefined;
+  const stopped = new Promise<number>((resolve) => {
+    const now = (): void => resolve(performance.now());
+    if (signal?.aborted === true) now();
+    else signal?.addEventListener('abort', now, { once: true });
+  });
+  return async () =>
+    Promise.race([
+      stopped,
+      begin().then(({ atMs, started }) => {
+        onAgreed(started);
+        return atMs;
+      }),
+    ]);
 }
 
 function scheduleSpecOf({ speed = 1, rate }: ReplayOptions, survey: Survey): ScheduleSpec {
   if (rate !== undefined) {
-    const recordedRate = survey.lastNs > 0 ? survey.exchanges / (survey.lastNs / 1e9) : 0;
+    // The rate is that of all shards together.
+    const recordedRate = survey.lastNs > 0 ? survey.allExchanges / (survey.lastNs / 1e9) : 0;
     return { kind: 'rate', plan: rate.plan, recordedRate };
   }
   return speed === 'max' ? { kind: 'max' } : { kind: 'recorded', speed };
