@@ -121,6 +121,12 @@ export const commandRows: readonly CommandRow[] = [
     load: async () => (await import('./synth.ts')).synthCommand,
   },
   {
+    name: 'cluster',
+    description: 'Replay by many machines: how many it takes.',
+    arguments: [],
+    load: async () => (await import('./cluster.ts')).clusterCommand,
+  },
+  {
     name: 'serve',
     description: 'Run an embedded memcached cluster, which can be told to have faults.',
     arguments: [],

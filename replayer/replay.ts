@@ -1,8 +1,10 @@
 // A replay from beginning to end: look the trace over, reach and fill the targets, run, and leave a results file.
 
+import { rmSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
+import { cutTrace } from '../trace/cut.ts';
 import type { ResultsEnd, ResultsMeta, Started } from '../trace/meta.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { Survey, TenantMode } from '../trace/survey.ts';
@@ -120,6 +122,8 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   const { timeoutMs = 1000, onProgress, signal, fromNs = 0, toNs = Infinity, loops = 1 } = options;
   const trace = await openSource(options.trace);
   const name = nameOf(options.trace);
+  const cut = `${options.results}.cut`;
+  let isCut = false;
   try {
     if (trace.exchangeCount === 0)
       throw new ReplayError('EMPTY_TRACE', `${name}: expected exchanges to replay, got none`);
@@ -130,6 +134,8 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       onProgress?.({ phase: 'reading', total: view.exchangeCount, ...nothingDone, done }),
     );
     const total = survey.exchanges;
+    // Reading a whole trace for a small part of it is slower than sending that part.
+    isCut = shard !== undefined && shard.of > 1 && total > BACKGROUND_FROM;
     // A shard may have no key of it: that is a result like others.
     if (survey.allExchanges === 0)
       throw new ReplayError('EMPTY_TRACE', `${name}: no exchange between --from and --to`);
@@ -165,11 +171,12 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...(shard === undefined ? {} : { shard }),
     };
     const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
+    if (isCut) await cutTrace(options.trace, stretch, cut);
     const work: Work = {
-      trace: options.trace,
+      trace: isCut ? cut : options.trace,
       results: options.results,
       meta,
-      view: stretch,
+      view: isCut ? { loops } : stretch,
       survey: partOf(survey),
       targets,
       route: routeName,
@@ -222,6 +229,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     await sink.finish(end);
     return { survey, end };
   } finally {
+    if (isCut) rmSync(cut, { force: true });
     await trace.close();
   }
 }

@@ -18,6 +18,7 @@ const allowed: Record<string, readonly string[]> = {
   diff: ['protocol', 'trace'],
   audit: ['protocol', 'trace', 'diff'],
   report: ['protocol', 'trace', 'config', 'diff', 'audit'],
+  cluster: ['protocol', 'trace', 'config', 'replayer', 'synth'],
   fixtures: ['protocol', 'trace', 'synth'],
   library: [
     'protocol',
@@ -43,6 +44,7 @@ const allowed: Record<string, readonly string[]> = {
     'diff',
     'audit',
     'report',
+    'cluster',
     'fixtures',
   ],
   scripts: [
@@ -57,6 +59,7 @@ const allowed: Record<string, readonly string[]> = {
     'diff',
     'audit',
     'report',
+    'cluster',
     'fixtures',
     'cli',
   ],

@@ -16,6 +16,11 @@ export const MAX_SHARDS = 4096;
 /** Another hash than that of samples, of which each would lie in few shards; the digits of pi. */
 const SEED = 0x243f6a88;
 
+/** Of the key data[start, end): its shard is the rest of the division by their number. */
+export function shardHash(data: Uint8Array, start: number, end: number): number {
+  return hashKey(data, start, end, SEED);
+}
+
 /** `2/8` */
 export function formatShard({ index, of }: Shard): string {
   return `${index}/${of}`;
@@ -62,7 +67,7 @@ export class Sharding {
       let shard = known[id]!;
       if (shard === -1) {
         const at = batch.keyAt[row]!;
-        shard = hashKey(batch.heap, at, at + length, SEED) % this.#of;
+        shard = shardHash(batch.heap, at, at + length) % this.#of;
         known[id] = shard;
       }
       last[connection] = shard;

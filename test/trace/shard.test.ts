@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { Random } from '../../synth/random.ts';
+import { cutTrace } from '../../trace/cut.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { isSampled } from '../../trace/sample.ts';
 import { Sharding, parseShard } from '../../trace/shard.ts';
@@ -24,6 +25,7 @@ test.each(Array.from({ length: runs(5) }, (_, n) => n))(
     const whole: string[] = [];
     for await (const batch of new TraceView(trace, { fromNs }).batches())
       for (let row = 0; row < batch.count; row++) whole.push(told(batch, row));
+    const spanNs = await new TraceView(trace, { fromNs }).survey('auto').then(({ lastNs }) => lastNs + 1000);
     const first = trace.exchangeCount - whole.length;
     for (let index = 1; index <= of; index++) {
       const view = new TraceView(trace, { fromNs, loops, shard: { index, of } });
@@ -36,15 +38,32 @@ test.each(Array.from({ length: runs(5) }, (_, n) => n))(
         for (let row = 0; row < batch.count; row++)
           seen.push([told(batch, row), view.indexInTrace(seen.length)]);
       }
+      const cut = temporary('cut.tape');
+      await cutTrace(path, { fromNs, loops, shard: { index, of } }, cut);
+      const alone = await TraceReader.open(cut);
+      const copied = new TraceView(alone, { loops });
+      copied.adopt(survey);
+      const inCopy: [string, number][] = [];
+      for await (const batch of copied.batches())
+        for (let row = 0; row < batch.count; row++)
+          inCopy.push([told(batch, row), view.indexInTrace(inCopy.length)]);
+      await alone.close();
+      expect(inCopy).toEqual(seen);
       const turn = own.map((place) => [whole[place], first + place]);
-      expect(seen).toEqual(Array.from({ length: loops }, () => turn).flat());
+      expect(seen.slice(0, turn.length)).toEqual(turn);
+      // Later turns come after the whole stretch, and not after what of it is the shard's.
+      if (loops > 1 && turn.length > 0) {
+        const [first2] = seen[turn.length]!;
+        const [was, now] = [turn[0]![0] as string, first2].map((text) => Number(text.split(' ')[0]));
+        expect(now! - was!).toBe(spanNs);
+      }
     }
     await trace.close();
   },
 );
 
 function told(batch: Parameters<Sharding['shardsOf']>[0], row: number): string {
-  return `${batch.connection[row]} ${batch.opcode[row]} ${batch.opaque[row]} ${batch.key(row).toString('latin1')} ${batch.value(row).toString('latin1')}`;
+  return `${batch.requestNs[row]} ${batch.answerNs[row]} ${batch.connection[row]} ${batch.opcode[row]} ${batch.opaque[row]} ${batch.key(row).toString('latin1')} ${batch.value(row).toString('latin1')}`;
 }
 
 describe('the hash of shards', () => {
