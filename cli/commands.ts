@@ -82,6 +82,15 @@ export const commandRows: readonly CommandRow[] = [
     load: async () => (await import('./replay.ts')).diffCommand,
   },
   {
+    name: 'report',
+    description: 'Judge a replay that was divided: one report of the results of all its shards.',
+    arguments: [
+      ['<trace|model>', 'the trace that was replayed, or the model'],
+      ['<results...>', 'what each shard saw (replay --shard I/N --results)'],
+    ],
+    load: async () => (await import('./report.ts')).reportCommand,
+  },
+  {
     name: 'audit',
     description: 'Judge a recording by itself: is every answer one that a correct server gives?',
     arguments: [['[traces...]', 'traces, which are one recording; or --interface, or --listen']],
@@ -116,6 +125,12 @@ export const commandRows: readonly CommandRow[] = [
     description: 'Make a trace out of a model of a workload, or of a trace and what happens to it.',
     arguments: [['[model]', 'a model file, one of `synth list`; or a trace that a --scenario happens to']],
     load: async () => (await import('./synth.ts')).synthCommand,
+  },
+  {
+    name: 'cluster',
+    description: 'Replay by many machines: how many it takes.',
+    arguments: [],
+    load: async () => (await import('./cluster.ts')).clusterCommand,
   },
   {
     name: 'serve',

@@ -28,6 +28,7 @@ import {
   type JudgeOptions,
   type RunOptions,
 } from './replaying.ts';
+import { checkShard, parseRun, parseShardOption } from './shard.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { checkSource, isModel, sourcePath, synthOptions } from './source.ts';
@@ -54,6 +55,7 @@ Examples:
   memtape replay capture.tape --target staging:11211 --scenario hotKey --scenario retryStorm:share=0.2
   memtape replay capture.tape --target staging:11211 --auth-file users.txt --tls-ca ca.pem
   memtape replay capture.tape --target staging:11211 --threshold 'violations == 0' --threshold 'drift.lost < 0.5%' --json report.json
+  memtape replay capture.tape --target staging:11211 --shard 2/8 --run monday --results 2.results
   memtape replay capture.tape --target staging:11211 --html report.html --junit report.xml --markdown auto`;
 
 const diffExamples = `
@@ -105,6 +107,12 @@ export function replayCommand(command: Command, shell: Shell): void {
       'empty every --target (and --baseline) by FLUSH before the replay; the servers of the recording are never emptied',
     )
     .option('--workers <n>', 'threads that share the connections', parseWorkers, 1)
+    .option(
+      '--shard <i/n>',
+      'only the i-th of n parts, divided by key; memtape report makes one report of all',
+      parseShardOption,
+    )
+    .option('--run <name>', 'with --shard: what the parts of one replay have in common', parseRun)
     .option('--results <file>', 'keep what the replay saw', shell.path)
     .option(...forceOption)
     .option('--metrics <address>', 'serve metrics for Prometheus meanwhile, for instance on :9150');
@@ -172,7 +180,7 @@ export function placesOptions(command: Command, who: string): Command {
     );
 }
 
-function reportOptions(command: Command, shell: Shell): Command {
+export function reportOptions(command: Command, shell: Shell): Command {
   return placesOptions(outputOptions(command, shell), 'targets')
     .option(
       '--threshold <expr>',
@@ -198,6 +206,7 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
     throw new CliError('--flush-before empties what --target names: expected a --target, got none', 2);
   const hasBaseline = options.baseline !== undefined || options.expect !== undefined;
   assertBaseline(options.threshold, hasBaseline, '--baseline or --expect');
+  checkShard(options);
   const { drill, force, ...rest } = options;
   const source = sourcePath(shell, name);
   await checkReplay(source, options);

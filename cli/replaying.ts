@@ -17,6 +17,8 @@ import { needsBaseline, type Threshold } from '../report/threshold.ts';
 import type { Model } from '../synth/model.ts';
 import { NEVER } from '../trace/batch.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
+import type { ResultsMeta } from '../trace/meta.ts';
+import type { Shard } from '../trace/shard.ts';
 import { hashSource, openSource, type Source } from '../trace/source.ts';
 import { openFileLimit, starvedHint } from './descriptors.ts';
 import { CliError } from './error.ts';
@@ -64,6 +66,9 @@ export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptio
   baseline?: string[];
   expect?: string;
   drills?: readonly Drill[];
+  /** Only this part of it; and what the parts of one replay have in common. */
+  shard?: Shard;
+  run?: string;
 }
 
 /** Hears of a replay while it sends. */
@@ -160,7 +165,8 @@ export async function runReplay(
     const run: ReplayOptions = {
       ...replayOptionsOf(shell, trace, options, made !== undefined && rate !== undefined),
       ...(isSpread ? { route: 'ketama' as const } : {}),
-      ...(drills.length === 0 ? {} : { drills }),
+      // Of a replay that is divided, one part does to the servers what is done to them.
+      ...(drills.length === 0 || (options.shard?.index ?? 1) > 1 ? {} : { drills }),
       results,
       targets: target,
       signal,
@@ -250,6 +256,7 @@ function replayOptionsOf(
     workers,
     flushBefore,
   } = options;
+  const { shard, run = '' } = options;
   return {
     trace,
     speed,
@@ -262,6 +269,7 @@ function replayOptionsOf(
     ...(rate === undefined || isInTrace ? {} : { rate }),
     ...(flushBefore === true ? { flushBefore } : {}),
     ...(split === undefined ? {} : { split }),
+    ...(shard === undefined ? {} : { shard: { ...shard, run } }),
     ...(pipeline === undefined ? {} : { pipeline }),
     ...(loop === undefined ? {} : { loops: loop }),
     ...(from === undefined ? {} : { fromNs: from * 1e6 }),
@@ -406,6 +414,16 @@ function judging(shell: Shell, exchanges: number, { quiet }: JudgeOptions): Prog
 }
 
 /**
+ * What was replayed.
+ * @param replayed the trace, or the name of the model
+ * @throws CliError, ConfigError
+ */
+export async function sourceOfResults(replayed: Source, meta: ResultsMeta, results: string): Promise<Source> {
+  const isName = typeof replayed === 'string' && isModel(replayed);
+  return isName ? (await models()).sourceAgain(replayed, meta, results) : replayed;
+}
+
+/**
  * @param replayed the trace, or the name of the model, as the results say that it was asked for
  * @throws CliError where the results are of another trace · TraceError of either file
  */
@@ -417,8 +435,7 @@ export async function judge(
 ): Promise<Judged> {
   const results = await ResultsReader.open(resultsPath);
   try {
-    const isName = typeof replayed === 'string' && isModel(replayed);
-    const source = isName ? (await models()).sourceAgain(replayed, results.meta, resultsPath) : replayed;
+    const source = await sourceOfResults(replayed, results.meta, resultsPath);
     const trace = await openSource(source);
     const progress = judging(shell, trace.exchangeCount, options);
     try {

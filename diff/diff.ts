@@ -77,10 +77,11 @@ export class LiveDiff {
   }
 }
 
-function viewOf(trace: Trace, { fromNs, toNs, loops }: ResultsMeta): TraceView {
+function viewOf(trace: Trace, { fromNs, toNs, loops, shard }: ResultsMeta): TraceView {
   return new TraceView(trace, {
     ...(fromNs === undefined ? {} : { fromNs }),
     ...(toNs === undefined ? {} : { toNs }),
     ...(loops === undefined ? {} : { loops }),
+    ...(shard === undefined ? {} : { shard }),
   });
 }

@@ -1,9 +1,11 @@
 // A replay from beginning to end: look the trace over, reach and fill the targets, run, and leave a results file.
 
+import { rmSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { formatHostPort } from '../trace/address.ts';
-import type { ResultsEnd, ResultsMeta } from '../trace/meta.ts';
+import { cutTrace } from '../trace/cut.ts';
+import type { ResultsEnd, ResultsMeta, Started } from '../trace/meta.ts';
 import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
 import type { Survey, TenantMode } from '../trace/survey.ts';
 import { version } from '../trace/version.ts';
@@ -56,6 +58,10 @@ export interface ReplayOptions {
   fromNs?: number;
   toNs?: number;
   loops?: number;
+  /** Only this part of it, while others replay the others; they are one run, which has a name. */
+  shard?: NonNullable<ResultsMeta['shard']>;
+  /** Called once there is something to send. Resolves with when to begin. Default: at once. */
+  begin?: () => Promise<AgreedStart>;
   /** Default key. */
   order?: Order;
   /** Default auto. */
@@ -89,6 +95,14 @@ export interface ReplayOptions {
   signal?: AbortSignal;
 }
 
+/** When a replay begins that begins together with others. */
+export interface AgreedStart {
+  /** On the clock of performance.now(). */
+  atMs: number;
+  /** The same moment, as all of them know it. */
+  started: Started;
+}
+
 /** What hears of a replay's rows, in the order of the trace. */
 export interface ReplayObserver extends RowsListener {
   /** Before the first row. @param beginning what was found on the targets, and what they would not take */
@@ -119,15 +133,23 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   const { timeoutMs = 1000, onProgress, signal, fromNs = 0, toNs = Infinity, loops = 1 } = options;
   const trace = await openSource(options.trace);
   const name = nameOf(options.trace);
+  const cut = `${options.results}.cut`;
+  let isCut = false;
   try {
     if (trace.exchangeCount === 0)
       throw new ReplayError('EMPTY_TRACE', `${name}: expected exchanges to replay, got none`);
-    const view = new TraceView(trace, { fromNs, toNs, loops });
+    const { shard } = options;
+    const stretch = { fromNs, toNs, loops, ...(shard === undefined ? {} : { shard }) };
+    const view = new TraceView(trace, stretch);
     const survey = await view.survey(options.tenants ?? 'auto', (done) =>
       onProgress?.({ phase: 'reading', total: view.exchangeCount, ...nothingDone, done }),
     );
     const total = survey.exchanges;
-    if (total === 0) throw new ReplayError('EMPTY_TRACE', `${name}: no exchange between --from and --to`);
+    // Reading a whole trace for a small part of it is slower than sending that part.
+    isCut = shard !== undefined && shard.of > 1 && total > BACKGROUND_FROM;
+    // A shard may have no key of it: that is a result like others.
+    if (survey.allExchanges === 0)
+      throw new ReplayError('EMPTY_TRACE', `${name}: no exchange between --from and --to`);
     const targets = await Promise.all(
       options.targets.map((text) =>
         resolveTarget({ ...parseTarget(text), ...(options.tls ? { tls: options.tls } : {}) }),
@@ -165,13 +187,15 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...(loops > 1 ? { loops } : {}),
       ...(options.split === 'recorded' ? { split: options.split } : {}),
       ...rateOf(options),
+      ...(shard === undefined ? {} : { shard }),
     };
     const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
+    if (isCut) await cutTrace(options.trace, stretch, cut);
     const work: Work = {
-      trace: options.trace,
+      trace: isCut ? cut : options.trace,
       results: options.results,
       meta,
-      view: { fromNs, toNs, loops },
+      view: isCut ? { loops } : stretch,
       survey: partOf(survey),
       targets,
       route: routeName,
@@ -194,17 +218,27 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       leftover: wanted === 'auto' ? filled.leftover : null,
     };
     const drills = new Drills(options.drills ?? []);
-    const onBegin = (delayMs: number): void => drills.start(delayMs);
+    let started: Started | undefined;
+    const onBegin = (delayMs: number): void => {
+      started ??= { unixMs: performance.timeOrigin + performance.now() + delayMs };
+      drills.start(delayMs);
+    };
+    const begin = agreed(options.begin, signal, (at) => (started = at));
     let sink: Done;
     if (workers === 1) observer?.begin(survey, meta, beginning);
     try {
       sink = await (workers > 1
-        ? runWorkers(work, workers, tell, signal, onBegin)
-        : run(work, tell, signal, { onBegin, ...(observer ? { listener: observer } : {}) }));
+        ? runWorkers(work, workers, tell, signal, onBegin, begin)
+        : run(work, tell, signal, {
+            onBegin,
+            ...(begin ? { begin: async () => (await begin()) * 1e6 } : {}),
+            ...(observer ? { listener: observer } : {}),
+          }));
     } finally {
       await drills.stop();
     }
     const { end } = sink;
+    if (shard !== undefined && started !== undefined) end.started = started;
     if (drills.runs.length > 0) end.drills = drills.runs;
     end.prefilled = wanted === 'auto' ? survey.present.length - filled.failed : 0;
     Object.assign(end, beginning);
@@ -214,6 +248,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     await sink.finish(end);
     return { survey, end };
   } finally {
+    if (isCut) rmSync(cut, { force: true });
     await trace.close();
   }
 }
@@ -236,12 +271,37 @@ async function empty(
 
 /** What an engine needs of it: without the values that were present. */
 function partOf(survey: Survey): Work['survey'] {
-  return { ...survey, present: [], others: [] } as Work['survey'];
+  const part: Survey = { ...survey, present: [], others: [] };
+  delete part.members;
+  return part;
+}
+
+/** When to begin, ms; a run that is stopped waits for nobody. */
+function agreed(
+  begin: ReplayOptions['begin'],
+  signal: AbortSignal | undefined,
+  onAgreed: (started: Started) => void,
+): (() => Promise<number>) | undefined {
+  if (begin === undefined) return undefined;
+  const stopped = new Promise<number>((resolve) => {
+    const now = (): void => resolve(performance.now());
+    if (signal?.aborted === true) now();
+    else signal?.addEventListener('abort', now, { once: true });
+  });
+  return async () =>
+    Promise.race([
+      stopped,
+      begin().then(({ atMs, started }) => {
+        onAgreed(started);
+        return atMs;
+      }),
+    ]);
 }
 
 function scheduleSpecOf({ speed = 1, rate }: ReplayOptions, survey: Survey): ScheduleSpec {
   if (rate !== undefined) {
-    const recordedRate = survey.lastNs > 0 ? survey.exchanges / (survey.lastNs / 1e9) : 0;
+    // The rate is that of all shards together.
+    const recordedRate = survey.lastNs > 0 ? survey.allExchanges / (survey.lastNs / 1e9) : 0;
     return { kind: 'rate', plan: rate.plan, recordedRate };
   }
   return speed === 'max' ? { kind: 'max' } : { kind: 'recorded', speed };

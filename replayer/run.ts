@@ -20,7 +20,7 @@ export interface Work {
   /** The results file to write. */
   results: string;
   meta: ResultsMeta;
-  view: Required<ViewOptions>;
+  view: ViewOptions;
   survey: Pick<Survey, 'connections' | 'tokens' | 'tenants' | 'servers'> & SurveyedStretch;
   targets: readonly Target[];
   route: RouteName;

@@ -3,9 +3,10 @@
 
 import { rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { togetherEnds } from '../trace/ends.ts';
 import { TraceError, type TraceErrorCode } from '../trace/error.ts';
 import { ResultsReader, ResultsWriter } from '../trace/file.ts';
-import type { Outage, ResultsEnd } from '../trace/meta.ts';
+import type { ResultsEnd } from '../trace/meta.ts';
 import { ResultBatch, SkipReason } from '../trace/results.ts';
 import { nothingDone, type EngineProgress } from './engine.ts';
 import type { Done, Work } from './run.ts';
@@ -34,6 +35,7 @@ export async function runWorkers(
   onProgress: (progress: EngineProgress) => void,
   signal: AbortSignal | undefined,
   onBegin?: (delayMs: number) => void,
+  begin: () => Promise<number> = async () => performance.now() + work.leadMs,
 ): Promise<Done> {
   const shared = createShared(count);
   const parts = Array.from({ length: count }, (_, n) => `${work.results}.part${n}`);
@@ -42,6 +44,12 @@ export async function runWorkers(
     const task: WorkerTask = { work: { ...work, results }, worker, shared };
     return new Worker(new URL(file, import.meta.url), { workerData: task, name: `memtape ${worker}` });
   });
+  // All workers read the same clock: milliseconds of Unix time, with their fraction.
+  const start = async (): Promise<void> => {
+    const atMs = await begin();
+    command({ start: performance.timeOrigin + atMs });
+    onBegin?.(atMs - performance.now());
+  };
   const command = (order: Command): void => {
     for (const thread of threads) thread.postMessage(order, []);
   };
@@ -61,10 +69,7 @@ export async function runWorkers(
             };
             thread.on('message', (news: News) => {
               if ('ready' in news) {
-                // All workers read the same clock: milliseconds of Unix time, with their fraction.
-                if (++ready < count) return;
-                command({ start: performance.timeOrigin + performance.now() + work.leadMs });
-                onBegin?.(work.leadMs);
+                if (++ready === count) start().catch(fail);
               } else if ('progress' in news) {
                 progress[n] = news.progress;
                 onProgress(progressOf(progress));
@@ -80,7 +85,7 @@ export async function runWorkers(
           }),
       ),
     );
-    return { end: together(ends), finish: async (end) => merge(work, parts, end) };
+    return { end: togetherEnds(ends), finish: async (end) => merge(work, parts, end) };
   } catch (error) {
     for (const part of parts) rmSync(part, { force: true });
     throw error;
@@ -100,30 +105,6 @@ function progressOf(all: readonly EngineProgress[]): EngineProgress {
     positionNs: Math.max(total.positionNs, one.positionNs),
     lagNs: Math.max(total.lagNs, one.lagNs),
   }));
-}
-
-function together(ends: readonly ResultsEnd[]): ResultsEnd {
-  const most = (read: (end: ResultsEnd) => number): number => Math.max(...ends.map(read));
-  const total = (read: (end: ResultsEnd) => number): number => ends.reduce((sum, end) => sum + read(end), 0);
-  return {
-    ...ends[0]!,
-    durationNs: most(({ durationNs }) => durationNs),
-    aborted: ends.find(({ aborted }) => aborted !== null)?.aborted ?? null,
-    orphans: ends.flatMap(({ orphans }) => orphans),
-    orphanCount: total(({ orphanCount }) => orphanCount),
-    incidents: ends.flatMap(({ incidents }) => incidents).toSorted((a, b) => a.atNs - b.atNs),
-    ...outagesOf(ends.flatMap(({ outages = [] }) => outages)),
-    incidentCount: total(({ incidentCount }) => incidentCount),
-    eventLoopDelayNs: {
-      p50: most(({ eventLoopDelayNs }) => eventLoopDelayNs.p50),
-      p99: most(({ eventLoopDelayNs }) => eventLoopDelayNs.p99),
-      max: most(({ eventLoopDelayNs }) => eventLoopDelayNs.max),
-    },
-  };
-}
-
-function outagesOf(outages: Outage[]): Pick<ResultsEnd, 'outages'> {
-  return outages.length === 0 ? {} : { outages: outages.toSorted((a, b) => a.fromNs - b.fromNs) };
 }
 
 const MERGED_ROWS = 65_536;

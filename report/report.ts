@@ -12,7 +12,7 @@ import type { Figures } from '../diff/figures.ts';
 import type { Clock } from '../diff/timeline.ts';
 import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
-import { emptyEnd, type ResultsEnd, type ResultsMeta } from '../trace/meta.ts';
+import { emptyEnd, type MergedShard, type ResultsEnd, type ResultsMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
 import { defaultThresholds, evaluate, type EvaluatedThreshold, type Threshold } from './threshold.ts';
 
@@ -131,6 +131,8 @@ export interface Report {
   baseline?: BaselineReport;
   /** Of a recording that was judged by itself. */
   audit?: AuditReport;
+  /** Of a replay that was divided. */
+  shards?: ShardsReport;
   environment: { version: string; node: string; trace: string; targets: string[] };
 }
 
@@ -184,6 +186,16 @@ export interface AuditReport {
   isLossy: boolean;
   /** From when on every request that may still act is in the recording, seconds. */
   beginsSeconds: number;
+}
+
+export interface ShardsReport {
+  run: string;
+  /** In how many parts the replay was divided. */
+  of: number;
+  /** The report is of this part alone; null: of all. */
+  only: number | null;
+  /** By number; empty where the report is of one part alone. */
+  all: MergedShard[];
 }
 
 /** As renderings of several take them: a run's name, which people choose. */
@@ -307,6 +319,7 @@ export function makeReport(input: ReportInput): Report {
     thresholds: [],
     ...(baseline === undefined ? {} : { baseline: baselineReport(baseline) }),
     ...(audit === undefined ? {} : { audit: auditReport(audit) }),
+    ...shardsOf(meta, end),
     environment: { version, node: process.version, trace: `sha256:${meta.trace}`, targets: meta.targets },
   };
   const bound = maxLagMicros ?? (thresholds.some(isOfLatency) ? DEFAULT_MAX_LAG_MICROS : Infinity);
@@ -372,6 +385,13 @@ export function consistencyOf({ reads, judged, wrong }: Readonly<Judged>): Consi
     nines: round(Math.min(MAX_NINES, Math.max(0, -Math.log10(wrongHigh))), 2),
     smallestSeen: smallestSeen(of),
   };
+}
+
+function shardsOf({ shard }: ResultsMeta, end: ResultsEnd | null): Pick<Report, 'shards'> {
+  if (shard !== undefined) return { shards: { run: shard.run, of: shard.of, only: shard.index, all: [] } };
+  if (end?.shards === undefined) return {};
+  const { run, all } = end.shards;
+  return { shards: { run, of: all.length, only: null, all } };
 }
 
 function isThin({ coverage }: Report, minCoverage: number | undefined): boolean {

@@ -211,6 +211,27 @@ const change = z.object({
   isRegression: z.boolean().meta({ description: 'worse, and by more than the sizes in docs/verdicts.md' }),
 });
 
+const shards = z
+  .object({
+    run: z.string(),
+    of: count,
+    only: count.nullable().meta({ description: 'the report is of this part alone; null: of all' }),
+    all: z.array(
+      z.object({
+        index: count,
+        exchanges: count,
+        startSeconds: z
+          .number()
+          .nullable()
+          .meta({ description: 'since the first of them began; null where that is not known' }),
+        uncertaintySeconds: z.exactOptional(z.number()),
+        durationSeconds: z.number().nullable(),
+        lost: z.string().nullable().meta({ description: 'why there are not all results of it' }),
+      }),
+    ),
+  })
+  .meta({ description: 'of a replay that was divided' });
+
 export const reportSchema: z.ZodType<Report> = z
   .object({
     format: z.literal('memtape-report/1'),
@@ -270,6 +291,7 @@ export const reportSchema: z.ZodType<Report> = z
       }),
     ),
     audit: z.exactOptional(audit),
+    shards: z.exactOptional(shards),
     environment: z.object({
       version: z.string(),
       node: z.string(),

@@ -1,7 +1,17 @@
 // The report for a person at a terminal, or in a log: the verdict first, then what is behind it.
 
 import type { Example, Finding } from '../diff/verdict.ts';
-import { breakSentence, changed, classesOf, consistencySentence, deedOf, lossesOf, plain } from './words.ts';
+import {
+  breakSentence,
+  changed,
+  classesOf,
+  consistencySentence,
+  deedOf,
+  lossesOf,
+  plain,
+  reasonOf,
+  shardsSentence,
+} from './words.ts';
 import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
 import type { Percentiles, Report } from './report.ts';
@@ -27,6 +37,7 @@ export function renderText(report: Report, palette: Palette = plainPalette): str
     '',
     ...counts(report, palette),
     ...notes(report, palette),
+    ...divided(report, palette),
     '',
     ...report.findings.flatMap((finding) => renderFinding(finding, palette)),
     ...attribution(report, palette),
@@ -98,6 +109,14 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
       : []),
     ...(failed > 0 ? [palette.warn(`  the targets refused ${plural(failed, 'key')} of the prefill`)] : []),
   ];
+}
+
+/** Of a replay that was divided: what does not hold for it, and what of it is lost. */
+function divided(report: Report, palette: Palette): string[] {
+  const sentence = shardsSentence(report);
+  if (report.shards?.all.some(({ lost }) => lost !== null) === true)
+    return [palette.warn(`  ${plain(reasonOf(report))}`)];
+  return sentence === undefined ? [] : [palette.dim(`  ${plain(sentence)}`)];
 }
 
 function renderFinding({ class: kindClass, kind, count, examples }: Finding, palette: Palette): string[] {

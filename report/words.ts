@@ -87,7 +87,28 @@ export function deedOf(report: Report): string {
   const { exchanges, schedule } = report;
   if (report.audit !== undefined)
     return `${plural(exchanges.sent, 'recorded exchange')} over ${schedule.durationSeconds.toFixed(2)} s, judged by the recording itself`;
-  return `${plural(exchanges.sent, 'request')} at ${paceOf(report)} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)`;
+  return `${plural(exchanges.sent, 'request')} at ${paceOf(report)} in ${schedule.durationSeconds.toFixed(2)} s (${figure(Math.round(schedule.achievedRate))}/s)${doersOf(report)}`;
+}
+
+/** `, by 4 shards that began within 0.21 ms` */
+function doersOf({ shards }: Report): string {
+  if (shards === undefined) return '';
+  if (shards.only !== null) return `, shard ${shards.only}/${shards.of} alone`;
+  const starts = shards.all.flatMap(({ startSeconds }) => (startSeconds === null ? [] : [startSeconds]));
+  const spread = starts.length > 1 ? ` that began within ${micros(Math.max(...starts) * 1e6)}` : '';
+  return `, by ${plural(shards.of, 'shard')}${spread}`;
+}
+
+/** What does not hold for a replay that was divided; undefined for others. */
+export function shardsSentence({ shards }: Report): Sentence | undefined {
+  if (shards === undefined || shards.of === 1) return undefined;
+  if (shards.only !== null)
+    return [
+      `This is shard ${shards.only}/${shards.of} alone: memtape report TRACE RESULTS… judges all of them as one.`,
+    ];
+  return [
+    'Each shard kept the order of its own keys; none waited for answers that a client had received from another before it sent.',
+  ];
 }
 
 /** `2,901 of 2,901 reads that could be judged were right: at least 99.87% (2.9 nines) at 95% confidence.` */
@@ -154,9 +175,16 @@ export function regressionsOf({ baseline }: Report): Change[] {
 }
 
 type Change = NonNullable<Report['baseline']>['changes'][number];
+/** Shards of which it is said what became of them. */
+const LOST_SHOWN = 5;
 
 /** Why the verdict is what it is. */
 export function reasonOf(report: Report): Sentence {
+  const divided = shardsSentence(report);
+  return [...verdictReason(report), ...(divided === undefined ? [] : [' ', ...divided])];
+}
+
+function verdictReason(report: Report): Sentence {
   const { verdict, exchanges, thresholds, schedule, coverage } = report;
   const { violations, drift } = exchanges;
   if (verdict === 'pass' && report.audit !== undefined && violations === 0)
@@ -188,6 +216,18 @@ export function reasonOf(report: Report): Sentence {
   if (verdict === 'invalid')
     return [
       `We were late by our own fault: 1% of the requests by ${micros(schedule.lagMicros.p99)} or more, allowed are ${micros(schedule.maxLagMicros)}. What was measured of latency says nothing of the target.`,
+    ];
+  const lost = report.shards?.all.filter((shard) => shard.lost !== null) ?? [];
+  if (verdict === 'aborted' && lost.length > 0)
+    return [
+      `The replay is not whole, and has no verdict: ${plural(lost.length, 'shard')} of ${report.shards!.of} ${lost.length === 1 ? 'is' : 'are'} lost.`,
+      ...lost
+        .slice(0, LOST_SHOWN)
+        .flatMap((shard): Sentence => [
+          ` Shard ${shard.index}/${report.shards!.of} `,
+          { quoted: shard.lost! },
+          '.',
+        ]),
     ];
   const [trouble] = report.incidents.examples;
   if (verdict === 'aborted' && exchanges.sent === 0 && trouble !== undefined)
@@ -289,7 +329,11 @@ export function nextSteps(report: Report): Sentence[] {
   const place =
     attribution.find(({ factor }) => /^(server|tenant|partition)$/.test(factor)) ?? attribution[0];
   const worst = findings.find((finding) => finding.class === 'violation');
-  if (verdict === 'aborted')
+  if (verdict === 'aborted' && report.shards?.all.some(({ lost }) => lost !== null) === true)
+    steps.push([
+      'Replay again with all shards, under a new run: a shard that is repeated alone is no part of this one.',
+    ]);
+  else if (verdict === 'aborted')
     steps.push(['See that the targets run and can be reached from here, then replay again.']);
   if (verdict === 'invalid')
     steps.push([

@@ -19,6 +19,7 @@ const allowed: Record<string, readonly string[]> = {
   audit: ['protocol', 'trace', 'diff'],
   report: ['protocol', 'trace', 'config', 'diff', 'audit'],
   capacity: ['trace', 'report'],
+  cluster: ['protocol', 'trace', 'config', 'replayer', 'synth'],
   fixtures: ['protocol', 'trace', 'synth'],
   library: [
     'protocol',
@@ -45,6 +46,7 @@ const allowed: Record<string, readonly string[]> = {
     'audit',
     'report',
     'capacity',
+    'cluster',
     'fixtures',
   ],
   scripts: [
@@ -60,6 +62,7 @@ const allowed: Record<string, readonly string[]> = {
     'audit',
     'report',
     'capacity',
+    'cluster',
     'fixtures',
     'cli',
   ],

@@ -1,6 +1,6 @@
 // The error of the file layer: a file that cannot be written, or is not what it claims to be.
 
-export type TraceErrorCode = 'NOT_A_TRACE' | 'VERSION' | 'CHECKSUM' | 'BROKEN' | 'READ' | 'WRITE';
+export type TraceErrorCode = 'NOT_A_TRACE' | 'VERSION' | 'CHECKSUM' | 'BROKEN' | 'READ' | 'WRITE' | 'SHARDS';
 
 export class TraceError extends Error {
   override readonly name = 'TraceError';

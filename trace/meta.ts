@@ -1,5 +1,7 @@
 // What stands in a trace's or a results file's opening and closing blocks, as JSON.
 
+import type { Shard } from './shard.ts';
+
 /** The latest time that a trace can tell, ns since its zero: 104 days; beyond, numbers do not hold each nanosecond. */
 export const MAX_TRACE_NS = 2 ** 53 - 1;
 
@@ -135,6 +137,26 @@ export interface ResultsMeta {
   targetRate?: number;
   /** Whether tenants shared their keys. Absent: they did. */
   tenants?: 'isolated' | 'shared';
+  /** Which part of the replay these are results of: the rows are those of the shard alone. Absent: all of it. */
+  shard?: Shard & {
+    /** What the shards of one replay have in common; empty where it was not told. */
+    run: string;
+  };
+}
+
+/** What results that were put together of those of a replay's shards say of one of them. */
+export interface MergedShard {
+  index: number;
+  /** Exchanges of which it has results. */
+  exchanges: number;
+  /** Since the first of them began; null where that is not known. */
+  startSeconds: number | null;
+  /** How sure its clock was of that, where it was measured. */
+  uncertaintySeconds?: number;
+  /** Of one whose end is not known: until the last that it tells. */
+  durationSeconds: number | null;
+  /** Why there are not all results of it, as what follows `shard 2/8`; null: there are. */
+  lost: string | null;
 }
 
 /** The closing block of a results file: what happened that belongs to no exchange. */
@@ -162,6 +184,10 @@ export interface ResultsEnd {
   /** When targets were down, as probes found them; toNs is null where none was answered. Absent: never. */
   outages?: Outage[];
   eventLoopDelayNs: { p50: number; p99: number; max: number };
+  /** Of a shard: when its first request was due. */
+  started?: Started;
+  /** Of results that were put together of those of all shards: by number. */
+  shards?: { run: string; all: MergedShard[] };
   /** What was done to the targets meanwhile. Absent: nothing. */
   drills?: DrillRun[];
   /** Of the targets that answer STAT as memcached does. Absent: none of them does. */
@@ -182,6 +208,12 @@ export interface Incident {
   target: number;
   atNs: number;
   note: string;
+}
+
+/** A moment that several machines tell each other: Unix time, and how sure the clock is, where that was measured. */
+export interface Started {
+  unixMs: number;
+  uncertaintyMs?: number;
 }
 
 /** From the failure that said so to the first answer after it, ns since the start; the target as an index in `targets`. */

@@ -3,6 +3,7 @@
 
 import { FileKind } from './block.ts';
 import { MAX_TRACE_NS, emptyCapture, incidentKinds } from './meta.ts';
+import { parseShard } from './shard.ts';
 
 /** What is wrong with a value, as `place: expected …, got …`; undefined where it is sound. */
 type Check = (value: unknown, place: string) => string | undefined;
@@ -130,7 +131,17 @@ const resultsMeta = shape({
   rate: maybe(text),
   targetRate: maybe(number),
   tenants: maybe(oneOf('isolated', 'shared')),
+  shard: maybe(shard),
 });
+
+/** A division has so many parts at most, and a part is one of them. */
+function shard(value: unknown, at: string): string | undefined {
+  const { index, of } = (value ?? {}) as Record<string, unknown>;
+  const isSound = parseShard(`${String(index)}/${String(of)}`) !== undefined;
+  return isSound
+    ? shape({ run: text })(value, at)
+    : `${at}: expected a shard such as 2 of 8, got ${shown(value)}`;
+}
 
 function speed(value: unknown, at: string): string | undefined {
   return check('max or a number above 0', (given) => Number.isFinite(given) && Number(given) > 0)(value, at);
@@ -150,6 +161,22 @@ const resultsEnd = shape({
   incidentCount: count,
   outages: maybe(list(shape({ target: count, fromNs: number, toNs: orNull(number) }))),
   eventLoopDelayNs: shape({ p50: orNull(number), p99: orNull(number), max: orNull(number) }),
+  started: maybe(shape({ unixMs: number, uncertaintyMs: maybe(number) })),
+  shards: maybe(
+    shape({
+      run: text,
+      all: list(
+        shape({
+          index: count,
+          exchanges: count,
+          startSeconds: orNull(number),
+          uncertaintySeconds: maybe(number),
+          durationSeconds: orNull(number),
+          lost: orNull(text),
+        }),
+      ),
+    }),
+  ),
   drills: maybe(
     list(
       shape({

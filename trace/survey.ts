@@ -7,6 +7,7 @@ import { MAX_KEY_BYTES, isStore, readExtras, silentStatus, wasThere } from '../p
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch, type Connection } from './batch.ts';
 import { TraceError } from './error.ts';
+import { Membership, Sharding, type Shard } from './shard.ts';
 import { namesVersion, tokenOf } from './token.ts';
 
 /** Bytes of values kept for prefill; keys that come after are present with a placeholder. */
@@ -52,17 +53,23 @@ export interface OtherKeys {
 export type TenantMode = 'auto' | 'isolated' | 'shared';
 
 /** How long the stretch that was looked over is, and where it begins. */
-export type SurveyedStretch = Pick<Survey, 'exchanges' | 'firstIndex' | 'lastNs'>;
+export type SurveyedStretch = Pick<Survey, 'exchanges' | 'firstIndex' | 'lastNs' | 'members'>;
 
 export interface SurveyOptions {
   tenants?: TenantMode;
   /** What keys held before the first exchange is not asked for: `present` and `others` stay empty. */
   leavesKeys?: boolean;
+  /** Only exchanges of this shard are looked over; what else there is tells of servers, connections, tenants and time. */
+  shard?: Shard;
   onProgress?: (rows: number) => void;
 }
 
 export interface Survey {
   exchanges: number;
+  /** With those of other shards. */
+  allExchanges: number;
+  /** Of a shard: which of all exchanges are its own. */
+  members?: Membership;
   /** Index in the trace of the first of them. */
   firstIndex: number;
   /** By number, in the order of first sight. */
@@ -84,10 +91,12 @@ export interface Survey {
 /** Reads the whole trace. @throws TraceError CHECKSUM, BROKEN */
 export async function surveyTrace(
   batches: AsyncIterable<Batch>,
-  { tenants = 'auto', leavesKeys = false, onProgress }: SurveyOptions = {},
+  { tenants = 'auto', leavesKeys = false, shard, onProgress }: SurveyOptions = {},
 ): Promise<Survey> {
   const survey: Survey = {
     exchanges: 0,
+    allExchanges: 0,
+    ...(shard === undefined ? {} : { members: new Membership() }),
     firstIndex: 0,
     servers: [],
     connections: [],
@@ -102,6 +111,7 @@ export async function surveyTrace(
   const spaces = new Map<string, number>();
   const keys = new Map<string, KeyHistory>();
   const sharing = new Sharing();
+  const sharding = shard === undefined ? undefined : new Sharding(shard.of);
   let valueBytes = 0;
   for await (const batch of batches) {
     // New ones come in the order of their ids; what a hand-made file does is put right.
@@ -126,14 +136,23 @@ export async function surveyTrace(
     const places = Math.max(1, survey.servers.length) * survey.tenants.length;
     // Few keys are undecided after the first batches: by number in the batch, true where nothing is left to learn.
     const settled = new Uint8Array(Math.min(batch.keyCount * places, MAX_SETTLED));
+    const shards = sharding?.shardsOf(batch);
+    if (shards !== undefined) survey.members!.add(shards, batch.count, shard!);
     for (let row = 0; row < batch.count; row++) {
       const connection = survey.connections[batch.connection[row]!];
       if (connection === undefined) throw unknownConnection(batch.connection[row]!);
-      connection.exchanges++;
       survey.lastNs = Math.max(survey.lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
+      if (shards !== undefined && shards[row] !== shard!.index - 1) {
+        // Whether tenants share their keys must come out alike in all shards.
+        if (tenants === 'auto' && survey.tenants.length > 1 && hasItem(batch, row))
+          sharing.see(batch, row, connection.serverIndex, connection.space);
+        continue;
+      }
+      connection.exchanges++;
+      survey.exchanges++;
       if (namesVersion(batch, row))
         survey.tokens[connection.serverIndex]!.add(tokenOf(batch.casHigh[row]!, batch.casLow[row]!));
-      if (!isKey(batch.keyLength[row]!) || batch.outcome[row] === Outcome.conditional) continue;
+      if (!hasItem(batch, row)) continue;
       const { serverIndex, space } = connection;
       if (tenants === 'auto' && survey.tenants.length > 1) sharing.see(batch, row, serverIndex, space);
       if (leavesKeys) continue;
@@ -152,8 +171,8 @@ export async function surveyTrace(
       if (history.value !== before) valueBytes += history.value?.length ?? 0;
       if (history.settled && history.watchedUntilNs < 0) settled[place] = 1;
     }
-    survey.exchanges += batch.count;
-    onProgress?.(survey.exchanges);
+    survey.allExchanges += batch.count;
+    onProgress?.(survey.allExchanges);
   }
   survey.tenantsShare = sharing.isShown;
   const others = new Map<string, OtherKeys>();
@@ -182,9 +201,13 @@ export async function surveyTrace(
   return survey;
 }
 
-/** No server holds a longer key: memcached answers 0x04 to one, and closes the connection that named it. */
-function isKey(length: number): boolean {
-  return length > 0 && length <= MAX_KEY_BYTES;
+/**
+ * It was sent, and names a key that a server may hold: memcached answers 0x04 to a longer one, and closes the connection that
+ * named it.
+ */
+function hasItem(batch: Batch, row: number): boolean {
+  const length = batch.keyLength[row]!;
+  return length > 0 && length <= MAX_KEY_BYTES && batch.outcome[row] !== Outcome.conditional;
 }
 
 /** Keys that tenants are watched on. */

@@ -1,8 +1,9 @@
-// What of a trace is replayed, and how often: a stretch of its time, over and over. The replay walks it, and the verdict
+// What of a trace is replayed, and how often: a stretch of its time, or a shard, over and over. The replay walks it, and the verdict
 // walks it again beside the results; times begin at 0, and each turn comes after the one before.
 
 import { Batch, NEVER, type Connection } from './batch.ts';
 import type { TraceMeta } from './meta.ts';
+import { Sharding, keepShard, type Membership, type Shard } from './shard.ts';
 import type { Trace } from './source.ts';
 import { surveyTrace, type Survey, type SurveyedStretch, type TenantMode } from './survey.ts';
 
@@ -13,6 +14,8 @@ export interface ViewOptions {
   toNs?: number;
   /** How often. Default 1. */
   loops?: number;
+  /** Only exchanges of this shard. Default: all. */
+  shard?: Shard;
 }
 
 /** Between the last event of a turn and the first of the next. */
@@ -23,18 +26,22 @@ export class TraceView {
   readonly fromNs: number;
   readonly toNs: number;
   readonly loops: number;
+  readonly shard: Shard | undefined;
   readonly #trace: Trace;
   /** Of one turn, once it has been surveyed. */
   #rows = 0;
   #spanNs = 0;
   #firstIndex = 0;
+  /** Of a shard: which exchanges of a turn are its own. */
+  #members: Membership | undefined;
 
-  constructor(trace: Trace, { fromNs = 0, toNs = Infinity, loops = 1 }: ViewOptions = {}) {
+  constructor(trace: Trace, { fromNs = 0, toNs = Infinity, loops = 1, shard }: ViewOptions = {}) {
     this.meta = trace.meta;
     this.#trace = trace;
     this.fromNs = fromNs;
     this.toNs = toNs;
     this.loops = loops;
+    this.shard = shard;
   }
 
   /** Unix time of the view's first moment, seconds. */
@@ -49,7 +56,8 @@ export class TraceView {
 
   /** Index in the trace of a row of the view. */
   indexInTrace(index: number): number {
-    return this.#firstIndex + (this.#rows === 0 ? index : index % this.#rows);
+    const row = this.#rows === 0 ? index : index % this.#rows;
+    return this.#firstIndex + (this.#members === undefined ? row : this.#members.nth(row));
   }
 
   /**
@@ -62,15 +70,18 @@ export class TraceView {
     onProgress?: (rows: number) => void,
     leavesKeys = false,
   ): Promise<Survey> {
-    const options = { leavesKeys, ...(onProgress ? { onProgress } : {}) };
-    let survey = await surveyTrace(this.#turn(), { tenants, ...options });
+    const { shard } = this;
+    const options = { leavesKeys, ...(shard ? { shard } : {}), ...(onProgress ? { onProgress } : {}) };
+    let survey = await surveyTrace(this.#stretch(), { tenants, ...options });
     // Whose keys are whose shows only once all was read.
     if (tenants === 'auto' && survey.tenantsShare)
-      survey = await surveyTrace(this.#turn(), { tenants: 'shared', ...options });
+      survey = await surveyTrace(this.#stretch(), { tenants: 'shared', ...options });
     this.#rows = survey.exchanges;
+    this.#members = survey.members;
     this.#spanNs = survey.lastNs + PAUSE_NS;
     survey.firstIndex = this.#firstIndex;
     survey.exchanges *= this.loops;
+    survey.allExchanges *= this.loops;
     for (const connection of survey.connections) {
       connection.exchanges *= this.loops;
       if (connection.closeNs !== NEVER) connection.closeNs += (this.loops - 1) * this.#spanNs;
@@ -83,6 +94,7 @@ export class TraceView {
   adopt(survey: SurveyedStretch): void {
     this.#firstIndex = survey.firstIndex;
     this.#rows = survey.exchanges / this.loops;
+    this.#members = survey.members;
     this.#spanNs = (survey.lastNs + PAUSE_NS) / this.loops;
   }
 
@@ -101,6 +113,22 @@ export class TraceView {
   }
 
   async *#turn(): AsyncGenerator<Batch> {
+    const { shard } = this;
+    if (shard === undefined) {
+      yield* this.#stretch();
+      return;
+    }
+    const sharding = new Sharding(shard.of);
+    let index = 0;
+    for await (const batch of this.#stretch()) {
+      keepShard(batch, sharding.shardsOf(batch), shard);
+      batch.firstIndex = index;
+      index += batch.count;
+      yield batch;
+    }
+  }
+
+  async *#stretch(): AsyncGenerator<Batch> {
     const { fromNs, toNs } = this;
     if (fromNs === 0 && toNs === Infinity) {
       yield* this.#trace.batches();

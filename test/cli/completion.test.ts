@@ -44,7 +44,7 @@ function offered(lines: readonly string[][]): string[][] {
 }
 
 const cases: [words: string[], offers: string[]][] = [
-  [['re'], ['record', 'replay']],
+  [['re'], ['record', 'replay', 'report']],
   [['g'], ['gate']],
   [['replay', '--or'], ['--order']],
   [
@@ -106,7 +106,7 @@ test('fish offers the same', async () => {
       .trim()
       .split('\n')
       .map((offer) => offer.split('\t')[0]!);
-  expect(probe('memtape re')).toEqual(['record', 'replay']);
+  expect(probe('memtape re')).toEqual(['record', 'replay', 'report']);
   expect(probe('memtape replay --order ')).toEqual(['connection', 'key', 'none']);
   expect(probe('memtape synth list --sc')).toEqual(['--scenarios']);
 });
