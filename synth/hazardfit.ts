@@ -116,12 +116,12 @@ class Learned {
     this.depths[phase]![bin]! += times;
     this.#again[level]![phase]! += times;
     this.#references[level]![bin]! += times;
-    // It sank as objects usually do, but at a pace of its own.
+    // It sank as objects usually do, but at a pace of its own; and it lay at its depth when it was asked for.
     const stays = this.#stays[level]!;
     const pace = gap / Math.max(1, this.#usualGap(depth));
     let from = 0;
     for (let above = 0; above < bin; above++) {
-      const to = Math.min(gap, this.#arrivals[above + 1]! * pace);
+      const to = Math.min(gap, this.#arrivals[above + 1]! * pace) - 1;
       if (to <= from) continue;
       stays[above]! += (to - from) * times;
       from = to;
