@@ -7,7 +7,7 @@ export { modelTrace, synth, synthesize, type Synthesized, type SynthOptions } fr
 export { auditTrace, type AuditTraceOptions } from './library/audit.ts';
 export { judge, verify, type JudgeOptions } from './library/judge.ts';
 export { LibraryError, type LibraryErrorCode } from './library/error.ts';
-export { parseModel, type Model, type ModelInput } from './synth/model.ts';
+export { parseModel, type Model, type ModelInput } from './synth/model/model.ts';
 export { ConfigError } from './config/error.ts';
 export { mergeTraces, type Merged, type MergeOptions } from './convert/merge.ts';
 export type { Filter } from './convert/filter.ts';

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { encodeRequest, storeExtras } from '../protocol/frame.ts';
 import { HEADER_BYTES, bodyLengthAt, statusAt } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { CONNECTIONS, SETS, keyOf, valueOf, KEYS } from './traffic.ts';
 
 /** Segments made beforehand; connections take them by turns. */

@@ -11,7 +11,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { NEVER } from '../trace/batch.ts';
 import { command, find, inFolder, isMain, median, say, table, timed } from './measure.ts';
 import { CONNECTIONS, KEYS, SETS, VALUE_BYTES, keyOf, valueOf } from './traffic.ts';

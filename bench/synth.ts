@@ -1,9 +1,9 @@
 // How fast requests are generated: `node dist/bench/synth.js [REQUESTS] [MODEL…]`. Generation alone, without a file;
 // requests a second on one core.
 
-import { builtinModels } from '../synth/builtin.ts';
-import { ModelGenerator } from '../synth/generator.ts';
-import { checkModel } from '../synth/model.ts';
+import { builtinModels } from '../synth/model/builtin.ts';
+import { ModelGenerator } from '../synth/generate/generator.ts';
+import { checkModel } from '../synth/model/model.ts';
 import { isMain, median, say } from './measure.ts';
 
 /** Requests a second of a built-in model, on one core, and CPU seconds a million of them; medians. */

@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { NEVER } from '../trace/batch.ts';
 import { TraceReader } from '../trace/file.ts';
 import { captured, command, inFolder, isMain, say } from './measure.ts';

@@ -17,9 +17,9 @@ import {
   parseThreshold,
   type Threshold,
 } from '../report/threshold.ts';
-import { extentOf } from '../synth/generator.ts';
-import { checkScenario } from '../synth/scenario.ts';
-import { meanRate } from '../synth/transform.ts';
+import { extentOf } from '../synth/generate/generator.ts';
+import { checkScenario } from '../synth/scenarios/scenario.ts';
+import { meanRate } from '../synth/model/transform.ts';
 import { TraceReader } from '../trace/file.ts';
 import type { EmbeddedOptions } from './embedded.ts';
 import { readSmall } from './file.ts';

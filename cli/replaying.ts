@@ -14,7 +14,7 @@ import { replay, type ReplayOptions, type ReplayProgress } from '../replayer/rep
 import type { Split } from '../replayer/tail.ts';
 import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
 import { needsBaseline, type Threshold } from '../report/threshold.ts';
-import type { Model } from '../synth/model.ts';
+import type { Model } from '../synth/model/model.ts';
 import { NEVER } from '../trace/batch.ts';
 import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
 import type { ResultsMeta } from '../trace/meta.ts';

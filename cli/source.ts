@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { parseCount, parseDuration } from '../config/units.ts';
-import { builtinModels } from '../synth/builtin.ts';
+import { builtinModels } from '../synth/model/builtin.ts';
 import { expectKind, missing } from './kind.ts';
 import type { Shell } from './shell.ts';
 

@@ -1,13 +1,13 @@
 // Synthesized traffic for callers from code: a model becomes a trace, or exchanges one at a time.
 
 import { nearest } from '../config/nearest.ts';
-import { builtinModels } from '../synth/builtin.ts';
-import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generator.ts';
-import { checkModel, type Model, type ModelInput } from '../synth/model.ts';
-import { applyScenario } from '../synth/scenario.ts';
-import { modelSource } from '../synth/source.ts';
-import { atRate } from '../synth/transform.ts';
-import { writeTrace } from '../synth/write.ts';
+import { builtinModels } from '../synth/model/builtin.ts';
+import { DEFAULT_MS, ModelGenerator, type GeneratorOptions } from '../synth/generate/generator.ts';
+import { checkModel, type Model, type ModelInput } from '../synth/model/model.ts';
+import { applyScenario } from '../synth/scenarios/scenario.ts';
+import { modelSource } from '../synth/generate/source.ts';
+import { atRate } from '../synth/model/transform.ts';
+import { writeTrace } from '../synth/generate/write.ts';
 import type { Recipe } from '../trace/source.ts';
 import { LibraryError } from './error.ts';
 import { Connections, exchangeAt, type Exchange } from './exchange.ts';

@@ -60,7 +60,7 @@ async function main(folder: string | undefined): Promise<void> {
     observer.close();
     const origin = {
       source:
-        'scripts/capture.ts: memjs clients running synth/workload.ts against memcached, on the loopback interface',
+        'scripts/capture.ts: memjs clients running fixtures/workload.ts against memcached, on the loopback interface',
       date: new Date().toISOString(),
       versions: {
         memcached: after.values['version'],

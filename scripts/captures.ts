@@ -11,7 +11,7 @@ import { Readable } from 'node:stream';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { RecorderError } from '../recorder/error.ts';
 import { recordCapture } from '../recorder/record.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { TraceReader } from '../trace/file.ts';
 import { summarise } from '../trace/summary.ts';
 import { openAtOnce } from './atonce.ts';

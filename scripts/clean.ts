@@ -24,7 +24,7 @@ import { startProxy } from '../recorder/proxy.ts';
 import { recordCapture } from '../recorder/record.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
 import type { Order } from '../replayer/engine.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { TraceReader } from '../trace/file.ts';
 import { judged } from './judged.ts';
 

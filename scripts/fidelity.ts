@@ -8,14 +8,14 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { sampleOf } from '../synth/census.ts';
-import { drawCurves } from '../synth/drawing.ts';
-import { chooseLocality, learnWhole, streamOf, type LearnedLocality } from '../synth/evidence.ts';
-import { methods, type Method } from '../synth/expected.ts';
-import { compare, curves, type FidelityRow } from '../synth/fidelity.ts';
-import { dense } from '../synth/mrc.ts';
-import { Random, Zipf } from '../synth/random.ts';
-import { baseline, summarizeReferences, type Summary } from '../synth/summary.ts';
+import { sampleOf } from '../synth/references/census.ts';
+import { drawCurves } from '../synth/fidelity/drawing.ts';
+import { chooseLocality, learnWhole, streamOf, type LearnedLocality } from '../synth/fit/evidence.ts';
+import { methods, type Method } from '../synth/references/expected.ts';
+import { compare, curves, type FidelityRow } from '../synth/fidelity/fidelity.ts';
+import { dense } from '../synth/fidelity/mrc.ts';
+import { Random, Zipf } from '../synth/laws/random.ts';
+import { baseline, summarizeReferences, type Summary } from '../synth/fidelity/summary.ts';
 import { differenceOf, meanRows } from './rows.ts';
 
 const { values, positionals } = parseArgs({

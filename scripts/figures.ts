@@ -3,12 +3,12 @@
 import { opcodeName } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
 import { Outcome, RowFlag } from '../trace/batch.ts';
-import { widthOf } from '../synth/content.ts';
-import { ModelGenerator } from '../synth/generator.ts';
-import { Permutation } from '../synth/hash.ts';
-import type { Model } from '../synth/model.ts';
-import type { Sizes } from '../synth/published.ts';
-import { spaceSeed } from '../synth/space.ts';
+import { widthOf } from '../synth/generate/content.ts';
+import { ModelGenerator } from '../synth/generate/generator.ts';
+import { Permutation } from '../synth/laws/hash.ts';
+import type { Model } from '../synth/model/model.ts';
+import type { Sizes } from '../synth/model/published.ts';
+import { spaceSeed } from '../synth/generate/space.ts';
 
 const DIGITS = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
 const CAS = 'cas';

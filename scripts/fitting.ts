@@ -4,14 +4,14 @@
 import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { renderFidelity } from '../synth/drawing.ts';
-import { compare } from '../synth/fidelity.ts';
-import { baseline } from '../synth/summary.ts';
-import { fitTrace } from '../synth/fit.ts';
-import { ModelGenerator } from '../synth/generator.ts';
-import { checkModel } from '../synth/model.ts';
-import { summarizeBatches } from '../synth/summarize.ts';
-import { writeTrace } from '../synth/write.ts';
+import { renderFidelity } from '../synth/fidelity/drawing.ts';
+import { compare } from '../synth/fidelity/fidelity.ts';
+import { baseline } from '../synth/fidelity/summary.ts';
+import { fitTrace } from '../synth/fit/fit.ts';
+import { ModelGenerator } from '../synth/generate/generator.ts';
+import { checkModel } from '../synth/model/model.ts';
+import { summarizeBatches } from '../synth/fit/summarize.ts';
+import { writeTrace } from '../synth/generate/write.ts';
 import { TraceReader } from '../trace/file.ts';
 
 const REQUESTS = Number(process.argv[2] ?? 1_000_000);

@@ -11,8 +11,8 @@ import { startMemcached } from '../fixtures/memcached.ts';
 import { startFaultProxy } from '../fixtures/proxy.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
-import { builtinModels } from '../synth/builtin.ts';
-import { listScenarios } from '../synth/scenario.ts';
+import { builtinModels } from '../synth/model/builtin.ts';
+import { listScenarios } from '../synth/scenarios/scenario.ts';
 import { judged } from './judged.ts';
 import { credentials, modelled, type Users } from './modelled.ts';
 

@@ -1,9 +1,9 @@
 // How many keys a model asks for in a run of any length, and how many of them once: computed, since the traces that were
 // published have some 10^9 requests. The same computation is compared with runs that can be made.
 
-import { normalized, type Mix } from '../synth/mix.ts';
-import type { Model, StreamModel } from '../synth/model.ts';
-import type { Popularity } from '../synth/popularity.ts';
+import { normalized, type Mix } from '../synth/laws/mix.ts';
+import type { Model, StreamModel } from '../synth/model/model.ts';
+import type { Popularity } from '../synth/laws/popularity.ts';
 
 export interface Horizon {
   keys: number;

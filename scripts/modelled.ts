@@ -4,12 +4,12 @@
 import { readFileSync } from 'node:fs';
 import type { FaultProxyOptions } from '../fixtures/proxy.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
-import { builtinModels } from '../synth/builtin.ts';
-import { ModelGenerator } from '../synth/generator.ts';
-import { checkModel, parseModel } from '../synth/model.ts';
-import { applyScenario } from '../synth/scenario.ts';
-import { atRate } from '../synth/transform.ts';
-import { writeTrace } from '../synth/write.ts';
+import { builtinModels } from '../synth/model/builtin.ts';
+import { ModelGenerator } from '../synth/generate/generator.ts';
+import { checkModel, parseModel } from '../synth/model/model.ts';
+import { applyScenario } from '../synth/scenarios/scenario.ts';
+import { atRate } from '../synth/model/transform.ts';
+import { writeTrace } from '../synth/generate/write.ts';
 
 export type Users = ReadonlyMap<string, string>;
 

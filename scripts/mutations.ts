@@ -23,7 +23,7 @@ import { silentStatus } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { replay } from '../replayer/replay.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import type { Batch } from '../trace/batch.ts';
 import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { Result, ResultBatch } from '../trace/results.ts';

@@ -16,7 +16,7 @@ import { Magic } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
 import { recordCapture } from '../recorder/record.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { judged } from './judged.ts';
 
 const EXCHANGES = Number(process.argv[2] ?? 100_000);

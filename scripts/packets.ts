@@ -3,7 +3,7 @@
 
 import { encodeRequest, encodeResponse, storeExtras } from '../protocol/frame.ts';
 import { Opcode } from '../protocol/opcode.ts';
-import type { Random } from '../synth/random.ts';
+import type { Random } from '../synth/laws/random.ts';
 
 const words = [
   0, 1, 2, 24, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,

@@ -6,7 +6,7 @@ import { encodeRequest, encodeResponse, storeExtras } from '../protocol/frame.ts
 import { Opcode } from '../protocol/opcode.ts';
 import { Exchanges } from '../recorder/exchanges.ts';
 import { Window } from '../recorder/window.ts';
-import type { Random } from '../synth/random.ts';
+import type { Random } from '../synth/laws/random.ts';
 import { NEVER, Outcome, type Batch } from '../trace/batch.ts';
 import { emptyCapture } from '../trace/meta.ts';
 

@@ -10,7 +10,7 @@ import { runClients, settled } from '../fixtures/clients.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { applyToTrace, listScenarios } from '../synth/scenario.ts';
+import { applyToTrace, listScenarios } from '../synth/scenarios/scenario.ts';
 import { TraceReader } from '../trace/file.ts';
 import { judged } from './judged.ts';
 

@@ -8,7 +8,7 @@ import { FrameDecoder } from '../protocol/decoder.ts';
 import { encodeRequest, storeExtras } from '../protocol/frame.ts';
 import { Magic } from '../protocol/header.ts';
 import { Opcode } from '../protocol/opcode.ts';
-import type { Random } from '../synth/random.ts';
+import type { Random } from '../synth/laws/random.ts';
 import { TraceReader } from '../trace/file.ts';
 import { start, type Started } from './attack.ts';
 

@@ -1,6 +1,6 @@
 // Several fidelity tables as one, for the proofs.
 
-import type { FidelityRow } from '../synth/fidelity.ts';
+import type { FidelityRow } from '../synth/fidelity/fidelity.ts';
 
 /** The mean of each number; ok by the mean difference. */
 export function meanRows(runs: readonly (readonly FidelityRow[])[]): FidelityRow[] {

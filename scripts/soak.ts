@@ -13,7 +13,7 @@ import { startMemcached } from '../fixtures/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { encodeRequest } from '../protocol/frame.ts';
 import { Opcode } from '../protocol/opcode.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { NEVER } from '../trace/batch.ts';
 import { megabytesOf, start, type Started } from './attack.ts';
 import { MAX_GROWTH_MEGABYTES, MAX_STEPS_MEGABYTES, growthOf } from './growth.ts';

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startMemcached } from '../fixtures/memcached.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { load, readable, startRecording } from './recorder.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 50);

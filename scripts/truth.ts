@@ -5,7 +5,7 @@ import { Exchanges } from '../recorder/exchanges.ts';
 import { readCapture } from '../recorder/capture.ts';
 import { Window } from '../recorder/window.ts';
 import { Readable } from 'node:stream';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { Outcome, RowFlag, outcomeNames, type Batch } from '../trace/batch.ts';
 import { emptyCapture } from '../trace/meta.ts';
 

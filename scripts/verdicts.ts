@@ -11,7 +11,7 @@ import { runClients, settled } from '../fixtures/clients.ts';
 import { startMemcached } from '../fixtures/memcached.ts';
 import { startServer } from '../fixtures/server.ts';
 import { startProxy } from '../recorder/proxy.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { judged } from './judged.ts';
 
 const rounds = Number(process.argv[2] ?? 4);

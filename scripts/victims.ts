@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startMemcached } from '../fixtures/memcached.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { childrenOf, kill, run } from './attack.ts';
 import { load, type LoadOptions, type Proxy } from './recorder.ts';
 

@@ -69,6 +69,18 @@ const allowed: Record<string, readonly string[]> = {
   bench: ['protocol', 'trace', 'recorder', 'synth', 'report', 'fixtures'],
 };
 
+/** The same of what is inside synth/. */
+const allowedInSynth: Record<string, readonly string[]> = {
+  laws: [],
+  references: ['laws'],
+  fidelity: ['laws', 'references'],
+  model: ['laws', 'references'],
+  generate: ['laws', 'references', 'model'],
+  fit: ['laws', 'references', 'fidelity', 'model', 'generate'],
+  rewrite: ['laws', 'model', 'generate'],
+  scenarios: ['laws', 'model', 'generate', 'rewrite'],
+};
+
 const files = Object.keys(allowed).flatMap((room) =>
   readdirSync(join(root, room), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
@@ -90,6 +102,20 @@ test('imports run one way', () => {
       .filter((other) => other !== room && !allowed[room]!.includes(other))
       .map((other) => `${file} imports from ${other}`);
   });
+  expect(wrong).toEqual([]);
+});
+
+test('imports run one way inside synth, too', () => {
+  const wrong = files
+    .filter((file) => file.startsWith('synth/'))
+    .flatMap((file) => {
+      const room = file.split('/')[1]!;
+      return importsOf(file)
+        .filter((imported) => imported.startsWith('synth/'))
+        .map((imported) => imported.split('/')[1]!)
+        .filter((other) => other !== room && allowedInSynth[room]?.includes(other) !== true)
+        .map((other) => `${file} imports from ${other}`);
+    });
   expect(wrong).toEqual([]);
 });
 

@@ -2,7 +2,7 @@
 // leave in the order of their requests, with what follows from answers among them.
 
 import { NEVER } from '../../trace/batch.ts';
-import { Agenda } from '../agenda.ts';
+import { Agenda } from '../generate/agenda.ts';
 import type { Row } from './row.ts';
 import type { World } from './world.ts';
 

@@ -5,7 +5,7 @@ import { putUint32, uint32 } from '../../protocol/header.ts';
 import { isStore } from '../../protocol/semantics.ts';
 import { NEVER, RowFlag } from '../../trace/batch.ts';
 import { renamedKey } from '../../trace/rename.ts';
-import { unitOf } from '../hash.ts';
+import { unitOf } from '../laws/hash.ts';
 import type { KeyFact } from './facts.ts';
 import type { Line } from './line.ts';
 import type { Row } from './row.ts';

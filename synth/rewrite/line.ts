@@ -2,7 +2,7 @@
 
 import { ConnectionEnd, NEVER, type Connection } from '../../trace/batch.ts';
 import type { Survey, SurveyedConnection } from '../../trace/survey.ts';
-import type { Random } from '../random.ts';
+import type { Random } from '../laws/random.ts';
 
 /** Of one clock into the next: stages may change times. */
 type Retime = (ns: number) => number;

@@ -4,7 +4,7 @@
 import { parseCounter } from '../../protocol/counter.ts';
 import { TOKEN_BYTES, TokenKind, deriveBytes } from '../../trace/masked.ts';
 import type { TraceMeta } from '../../trace/meta.ts';
-import { mix } from '../hash.ts';
+import { mix } from '../laws/hash.ts';
 import { empty } from './row.ts';
 
 /** What a value that the rewrite makes begins with, as far as it has room; then which one it is. */

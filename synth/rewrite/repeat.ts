@@ -3,7 +3,7 @@
 import { RowFlag, NEVER, Outcome } from '../../trace/batch.ts';
 import { renamedKey } from '../../trace/rename.ts';
 import { tokenOf } from '../../trace/token.ts';
-import { unitOf } from '../hash.ts';
+import { unitOf } from '../laws/hash.ts';
 import type { Line } from './line.ts';
 import { empty, type Row } from './row.ts';
 import { Stage, type Context } from './stage.ts';

@@ -1,8 +1,8 @@
 // Stages that end connections: what their clients ask for later goes on in new ones, as the same user.
 
 import { NEVER, RowFlag } from '../../trace/batch.ts';
-import { unit } from '../hash.ts';
-import { exponential } from '../random.ts';
+import { unit } from '../laws/hash.ts';
+import { exponential } from '../laws/random.ts';
 import type { Line } from './line.ts';
 import type { Row } from './row.ts';
 import { Stage, type Context } from './stage.ts';

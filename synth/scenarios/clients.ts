@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { duration } from '../../config/yaml.ts';
-import type { Model } from '../model.ts';
+import type { Model } from '../model/model.ts';
 import { RepeatStage } from '../rewrite/repeat.ts';
 import { ChurnStage, RestartStage } from '../rewrite/split.ts';
 import { at, begin, count, scenario, share, span, withEvents } from './define.ts';

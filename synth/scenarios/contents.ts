@@ -5,13 +5,13 @@ import { ConfigError } from '../../config/error.ts';
 import { duration, rate, size } from '../../config/yaml.ts';
 import { counterExtras, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import type { ModelEvent } from '../model.ts';
-import { exponential } from '../random.ts';
+import type { ModelEvent } from '../model/model.ts';
+import { exponential } from '../laws/random.ts';
 import { ExpiryStage, SizeStage, VersionStage } from '../rewrite/change.ts';
 import { Sort } from '../rewrite/facts.ts';
 import type { Line } from '../rewrite/line.ts';
 import { AddingStage, EventStage } from '../rewrite/stage.ts';
-import { meanRate } from '../transform.ts';
+import { meanRate } from '../model/transform.ts';
 import { at, begin, count, during, scenario, some, span, steady, withEvents, withStream } from './define.ts';
 
 export const thunderingHerd = scenario(

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { duration } from '../../config/yaml.ts';
-import type { Model, ModelEvent, StreamModel } from '../model.ts';
+import type { Model, ModelEvent, StreamModel } from '../model/model.ts';
 import type { Addition, Context, Stage } from '../rewrite/stage.ts';
 
 export const share = z.coerce.number().min(0).max(1);

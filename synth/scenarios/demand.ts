@@ -4,12 +4,12 @@ import { z } from 'zod';
 import { ConfigError } from '../../config/error.ts';
 import { duration, rate } from '../../config/yaml.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import type { Tenant } from '../model.ts';
+import type { Tenant } from '../model/model.ts';
 import { ClockStage, RankStage, dayClock } from '../rewrite/change.ts';
 import type { Line } from '../rewrite/line.ts';
 import { SurgeStage } from '../rewrite/repeat.ts';
 import { AddingStage, joined } from '../rewrite/stage.ts';
-import { meanRate } from '../transform.ts';
+import { meanRate } from '../model/transform.ts';
 import {
   at,
   begin,

@@ -4,7 +4,7 @@
 
 import { expect, test } from 'vitest';
 import { audit } from '../../audit/audit.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { NEVER, Outcome, type Batch } from '../../trace/batch.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import type { Trace } from '../../trace/source.ts';

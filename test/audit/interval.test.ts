@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { exactInterval, smallestSeen } from '../../audit/interval.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 
 test('the interval is that of tables', () => {
   // Clopper and Pearson, 95%.

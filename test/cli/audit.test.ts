@@ -13,7 +13,7 @@ import { encodeRequest, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import type { Report } from '../../report/report.ts';
 import { reportSchema } from '../../report/schema.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { parseHostPort } from '../../trace/address.ts';
 import { memjsPort } from '../convert/support.ts';
 import { memtape, runMemtape } from '../support/cli.ts';

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { attacksOf, commands, makeFiles, runAttack, type Ended } from '../support/endings.ts';
 
 const seed = Number(process.env['EXIT_SEED'] ?? 1);

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startServer, type EmbeddedServer } from '../../fixtures/server.ts';
 import { writeNeedle } from '../../fixtures/needle.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { memtape, runMemtape, type Ran } from '../support/cli.ts';
 import { batchOf, temporary, writeTape } from '../support/tape.ts';

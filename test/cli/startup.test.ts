@@ -75,7 +75,7 @@ test('a replay loads no rendering, no metrics, no client and no model that it wa
   const loaded = await loadedBy('replay', tape, '--speed', 'max', '--quiet');
   const packages = 'prom-client memjs hyparquet-writer uplot cli-progress fzstd zod yaml';
   for (const name of packages.split(' ')) expect(loaded).not.toContain(name);
-  expect(loaded).not.toContain('dist/synth/model.js');
+  expect(loaded).not.toContain('dist/synth/model/model.js');
   for (const name of ['html', 'style', 'junit', 'markdown'])
     expect(loaded).not.toContain(`dist/report/${name}.js`);
 });

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { demandOf, planOf } from '../../cluster/plan.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { memtape } from '../support/cli.ts';
 import { randomBatches, shardsOf } from '../support/divided.ts';

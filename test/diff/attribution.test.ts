@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { Attribution, type Observed } from '../../diff/attribution.ts';
 import { createDistribution, keyHashes } from '../../protocol/distribution.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { parseHostPort } from '../../trace/address.ts';
 
 interface Draw extends Observed {

@@ -4,7 +4,7 @@
 
 import { expect, test } from 'vitest';
 import { diff } from '../../diff/diff.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import type { ResultsReader } from '../../trace/file.ts';
 import { emptyEnd } from '../../trace/meta.ts';
 import type { Trace } from '../../trace/source.ts';

@@ -9,7 +9,7 @@ import { neverThere, prefilled, Step } from '../../diff/item.ts';
 import { circumstancesOf } from '../../diff/keys.ts';
 import { explain } from '../../diff/search.ts';
 import { isFlush } from '../../protocol/semantics.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { isLegal } from '../support/brute.ts';
 import { explained, passes } from '../support/explained.ts';
 import { cutOff, mutate, randomHistory, rowsOf, settleTokens, type Played } from '../support/histories.ts';

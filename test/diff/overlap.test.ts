@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { Overlap, type Content, type Version } from '../../diff/overlap.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 
 /** A row of the trace comes at most so many places from where its moment would have it. */
 const APART = 12;

@@ -2,7 +2,7 @@
 // an order is found, and quickly. Without that, such keys take minutes, and stay undecided.
 
 import { expect, test } from 'vitest';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { explained, passes } from '../support/explained.ts';
 import { isRead, type Played } from '../support/histories.ts';
 

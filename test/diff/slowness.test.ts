@@ -6,7 +6,7 @@ import type { ItemNumbers } from '../../diff/numbers.ts';
 import { Samples } from '../../diff/samples.ts';
 import type { Sides } from '../../diff/sides.ts';
 import { Slowness } from '../../diff/slowness.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import type { SurveyedConnection } from '../../trace/survey.ts';
 
 interface Answer {

@@ -11,7 +11,7 @@ import { modelTrace } from '../../library/synth.ts';
 import { replay, type ReplayOptions } from '../../replayer/replay.ts';
 import { makeReport, type Report } from '../../report/report.ts';
 import { parseThreshold } from '../../report/threshold.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { ResultsReader } from '../../trace/file.ts';
 import { mergeShards } from '../../trace/merged.ts';
 import { hashSource, openSource, type Source } from '../../trace/source.ts';

@@ -10,7 +10,7 @@ import { encodeRequest, storeExtras, type Frame } from '../../protocol/frame.ts'
 import { Opcode, isQuiet, opcodeInfo, opcodeName } from '../../protocol/opcode.ts';
 import { isPossible, isSilent, wasThere } from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { Client } from '../fixtures/wire.ts';
 import { Interpreter, differencesOf, type Expected } from '../support/interpreter.ts';
 import { drawAsk, keysOf, type Ask } from '../support/sequence.ts';

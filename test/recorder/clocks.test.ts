@@ -3,7 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { notesOf } from '../../recorder/notes.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { pcapBytes, type CapturedPacket } from '../support/packets.ts';
 import { captured, randomTraffic, seedsOf, tell } from '../support/traffic.ts';
 

@@ -12,7 +12,7 @@ import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { startServer } from '../../fixtures/server.ts';
 import { Told, told, untrue } from '../../scripts/truth.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { originOfAnswer, originOfValue } from '../../trace/masked.ts';

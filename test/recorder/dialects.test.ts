@@ -7,7 +7,7 @@ import { Opcode, loudOf } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
 import { Exchanges } from '../../recorder/exchanges.ts';
 import { Window } from '../../recorder/window.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { ConnectionEnd, outcomeNames } from '../../trace/batch.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import { Server, type Asked } from '../support/pipelined.ts';

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { notesOf } from '../../recorder/notes.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { pcapBytes } from '../support/packets.ts';
 import { captured, passedOn, randomTraffic, seedsOf, tell, type WirePacket } from '../support/traffic.ts';
 

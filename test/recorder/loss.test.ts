@@ -5,7 +5,7 @@ import { encodeRequest, encodeResponse, storeExtras } from '../../protocol/frame
 import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
 import { lose, told, untrue } from '../../scripts/truth.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { Conversation, pcapBytes, type CapturedPacket } from '../support/packets.ts';
 import { Server } from '../support/pipelined.ts';
 import { randomTraffic, captured as packetsOf, seedsOf, tell, type WirePacket } from '../support/traffic.ts';

@@ -3,7 +3,7 @@
 
 import { gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { ngPacket, ngSection, pcapBytes, type CapturedPacket } from '../support/packets.ts';
 import { captured, randomTraffic, seedsOf, tell } from '../support/traffic.ts';
 

@@ -10,7 +10,7 @@ import { notesOf } from '../../recorder/notes.ts';
 import { Packet } from '../../recorder/packet.ts';
 import { Survey } from '../../recorder/survey.ts';
 import { lastStamp } from '../../recorder/tail.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { ngPacket, ngSection, pcapBytes, type CapturedPacket } from '../support/packets.ts';
 import { captured, randomTraffic, seedsOf, tell, type WirePacket } from '../support/traffic.ts';
 

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { Conversation, pcapBytes } from '../support/packets.ts';
 import { capturedDatagrams, randomDatagrams, seedsOf } from '../support/traffic.ts';
 import { listen, listenToBytes } from './listener.ts';

@@ -2,7 +2,7 @@
 // requests, and long after them. `SKEWED_SEEDS=200` runs as many random ways.
 
 import { expect, test } from 'vitest';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { pcapBytes } from '../support/packets.ts';
 import { captured, randomTraffic, seedsOf, tell } from '../support/traffic.ts';
 

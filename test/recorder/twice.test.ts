@@ -4,7 +4,7 @@
 import { describe, expect, test } from 'vitest';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { links, pcapBytes } from '../support/packets.ts';
 import {
   captured,

@@ -9,7 +9,7 @@ import { Exchanges } from '../../recorder/exchanges.ts';
 import { readCapture } from '../../recorder/capture.ts';
 import { notesOf } from '../../recorder/notes.ts';
 import { Window } from '../../recorder/window.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { RowFlag, outcomeNames } from '../../trace/batch.ts';
 import { emptyCapture } from '../../trace/meta.ts';
 import { ethernet, pcapBytes, type CapturedPacket } from '../support/packets.ts';

@@ -1,7 +1,7 @@
 // Whatever is wrapped around it, the same traffic is recorded. `WRAPPED_SEEDS=200` runs as many random wrappings.
 
 import { describe, expect, test } from 'vitest';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { Conversation, links, ngPacket, ngSection, pcapBytes } from '../support/packets.ts';
 import { captured, randomTraffic, seedsOf, tell } from '../support/traffic.ts';
 import { moreLinks, randomWrapping } from '../support/wraps.ts';

@@ -465,7 +465,7 @@ test('an interrupted run tells what was done', async () => {
 
 test('many keys and connections at random, at max, in every order: all complete', async () => {
   const server = await startServer();
-  const { Random } = await import('../../synth/random.ts');
+  const { Random } = await import('../../synth/laws/random.ts');
   for (const order of ['key', 'connection', 'none'] as const) {
     const random = new Random(9);
     const busy = new Map<number, number>();

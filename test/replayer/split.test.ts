@@ -7,7 +7,7 @@ import { FrameDecoder } from '../../protocol/decoder.ts';
 import { encodeResponse, readFrame, storeExtras } from '../../protocol/frame.ts';
 import { HEADER_BYTES, Magic, bodyLengthAt } from '../../protocol/header.ts';
 import { Opcode, isQuiet } from '../../protocol/opcode.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { kindsOf, replayed, type Run } from '../support/replay.ts';

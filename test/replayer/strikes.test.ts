@@ -7,7 +7,7 @@ import { startServer } from '../../fixtures/server.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { encodeResponse } from '../../protocol/frame.ts';
 import { Patience } from '../../replayer/patience.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { Stalls } from '../../replayer/stalls.ts';
 import { Strikes } from '../../replayer/strikes.ts';
 import type { Report } from '../../report/report.ts';

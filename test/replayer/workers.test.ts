@@ -7,7 +7,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { Share, Told, createShared } from '../../replayer/share.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { kindsOf, replayed } from '../support/replay.ts';

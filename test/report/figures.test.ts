@@ -6,7 +6,7 @@ import { Samples } from '../../diff/samples.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { shares } from '../../report/format.ts';
 import { percentiles } from '../../report/report.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 
 test('shares of all parts add up to 100%', () => {
   const random = new Random(7);

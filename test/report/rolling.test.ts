@@ -8,7 +8,7 @@ import type { Report } from '../../report/report.ts';
 import { reportSchema } from '../../report/schema.ts';
 import { Rolling } from '../../report/rolling.ts';
 import { auditExpressions, parseThreshold } from '../../report/threshold.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';
 
 const WINDOW_SECONDS = 1;

@@ -3,7 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { MAX_GROWTH_MEGABYTES, growthOf } from '../../scripts/growth.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { measured } from '../support/memory.ts';
 
 const SEEDS = Number(process.env['GROWTH_SEEDS'] ?? 100);

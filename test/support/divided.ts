@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import type { Random } from '../../synth/random.ts';
+import type { Random } from '../../synth/laws/random.ts';
 import { Outcome, RowFlag, type Batch, type Connection } from '../../trace/batch.ts';
 import { ResultsReader, ResultsWriter } from '../../trace/file.ts';
 import type { ResultsEnd } from '../../trace/meta.ts';

@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { batchOf, writeTape, type ExchangeInit } from './tape.ts';
 
 export const program = new URL('../../dist/cli/main.js', import.meta.url).pathname;

@@ -1,7 +1,7 @@
 // Fragments that a sender makes to cost the reader more than they cost him: each kind a stream of IP packets without an
 // end, drawn from a seed.
 
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 
 const UNIT_BYTES = 8;
 /** Units of the longest datagram. */

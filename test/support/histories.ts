@@ -3,7 +3,7 @@
 
 import { counterExtras, storeExtras } from '../../protocol/frame.ts';
 import { opcodeNamed } from '../../protocol/opcode.ts';
-import type { Random } from '../../synth/random.ts';
+import type { Random } from '../../synth/laws/random.ts';
 import { Batch, NEVER, Outcome } from '../../trace/batch.ts';
 import { Result, ResultBatch } from '../../trace/results.ts';
 import { toNumber, type Step } from './brute.ts';

@@ -2,7 +2,7 @@
 // machine, steps, and a leak; on the way to its level, as a process warms up.
 
 import type { Measurement } from '../../scripts/growth.ts';
-import type { Random } from '../../synth/random.ts';
+import type { Random } from '../../synth/laws/random.ts';
 
 export interface Course {
   seconds: number;

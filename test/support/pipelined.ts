@@ -4,7 +4,7 @@
 import { encodeRequest, encodeResponse, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
-import type { Random } from '../../synth/random.ts';
+import type { Random } from '../../synth/laws/random.ts';
 
 export interface Asked {
   opcode: number;

@@ -3,7 +3,7 @@
 
 import { Opcode, opcodeInfo } from '../../protocol/opcode.ts';
 import { itemBytes } from '../../protocol/semantics.ts';
-import type { Random } from '../../synth/random.ts';
+import type { Random } from '../../synth/laws/random.ts';
 
 /** Which version a request names: none, the one that is there, the one before it, one that never was. */
 export type NamedVersion = 'none' | 'right' | 'old' | 'never';

@@ -9,7 +9,7 @@ import { Status } from '../../protocol/status.ts';
 import { readCapture, type CaptureOptions, type CaptureResult } from '../../recorder/capture.ts';
 import { Exchanges } from '../../recorder/exchanges.ts';
 import { Window } from '../../recorder/window.ts';
-import type { Random } from '../../synth/random.ts';
+import type { Random } from '../../synth/laws/random.ts';
 import { outcomeNames } from '../../trace/batch.ts';
 import { emptyCapture, type Capture } from '../../trace/meta.ts';
 import { ethernet, ipBytes, type CapturedPacket, type IpOptions, type Segment } from './packets.ts';

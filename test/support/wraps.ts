@@ -1,6 +1,6 @@
 // Wrappings at random: headers around IP packets and frames, one in the other, as switches, clouds and providers put them.
 
-import type { Random } from '../../synth/random.ts';
+import type { Random } from '../../synth/laws/random.ts';
 import { ethernet, links, type LinkType } from './packets.ts';
 
 type Wrap = (inner: Buffer, random: Random) => Buffer;

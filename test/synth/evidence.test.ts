@@ -1,13 +1,13 @@
 // Which way to make references a fit chooses, what it says of it, and what it doubts.
 
 import { expect, test } from 'vitest';
-import { sampleOf } from '../../synth/census.ts';
-import { renderEvidence } from '../../synth/claims.ts';
-import { chooseLocality, streamOf } from '../../synth/evidence.ts';
-import { methods } from '../../synth/expected.ts';
-import { checkModel } from '../../synth/model.ts';
-import { dense } from '../../synth/mrc.ts';
-import { Random, Zipf } from '../../synth/random.ts';
+import { sampleOf } from '../../synth/references/census.ts';
+import { renderEvidence } from '../../synth/fit/claims.ts';
+import { chooseLocality, streamOf } from '../../synth/fit/evidence.ts';
+import { methods } from '../../synth/references/expected.ts';
+import { checkModel } from '../../synth/model/model.ts';
+import { dense } from '../../synth/fidelity/mrc.ts';
+import { Random, Zipf } from '../../synth/laws/random.ts';
 
 function zipf(length: number, seed: number): Uint32Array {
   const random = new Random(seed);

@@ -1,10 +1,10 @@
 // Measures of fidelity on streams whose differences are known.
 
 import { expect, test } from 'vitest';
-import { drawCurves, drawFidelity, renderFidelity } from '../../synth/drawing.ts';
-import { compare, curves, type FidelityRow } from '../../synth/fidelity.ts';
-import { Summarizer, baseline, summarizeReferences, type Summary } from '../../synth/summary.ts';
-import { Random, Zipf } from '../../synth/random.ts';
+import { drawCurves, drawFidelity, renderFidelity } from '../../synth/fidelity/drawing.ts';
+import { compare, curves, type FidelityRow } from '../../synth/fidelity/fidelity.ts';
+import { Summarizer, baseline, summarizeReferences, type Summary } from '../../synth/fidelity/summary.ts';
+import { Random, Zipf } from '../../synth/laws/random.ts';
 
 interface Traffic {
   requests: number;

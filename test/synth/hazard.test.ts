@@ -4,13 +4,13 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { HazardStream } from '../../synth/hazard.ts';
-import { fitHazard, fitHazardSample } from '../../synth/hazardfit.ts';
-import type { HazardModel } from '../../synth/hazardmodel.ts';
-import { MarkedList } from '../../synth/marked.ts';
-import { dense, logSizes, missRatios, type Policy } from '../../synth/mrc.ts';
-import { Random, Zipf } from '../../synth/random.ts';
-import { WorkingSet } from '../../synth/workingset.ts';
+import { HazardStream } from '../../synth/references/hazard.ts';
+import { fitHazard, fitHazardSample } from '../../synth/references/hazardfit.ts';
+import type { HazardModel } from '../../synth/references/hazardmodel.ts';
+import { MarkedList } from '../../synth/references/marked.ts';
+import { dense, logSizes, missRatios, type Policy } from '../../synth/fidelity/mrc.ts';
+import { Random, Zipf } from '../../synth/laws/random.ts';
+import { WorkingSet } from '../../synth/references/workingset.ts';
 
 /** Objects that are popular for a while, runs of ids that come again in the same order, bursts, and objects asked for once. */
 function mixed(length: number, seed: number): Uint32Array {

@@ -2,13 +2,13 @@
 
 import { expect, test } from 'vitest';
 import { ConfigError } from '../../config/error.ts';
-import { ArrivalStream } from '../../synth/arrivals.ts';
-import { Permutation } from '../../synth/hash.ts';
-import { builtinModels } from '../../synth/builtin.ts';
-import { checkModel, parseModel } from '../../synth/model.ts';
-import { alias, normalQuantile, normalShare, quantileOf, type Numbers } from '../../synth/numbers.ts';
-import { ranksOf } from '../../synth/popularity.ts';
-import { Random } from '../../synth/random.ts';
+import { ArrivalStream } from '../../synth/laws/arrivals.ts';
+import { Permutation } from '../../synth/laws/hash.ts';
+import { builtinModels } from '../../synth/model/builtin.ts';
+import { checkModel, parseModel } from '../../synth/model/model.ts';
+import { alias, normalQuantile, normalShare, quantileOf, type Numbers } from '../../synth/laws/numbers.ts';
+import { ranksOf } from '../../synth/laws/popularity.ts';
+import { Random } from '../../synth/laws/random.ts';
 
 const good = `format: memtape-model/1
 tenants:

@@ -2,9 +2,9 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { dense, logSizes, missRatios, policies, sampled, type Policy } from '../../synth/mrc.ts';
-import { Random, Zipf } from '../../synth/random.ts';
-import { Recency } from '../../synth/recency.ts';
+import { dense, logSizes, missRatios, policies, sampled, type Policy } from '../../synth/fidelity/mrc.ts';
+import { Random, Zipf } from '../../synth/laws/random.ts';
+import { Recency } from '../../synth/references/recency.ts';
 
 interface Entry {
   id: number;

@@ -1,9 +1,9 @@
 // Whether a store is laid to the miss before it: what clients store again, and what only happens to be stored soon.
 
 import { expect, test } from 'vitest';
-import { Keys } from '../../synth/keys.ts';
-import { Random } from '../../synth/random.ts';
-import { Refills, type RefillLaw } from '../../synth/refills.ts';
+import { Keys } from '../../synth/fit/keys.ts';
+import { Random } from '../../synth/laws/random.ts';
+import { Refills, type RefillLaw } from '../../synth/fit/refills.ts';
 
 const KEYS = 80;
 const LATENCY_NS = 1e5;

@@ -4,13 +4,13 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Bins, binOf, logEdges } from '../../synth/bins.ts';
-import { fitRenewal } from '../../synth/learn.ts';
-import { dense, logSizes, missRatios } from '../../synth/mrc.ts';
-import { Random, Zipf } from '../../synth/random.ts';
-import { RenewalStream, type RenewalModel } from '../../synth/renewal.ts';
-import { StackStream, fitStack } from '../../synth/stack.ts';
-import { Urgency, Wheel } from '../../synth/wheel.ts';
+import { Bins, binOf, logEdges } from '../../synth/laws/bins.ts';
+import { fitRenewal } from '../../synth/references/renewalfit.ts';
+import { dense, logSizes, missRatios } from '../../synth/fidelity/mrc.ts';
+import { Random, Zipf } from '../../synth/laws/random.ts';
+import { RenewalStream, type RenewalModel } from '../../synth/references/renewal.ts';
+import { StackStream, fitStack } from '../../synth/references/stack.ts';
+import { Urgency, Wheel } from '../../synth/references/wheel.ts';
 
 /** Zipf's law over objects that are each asked for in a tenth of the stream only. */
 function drifting(length: number): Uint32Array {

@@ -2,12 +2,12 @@
 
 import { afterEach, expect, test } from 'vitest';
 import { startMemcached } from '../../fixtures/memcached.ts';
-import { builtinModels } from '../../synth/builtin.ts';
-import { ModelGenerator } from '../../synth/generator.ts';
-import { checkModel } from '../../synth/model.ts';
-import { modelSource, open } from '../../synth/source.ts';
-import { applyScenario } from '../../synth/scenario.ts';
-import { writeTrace } from '../../synth/write.ts';
+import { builtinModels } from '../../synth/model/builtin.ts';
+import { ModelGenerator } from '../../synth/generate/generator.ts';
+import { checkModel } from '../../synth/model/model.ts';
+import { modelSource, open } from '../../synth/generate/source.ts';
+import { applyScenario } from '../../synth/scenarios/scenario.ts';
+import { writeTrace } from '../../synth/generate/write.ts';
 import type { Batch } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { hashSource } from '../../trace/source.ts';

@@ -6,7 +6,7 @@ import { counterExtras, expiryExtras, storeExtras } from '../../protocol/frame.t
 import { uint32 } from '../../protocol/header.ts';
 import { isRead, opcodeInfo, opcodeName } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { NEVER, Outcome, RowFlag, type Batch, type Connection } from '../../trace/batch.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { surveyTrace } from '../../trace/survey.ts';

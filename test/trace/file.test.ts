@@ -23,7 +23,7 @@ import {
   resultTimeColumns,
 } from '../../trace/results.ts';
 import { plainRows, type PlainRow } from '../../fixtures/golden.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { runs } from '../support/scale.ts';
 import { batchOf, connectionOf, temporary, testMeta, writeTape, type ExchangeInit } from '../support/tape.ts';
 

@@ -19,7 +19,7 @@ import {
 import { startServer, type EmbeddedServer } from '../../fixtures/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { holdTo, resultsReaders, traceReaders } from '../../scripts/readers.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { TraceReader } from '../../trace/file.ts';
 
 const golden = new URL('../../fixtures/golden/format-1.tape', import.meta.url).pathname;

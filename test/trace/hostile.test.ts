@@ -6,7 +6,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { startServer } from '../../fixtures/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { ReplayError } from '../../replayer/error.ts';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { BlockReader, BlockType, BlockWriter, FileKind } from '../../trace/block.ts';
 import { TraceError } from '../../trace/error.ts';
 import { TraceReader, TraceWriter } from '../../trace/file.ts';

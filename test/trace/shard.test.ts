@@ -1,7 +1,7 @@
 // Shards of a trace: every exchange is in one, all of a key's in the same, and each is found again in the whole.
 
 import { describe, expect, test } from 'vitest';
-import { Random } from '../../synth/random.ts';
+import { Random } from '../../synth/laws/random.ts';
 import { cutTrace } from '../../trace/cut.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { isSampled } from '../../trace/sample.ts';
