@@ -76,7 +76,7 @@ export async function printReport(
   code: number,
 ): Promise<number> {
   const json = `${safeJson(named.report, 2)}\n`;
-  shell.stdout.write(options.json === '-' ? json : renderText(named.report, shell.palette));
+  shell.stdout.write(options.json === '-' ? json : renderText(named.report, shell.palette, named.name));
   return writeReports(shell, [named], json, options, code);
 }
 

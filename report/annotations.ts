@@ -2,7 +2,7 @@
 
 import { plural } from './format.ts';
 import type { NamedReport } from './report.ts';
-import { culpritSentence, meaningOf, plain, reasonOf, verdictNames } from './words.ts';
+import { gistOf, meaningOf, plain, reasonOf, verdictNames } from './words.ts';
 
 /** GitHub shows ten of a kind in a step. */
 const FINDINGS_SHOWN = 5;
@@ -10,13 +10,17 @@ const FINDINGS_SHOWN = 5;
 /** Lines to print where GITHUB_ACTIONS is set. */
 export function renderAnnotations(reports: readonly NamedReport[]): string[] {
   return reports.flatMap(({ name, report }) => {
-    const { verdict, findings, attribution } = report;
+    const { verdict, findings } = report;
     const level = verdict === 'pass' ? 'notice' : 'error';
     const title = `memtape: ${verdictNames[verdict]}, ${name}`;
-    const [first] = attribution;
-    const because = first === undefined ? '' : `\n${plain(culpritSentence(first))}`;
     return [
-      annotation(level, title, `${plain(reasonOf(report))}${because}`),
+      annotation(
+        level,
+        title,
+        plain(gistOf(report)) === plain(reasonOf(report))
+          ? plain(reasonOf(report))
+          : `${plain(gistOf(report))}\n${plain(reasonOf(report))}`,
+      ),
       ...findings
         .filter((finding) => finding.class === 'violation')
         .slice(0, FINDINGS_SHOWN)

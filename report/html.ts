@@ -11,6 +11,8 @@ import {
   culpritMeasures,
   culpritSentence,
   deedOf,
+  gistOf,
+  headerOf,
   meanings,
   nextSteps,
   outcomeOf,
@@ -32,7 +34,10 @@ export interface PageReport extends NamedReport {
   words: {
     verdict: string;
     deed: string;
+    /** What is wrong, where, since when. */
+    gist: Sentence;
     reason: Sentence;
+    header: { name: string; value: Sentence }[];
     next: Sentence[];
     attribution: { sentence: Sentence; measures: { name: string; share: number }[] }[];
     thresholds: { outcome: ReturnType<typeof outcomeOf>; value: string }[];
@@ -92,7 +97,9 @@ function dataOf(reports: readonly NamedReport[]): PageData {
       words: {
         verdict: verdictNames[report.verdict],
         deed: deedOf(report),
+        gist: gistOf(report),
         reason: reasonOf(report),
+        header: headerOf(report, name),
         next: nextSteps(report),
         attribution: report.attribution.map((culprit) => ({
           sentence: culpritSentence(culprit),

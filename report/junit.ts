@@ -5,7 +5,7 @@ import type { Finding } from '../diff/verdict.ts';
 import { fields, isTold, plural, visible } from './format.ts';
 import type { NamedReport, Report } from './report.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
-import { deedOf, meaningOf, plain, reasonOf, valueOf, verdictNames } from './words.ts';
+import { deedOf, gistOf, meaningOf, plain, reasonOf, valueOf, verdictNames } from './words.ts';
 
 type Outcome = 'passed' | 'failure' | 'error' | 'skipped';
 
@@ -43,7 +43,7 @@ function renderSuite({ name, report, cases }: NamedReport & { cases: Case[] }): 
     ),
     '    </properties>',
     ...cases.map((one) => renderCase(name, one)),
-    `    <system-out>${xml(`${verdictNames[report.verdict]}: ${deedOf(report)}\n${plain(reasonOf(report))}`)}</system-out>`,
+    `    <system-out>${xml(`${verdictNames[report.verdict]}: ${deedOf(report)}\n${plain(gistOf(report))}\n${plain(reasonOf(report))}`)}</system-out>`,
     '  </testsuite>',
   ];
 }
@@ -51,7 +51,7 @@ function renderSuite({ name, report, cases }: NamedReport & { cases: Case[] }): 
 function casesOf(report: Report): Case[] {
   return [
     verdictCase(report),
-    ...report.thresholds.map((threshold) => thresholdCase(threshold)),
+    ...report.thresholds.map((threshold) => thresholdCase(threshold, report)),
     ...report.findings.map((finding) => findingCase(finding)),
   ];
 }
@@ -63,18 +63,20 @@ function verdictCase(report: Report): Case {
     group: 'verdict',
     name: 'a verdict was reached',
     outcome: isReached ? 'passed' : 'error',
-    message: `${verdictNames[report.verdict]}: ${plain(reasonOf(report))}`,
+    message: `${verdictNames[report.verdict]}: ${plain(gistOf(report))}`,
     details: '',
   };
 }
 
-function thresholdCase(threshold: EvaluatedThreshold): Case {
+function thresholdCase(threshold: EvaluatedThreshold, report: Report): Case {
   const { expression, ok, evaluated } = threshold;
   return {
     group: 'thresholds',
     name: expression,
     outcome: !evaluated ? 'skipped' : ok ? 'passed' : 'failure',
-    message: evaluated ? `crossed: got ${valueOf(threshold)}` : 'there was nothing to measure it by',
+    message: evaluated
+      ? `crossed: got ${valueOf(threshold)}. ${plain(gistOf(report))}`
+      : 'there was nothing to measure it by',
     details: '',
   };
 }

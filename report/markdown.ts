@@ -9,9 +9,12 @@ import {
   classesOf,
   culpritSentence,
   deedOf,
+  gistOf,
+  headerOf,
   meaningOf,
   nextSteps,
   outcomeOf,
+  plain,
   reasonOf,
   valueOf,
   verdictNames,
@@ -68,10 +71,15 @@ function renderOne({ name, report }: NamedReport, level: string): string {
     ['Latency', latency(report)],
   ];
   const { verdict } = report;
+  const [gist, reason] = [gistOf(report), reasonOf(report)];
   return [
     `${level} ${signs[verdict]} memtape: ${verdictNames[verdict]}, ${code(name)}`,
     '',
-    `**${markup(reasonOf(report))}** ${deedOf(report)}.`,
+    `**${markup(gist)}** ${plain(gist) === plain(reason) ? '' : `${markup(reason)} `}${deedOf(report)}.`,
+    '',
+    headerOf(report, name)
+      .map((one) => `${one.name} ${markup(one.value)}`)
+      .join(' · '),
     '',
     ...sections.flatMap(([title, lines]) => titled(title, lines)),
   ].join('\n');

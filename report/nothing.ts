@@ -84,6 +84,13 @@ export function reportOfNothing({
       ok: false,
       evaluated: false,
     })),
-    environment: { version, node: process.version, trace: source, targets: [...targets] },
+    environment: {
+      version,
+      node: process.version,
+      trace: source,
+      targets: [...targets],
+      route: null,
+      startTime: null,
+    },
   };
 }

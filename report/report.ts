@@ -133,7 +133,16 @@ export interface Report {
   audit?: AuditReport;
   /** Of a replay that was divided. */
   shards?: ShardsReport;
-  environment: { version: string; node: string; trace: string; targets: string[] };
+  environment: {
+    version: string;
+    node: string;
+    trace: string;
+    targets: string[];
+    /** Who got which requests; null where none were sent. */
+    route: string | null;
+    /** When it began, ISO 8601; null where it did not. */
+    startTime: string | null;
+  };
 }
 
 export interface BaselineReport extends Pick<
@@ -320,7 +329,14 @@ export function makeReport(input: ReportInput): Report {
     ...(baseline === undefined ? {} : { baseline: baselineReport(baseline) }),
     ...(audit === undefined ? {} : { audit: auditReport(audit) }),
     ...shardsOf(meta, end),
-    environment: { version, node: process.version, trace: `sha256:${meta.trace}`, targets: meta.targets },
+    environment: {
+      version,
+      node: process.version,
+      trace: `sha256:${meta.trace}`,
+      targets: meta.targets,
+      route: audit === undefined ? meta.route : null,
+      startTime: meta.startTime,
+    },
   };
   const bound = maxLagMicros ?? (thresholds.some(isOfLatency) ? DEFAULT_MAX_LAG_MICROS : Infinity);
   const isLate = (report.schedule.lagMicros.p99 ?? 0) > bound;

@@ -297,6 +297,8 @@ export const reportSchema: z.ZodType<Report> = z
       node: z.string(),
       trace: z.string(),
       targets: z.array(z.string()),
+      route: z.string().nullable(),
+      startTime: z.string().nullable(),
     }),
   })
   .meta({ title: 'memtape-report/1', description: 'What memtape replay and memtape diff write with --json' });

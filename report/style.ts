@@ -19,6 +19,8 @@ export const style = `
   --warn-soft: light-dark(#fcf2dd, #2d2414);
   --bad: light-dark(#bf2a2a, #ff8078);
   --bad-soft: light-dark(#fcebea, #341b1b);
+  --void: light-dark(#6d3fb5, #bb9af0);
+  --void-soft: light-dark(#f1ebfb, #251d33);
   --warn-fill: light-dark(#dc8a00, #e5ae4d);
   --bad-fill: light-dark(#c62828, #ff6b62);
   --mono: ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace;
@@ -40,7 +42,7 @@ main:focus { outline: none; }
 a { color: var(--accent); text-underline-offset: .2em; }
 code { font: .92em/1.5 var(--mono); overflow-wrap: anywhere; }
 code .code { color: var(--warn); }
-.top, main, footer { max-width: 1120px; margin-inline: auto; padding-inline: 1.5rem; }
+.top, main, footer { max-width: min(100%, 1680px); margin-inline: auto; padding-inline: 1.5rem; }
 .top { display: flex; align-items: baseline; gap: 1rem; padding-block: 1.25rem .75rem; }
 .brand { font-weight: 650; letter-spacing: -.01em; }
 .name { color: var(--muted); flex: 1; min-width: 0; }
@@ -49,23 +51,32 @@ code .code { color: var(--warn); }
 footer { padding-block: 2rem 3rem; color: var(--muted); font-size: .85rem; }
 
 h1, h2, h3 { line-height: 1.2; letter-spacing: -.015em; margin: 0; text-wrap: balance; }
-article > section:not(.verdict) { margin-top: 2.75rem; }
+article > section:not(.verdict) { margin-top: 2.25rem; }
+article > nav + section:not(.verdict) { margin-top: 1.1rem; }
 article > section > :is(h2, h3) { font-size: 1.2rem; margin-bottom: .9rem; }
 article + article, .overview + article { margin-top: 4rem; }
 p { margin: 0; }
 .note { color: var(--muted); font-size: .875rem; }
 .note + *, p + .scroll, p + .charts { margin-top: .75rem; }
 
-.verdict { border-radius: 14px; padding: 1.75rem 2rem 1.9rem; background: var(--tone-soft, var(--surface)); border-inline-start: 6px solid var(--tone); }
+.verdict { border-radius: 14px; padding: 1.1rem 1.75rem 1.2rem; background: var(--tone-soft, var(--surface)); border-inline-start: 6px solid var(--tone); }
 section.verdict { color: var(--ink); }
-.verdict.good { --tone: var(--good); --tone-soft: var(--good-soft); }
-.verdict.bad { --tone: var(--bad); --tone-soft: var(--bad-soft); }
-.verdict.warn { --tone: var(--warn); --tone-soft: var(--warn-soft); }
-.verdict :is(h1, h2) { font-size: clamp(2rem, 5vw, 2.75rem); color: var(--tone); font-weight: 700; margin-block: .35rem .5rem; }
+.pass { --tone: var(--good); --tone-soft: var(--good-soft); }
+.fail { --tone: var(--bad); --tone-soft: var(--bad-soft); }
+.insufficient { --tone: var(--warn); --tone-soft: var(--warn-soft); }
+.invalid { --tone: var(--void); --tone-soft: var(--void-soft); }
+.aborted { --tone: var(--muted); --tone-soft: var(--raised); }
+.state:is(.pass, .fail, .insufficient, .invalid, .aborted) { color: var(--tone); }
+.verdict :is(h1, h2) { font-size: clamp(1.75rem, 4vw, 2.25rem); color: var(--tone); font-weight: 700; margin-block: .15rem .3rem; }
 .eyebrow { color: var(--muted); font-size: .875rem; overflow-wrap: anywhere; }
-.lead { font-size: 1.1rem; max-width: 46em; }
+.lead { font-size: 1.15rem; font-weight: 560; max-width: 62em; }
+.reason { margin-top: .25rem; max-width: 70em; }
+.header { display: flex; flex-wrap: wrap; gap: .15rem 1.5rem; margin: .7rem 0 0; font-size: .85rem; }
+.header > div { display: flex; gap: .4rem; min-width: 0; }
+.header dt { color: var(--muted); }
+.header dd { margin: 0; overflow-wrap: anywhere; }
 .overview h1 { font-size: 2.5rem; margin-bottom: 1rem; }
-nav { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin-top: 1.1rem; font-size: .875rem; }
+nav { display: flex; gap: .3rem 1.1rem; margin-top: .9rem; font-size: .875rem; overflow-x: auto; white-space: nowrap; scrollbar-width: thin; }
 nav a { color: var(--muted); text-decoration: none; padding-block: .15rem; }
 nav a:hover { color: var(--accent); text-decoration: underline; }
 
@@ -112,7 +123,14 @@ details > .culprits { margin-top: .6rem; font-size: 15px; }
 .culprits + details { margin-top: .6rem; }
 details > .scroll { margin-top: .5rem; max-height: 22rem; overflow-y: auto; }
 
-.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1rem; }
+.charts + details { margin-top: .75rem; }
+details > .charts { margin-top: .6rem; font-size: 15px; }
+.drills th, .drills td { padding: 0; border: 0; text-align: center; font-size: .72rem; line-height: 1; color: var(--ink); overflow: visible; }
+.drills td { position: relative; }
+.drills th { text-align: start; color: var(--muted); }
+.mark { margin-inline-start: .6rem; }
+.gist { font-size: .875rem; }
 .chart { margin: 0; background: var(--surface); border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1rem .75rem; min-width: 0; }
 .chart figcaption { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .75rem; padding-inline: .3rem; }
 .chart figcaption strong { font-weight: 620; }
@@ -133,7 +151,7 @@ details > .scroll { margin-top: .5rem; max-height: 22rem; overflow-y: auto; }
 .swatch { width: .95rem; height: .95rem; border-radius: 3px; display: inline-block; margin-inline-start: .6rem; }
 .swatch:first-child { margin-inline-start: 0; }
 .heat { table-layout: fixed; border-collapse: separate; border-spacing: 2px; padding: .75rem; min-width: 640px; }
-.heat thead td { width: 10.5rem; }
+.heat thead td:first-child, .heat .drills th { width: 10.5rem; }
 .legend .says { flex-basis: 100%; }
 .heat th, .heat td { padding: 0; border: 0; }
 .heat thead th { font-size: .72rem; border: 0; padding-bottom: .2rem; }
@@ -189,6 +207,9 @@ pre { margin: .5rem 0; padding: .7rem 1rem; background: var(--raised); border-ra
 .facts dt { color: var(--muted); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
 
+@media (max-width: 1100px) {
+  .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+}
 @media (max-width: 760px) {
   .top, main, footer { padding-inline: 1rem; }
   .verdict { padding: 1.25rem 1.25rem 1.4rem; }
@@ -198,7 +219,7 @@ pre { margin: .5rem 0; padding: .7rem 1rem; background: var(--raised); border-ra
   .finding > summary { flex-wrap: wrap; gap: .25rem .6rem; }
   .meaning { order: 3; flex-basis: 100%; }
   .finding .count .share { min-width: 0; margin-inline-start: .5rem; }
-  .heat thead td { width: 8rem; }
+  .heat thead td:first-child, .heat .drills th { width: 8rem; }
   .measures > div, .facts > div { grid-template-columns: 1fr; gap: .1rem; }
 }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }

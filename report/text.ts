@@ -7,6 +7,8 @@ import {
   classesOf,
   consistencySentence,
   deedOf,
+  gistOf,
+  headerOf,
   lossesOf,
   plain,
   reasonOf,
@@ -31,9 +33,17 @@ export const plainPalette: Palette = { good: same, bad: same, warn: same, dim: s
 const EXAMPLES_SHOWN = 3;
 const TENANTS_SHOWN = 5;
 
-export function renderText(report: Report, palette: Palette = plainPalette): string {
+/** @param name of the trace or the model */
+export function renderText(report: Report, palette: Palette = plainPalette, name?: string): string {
   return [
     headline(report, palette),
+    `  ${plain(gistOf(report))}`,
+    '',
+    palette.dim(
+      `  ${headerOf(report, name)
+        .map(({ name: what, value }) => `${what} ${plain(value)}`)
+        .join(' · ')}`,
+    ),
     '',
     ...counts(report, palette),
     ...notes(report, palette),

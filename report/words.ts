@@ -178,6 +178,84 @@ type Change = NonNullable<Report['baseline']>['changes'][number];
 /** Shards of which it is said what became of them. */
 const LOST_SHOWN = 5;
 
+/** The place that explains most, else whatever does. */
+function placeOf({ attribution }: Report): Culprit | undefined {
+  return attribution.find(({ factor }) => /^(server|tenant|partition)$/.test(factor)) ?? attribution[0];
+}
+
+/** In one sentence what is wrong, where, and since when; where nothing is, why the verdict is what it is. */
+export function gistOf(report: Report): Sentence {
+  const { verdict, findings } = report;
+  const place = placeOf(report);
+  if (place !== undefined && (verdict === 'fail' || place.of !== 'violations'))
+    return placeGist(report, place);
+  const worst = findings.find((finding) => finding.class === 'violation');
+  if (verdict === 'fail' && worst !== undefined) {
+    const since = onsetOf(report);
+    return [
+      `${plural(report.exchanges.violations, 'answer is', 'answers are')} wrong`,
+      ...(since === undefined ? [] : [`, since ${since.toFixed(1)} s`, ...afterDrill(report, since)]),
+      `; most are ${worst.kind}: ${meaningOf(worst.kind)}; no one place has them.`,
+    ];
+  }
+  const [worse] = regressionsOf(report);
+  if (worse !== undefined) return ['It is worse than its baseline: ', ...changeSentence(worse)];
+  return reasonOf(report);
+}
+
+function placeGist(
+  report: Report,
+  { factor, value, of, failures, allFailures, unit, sinceSeconds }: Culprit,
+): Sentence {
+  const kind = failing[of];
+  return [
+    `${titles[factor]} `,
+    { quoted: value },
+    ` has ${figure(failures)} of the ${figure(allFailures)} ${kind.what} ${unit}, since ${sinceSeconds.toFixed(1)} s`,
+    ...afterDrill(report, sinceSeconds),
+    '.',
+  ];
+}
+
+/** Drills are no news later than this. */
+const SOON_SECONDS = 5;
+
+/** `, 0.3 s after the drill …`, where one went before. */
+function afterDrill({ drills }: Report, since: number): Sentence {
+  const before = drills.findLast(({ atSeconds }) => atSeconds <= since && since - atSeconds <= SOON_SECONDS);
+  if (before === undefined) return [];
+  return [`, ${(since - before.atSeconds).toFixed(1)} s after the drill `, { quoted: before.name }];
+}
+
+/** When the first wrong answer was asked for, seconds, to the width of a bin of the timeline. */
+function onsetOf({ timeline: { servers, binSeconds } }: Report): number | undefined {
+  const first = servers
+    .map(({ violations }) => violations.findIndex((count) => count > 0))
+    .filter((bin) => bin >= 0);
+  return first.length === 0 ? undefined : Math.min(...first) * binSeconds;
+}
+
+/** What was replayed to whom, when and by what: the parts of a header. */
+export function headerOf({ environment }: Report, name?: string): { name: string; value: Sentence }[] {
+  const { trace, targets, route, startTime, version } = environment;
+  return [
+    {
+      name: 'trace',
+      value:
+        name === undefined ? [{ quoted: trace }] : [{ quoted: name }, ` (${trace.slice(0, SHORT_HASH)})`],
+    },
+    { name: 'targets', value: list(targets) },
+    ...(route === null ? [] : [{ name: 'route', value: [route] }]),
+    ...(startTime === null
+      ? []
+      : [{ name: 'began', value: [`${startTime.slice(0, 19).replace('T', ' ')} UTC`] }]),
+    { name: 'memtape', value: [version] },
+  ];
+}
+
+/** Enough of a hash to tell traces apart. */
+const SHORT_HASH = 'sha256:'.length + 12;
+
 /** Why the verdict is what it is. */
 export function reasonOf(report: Report): Sentence {
   const divided = shardsSentence(report);
@@ -326,8 +404,7 @@ const MUCH_UNTESTABLE = 0.1;
 export function nextSteps(report: Report): Sentence[] {
   const { verdict, attribution, findings, exchanges, prefill, coverage, thresholds, incidents } = report;
   const steps: Sentence[] = [];
-  const place =
-    attribution.find(({ factor }) => /^(server|tenant|partition)$/.test(factor)) ?? attribution[0];
+  const place = placeOf(report);
   const worst = findings.find((finding) => finding.class === 'violation');
   if (verdict === 'aborted' && report.shards?.all.some(({ lost }) => lost !== null) === true)
     steps.push([

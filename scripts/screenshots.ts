@@ -50,7 +50,7 @@ async function record(trace: string): Promise<void> {
 
 /** The same port, empty. */
 function restart(pid: number, port: number): string {
-  return `kill ${pid}; sleep 0.5; setsid memcached -u nobody -l 127.0.0.1 -p ${port} >/dev/null 2>&1 & echo $! > ${pidFile}`;
+  return `kill -9 ${pid}; while kill -0 ${pid} 2>/dev/null; do sleep 0.05; done; sleep 0.5; setsid memcached -u nobody -l 127.0.0.1 -p ${port} >/dev/null 2>&1 & echo $! > ${pidFile}`;
 }
 
 async function judge(trace: string): Promise<Report> {
@@ -98,11 +98,11 @@ async function photograph(page: string): Promise<void> {
   const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
   try {
     for (const colorScheme of ['light', 'dark'] as const) {
-      const view = await browser.newPage({ colorScheme, viewport: { width: 1120, height: 2330 } });
+      const view = await browser.newPage({ colorScheme, viewport: { width: 1280, height: 1700 } });
       await view.goto(`file://${page}`);
-      // Down to the second row of charts: what comes below is for those who open the page.
-      const below = await view.locator('figure').nth(4).boundingBox();
-      const clip = { x: 0, y: 0, width: 1120, height: below!.y };
+      // Down to the charts: what comes below is for those who open the page.
+      const below = await view.locator('#shared').boundingBox();
+      const clip = { x: 0, y: 0, width: 1280, height: below!.y - 20 };
       await view.screenshot({ path: `docs/report-${colorScheme}.png`, clip });
       await view.close();
     }

@@ -52,9 +52,27 @@ export function renderCharts(report: Report): Child[] {
     el(
       'div',
       { class: 'charts' },
+      charts.slice(0, CHARTS_SHOWN).map((chart) => renderChart(chart, report)),
+    ),
+    more(charts.slice(CHARTS_SHOWN), report),
+  ];
+}
+
+/** What matters at first sight: what went wrong, how slow it was, what was found. */
+const CHARTS_SHOWN = 3;
+
+/** The rest, drawn when it is opened. */
+function more(charts: readonly ChartOf[], report: Report): HTMLElement {
+  const names = charts.map(({ title }) => title.toLowerCase()).join(', ');
+  const folded = lazy([`${charts.length} more: ${names}`], () =>
+    el(
+      'div',
+      { class: 'charts' },
       charts.map((chart) => renderChart(chart, report)),
     ),
-  ];
+  );
+  folded.addEventListener('toggle', drawCharts);
+  return folded;
 }
 
 function chartsOf({ timeline, schedule }: Report): ChartOf[] {
@@ -86,17 +104,6 @@ function chartsOf({ timeline, schedule }: Report): ChartOf[] {
   });
   return [
     {
-      title: 'Requests a second',
-      note: targetRate === null ? 'as many as the target took' : 'sent, and asked for on average',
-      write: (value) => figure(Math.round(value)),
-      series: [
-        { name: 'sent', points: rate, tone: 'accent', as: 'area' },
-        ...(targetRate === null
-          ? []
-          : [{ name: 'asked for', points: rate.map(() => targetRate), tone: 'muted', dashed: true }]),
-      ],
-    },
-    {
       title: 'Drift and violations',
       note: `exchanges in each ${binSeconds} s`,
       areCounts: true,
@@ -112,7 +119,6 @@ function chartsOf({ timeline, schedule }: Report): ChartOf[] {
         { name: 'violations', points: violations, tone: 'bad-fill', as: 'bars' },
       ],
     },
-    latency('p50', 'Latency, median'),
     latency('p99', 'Latency, 99th percentile'),
     {
       title: 'Hit rate',
@@ -127,6 +133,18 @@ function chartsOf({ timeline, schedule }: Report): ChartOf[] {
         },
       ],
     },
+    {
+      title: 'Requests a second',
+      note: targetRate === null ? 'as many as the target took' : 'sent, and asked for on average',
+      write: (value) => figure(Math.round(value)),
+      series: [
+        { name: 'sent', points: rate, tone: 'accent', as: 'area' },
+        ...(targetRate === null
+          ? []
+          : [{ name: 'asked for', points: rate.map(() => targetRate), tone: 'muted', dashed: true }]),
+      ],
+    },
+    latency('p50', 'Latency, median'),
     ...(schedule.speed === 'max' || lagMicros.p99.every((value) => value === null)
       ? []
       : [
@@ -191,6 +209,9 @@ function drillList({ drills }: Report): HTMLElement {
 export function drawCharts(): void {
   for (const [holder, entry] of plots) {
     entry.plot?.destroy();
+    entry.plot = undefined;
+    // What is folded has no room yet.
+    if (!holder.isConnected || holder.clientWidth === 0) continue;
     entry.plot = new uPlot(optionsOf(entry.chart, entry.report, holder.clientWidth), dataOf(entry), holder);
   }
 }

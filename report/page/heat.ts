@@ -1,6 +1,6 @@
 // The heat map: where and when answers were wrong, or drifted. It is a table, so that it can be read as one.
 
-import { figure, share } from '../format.ts';
+import { figure, share, visible } from '../format.ts';
 import type { Report } from '../report.ts';
 import { el, quoted, scrolling, type Child } from './dom.ts';
 
@@ -17,7 +17,7 @@ interface Cell {
   violations: number;
 }
 
-export function renderHeat({ timeline }: Report): Child[] {
+export function renderHeat({ timeline, drills }: Report): Child[] {
   const { servers, binSeconds } = timeline;
   const bins = Math.max(0, ...servers.map(({ requests }) => requests.length));
   if (bins === 0) return [];
@@ -52,6 +52,7 @@ export function renderHeat({ timeline }: Report): Child[] {
       'violations',
       swatch('idle', 0),
       'no requests',
+      ...(drills.length > 0 ? [el('span', { class: 'mark', 'aria-hidden': 'true' }, '▼'), 'drill'] : []),
       el(
         'span',
         { class: 'says' },
@@ -68,7 +69,12 @@ export function renderHeat({ timeline }: Report): Child[] {
           { class: 'unseen' },
           `Violations and drift by server, in steps of ${round(seconds)} seconds`,
         ),
-        el('thead', {}, el('tr', {}, el('td'), labels)),
+        el(
+          'thead',
+          {},
+          ...(drills.length > 0 ? [drillRow(drills, columns, seconds)] : []),
+          el('tr', {}, el('td'), labels),
+        ),
         el('tbody', {}, rows),
       ),
     ),
@@ -76,6 +82,29 @@ export function renderHeat({ timeline }: Report): Child[] {
       ? [el('p', { class: 'note' }, `and ${figure(servers.length - shown.length)} more with less trouble`)]
       : []),
   ];
+}
+
+/** A row above the times, in which each drill stands where it was done. */
+function drillRow(drills: Report['drills'], columns: number, seconds: number): HTMLElement {
+  const column = ({ atSeconds }: Report['drills'][number]): number =>
+    Math.min(columns - 1, Math.max(0, Math.floor(atSeconds / seconds)));
+  return el(
+    'tr',
+    { class: 'drills' },
+    el('th', { scope: 'row' }, 'drills'),
+    Array.from({ length: columns }, (_, n) => {
+      const here = drills.filter((drill) => column(drill) === n);
+      const told = here.map(({ name, atSeconds }) => `${visible(name)} at ${round(atSeconds)} s`).join('; ');
+      return here.length === 0
+        ? el('td')
+        : el(
+            'td',
+            { class: 'drill', title: told },
+            el('span', { 'aria-hidden': 'true' }, '▼'),
+            el('span', { class: 'unseen' }, told),
+          );
+    }),
+  );
 }
 
 /** To a tenth, of seconds that are no round number. */

@@ -50,10 +50,11 @@ function renderPage({ reports, verdict, meanings }: PageData): void {
 }
 
 function renderOverview(reports: readonly PageReport[], verdict: string): HTMLElement {
+  const worst = reports.find(({ words }) => words.verdict === verdict)?.report.verdict ?? 'aborted';
   return el(
     'section',
     { class: 'overview' },
-    el('h1', { class: reports.every(({ report }) => report.verdict === 'pass') ? 'good' : 'bad' }, verdict),
+    el('h1', { class: `state ${worst}` }, verdict),
     table(
       'Replays',
       [
@@ -62,22 +63,27 @@ function renderOverview(reports: readonly PageReport[], verdict: string): HTMLEl
         { name: 'Requests', number: true },
         { name: 'Violations', number: true },
         { name: 'Drift', number: true },
+        { name: 'In a sentence' },
       ],
       reports.map(({ name, report, words }, n) => [
         el('a', { href: `#r${n + 1}-verdict` }, quoted(name)),
-        el('span', { class: `state ${toneOf(report.verdict)}` }, words.verdict),
+        el('span', { class: `state ${report.verdict}` }, words.verdict),
         figure(report.exchanges.sent),
         figure(report.exchanges.violations),
         figure(report.exchanges.drift),
+        el('span', { class: 'gist' }, spoken(words.gist)),
       ]),
     ),
   );
 }
 
-function toneOf(verdict: string): string {
-  if (verdict === 'pass') return 'good';
-  return verdict === 'fail' ? 'bad' : 'warn';
-}
+/** Of sections, in the line of links: all of them fit into one. */
+const shortNames: Readonly<Record<string, string>> = {
+  next: 'Next',
+  shared: 'Shared',
+  baseline: 'Baseline',
+  connections: 'Connections',
+};
 
 interface Placing {
   meanings: PageData['meanings'];
@@ -90,6 +96,7 @@ interface Placing {
 function renderReport(one: PageReport, { meanings, level, prefix }: Placing): HTMLElement {
   const { report, words } = one;
   const sections: [id: string, title: string, content: Child[]][] = [
+    ['heat', 'Where and when', renderHeat(report)],
     [
       'next',
       'What to do next',
@@ -101,12 +108,11 @@ function renderReport(one: PageReport, { meanings, level, prefix }: Placing): HT
         ),
       ],
     ],
-    ['counts', 'Answers', renderCounts(one)],
+    ['time', 'Over time', renderCharts(report)],
     ['shared', 'What failures share', renderAttribution(one)],
+    ['counts', 'Answers', renderCounts(one)],
     ['thresholds', 'Thresholds', renderThresholds(one)],
     ['baseline', 'Beside the baseline', renderBaseline(report)],
-    ['time', 'Over time', renderCharts(report)],
-    ['heat', 'Where and when', renderHeat(report)],
     ['drills', 'Drills', renderDrills(report)],
     ['findings', 'Findings', renderFindings(report, meanings)],
     ['servers', 'Servers', renderServers(report)],
@@ -121,15 +127,23 @@ function renderReport(one: PageReport, { meanings, level, prefix }: Placing): HT
     {},
     el(
       'section',
-      { class: `verdict ${toneOf(report.verdict)}`, 'aria-labelledby': `${prefix}verdict` },
+      { class: `verdict ${report.verdict}`, 'aria-labelledby': `${prefix}verdict` },
       el('p', { class: 'eyebrow' }, prefix === '' ? [] : [quoted(one.name), ' · '], words.deed),
       el(`h${level}` as 'h1', { id: `${prefix}verdict` }, words.verdict),
-      el('p', { class: 'lead' }, spoken(words.reason)),
+      el('p', { class: 'lead' }, spoken(words.gist)),
+      JSON.stringify(words.gist) === JSON.stringify(words.reason)
+        ? undefined
+        : el('p', { class: 'reason' }, spoken(words.reason)),
+      el(
+        'dl',
+        { class: 'header' },
+        words.header.map(({ name, value }) => el('div', {}, el('dt', {}, name), el('dd', {}, spoken(value)))),
+      ),
     ),
     el(
       'nav',
       { 'aria-label': 'On this page' },
-      filled.map(([id, title]) => el('a', { href: `#${prefix}${id}` }, title)),
+      filled.map(([id, title]) => el('a', { href: `#${prefix}${id}` }, shortNames[id] ?? title)),
     ),
     filled.map(([id, title, content]) => section(level + 1, `${prefix}${id}`, title, content)),
   );

@@ -1,7 +1,8 @@
 // The HTML report in a real browser: it draws, it can be used by keyboard, it asks for nothing, and traffic stays text in
 // it.
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -81,6 +82,9 @@ test('it draws, complains of nothing, and asks for nothing but itself', async ()
   const address = await open([hostile]);
   expect(await page.title()).toBe('Failed: memtape report');
   expect(await page.locator('h1').innerText()).toBe('Failed');
+  // Three that matter, and the rest when they are asked for.
+  expect(await drawn()).toHaveLength(3);
+  await page.locator('.charts + details > summary').click();
   const charts = await drawn();
   expect(charts).toHaveLength(6);
   for (const pixels of charts) expect(pixels).toBeGreaterThan(2000);
@@ -100,8 +104,65 @@ test.each([0, 1, 2])('a replay of %i bins draws too', async (bins) => {
   report.timeline = cut(report.timeline) as typeof report.timeline;
   await open([{ name: 'short.tape', report }]);
   expect(await page.locator('h1').innerText()).toBe('Passed');
+  expect(await drawn()).toHaveLength(3);
+  await openAll();
+  await page.waitForTimeout(50);
   expect(await drawn()).toHaveLength(bins === 0 ? 5 : 6);
   expect(complaints).toEqual([]);
+});
+
+test('the first screen says what, where and since when: verdict, gist, header, and the map with its drills', async () => {
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await open([hostile]);
+  const above = async (selector: string): Promise<number> => {
+    const box = await page.locator(selector).first().boundingBox();
+    return box!.y + box!.height;
+  };
+  expect(await page.locator('.verdict .lead').innerText()).toMatch(
+    /^Tenant .* has 60 of the 70 failing exchanges, since 12\.5 s\.$/,
+  );
+  expect(await page.locator('.verdict .header').innerText()).toMatch(
+    /capture\.tape[^]*proxy:11211[^]*single[^]*2026-01-02 03:04:05 UTC[^]*0\.1\.0/,
+  );
+  expect(await above('.verdict')).toBeLessThan(420);
+  expect(await above('.heat')).toBeLessThan(800);
+  expect(await page.locator('.heat .drill').getAttribute('title')).toMatch(/ at 30 s$/);
+  // All sections in one line.
+  const links = await page.locator('nav a').all();
+  const tops = await Promise.all(links.map(async (link) => (await link.boundingBox())!.y));
+  expect(new Set(tops).size).toBe(1);
+  const last = await links.at(-1)!.boundingBox();
+  expect(last!.x + last!.width).toBeLessThan(1280);
+});
+
+test.each([
+  ['light', 1280],
+  ['dark', 390],
+] as const)('axe finds nothing serious, %s at %i pixels', async (colorScheme, width) => {
+  await page.emulateMedia({ colorScheme });
+  await page.setViewportSize({ width, height: 844 });
+  await open([hostile]);
+  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+  const { violations, rules } = await page.evaluate<{
+    violations: { id: string; impact: string; nodes: { html: string }[] }[];
+    rules: number;
+  }>(
+    "axe.run({ resultTypes: ['violations'] }).then(({ violations, passes }) => ({ violations, rules: passes.length }))",
+  );
+  expect(rules).toBeGreaterThan(20);
+  const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+  expect(serious.map(({ id, nodes }) => [id, nodes.length, nodes[0]!.html])).toEqual([]);
+});
+
+test('each verdict has a colour of its own', async () => {
+  const verdicts = ['pass', 'fail', 'insufficient', 'invalid', 'aborted'] as const;
+  await open(verdicts.map((verdict) => ({ name: verdict, report: { ...cleanReport(), verdict } })));
+  const colours = await page.evaluate<string[][]>(`[
+    [...document.querySelectorAll('section.verdict h2')].map((element) => getComputedStyle(element).color),
+    [...document.querySelectorAll('.overview .state:not(h1)')].map((element) => getComputedStyle(element).color),
+  ]`);
+  expect(new Set(colours[0]).size).toBe(verdicts.length);
+  expect(colours[1]).toEqual(colours[0]);
 });
 
 test('it is smaller than a megabyte, with a hundred servers too', () => {

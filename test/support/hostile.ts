@@ -268,7 +268,14 @@ export function hostileReport(): Report {
       ],
       regressions: 2,
     },
-    environment: { version: '0.1.0', node: 'v20.19.0', trace: 'sha256:00', targets: ['proxy:11211'] },
+    environment: {
+      version: '0.1.0',
+      node: 'v20.19.0',
+      trace: 'sha256:00',
+      targets: ['proxy:11211'],
+      route: 'single',
+      startTime: '2026-01-02T03:04:05.678Z',
+    },
   };
 }
 
