@@ -17,14 +17,16 @@ import { readSmall } from './file.ts';
 import { expectKind } from './kind.ts';
 import { addPermission, paceOptions, parseSpeed } from './pace.ts';
 import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
-import { forceOption, replacing } from './place.ts';
+import { forceOption, replacing, type PlaceOptions } from './place.ts';
 import {
   asBaseline,
   assertBaseline,
   assertResultsOf,
   besides,
+  hlogPlace,
   judge,
   runReplay,
+  writeHlog,
   type JudgeOptions,
   type RunOptions,
 } from './replaying.ts';
@@ -116,7 +118,7 @@ export function replayCommand(command: Command, shell: Shell): void {
     .option('--results <file>', 'keep what the replay saw', shell.path)
     .option(...forceOption)
     .option('--metrics <address>', 'serve metrics for Prometheus meanwhile, for instance on :9150');
-  reportOptions(command, shell)
+  hlogOption(reportOptions(command, shell), shell)
     .addHelpText('after', replayExamples)
     .action(async (trace: string, options: ReplayCommandOptions) => replayOnce(shell, trace, options));
 }
@@ -127,7 +129,7 @@ export function diffCommand(command: Command, shell: Shell): void {
     'another run of the baseline: what differs no more than these two is no news',
     shell.path,
   );
-  reportOptions(command, shell)
+  hlogOption(reportOptions(command, shell), shell)
     .addHelpText('after', diffExamples)
     .action(async (trace: string, results: string, candidate: string | undefined, options: DiffOptions) =>
       diffOnce(shell, trace, [results, candidate], options),
@@ -146,14 +148,17 @@ async function diffOnce(
   const { noise } = options;
   const inputs = [results, candidate, noise].filter((path) => path !== undefined);
   assertBaseline(options.threshold, candidate !== undefined, 'two results files');
-  checkOutputs(options, [trace, ...inputs]);
+  checkOutputs(options, [trace, ...inputs], hlogOf(options, [trace, ...inputs]));
   checkSource(trace);
   for (const path of inputs) expectKind(path, 'results');
   const first = await judge(shell, trace, results, candidate === undefined ? options : asBaseline(options));
   let { report } = first;
+  if (candidate === undefined) await writeHlog(shell, first, options);
   if (candidate !== undefined) {
     const before = noise === undefined ? undefined : await judge(shell, trace, noise, asBaseline(options));
-    report = besides(await judge(shell, trace, candidate, options), first, before);
+    const second = await judge(shell, trace, candidate, options);
+    report = besides(second, first, before);
+    await writeHlog(shell, second, options);
   }
   const named = { name: basename(candidate ?? results), report };
   throw new Verdict(await printReport(shell, named, options, exitCodes[report.verdict]));
@@ -226,6 +231,19 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
   }
 }
 
+function hlogOption(command: Command, shell: Shell): Command {
+  return command.option(
+    '--hlog <file>',
+    'write the latencies as an HDR log (HdrHistogram), in microseconds',
+    shell.path,
+  );
+}
+
+/** The place of --hlog, where it is asked for. */
+function hlogOf({ hlog }: JudgeOptions, inputs: readonly string[]): [string, PlaceOptions][] {
+  return hlog === undefined ? [] : [[hlog, { ...hlogPlace, inputs }]];
+}
+
 /** @throws ConfigError, CliError */
 async function readDrills(path: string): Promise<Drill[]> {
   const { parseDrills } = await import('../replayer/drillfile.ts');
@@ -236,11 +254,12 @@ async function readDrills(path: string): Promise<Drill[]> {
 async function checkReplay(source: string, options: ReplayCommandOptions): Promise<void> {
   const { drill, expect, results, force, scenario } = options;
   const inputs = [source, drill, expect].filter((path) => path !== undefined);
-  checkOutputs(
-    options,
-    inputs,
-    results === undefined ? [] : [[results, { option: '--results', replacing: replacing(force), inputs }]],
-  );
+  checkOutputs(options, inputs, [
+    ...hlogOf(options, inputs),
+    ...(results === undefined
+      ? []
+      : [[results, { option: '--results', replacing: replacing(force), inputs }] as [string, PlaceOptions]]),
+  ]);
   if (expect !== undefined) expectKind(expect, 'results');
   if (drill !== undefined) expectKind(drill, 'drills');
   checkSource(source);

@@ -23,7 +23,7 @@ import { hashSource, openSource, type Source } from '../trace/source.ts';
 import { openFileLimit, starvedHint } from './descriptors.ts';
 import { CliError } from './error.ts';
 import type { MetricsServer } from './metrics.ts';
-import { Place, type Replacing } from './place.ts';
+import { Place, writePlace, type PlaceOptions, type Replacing } from './place.ts';
 import { Progress } from './progress.ts';
 import type { Shell } from './shell.ts';
 import { isModel, type SynthOptions } from './source.ts';
@@ -41,6 +41,8 @@ export interface JudgeOptions {
   /** Without any: defaultThresholds(), with the baseline's where there is one. */
   threshold: readonly Threshold[];
   examples: number;
+  /** Where the latencies go as an HDR log. */
+  hlog?: string;
   quiet?: true;
 }
 
@@ -87,6 +89,16 @@ const models = async (): Promise<typeof import('./model.ts')> => import('./model
 export function besides(judged: Judged, baseline: Judged, noise?: Judged): Report {
   const changes = compare(baseline.input.diff, judged.input.diff, noise?.input.diff);
   return makeReport({ ...judged.input, baseline: { report: baseline.report, changes } });
+}
+
+/** How `--hlog` is written. */
+export const hlogPlace: PlaceOptions = { option: '--hlog', replacing: 'reports' };
+
+/** @throws CliError */
+export async function writeHlog(shell: Shell, { input }: Judged, { hlog }: JudgeOptions): Promise<void> {
+  if (hlog === undefined) return;
+  const { renderHlog } = await import('../report/hlog.ts');
+  await writePlace(shell, hlog, renderHlog(input.diff, input.meta.startTime), hlogPlace);
 }
 
 /** What is asked of a baseline: nothing that only what stands beside one has. */
@@ -188,6 +200,7 @@ export async function runReplay(
     const judged = await judgeReplayed(shell, replayed, seen, options);
     const before = beside?.results ?? options.expect;
     const other = before === undefined ? undefined : await judge(shell, trace, before, asBaseline(options));
+    await writeHlog(shell, judged, options);
     return { name: basename(source), report: other === undefined ? judged.report : besides(judged, other) };
   } catch (error) {
     throw kept === undefined ? error : renamed(error, kept);

@@ -17,6 +17,7 @@ import {
   plain,
   reasonOf,
   valueOf,
+  severity,
   verdictNames,
   worstOf,
   type Sentence,
@@ -36,35 +37,68 @@ const signs: Readonly<Record<ReportVerdict, string>> = {
   aborted: '⚠️',
 };
 
+/** GitHub takes summaries of 1,024 kB, and shows nothing of longer ones. */
+const MOST_BYTES = 1_000_000;
+
+/** How much of each report is written: the first of these with which all of them fit. */
+type Detail = 'all' | 'findings' | 'verdicts';
+
+const leftOut: Readonly<Record<Detail, string>> = {
+  all: '',
+  findings: 'the examples of findings',
+  verdicts: 'all of each replay but its verdict',
+};
+
 export function renderMarkdown(reports: readonly NamedReport[]): string {
+  for (const detail of ['all', 'findings'] as const) {
+    const text = renderAll(reports, detail);
+    if (Buffer.byteLength(text) <= MOST_BYTES) return `${text}${remark(leftOut[detail])}`;
+  }
+  // Tables are bounded, and so is what is left.
+  return `${renderAll(reports, 'verdicts')}${remark(leftOut.verdicts)}`;
+}
+
+/** The worst first: a table shows so many rows, and what it leaves out passed. */
+function worstFirst(reports: readonly NamedReport[]): NamedReport[] {
+  return reports.toSorted((a, b) => severity.indexOf(a.report.verdict) - severity.indexOf(b.report.verdict));
+}
+
+function remark(what: string): string {
+  if (what === '') return '';
+  return `\n_Left out, since a summary has ${figure(MOST_BYTES / 1000)} kB at most: ${what}. The JSON and the HTML page have them._\n`;
+}
+
+function renderAll(reports: readonly NamedReport[], detail: Detail): string {
   const [only] = reports;
-  if (reports.length === 1) return renderOne(only!, '##');
+  if (reports.length === 1) return renderOne(only!, '##', detail);
   const worst = worstOf(reports);
   return [
     `## ${signs[worst]} memtape: ${verdictNames[worst]}`,
     '',
     ...table(
       ['Replay', 'Verdict', '>Requests', '>Violations', '>Drift'],
-      reports.map(({ name, report: { verdict, exchanges } }) => [
-        code(name),
-        `${signs[verdict]} ${verdictNames[verdict]}`,
-        figure(exchanges.sent),
-        figure(exchanges.violations),
-        figure(exchanges.drift),
-      ]),
+      (reports.length > ROWS_SHOWN ? worstFirst(reports) : reports).map(
+        ({ name, report: { verdict, exchanges } }) => [
+          code(name),
+          `${signs[verdict]} ${verdictNames[verdict]}`,
+          figure(exchanges.sent),
+          figure(exchanges.violations),
+          figure(exchanges.drift),
+        ],
+      ),
     ),
     '',
-    ...reports.map((named) => renderOne(named, '###')),
+    ...(detail === 'verdicts' ? [] : reports.map((named) => renderOne(named, '###', detail))),
   ].join('\n');
 }
 
-function renderOne({ name, report }: NamedReport, level: string): string {
+function renderOne({ name, report }: NamedReport, level: string, detail: Detail): string {
   const sections: [title: string, lines: string[]][] = [
     ['', counts(report)],
     ['What failures share', bullets(report.attribution.map((culprit) => culpritSentence(culprit)))],
     ['What to do next', bullets(nextSteps(report))],
     ['Thresholds', thresholds(report)],
-    ['Findings', report.findings.slice(0, FINDINGS_SHOWN).flatMap((finding) => renderFinding(finding))],
+    ['Findings', findings(report, detail)],
     ['What differs from the baseline', changes(report)],
     ['Drills', drills(report)],
     ['Servers', servers(report)],
@@ -83,6 +117,14 @@ function renderOne({ name, report }: NamedReport, level: string): string {
     '',
     ...sections.flatMap(([title, lines]) => titled(title, lines)),
   ].join('\n');
+}
+
+function findings({ findings: all }: Report, detail: Detail): string[] {
+  const shown = all.slice(0, FINDINGS_SHOWN);
+  if (detail === 'all') return shown.flatMap((finding) => renderFinding(finding));
+  return bullets(
+    shown.map(({ class: of, kind, count }) => [`${of}: ${kind} ×${figure(count)}, ${meaningOf(kind)}`]),
+  );
 }
 
 function titled(title: string, lines: readonly string[]): string[] {

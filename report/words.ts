@@ -20,7 +20,7 @@ export const verdictNames: Readonly<Record<ReportVerdict, string>> = {
 };
 
 /** The worst first: of several reports, the first of these that one has. */
-const severity: readonly ReportVerdict[] = ['fail', 'aborted', 'invalid', 'insufficient', 'pass'];
+export const severity: readonly ReportVerdict[] = ['fail', 'aborted', 'invalid', 'insufficient', 'pass'];
 
 export function worstOf(reports: readonly NamedReport[]): ReportVerdict {
   return severity.find((verdict) => reports.some(({ report }) => report.verdict === verdict)) ?? 'aborted';

@@ -276,6 +276,10 @@ test('two replays side by side: what differs by more than chance, and than two r
     0,
     expect.stringMatching(/violations\.wrong-value .* regression/),
   ]);
+  const hlog = temporary('side.hlog');
+  expect((await memtape('diff', tape, first, '--hlog', hlog)).code).toBe(0);
+  expect(readFileSync(hlog, 'utf8')).toMatch(/^Tag=operation=get,0\.000,/m);
+  expect((await memtape('diff', tape, first, '--hlog', first)).code).toBe(2);
   const worse = await memtape('diff', tape, first, sick, '--threshold', 'baseline.regressions == 0');
   expect([worse.code, worse.stdout]).toEqual([
     1,

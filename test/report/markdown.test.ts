@@ -46,6 +46,27 @@ test('several reports: the worst verdict, a table, and each', () => {
   expect(text.match(/^### /gm)).toHaveLength(2);
 });
 
+test('a summary stays below what GitHub takes, and says what it left out', () => {
+  const most = 1024 * 1000;
+  const long = hostileReport();
+  for (const { examples } of long.findings)
+    for (const example of examples) Object.assign(example.actual, { value: 'x'.repeat(700_000) });
+  expect(JSON.stringify(long).length).toBeGreaterThan(2e6);
+  const one = renderMarkdown([{ name: 'capture.tape', report: long }]);
+  expect(Buffer.byteLength(one)).toBeLessThan(most);
+  expect(one).toContain('violation: wrong-value ×60');
+  expect(one).toMatch(/_Left out, since a summary has 1,000 kB at most: the examples of findings\./);
+  const many = Array.from({ length: 1000 }, (_, n) => ({
+    name: `replay ${n} ${'n'.repeat(100)}`,
+    report: n === 999 ? hostileReport() : cleanReport(),
+  }));
+  const all = renderMarkdown(many);
+  expect(Buffer.byteLength(all)).toBeLessThan(most);
+  expect(all).toContain('replay 999 ');
+  expect(all).toMatch(/and 950 more rows[^]*Left out.*all of each replay but its verdict/);
+  expect(renderMarkdown([hostile])).not.toContain('Left out');
+});
+
 test('keys and values stay in code spans', () => {
   const named = keys.map((name) => ({ name, report: hostileReport() }));
   const rest = withoutCode(renderMarkdown(named));
