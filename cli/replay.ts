@@ -67,15 +67,9 @@ Examples:
   memtape diff capture.tape run.results --threshold 'drift.lost < 0.5%' --json -
   memtape diff etc run.results                                 of \`memtape replay etc --results run.results\``;
 
-export function replayCommand(command: Command, shell: Shell): void {
-  paceOptions(synthOptions(targetOptions(command, shell)))
-    .option('--baseline <address,…>', 'send the same to these targets too, and show both', parseTargets)
-    .option('--expect <results>', 'results of an earlier replay of the trace: show what differs', shell.path)
-    .option(
-      '--drill <file>',
-      'commands that run meanwhile, a YAML list of {at, run, server}: who noticed, and recovered?',
-      shell.path,
-    )
+/** What is sent of a trace, when, and in which order. */
+export function sendingOptions(command: Command): Command {
+  return paceOptions(synthOptions(command))
     .option('--speed <n|max>', 'times the recorded speed', parseSpeed, 1)
     .option(
       '--rate <plan>',
@@ -103,6 +97,17 @@ export function replayCommand(command: Command, shell: Shell): void {
       `do what is refused otherwise: ${permissions.join(', ')} (repeatable)`,
       addPermission,
       [],
+    );
+}
+
+export function replayCommand(command: Command, shell: Shell): void {
+  sendingOptions(targetOptions(command, shell))
+    .option('--baseline <address,…>', 'send the same to these targets too, and show both', parseTargets)
+    .option('--expect <results>', 'results of an earlier replay of the trace: show what differs', shell.path)
+    .option(
+      '--drill <file>',
+      'commands that run meanwhile, a YAML list of {at, run, server}: who noticed, and recovered?',
+      shell.path,
     )
     .option(
       '--flush-before',

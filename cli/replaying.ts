@@ -138,25 +138,11 @@ export async function runReplay(
   let cluster: Cluster | undefined;
   let metrics: MetricsServer | undefined;
   try {
-    const rate = fixedRateOf(options);
     const results = kept?.temporary ?? join(folder, 'results');
-    const made = isModel(source) ? await madeOf(source, options, rate) : undefined;
-    // What happens to a trace is worked out beforehand, so that it takes no part in the timing.
-    const changed = join(folder, 'changed.tape');
-    const rewritten =
-      made === undefined && options.scenario.length > 0
-        ? await (await models()).rewrite(shell, source, changed, generating(options, undefined))
-        : undefined;
-    const trace = made?.source ?? (rewritten === undefined ? source : changed);
-    if (options.quiet !== true) for (const note of rewritten?.notes ?? []) shell.stderr.write(`${note}\n`);
-    const drills = [
-      ...(options.drills ?? []),
-      ...drillsOf(made?.model.drills),
-      ...drillsOf(rewritten?.drills),
-    ];
+    const { trace, drills, isModelled, isTimed } = await trafficOf(shell, source, options, folder);
     let { target } = options;
     if (target === undefined) {
-      const needs = made === undefined ? await needsOf(source) : { servers: 1, connections: 1 };
+      const needs = isModelled ? { servers: 1, connections: 1 } : await needsOf(source);
       checkDescriptors(needs.connections);
       const backends = options.route?.name === 'index' ? needs.servers : 1;
       const { startCluster } = await import('../fixtures/cluster.ts');
@@ -171,11 +157,11 @@ export async function runReplay(
       if (options.quiet !== true) shell.stderr.write(`metrics on ${metrics.url}\n`);
     }
     // A model has one server, and several targets are meant to share its keys.
-    const isSpread = made !== undefined && options.route === undefined && target.length > 1;
+    const isSpread = isModelled && options.route === undefined && target.length > 1;
     if (isSpread && options.quiet !== true)
       shell.stderr.write('no --route: the keys of the model are spread over the targets by ketama\n');
     const run: ReplayOptions = {
-      ...replayOptionsOf(shell, trace, options, made !== undefined && rate !== undefined),
+      ...replayOptionsOf(shell, trace, options, isTimed),
       ...(isSpread ? { route: 'ketama' as const } : {}),
       // Of a replay that is divided, one part does to the servers what is done to them.
       ...(drills.length === 0 || (options.shard?.index ?? 1) > 1 ? {} : { drills }),
@@ -212,6 +198,42 @@ export async function runReplay(
   }
 }
 
+/** What is replayed, as it is asked for. */
+export interface Traffic {
+  trace: Source;
+  drills: Drill[];
+  /** A model makes it. */
+  isModelled: boolean;
+  /** It is made at the rate that is asked for. */
+  isTimed: boolean;
+}
+
+/** @param folder where a trace with what happens to it is put @throws CliError, ConfigError, TraceError */
+export async function trafficOf(
+  shell: Shell,
+  source: string,
+  options: Omit<RunOptions, keyof JudgeOptions> & Pick<JudgeOptions, 'quiet'>,
+  folder: string,
+): Promise<Traffic> {
+  const rate = fixedRateOf(options);
+  const made = isModel(source) ? await madeOf(source, options, rate) : undefined;
+  // What happens to a trace is worked out beforehand, so that it takes no part in the timing.
+  const changed = join(folder, 'changed.tape');
+  const rewritten =
+    made === undefined && options.scenario.length > 0
+      ? await (await models()).rewrite(shell, source, changed, generating(options, undefined))
+      : undefined;
+  if (options.quiet !== true) for (const note of rewritten?.notes ?? []) shell.stderr.write(`${note}\n`);
+  return {
+    trace: made?.source ?? (rewritten === undefined ? source : changed),
+    drills: [...(options.drills ?? []), ...drillsOf(made?.model.drills), ...drillsOf(rewritten?.drills)],
+    isModelled: made !== undefined,
+    isTimed: made !== undefined && rate !== undefined,
+  };
+}
+
+type SendOptions = Parameters<typeof trafficOf>[2];
+
 /** What a model, or a scenario, has done to the servers meanwhile. */
 function drillsOf(drills: Model['drills'] = []): Drill[] {
   return drills.map(({ at, run, name, server }) => ({
@@ -225,7 +247,7 @@ function drillsOf(drills: Model['drills'] = []): Drill[] {
 /** The traffic of a model, as long as it is asked to be, whatever the rate. */
 async function madeOf(
   source: string,
-  options: RunOptions,
+  options: SendOptions,
   fixed: number | undefined,
 ): Promise<ReturnType<Awaited<ReturnType<typeof models>>['sourceOf']>> {
   const { sourceOf, rateOfPlan } = await models();
@@ -243,15 +265,15 @@ export function fixedRateOf({ rate }: Pick<RunOptions, 'rate'>): number | undefi
   return only !== undefined && more.length === 0 && only.from === only.to ? only.from : undefined;
 }
 
-function generating({ rate: _rate, ...options }: RunOptions, rate: number | undefined): SynthOptions {
+function generating({ rate: _rate, ...options }: SendOptions, rate: number | undefined): SynthOptions {
   return { ...options, ...(rate === undefined ? {} : { rate }) };
 }
 
 /** @param isInTrace the trace is made at the rate that is asked for */
-function replayOptionsOf(
+export function replayOptionsOf(
   shell: Shell,
   trace: Source,
-  options: RunOptions,
+  options: SendOptions,
   isInTrace: boolean,
 ): Omit<ReplayOptions, 'results' | 'targets'> {
   const {
@@ -336,7 +358,7 @@ interface Needs {
   connections: number;
 }
 
-async function needsOf(path: string): Promise<Needs> {
+export async function needsOf(path: string): Promise<Needs> {
   const trace = await TraceReader.open(path);
   try {
     const servers = new Set<string>();

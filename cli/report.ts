@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { exitCodes } from '../report/report.ts';
 import { ResultsReader } from '../trace/file.ts';
 import { mergeShards } from '../trace/merged.ts';
-import { hashSource, openSource } from '../trace/source.ts';
+import { hashSource, openSource, type Source } from '../trace/source.ts';
 import { Verdict } from './error.ts';
 import { expandFiles } from './file.ts';
 import { expectKind } from './kind.ts';
@@ -75,7 +75,7 @@ async function reportShards(
  */
 export async function merge(
   shell: Shell,
-  replayed: string,
+  replayed: Source,
   paths: readonly string[],
   to: string,
   { quiet, lost }: { quiet?: true; lost?: ReadonlyMap<number, string> },

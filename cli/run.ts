@@ -65,13 +65,16 @@ const codes: Readonly<Record<string, number>> = {
   ReplayError: 2,
   TraceError: 2,
   ConvertError: 2,
+  ClusterError: 2,
 };
 
-function codeOf(error: unknown): number | undefined {
+export function codeOf(error: unknown): number | undefined {
   if (error instanceof CliError) return error.exitCode;
   if (!(error instanceof Error)) return undefined;
   const { code } = error as NodeJS.ErrnoException;
   if (isStarved(error)) return 2;
   if (error.name === 'ReplayError' && code === 'UNREACHABLE') return 5;
+  // What was asked for could be, and was not to be had.
+  if (error.name === 'ClusterError' && code !== 'USAGE') return 5;
   return Object.hasOwn(codes, error.name) ? codes[error.name] : undefined;
 }

@@ -25,7 +25,7 @@ export function parseRun(text: string): string {
 }
 
 /** What cannot be asked of a part of a replay. @throws CliError */
-export function checkShard({ shard, run, allow, baseline, expect }: RunOptions): void {
+export function checkShard({ shard, run, allow, baseline, expect, flushBefore }: RunOptions): void {
   if (shard === undefined) {
     if (run !== undefined)
       throw new CliError(
@@ -37,6 +37,11 @@ export function checkShard({ shard, run, allow, baseline, expect }: RunOptions):
   if (allow.includes('flush'))
     throw new CliError(
       '--allow flush expects a replay that is whole: FLUSH acts on the keys of all shards, and none would know when another sent it',
+      2,
+    );
+  if (flushBefore === true)
+    throw new CliError(
+      '--flush-before expects a replay that is whole: each shard would empty what another has filled; empty the targets beforehand',
       2,
     );
   if (baseline !== undefined || expect !== undefined)

@@ -46,29 +46,40 @@ const USER_VARIABLE = 'MEMTAPE_USER';
 const PASSWORD_VARIABLE = 'MEMTAPE_PASSWORD';
 
 export function targetOptions(command: Command, shell: Shell): Command {
+  const placed = placeOptions(
+    command,
+    shell,
+    'where requests go: HOST:PORT, or the path of a unix socket; an embedded server if absent',
+  );
+  return secretOptions(placed, shell);
+}
+
+/** Where requests go, and whose keys are whose. @param about what --target is */
+export function placeOptions(command: Command, shell: Shell, about: string): Command {
   return command
-    .option(
-      '--target <address,…>',
-      'where requests go: HOST:PORT, or the path of a unix socket; an embedded server if absent',
-      parseTargets,
-    )
+    .option('--target <address,…>', about, parseTargets)
     .option(
       '--route <route>',
       `who gets what: ${routeNames.slice(0, -1).join(', ')}, map=FILE; default: single for one target, else index; of a model ketama`,
       (text) => parseRoute(text, shell),
     )
     .option(
+      '--tenants <mode>',
+      'whether users share their keys: auto (what the trace shows), isolated, shared',
+      parseTenants,
+      'auto',
+    );
+}
+
+/** What only the machine that sends has to know. */
+export function secretOptions(command: Command, shell: Shell): Command {
+  return command
+    .option(
       '--auth-file <file>',
       `SASL users of the targets, lines of user:password; each recorded user as himself (or ${USER_VARIABLE} and ${PASSWORD_VARIABLE})`,
       shell.path,
     )
     .option('--mask-key-file <file>', 'that of the recording, where its users are masked', shell.path)
-    .option(
-      '--tenants <mode>',
-      'whether users share their keys: auto (what the trace shows), isolated, shared',
-      parseTenants,
-      'auto',
-    )
     .option('--tls', 'the targets speak TLS')
     .option('--tls-ca <file>', 'TLS: who signed the certificates of the targets', shell.path)
     .option('--tls-cert <file>', 'TLS: our certificate', shell.path)

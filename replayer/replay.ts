@@ -60,6 +60,8 @@ export interface ReplayOptions {
   loops?: number;
   /** Only this part of it, while others replay the others; they are one run, which has a name. */
   shard?: NonNullable<ResultsMeta['shard']>;
+  /** Called before anything is sent to a target, also of what is set beforehand: then the trace has been looked over. */
+  admit?: () => Promise<void>;
   /** Called once there is something to send. Resolves with when to begin. Default: at once. */
   begin?: () => Promise<AgreedStart>;
   /** Default key. */
@@ -158,6 +160,9 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     const routeName = options.route ?? (targets.length === 1 ? 'single' : 'index');
     const route = createRoute(routeName, targets, survey.servers.length, options.routeMap);
     if (options.allow?.has('recorded-target') !== true) refuseRecorded(targets, survey);
+    const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
+    if (isCut) await cutTrace(options.trace, stretch, cut);
+    await options.admit?.();
     if (options.flushBefore === true) await empty(targets, survey, options.credentialsOf, timeoutMs);
     const wanted = options.prefill ?? 'auto';
     const filled = await setUp(
@@ -189,8 +194,6 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       ...rateOf(options),
       ...(shard === undefined ? {} : { shard }),
     };
-    const isLong = total > BACKGROUND_FROM && availableParallelism() > 1;
-    if (isCut) await cutTrace(options.trace, stretch, cut);
     const work: Work = {
       trace: isCut ? cut : options.trace,
       results: options.results,

@@ -31,6 +31,10 @@ describe('what cannot be asked of a part of a replay', () => {
     [['--shard', '1/2', '--run', 'two words'], '--run: expected a name of 1 to 200 letters'],
     [['--run', 'monday'], 'expected --shard with it'],
     [['--shard', '1/2', '--allow', 'flush'], 'FLUSH acts on the keys of all shards'],
+    [
+      ['--shard', '1/2', '--target', '127.0.0.1:1', '--flush-before'],
+      '--flush-before expects a replay that is whole',
+    ],
     [['--shard', '1/2', '--baseline', '127.0.0.1:1'], '--baseline expects a replay that is whole'],
   ])('%j', async (options, message) => {
     const { code, stderr } = await memtape('replay', await tape(), ...options);

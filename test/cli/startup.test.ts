@@ -73,7 +73,7 @@ test('a replay loads no rendering, no metrics, no client and no model that it wa
   const tape = temporary('a.tape');
   await writeTape(tape, [batchOf([{ op: 'set', key: 'a', value: 'b' }])]);
   const loaded = await loadedBy('replay', tape, '--speed', 'max', '--quiet');
-  const packages = 'prom-client memjs hyparquet-writer uplot cli-progress fzstd zod yaml';
+  const packages = 'prom-client memjs hyparquet-writer uplot cli-progress fzstd zod yaml bullmq ioredis';
   for (const name of packages.split(' ')) expect(loaded).not.toContain(name);
   expect(loaded).not.toContain('dist/synth/model/model.js');
   for (const name of ['html', 'style', 'junit', 'markdown'])
