@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { replay, type AgreedStart, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
 import type { Permission } from '../replayer/gate.ts';
-import { modelSource, type ModelRecipe } from '../synth/source.ts';
+import { modelSource, type ModelRecipe } from '../synth/generate/source.ts';
 import { monotonicMs } from './clock.ts';
 import type { ModelJob, SharedOptions } from './job.ts';
 

@@ -15,7 +15,7 @@ import { parseProxyFault } from '../fixtures/proxy/fault.ts';
 import { startFaultProxy } from '../fixtures/proxy.ts';
 import { startRedis, type RedisServer } from '../fixtures/redis.ts';
 import { Opcode } from '../protocol/opcode.ts';
-import { Random } from '../synth/random.ts';
+import { Random } from '../synth/laws/random.ts';
 import { Batch, NEVER, Outcome } from '../trace/batch.ts';
 import { TraceWriter } from '../trace/file.ts';
 import { emptyCapture } from '../trace/meta.ts';
