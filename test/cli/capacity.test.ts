@@ -36,7 +36,8 @@ async function searched(
   }
 }
 
-test('a server that takes 150 requests a second: told, with the reason, as text, JSON and page', async () => {
+// They mostly wait, and do so together.
+test.concurrent('a server that takes 150 requests a second: told, with the reason, as text, JSON and page', async () => {
   const { code, stdout, report, page } = await searched({ rate: 150 }, ...patient, ...near);
   expect(code, stdout).toBe(0);
   expect(report.ceiling).toBeGreaterThanOrEqual(100);
@@ -48,7 +49,7 @@ test('a server that takes 150 requests a second: told, with the reason, as text,
   expect(report.steps.every(({ violations }) => Object.keys(violations).length === 0)).toBe(true);
 });
 
-test('a server that answers wrongly above 150 a second: its ceiling is there, and that is the reason', async () => {
+test.concurrent('a server that answers wrongly above 150 a second: its ceiling is there, and that is the reason', async () => {
   const { code, stdout, report } = await searched({ wrongAbove: 150 }, ...patient, ...near);
   expect(code, stdout).toBe(0);
   expect(report.ceiling).toBeGreaterThanOrEqual(100);
@@ -57,7 +58,7 @@ test('a server that answers wrongly above 150 a second: its ceiling is there, an
   expect(stdout).toMatch(/answers? (is|are) wrong \(wrong-value/);
 });
 
-test('memtape itself is the limit: 4, with what is known; and less than has to be: 1', async () => {
+test.concurrent('memtape itself is the limit: 4, with what is known; and less than has to be: 1', async () => {
   const most = ['--start', '100', '--max', '100'];
   const late = await searched(
     {},
@@ -74,7 +75,7 @@ test('memtape itself is the limit: 4, with what is known; and less than has to b
   expect(short.stdout).toContain('short  it has to be at least 5,000 requests a second');
 });
 
-test('beside a baseline, at equal rates', async () => {
+test.concurrent('beside a baseline, at equal rates', async () => {
   const old = await startServer();
   try {
     const baseline = ['--baseline', `${old.host}:${old.port}`];
@@ -107,7 +108,7 @@ test('what cannot be done is told before anything is sent', async () => {
   expect([gone.code, gone.stderr]).toEqual([5, expect.stringContaining('connection refused')]);
 });
 
-test('interrupted: what was done is told', async () => {
+test.concurrent('interrupted: what was done is told', async () => {
   const server = await startServer();
   const { EventEmitter } = await import('node:events');
   const signals = new EventEmitter();

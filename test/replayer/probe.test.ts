@@ -31,7 +31,7 @@ async function start(
   return { answered: () => seen.answered, failed: () => seen.failed, ended };
 }
 
-test('a server that comes back after 2.3 s is asked again at once', async () => {
+test.concurrent('a server that comes back after 2.3 s is asked again at once', async () => {
   const first = await startServer();
   const { ended } = await start(4, first.address);
   await first.stop();
@@ -45,7 +45,7 @@ test('a server that comes back after 2.3 s is asked again at once', async () => 
   await again.stop();
 });
 
-test('a memcached that was stopped for 2.5 s: few requests are lost to it, and traffic goes on', async () => {
+test.concurrent('a memcached that was stopped for 2.5 s: few requests are lost to it, and traffic goes on', async () => {
   const memcached = await startMemcached();
   try {
     const { answered, failed, ended } = await start(5, memcached.address);
@@ -64,7 +64,7 @@ test('a memcached that was stopped for 2.5 s: few requests are lost to it, and t
   }
 });
 
-test.each<[string, (socket: Socket) => void]>([
+test.concurrent.each<[string, (socket: Socket) => void]>([
   ['is closed', (socket) => socket.destroy()],
   ['gets garbage', (socket) => socket.write('ERROR\r\n')],
 ])(

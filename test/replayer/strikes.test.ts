@@ -178,7 +178,8 @@ async function losing(share: number, lateMs?: number): Promise<{ report: Report;
 
 describe('requests that have no answer, where others and NOOPs have', () => {
   test.each([
-    [0.03, 1000],
+    // How many there are depends on how many others come meanwhile: a busy machine has fewer.
+    [0.03, 300],
     [0.5, 10],
   ])('a share of %d: what is asked is found, by few time-outs', async (share, asked) => {
     const { report } = await losing(share);

@@ -8,7 +8,7 @@ import { opcodeNamed } from '../../protocol/opcode.ts';
 import { Batch, ConnectionEnd, NEVER, Outcome, type Connection } from '../../trace/batch.ts';
 import { TraceWriter } from '../../trace/file.ts';
 import { emptyCapture, type TraceMeta } from '../../trace/meta.ts';
-import { afterEach } from 'vitest';
+import { afterAll } from 'vitest';
 
 export interface ExchangeInit {
   connection?: number;
@@ -116,14 +116,14 @@ export async function writeTape(path: string, batches: readonly Batch[]): Promis
 
 const folders: string[] = [];
 
-/** A path in a folder of this test's own, which goes when the test ends. */
+/** A path in a folder of this test's own, which goes with the file's last test: others may run at the same time. */
 export function temporary(name: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'memtape-test-'));
   folders.push(folder);
   return join(folder, name);
 }
 
-afterEach(() => {
+afterAll(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
