@@ -165,7 +165,8 @@ try {
     let runs = 0;
     let sent = 0;
     let found = 0;
-    const many = finds === undefined ? RUNS : Math.max(speeds.length * 2, Math.ceil(RUNS / 4));
+    const many =
+      finds === undefined ? RUNS : Math.min(RUNS, Math.max(speeds.length * 2, Math.ceil(RUNS / 4)));
     for (let run = 0; run < many; run++) {
       const model = models[run % models.length]!;
       const trace = join(folder, 'model.tape');
