@@ -21,7 +21,7 @@ import { assertBaseline } from './replaying.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { checkSource, isModel, sourcePath, synthOptions, type SynthOptions } from './source.ts';
-import { parseTargets, targetOptions, targetsOf, type TargetOptions } from './target.ts';
+import { isSpread, parseTargets, targetOptions, targetsOf, type TargetOptions } from './target.ts';
 import { formatCount, safeJson } from './text.ts';
 
 interface CapacityOptions extends TargetOptions, SynthOptions, Omit<SearchOptions, 'growth'> {
@@ -266,16 +266,14 @@ async function traceOf(
 const MODEL_MS = 86_400_000;
 
 function replayOf(shell: Shell, source: string, options: CapacityOptions): StepOptions['replay'] {
-  const { order, timeout, workers, pipeline, allow, route, target = [] } = options;
-  // A model has one server, and several targets are meant to share its keys.
-  const isSpread = isModel(source) && route === undefined && target.length > 1;
+  const { order, timeout, workers, pipeline, allow } = options;
   return {
     order,
     workers,
     timeoutMs: timeout,
     allow: new Set(allow),
     ...targetsOf(shell, options),
-    ...(isSpread ? { route: 'ketama' as const } : {}),
+    ...(isSpread(isModel(source), options) ? { route: 'ketama' as const } : {}),
     ...(pipeline === undefined ? {} : { pipeline }),
   };
 }

@@ -30,6 +30,7 @@ import { checkShard } from './shard.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { checkSource, isModel, sourcePath } from './source.ts';
+import { isSpread } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 
 export interface RunCommandOptions
@@ -154,7 +155,7 @@ function sharedOptions(
     ...rest,
     targets,
     allow: [...(allow ?? [])],
-    ...(isModelled && options.route === undefined && targets.length > 1 ? { route: 'ketama' as const } : {}),
+    ...(isSpread(isModelled, options) ? { route: 'ketama' as const } : {}),
     ...(drills.length === 0 ? {} : { drills }),
   };
 }

@@ -27,7 +27,7 @@ import { Place, writePlace, type PlaceOptions, type Replacing } from './place.ts
 import { Progress } from './progress.ts';
 import type { Shell } from './shell.ts';
 import { isModel, type SynthOptions } from './source.ts';
-import { targetsOf, type TargetOptions } from './target.ts';
+import { isSpread, targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 import { renamed } from './whole.ts';
 
@@ -156,13 +156,12 @@ export async function runReplay(
       metrics = await startMetrics(options.metrics);
       if (options.quiet !== true) shell.stderr.write(`metrics on ${metrics.url}\n`);
     }
-    // A model has one server, and several targets are meant to share its keys.
-    const isSpread = isModelled && options.route === undefined && target.length > 1;
-    if (isSpread && options.quiet !== true)
+    const spreads = isSpread(isModelled, options);
+    if (spreads && options.quiet !== true)
       shell.stderr.write('no --route: the keys of the model are spread over the targets by ketama\n');
     const run: ReplayOptions = {
       ...replayOptionsOf(shell, trace, options, isTimed),
-      ...(isSpread ? { route: 'ketama' as const } : {}),
+      ...(spreads ? { route: 'ketama' as const } : {}),
       // Of a replay that is divided, one part does to the servers what is done to them.
       ...(drills.length === 0 || (options.shard?.index ?? 1) > 1 ? {} : { drills }),
       results,
@@ -178,7 +177,7 @@ export async function runReplay(
       beside === undefined ? undefined : replay(beside),
     ]);
     const unused = target.length - replayed.survey.servers.length;
-    if (!isSpread && options.route === undefined && target.length > 1 && unused > 0)
+    if (!spreads && options.route === undefined && target.length > 1 && unused > 0)
       shell.stderr.write(
         `memtape: without --route each target stands for a recorded server, and ${plural(unused, 'target')} had none to stand for; --route ketama spreads the keys\n`,
       );

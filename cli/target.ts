@@ -176,3 +176,11 @@ export function parseTenants(text: string): TenantMode {
   if (text === 'auto' || text === 'isolated' || text === 'shared') return text;
   throw new InvalidArgumentError('expected auto, isolated or shared');
 }
+
+/** A model has one server, and several targets are meant to share its keys. */
+export function isSpread(
+  isModelled: boolean,
+  { route, target = [] }: Pick<TargetOptions, 'route' | 'target'>,
+): boolean {
+  return isModelled && route === undefined && target.length > 1;
+}

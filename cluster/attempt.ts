@@ -9,6 +9,7 @@ import { measureClock } from './clock.ts';
 import { ClusterError } from './error.ts';
 import { fetchTrace, handIn } from './fetch.ts';
 import { keys, type News, type Order, type ShardJob } from './job.ts';
+import { promised } from './promised.ts';
 import { RESULTS, type Command, type SenderTask, type Sign } from './sender.ts';
 
 export interface AttemptOptions {
@@ -226,18 +227,4 @@ class Failure extends Error {
     this.code = code;
     this.isCrash = isCrash;
   }
-}
-
-interface Promised<T> {
-  promise: Promise<T>;
-  resolve: (value: T) => void;
-  reject: (error: Error) => void;
-}
-
-/** A promise that others keep; that nobody waits for it yet is no defect where it fails. */
-function promised<T = void>(): Promised<T> {
-  let settle: Omit<Promised<T>, 'promise'> | undefined;
-  const promise = new Promise<T>((resolve, reject) => (settle = { resolve, reject }));
-  promise.catch(() => undefined);
-  return { promise, resolve: settle!.resolve, reject: settle!.reject };
 }

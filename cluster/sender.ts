@@ -8,6 +8,7 @@ import type { Permission } from '../replayer/gate.ts';
 import { modelSource, type ModelRecipe } from '../synth/generate/source.ts';
 import { monotonicMs } from './clock.ts';
 import type { ModelJob, SharedOptions } from './job.ts';
+import { promised } from './promised.ts';
 
 export interface SenderTask {
   source: { kind: 'trace'; path: string } | ModelJob;
@@ -55,13 +56,13 @@ export async function runSender(
 ): Promise<void> {
   const interrupt = new AbortController();
   const orders = {
-    task: deferred<SenderTask>(),
-    go: deferred(),
-    start: deferred<AgreedStart & { monotonicMs: number }>(),
+    task: promised<SenderTask>(),
+    go: promised(),
+    start: promised<AgreedStart & { monotonicMs: number }>(),
   };
   channel.on('message', (command) => {
     if ('task' in command) orders.task.resolve(command.task);
-    else if ('go' in command) orders.go.resolve(undefined);
+    else if ('go' in command) orders.go.resolve();
     else if ('abort' in command) interrupt.abort();
     else {
       const { monotonicMs: at, unixMs, uncertaintyMs } = command.start;
@@ -145,15 +146,4 @@ function throttled(tell: (progress: ReplayProgress) => void): (progress: ReplayP
     before = performance.now();
     tell(progress);
   };
-}
-
-interface Deferred<T> {
-  promise: Promise<T>;
-  resolve: (value: T) => void;
-}
-
-function deferred<T = undefined>(): Deferred<T> {
-  let resolve: ((value: T) => void) | undefined;
-  const promise = new Promise<T>((done) => (resolve = done));
-  return { promise, resolve: (value) => resolve!(value) };
 }

@@ -11,16 +11,11 @@ const FINDINGS_SHOWN = 5;
 export function renderAnnotations(reports: readonly NamedReport[]): string[] {
   return reports.flatMap(({ name, report }) => {
     const { verdict, findings } = report;
+    const [gist, reason] = [plain(gistOf(report)), plain(reasonOf(report))];
     const level = verdict === 'pass' ? 'notice' : 'error';
     const title = `memtape: ${verdictNames[verdict]}, ${name}`;
     return [
-      annotation(
-        level,
-        title,
-        plain(gistOf(report)) === plain(reasonOf(report))
-          ? plain(reasonOf(report))
-          : `${plain(gistOf(report))}\n${plain(reasonOf(report))}`,
-      ),
+      annotation(level, title, gist === reason ? reason : `${gist}\n${reason}`),
       ...findings
         .filter((finding) => finding.class === 'violation')
         .slice(0, FINDINGS_SHOWN)

@@ -175,6 +175,7 @@ export function regressionsOf({ baseline }: Report): Change[] {
 }
 
 type Change = NonNullable<Report['baseline']>['changes'][number];
+
 /** Shards of which it is said what became of them. */
 const LOST_SHOWN = 5;
 

@@ -2,7 +2,7 @@
 // ever asked of a key lies in one shard: its order, its values and its CAS tokens need nothing of the others. The same key
 // of another user or another server lies there too, since whether those are one item depends on users and routes.
 
-import type { Batch } from './batch.ts';
+import { grown, type Batch } from './batch.ts';
 import { hashKey } from './sample.ts';
 
 export interface Shard {
@@ -105,9 +105,7 @@ export class Membership {
   add(shards: Uint16Array, count: number, shard: Shard): void {
     const needed = Math.ceil((this.#count + count) / WORD_BITS);
     if (needed > this.#words.length) {
-      const words = new Uint32Array(Math.max(needed, this.#words.length * 2));
-      words.set(this.#words);
-      this.#words = words;
+      this.#words = grown(this.#words, new Uint32Array(Math.max(needed, this.#words.length * 2)));
     }
     const wanted = shard.index - 1;
     for (let row = 0; row < count; row++) {

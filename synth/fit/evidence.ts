@@ -3,12 +3,12 @@
 
 import type { Sample } from '../references/census.ts';
 import { methods, type Expected, type LocalityError, type Method } from '../references/expected.ts';
-import { compare, type FidelityRow } from '../fidelity/fidelity.ts';
+import { compare, curves, type FidelityRow } from '../fidelity/fidelity.ts';
 import { HazardStream } from '../references/hazard.ts';
 import { fitHazard, fitHazardSample } from '../references/hazardfit.ts';
 import type { HazardModel } from '../references/hazardmodel.ts';
 import { fitRenewal, fitSample } from '../references/renewalfit.ts';
-import { dense, logSizes, missRatios, sampled } from '../fidelity/mrc.ts';
+import { dense, sampled } from '../fidelity/mrc.ts';
 import { RenewalStream, type RenewalModel } from '../references/renewal.ts';
 import { StackStream, fitStack, type StackModel } from '../references/stack.ts';
 import { baseline, summarizeReferences, type Summary } from '../fidelity/summary.ts';
@@ -41,14 +41,14 @@ export function chooseLocality(sample: Sample, forced?: Method, most = 300_000):
   const isWhole = sample.known === undefined;
   const part = references.length > most ? sampled(references, most / references.length) : references;
   const doubts = isWhole ? [] : ['The trace has more keys than were kept: a sample of them was fitted.'];
-  doubts.push(...degenerate(part));
+  const whole = summarizeReferences(part);
+  doubts.push(...degenerate(whole));
   if (part.length < ENOUGH) {
     doubts.push(
       `${part.length} references are too few to say how near the model is to other traffic; it takes ${ENOUGH}.`,
     );
     return { locality: learn(forced ?? 'hazard', sample), expected: { candidates: [], doubts } };
   }
-  const whole = summarizeReferences(part);
   const half = part.length >> 1;
   const first = dense(part.subarray(0, half), half);
   const second = summarizeReferences(part.subarray(half));
@@ -67,7 +67,7 @@ export function chooseLocality(sample: Sample, forced?: Method, most = 300_000):
       ],
       halves,
       fitted: chosen.fitted,
-      doubts: [...doubts, ...doubtsOf(chosen.held, halves), ...sizesOf(chosen.locality, whole)],
+      doubts: [...doubts, ...doubtsOf(chosen.held, halves), ...sizesOf(chosen.stream, whole)],
     },
   };
 }
@@ -76,6 +76,8 @@ interface Tried {
   method: Method;
   /** Fitted to all. */
   locality: LearnedLocality;
+  /** What it makes, as long as all. */
+  stream: Summary;
   fitted: LocalityError;
   /** Fitted to the first half, beside the second. */
   held: readonly FidelityRow[];
@@ -83,10 +85,12 @@ interface Tried {
 
 function tryMethod(method: Method, whole: Summary, first: Uint32Array, second: Summary): Tried {
   const locality = learnWhole(method, whole.references);
+  const stream = made(locality, whole.references.length);
   return {
     method,
     locality,
-    fitted: errorsOf(compare(whole, made(locality, whole.references.length))),
+    stream,
+    fitted: errorsOf(compare(whole, stream)),
     held: compare(second, made(learnWhole(method, first), second.references.length)),
   };
 }
@@ -156,8 +160,7 @@ function doubtsOf(held: readonly FidelityRow[], halves: LocalityError): string[]
 }
 
 /** What a stream says nothing of. */
-function degenerate(references: Uint32Array): string[] {
-  const objects = summarizeReferences(references).footprint;
+function degenerate({ references, footprint: objects }: Summary): string[] {
   if (objects === references.length && objects > 1)
     return [
       'No key comes twice: the model knows nothing of what is popular or recent, and every read misses.',
@@ -168,12 +171,9 @@ function degenerate(references: Uint32Array): string[] {
 }
 
 /** Sizes of LRU caches at which the model is off even on what it was fitted to. */
-function sizesOf(locality: LearnedLocality, whole: Summary): string[] {
-  const sizes = logSizes(whole.footprint);
-  const own = missRatios('lru', whole.references, sizes);
-  const errors = missRatios('lru', made(locality, whole.references.length).references, sizes).map(
-    (ratio, n) => Math.abs(ratio - own[n]!),
-  );
+function sizesOf(stream: Summary, whole: Summary): string[] {
+  const { sizes, a, b } = curves(whole, stream, whole).find(({ policy }) => policy === 'lru')!;
+  const errors = a.map((ratio, n) => Math.abs(ratio - b[n]!));
   const off = sizes.filter((_, n) => errors[n]! > DOUBTFUL);
   if (off.length === 0) return [];
   return [

@@ -12,7 +12,7 @@ export function logEdges(max: number, bins: number): number[] {
 }
 
 /** The bin of a value from 1; the last one's where it is beyond the edges. */
-export function binOf(edges: readonly number[], value: number): number {
+export function binOf(edges: ArrayLike<number>, value: number): number {
   let low = 0;
   let high = edges.length - 2;
   while (low < high) {

@@ -87,6 +87,15 @@ export class Random {
   }
 }
 
+/** Draws an index by how many there are of each, and counts it down. @param total of them */
+export function takeOne(random: Random, numbers: Uint32Array | Float64Array, total: number): number {
+  let rest = random.int(total);
+  let at = 0;
+  while (rest >= numbers[at]!) rest -= numbers[at++]!;
+  numbers[at]!--;
+  return at;
+}
+
 /** Of an exponential distribution with a mean of one. */
 export function exponential(random: Random): number {
   return -Math.log(1 - random.float());

@@ -74,8 +74,9 @@ export class HazardStream {
   // Of the lap:
   #position = 0;
   #lap = 0;
+  /** Objects of the laps before, and of this one. */
+  #bornBefore = 0;
   #born = 0;
-  #bornInLap = 0;
   #unborn: Unborn;
   #part = -1;
   #partEnd = 0;
@@ -137,12 +138,13 @@ export class HazardStream {
     const isBirth = this.#alive === 0 || this.#random.float() * (this.#partEnd - now) < this.#births;
     this.isNew = isBirth;
     const object = isBirth ? this.#bear() : this.#refer();
-    return this.#born - this.#bornInLap + object;
+    return this.#bornBefore + object;
   }
 
   #startLap(): Unborn {
     this.#lap = this.#position;
-    this.#bornInLap = 0;
+    this.#bornBefore += this.#born;
+    this.#born = 0;
     this.#part = -1;
     this.#partEnd = 0;
     this.#births = 0;
@@ -217,8 +219,7 @@ export class HazardStream {
   #bear(): number {
     this.#births--;
     const { level, count } = this.#unborn.take(this.#phase);
-    const object = this.#bornInLap++;
-    this.#born++;
+    const object = this.#born++;
     if (object >= this.#left.length) this.#grow();
     this.#levels[object] = level;
     this.#done[object] = 0;

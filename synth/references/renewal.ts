@@ -4,7 +4,7 @@
 
 import { grown } from '../../trace/batch.ts';
 import { Bins } from '../laws/bins.ts';
-import { Random } from '../laws/random.ts';
+import { Random, takeOne } from '../laws/random.ts';
 import { Urgency, Wheel } from './wheel.ts';
 
 /** How many objects have how many references together; those of one entry differ by one at most. */
@@ -98,22 +98,13 @@ class Unborn {
 
   /** Draws the object whose birth is due, without putting it back, so that all come to be in the end. */
   take(): void {
-    this.level = this.#draw(this.#byLevel[this.#phase]!, this.#byPhase[this.#phase]!--);
+    this.level = takeOne(this.#random, this.#byLevel[this.#phase]!, this.#byPhase[this.#phase]!--);
     const lives = this.#lives[this.#phase]![this.level]!;
-    this.last = this.#draw(lives, this.#byLevel[this.#phase]![this.level]! + 1);
+    this.last = takeOne(this.#random, lives, this.#byLevel[this.#phase]![this.level]! + 1);
     const counts = this.#counts[this.level]!;
-    const entry = this.#draw(counts, this.#left[this.level]!--);
+    const entry = takeOne(this.#random, counts, this.#left[this.level]!--);
     const [objects, references] = this.#model.levels[this.level]!.counts[entry]!;
     this.count = Math.floor(references / objects) + (counts[entry]! < references % objects ? 1 : 0);
-  }
-
-  /** An index by the numbers, whose total is given; counts it down. */
-  #draw(numbers: Uint32Array, total: number): number {
-    let rest = this.#random.int(total);
-    let at = 0;
-    while (rest >= numbers[at]!) rest -= numbers[at++]!;
-    numbers[at]!--;
-    return at;
   }
 }
 

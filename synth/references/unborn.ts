@@ -1,7 +1,7 @@
 // The objects of a stream by hazard that are still to be born, counted by all that is settled at birth.
 
 import { sum, type HazardModel } from './hazardmodel.ts';
-import type { Random } from '../laws/random.ts';
+import { takeOne, type Random } from '../laws/random.ts';
 
 export class Unborn {
   readonly #model: HazardModel;
@@ -26,8 +26,8 @@ export class Unborn {
   /** Draws one that is born in this phase, without putting it back, so that all come to be in the end. */
   take(phase: number): { level: number; count: number } {
     const from = this.#phaseFrom(phase);
-    const level = this.#draw(this.#levels[from]!, this.#byPhase[from]!--);
-    const entry = this.#draw(this.#counts[level]!, this.#byLevel[level]!--);
+    const level = takeOne(this.#random, this.#levels[from]!, this.#byPhase[from]!--);
+    const entry = takeOne(this.#random, this.#counts[level]!, this.#byLevel[level]!--);
     const [objects, references] = this.#model.levels[level]!.counts[entry]!;
     const isMore = this.#counts[level]![entry]! < references % objects;
     return { level, count: Math.floor(references / objects) + (isMore ? 1 : 0) };
@@ -37,14 +37,5 @@ export class Unborn {
   #phaseFrom(phase: number): number {
     for (let from = phase; from < this.#byPhase.length; from++) if (this.#byPhase[from]! > 0) return from;
     return this.#byPhase.findIndex((unborn) => unborn > 0);
-  }
-
-  /** An index by the numbers, whose total is given; counts it down. */
-  #draw(numbers: Float64Array, total: number): number {
-    let rest = this.#random.int(total);
-    let at = 0;
-    while (rest >= numbers[at]!) rest -= numbers[at++]!;
-    numbers[at]!--;
-    return at;
   }
 }

@@ -56,15 +56,9 @@ export class WorkingSet {
   /** References in a window that holds so many distinct objects. */
   length(objects: number): number {
     const [edges, sizes] = [this.#edges, this.#sizes];
-    let low = 0;
-    let high = edges.length - 2;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (sizes[middle]! <= objects) low = middle;
-      else high = middle - 1;
-    }
-    const step = sizes[low + 1]! - sizes[low]!;
-    const part = step > 0 ? Math.max(0, (objects - sizes[low]!) / step) : 0;
-    return edges[low]! + (edges[low + 1]! - edges[low]!) * part;
+    const bin = binOf(sizes, objects);
+    const step = sizes[bin + 1]! - sizes[bin]!;
+    const part = step > 0 ? Math.max(0, (objects - sizes[bin]!) / step) : 0;
+    return edges[bin]! + (edges[bin + 1]! - edges[bin]!) * part;
   }
 }
