@@ -220,6 +220,8 @@ async function* slices(batches: AsyncIterable<Batch>): AsyncGenerator<Batch> {
       yield batch;
       continue;
     }
+    // All of them look at its memory.
+    batch.share(Math.ceil(batch.count / PAGE_ROWS) - 1);
     for (let row = 0; row < batch.count; row += PAGE_ROWS) {
       const part = batch.slice(row, Math.min(batch.count, row + PAGE_ROWS));
       // The heap is held as long as any of them is; each counts its share.

@@ -157,6 +157,7 @@ export class Window {
       this.#seen = 0;
       this.#rows -= count;
       this.#bytes -= page.batch.heapLength;
+      page.batch.release();
       this.#free.push(page);
     }
   }

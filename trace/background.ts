@@ -87,7 +87,7 @@ export function giveBatch(batch: Batch): { parts: BatchParts; transfer: ArrayBuf
 
 export function takeBatch(parts: BatchParts): Batch {
   const { heap } = parts;
-  return Object.assign(Object.create(Batch.prototype) as Batch, parts, {
+  return Object.assign(new Batch(0, 0), parts, {
     heap: Buffer.from(heap.buffer, heap.byteOffset, heap.byteLength),
   });
 }
@@ -106,7 +106,7 @@ function giveResults(results: ResultBatch): { parts: ResultParts; transfer: Arra
 
 export function takeResults(parts: ResultParts): ResultBatch {
   const { heap } = parts;
-  return Object.assign(Object.create(ResultBatch.prototype) as ResultBatch, parts, {
+  return Object.assign(new ResultBatch(0, 0), parts, {
     firstIndex: 0,
     heap: Buffer.from(heap.buffer, heap.byteOffset, heap.byteLength),
   });
@@ -201,7 +201,7 @@ export class BackgroundResults {
       trial.count = TRIAL_ROWS;
       trial.intendedNs.fill(n);
       trial.sentNs.fill(n);
-      appendRows(this.#batch, trial);
+      this.#batch.append(trial);
       this.#give((parts) => ({ trial: parts }));
     }
   }
@@ -211,7 +211,7 @@ export class BackgroundResults {
     if (this.#error !== undefined) throw this.#error;
     const isFull = this.#batch.count + results.count > RESULT_ROWS || this.#batch.heapLength >= RESULT_BYTES;
     if (isFull) this.#send();
-    appendRows(this.#batch, results);
+    this.#batch.append(results);
   }
 
   #send(): void {
@@ -253,22 +253,5 @@ export class BackgroundResults {
     post(this.#worker, order);
     while (!this.#ended && this.#error === undefined) await this.#news();
     await this.#gone;
-  }
-}
-
-/** Adds the rows of another batch, and its heap. */
-function appendRows(to: ResultBatch, from: ResultBatch): void {
-  const at = to.count;
-  const { count } = from;
-  to.reserve(at + count);
-  for (const name of resultColumns) to[name].set(from[name].subarray(0, count), at);
-  to.count = at + count;
-  if (from.heapLength === 0) return;
-  const base = to.allocate(from.heapLength);
-  from.heap.copy(to.heap, base, 0, from.heapLength);
-  for (let row = at; row < to.count; row++) {
-    to.extrasAt[row]! += base;
-    to.keyAt[row]! += base;
-    to.valueAt[row]! += base;
   }
 }

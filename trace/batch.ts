@@ -74,6 +74,12 @@ export interface Connection {
 /** No time: the column's value for "never". */
 export const NEVER = -1;
 
+/** Memory that is lent; whoever never gives it back keeps it. */
+export interface Lease {
+  users: number;
+  giveBack: () => void;
+}
+
 /** Four times what memtape writes into a block: what a reader makes of a small file stays small. */
 export const MAX_BATCH_ROWS = 262_144;
 
@@ -128,6 +134,9 @@ export class Batch {
   /** How many distinct keys the batch has; filled by the reader. */
   keyCount = 0;
 
+  /** Of a batch whose memory its reader uses again: who takes it back, and how many still use it. */
+  lease: Lease | undefined;
+
   constructor(capacity = 1024, heapBytes = 65_536) {
     this.capacity = 0;
     this.heap = Buffer.allocUnsafe(heapBytes);
@@ -159,7 +168,8 @@ export class Batch {
 
   /** Rows [from, to) as a batch of their own that shares this one's memory; nothing is copied. */
   slice(from: number, to: number): Batch {
-    const part = Object.create(Batch.prototype) as Batch;
+    // By the constructor, so that the engine that runs us sees one shape of batches.
+    const part = new Batch(0, 0);
     for (const name of byteColumns) part[name] = this[name].subarray(from, to);
     for (const name of shortColumns) part[name] = this[name].subarray(from, to);
     for (const name of wordColumns) part[name] = this[name].subarray(from, to);
@@ -172,7 +182,19 @@ export class Batch {
       heap: this.heap,
       heapLength: this.heapLength,
       keyCount: this.keyCount,
+      lease: this.lease,
     });
+  }
+
+  /** So many more use the memory; each of them is to release() it. */
+  share(users: number): void {
+    if (this.lease !== undefined) this.lease.users += users;
+  }
+
+  /** Its user is done with it, and looks at none of it any more: its reader may decode another block into it. */
+  release(): void {
+    const { lease } = this;
+    if (lease !== undefined && --lease.users === 0) lease.giveBack();
   }
 
   /** Puts what row `from` says into row `to`; its bytes stay where they are. */

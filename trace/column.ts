@@ -223,6 +223,16 @@ function opinionOf(expected: Uint32Array | Expectation | undefined): Expectation
 /** No number of the columns. */
 const NONE = -1;
 
+/** How many lanes have a place: as many as the largest number below that of rows asks for. */
+function denseLanes(lanes: Uint32Array, rows: number): number {
+  let count = 0;
+  for (let row = 0; row < rows; row++) {
+    const lane = lanes[row]!;
+    if (lane >= count && lane < rows) count = lane + 1;
+  }
+  return count;
+}
+
 /** The last number of each lane: by place where the lanes' numbers are dense, as those of keys and connections are. */
 class Lasts {
   readonly #dense: Float64Array;
@@ -231,9 +241,7 @@ class Lasts {
 
   /** @param first what stands for the last of a lane that had none */
   constructor(lanes: Uint32Array, rows: number, first: number) {
-    let most = -1;
-    for (let row = 0; row < rows; row++) if (lanes[row]! > most && lanes[row]! < rows) most = lanes[row]!;
-    this.#dense = new Float64Array(most + 1).fill(first);
+    this.#dense = new Float64Array(denseLanes(lanes, rows)).fill(first);
     this.#first = first;
   }
 

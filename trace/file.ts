@@ -3,19 +3,21 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import type { Batch } from './batch.ts';
+import { Batch } from './batch.ts';
 import { BlockReader, BlockType, BlockWriter, FileKind, type Block } from './block.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
 import { parseJson } from './json.ts';
 import { checkTokens, clearUnknown, deriveValues, hasUnknown, settleUnknown } from './masked.ts';
 import type { ResultsEnd, ResultsMeta, TraceEnd, TraceMeta } from './meta.ts';
-import type { ResultBatch } from './results.ts';
+import { ResultBatch } from './results.ts';
 import { decodeBatch, decodeResults, encodeBatch, encodeResults, firstUnreadable } from './rows.ts';
 import { wrongEnd, wrongMeta } from './sound.ts';
 
 /** Two blocks that are larger are not in memory at once. */
 const MAX_AHEAD_BYTES = 64 * 1024 * 1024;
+
+const NO_BYTES = Buffer.alloc(0);
 
 class TapeWriter<Rows, Meta, End> {
   readonly #blocks: BlockWriter;
@@ -94,7 +96,14 @@ export class TraceWriter extends TapeWriter<Batch, TraceMeta, TraceEnd> {
   }
 }
 
+/** Results are put into blocks of so many rows, or bytes of answers that differ. */
+const RESULT_ROWS = 16_384;
+const RESULT_BYTES = 8 * 1024 * 1024;
+
 export class ResultsWriter extends TapeWriter<ResultBatch, ResultsMeta, ResultsEnd> {
+  /** Rows that wait for others to be put into one block with. */
+  readonly #waiting = new ResultBatch(0, 0);
+
   /** @throws TraceError WRITE */
   static async create(path: string, meta: ResultsMeta): Promise<ResultsWriter> {
     const blocks = await BlockWriter.create(path, FileKind.results);
@@ -103,8 +112,42 @@ export class ResultsWriter extends TapeWriter<ResultBatch, ResultsMeta, ResultsE
 
   /** Takes the batch's rows; the batch is the caller's again at once. @throws TraceError WRITE */
   append(batch: ResultBatch): void {
-    this.put(batch, batch.count, 0, 0);
+    const waiting = this.#waiting;
+    if (waiting.count + batch.count > RESULT_ROWS || waiting.heapLength >= RESULT_BYTES) this.#put();
+    if (batch.count >= RESULT_ROWS) this.put(batch, batch.count, 0, 0);
+    else waiting.append(batch);
   }
+
+  #put(): void {
+    const waiting = this.#waiting;
+    if (waiting.count === 0) return;
+    this.put(waiting, waiting.count, 0, 0);
+    waiting.clear();
+  }
+
+  override async flush(): Promise<void> {
+    this.#put();
+    await super.flush();
+  }
+
+  override async finish(end: ResultsEnd): Promise<void> {
+    this.#put();
+    await super.finish(end);
+  }
+
+  override async abort(): Promise<void> {
+    try {
+      this.#put();
+    } finally {
+      await super.abort();
+    }
+  }
+}
+
+interface TapeParts {
+  blocks: BlockReader;
+  meta: unknown;
+  end: unknown;
 }
 
 class TapeReader<Rows extends { heapLength: number }, Meta, End> {
@@ -118,7 +161,7 @@ class TapeReader<Rows extends { heapLength: number }, Meta, End> {
   readonly #decode: (raw: Buffer, rows: number, firstIndex: number, where: string) => Rows;
 
   protected constructor(
-    parts: { blocks: BlockReader; meta: unknown; end: unknown },
+    parts: TapeParts,
     decode: (raw: Buffer, rows: number, firstIndex: number, where: string) => Rows,
   ) {
     this.#blocks = parts.blocks;
@@ -165,12 +208,12 @@ class TapeReader<Rows extends { heapLength: number }, Meta, End> {
   }
 }
 
-type DecodeRows = (raw: Buffer, rows: number, firstIndex: number, where: string) => Batch;
+type DecodeRows = (raw: Buffer, rows: number, firstIndex: number, where: string, into: Batch) => Batch;
 
 /** Rows as the file has them, and what is then made of their values. @throws TraceError BROKEN */
 function decoding(then: (batch: Batch, where: string) => void): DecodeRows {
-  return (raw, rows, firstIndex, where) => {
-    const batch = decodeBatch(raw, rows, firstIndex, where);
+  return (raw, rows, firstIndex, where, into) => {
+    const batch = decodeBatch(raw, rows, firstIndex, where, into);
     then(batch, where);
     return batch;
   };
@@ -198,7 +241,33 @@ const decodeSettled = decoding((batch, where) => {
   clearUnknown(batch);
 });
 
+/** Batches that nobody uses any more: as many as are read ahead, and a few. */
+const MAX_SPARE = 8;
+
+class Spares {
+  readonly #batches: Batch[] = [];
+
+  /** A batch without rows. Whoever releases it gives it back; all others keep it. */
+  take(): Batch {
+    const batch = this.#batches.pop() ?? new Batch(0, 0);
+    batch.lease = {
+      users: 1,
+      giveBack: () => {
+        // What the batch pointed to is not kept for its sake.
+        batch.heap = NO_BYTES;
+        if (this.#batches.length < MAX_SPARE) this.#batches.push(batch);
+      },
+    };
+    return batch;
+  }
+}
+
 export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
+  private constructor(parts: TapeParts, decode: DecodeRows) {
+    const spares = new Spares();
+    super(parts, (raw, rows, firstIndex, where) => decode(raw, rows, firstIndex, where, spares.take()));
+  }
+
   /**
    * @param values where tokens stand for values: bytes derived from them, or lengths alone, or, for copies, the tokens, or,
    *   for those who change values, the tokens without marks of what is not known
@@ -225,10 +294,7 @@ export class ResultsReader extends TapeReader<ResultBatch, ResultsMeta, ResultsE
   }
 }
 
-async function openTape(
-  path: string,
-  kind: FileKind,
-): Promise<{ blocks: BlockReader; meta: unknown; end: unknown }> {
+async function openTape(path: string, kind: FileKind): Promise<TapeParts> {
   const blocks = await BlockReader.open(path, kind);
   try {
     const first = blocks.blocks[0];

@@ -151,6 +151,26 @@ export class ResultBatch {
     this.#takeBytes(from, from.valueAt[row]!, from.valueLength[row]!, this.valueAt, at);
   }
 
+  /** Adds all rows of another batch, and its heap. */
+  append(from: ResultBatch): void {
+    const at = this.count;
+    const { count } = from;
+    this.reserve(at + count);
+    for (const name of resultByteColumns) this[name].set(from[name].subarray(0, count), at);
+    for (const name of resultShortColumns) this[name].set(from[name].subarray(0, count), at);
+    for (const name of resultWordColumns) this[name].set(from[name].subarray(0, count), at);
+    for (const name of resultTimeColumns) this[name].set(from[name].subarray(0, count), at);
+    this.count = at + count;
+    if (from.heapLength === 0) return;
+    const base = this.allocate(from.heapLength);
+    from.heap.copy(this.heap, base, 0, from.heapLength);
+    for (let row = at; row < this.count; row++) {
+      this.extrasAt[row]! += base;
+      this.keyAt[row]! += base;
+      this.valueAt[row]! += base;
+    }
+  }
+
   #takeBytes(from: ResultBatch, start: number, length: number, places: Uint32Array, row: number): void {
     places[row] = length === 0 ? 0 : this.allocate(length);
     if (length > 0) from.heap.copy(this.heap, places[row], start, start + length);

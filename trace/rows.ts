@@ -40,11 +40,17 @@ export function encodeBatch(to: ColumnEncoder, batch: Batch): Buffer {
   return to.end();
 }
 
-/** @throws TraceError BROKEN */
-export function decodeBatch(raw: Buffer, rows: number, firstIndex: number, where: string): Batch {
+/** @param batch whose memory may be used; it has no row. @throws TraceError BROKEN */
+export function decodeBatch(
+  raw: Buffer,
+  rows: number,
+  firstIndex: number,
+  where: string,
+  batch = new Batch(0, 0),
+): Batch {
   const from = new ColumnDecoder(raw, where, rows);
-  const batch = new Batch(Math.max(rows, 1), 0);
   const { keys, values, others } = numbersOf(rows);
+  batch.reserve(Math.max(rows, 1));
   batch.firstIndex = firstIndex;
   batch.count = rows;
   batch.heap = from.heap;
@@ -156,9 +162,20 @@ export function firstUnreadable(batch: Batch): string | undefined {
   return undefined;
 }
 
-/** Room for the strings' numbers: of keys and requests' values, which others are told by, and of the rest. */
+let numbers = new Uint32Array(0);
+
+/**
+ * Room for the strings' numbers: of keys and requests' values, which others are told by, and of the rest. It is the same for
+ * each block, and holds what the one before left.
+ */
 function numbersOf(rows: number): Record<'keys' | 'values' | 'others', Uint32Array> {
-  return { keys: new Uint32Array(rows), values: new Uint32Array(rows), others: new Uint32Array(rows) };
+  if (numbers.length < 3 * rows) numbers = new Uint32Array(3 * rows);
+  const [keys, values, others] = [0, rows, 2 * rows].map((from) => numbers.subarray(from, from + rows)) as [
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+  ];
+  return { keys, values, others };
 }
 
 /** Ids stand in a column of 32 bits. */
@@ -195,7 +212,7 @@ const NANOSECOND = 1;
 
 export function encodeResults(to: ColumnEncoder, batch: ResultBatch): Buffer {
   const rows = batch.count;
-  const ids = new Uint32Array(rows);
+  const { others: ids } = numbersOf(rows);
   to.begin();
   to.bytes(batch.result, rows);
   to.bytes(batch.reason, rows);
@@ -219,7 +236,7 @@ export function encodeResults(to: ColumnEncoder, batch: ResultBatch): Buffer {
 export function decodeResults(raw: Buffer, rows: number, firstIndex: number, where: string): ResultBatch {
   const from = new ColumnDecoder(raw, where, rows);
   const batch = new ResultBatch(Math.max(rows, 1), 0);
-  const ids = new Uint32Array(rows);
+  const { others: ids } = numbersOf(rows);
   batch.firstIndex = firstIndex;
   batch.count = rows;
   batch.heap = from.heap;

@@ -88,7 +88,7 @@ export interface Survey {
   lastNs: number;
 }
 
-/** Reads the whole trace. @throws TraceError CHECKSUM, BROKEN */
+/** Reads the whole trace, and releases its batches. @throws TraceError CHECKSUM, BROKEN */
 export async function surveyTrace(
   batches: AsyncIterable<Batch>,
   { tenants = 'auto', leavesKeys = false, shard, onProgress }: SurveyOptions = {},
@@ -172,6 +172,7 @@ export async function surveyTrace(
       if (history.settled && history.watchedUntilNs < 0) settled[place] = 1;
     }
     survey.allExchanges += batch.count;
+    batch.release();
     onProgress?.(survey.allExchanges);
   }
   survey.tenantsShare = sharing.isShown;

@@ -143,7 +143,10 @@ export class TraceView {
       while (from < batch.count && batch.requestNs[from]! < fromNs) from++;
       let to = from;
       while (to < batch.count && batch.requestNs[to]! < toNs) to++;
-      if (to === from) continue;
+      if (to === from) {
+        batch.release();
+        continue;
+      }
       const part = batch.slice(from, to);
       if (index === 0) this.#firstIndex = part.firstIndex;
       part.firstIndex = index;
