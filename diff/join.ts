@@ -13,7 +13,7 @@ export interface Stretch {
   rows: number;
 }
 
-/** Walks both in step. `connections` is kept up to date with what the trace tells. */
+/** Walks both in step; a stretch is good until the next is asked for. `connections` is kept up to date with what the trace tells. */
 export async function* join(
   trace: AsyncIterable<Batch>,
   replay: AsyncIterable<ResultBatch>,
@@ -48,6 +48,7 @@ export async function* join(
         yield { batch, row, results, resultRow, rows };
         row += rows;
       }
+      batch.release();
     }
   } finally {
     await answers.return?.(undefined);

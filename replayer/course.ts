@@ -1,7 +1,7 @@
 // The course of a run: its time, how far it is, whether it was stopped, and what is noted on the way.
 
 import { emptyEnd, type IncidentKind, type Outage, type ResultsEnd } from '../trace/meta.ts';
-import type { Clock } from './clock.ts';
+import { ZERO_NS, type Clock } from './clock.ts';
 import type { Page } from './page.ts';
 import type { Schedule } from './schedule.ts';
 import type { Session } from './session.ts';
@@ -31,8 +31,8 @@ export const nothingDone: EngineProgress = {
   answered: 0,
   differ: 0,
   failed: 0,
-  positionNs: 0,
-  lagNs: 0,
+  positionNs: ZERO_NS,
+  lagNs: ZERO_NS,
 };
 
 export class Course {
@@ -42,12 +42,12 @@ export class Course {
   /** Requests have a time. */
   readonly isPaced: boolean;
   /** By the clock, ns; and Unix time, s. */
-  startNs = 0;
-  startSeconds = 0;
+  startNs = ZERO_NS;
+  startSeconds = ZERO_NS;
   /** What the clock said when it was last looked at: once for all that one event does. */
-  nowNs = 0;
+  nowNs = ZERO_NS;
   /** When the event loop should be with us again: what is later is our own fault. */
-  expectedTickNs = 0;
+  expectedTickNs = ZERO_NS;
   isAborted = false;
   failure: Error | undefined;
   readonly #clock: Clock;

@@ -4,6 +4,7 @@
 import { NEVER } from '../trace/batch.ts';
 import { SkipReason } from '../trace/results.ts';
 import type { Survey } from '../trace/survey.ts';
+import { ZERO_NS } from './clock.ts';
 import type { Course } from './course.ts';
 import { Patience } from './patience.ts';
 import { RecordedConnection, Session, SocketState, type SessionEvents, type TargetState } from './session.ts';
@@ -61,7 +62,7 @@ export class Roster {
     this.#targets = Array.from(targets, (target, index) => ({
       ...target,
       index,
-      lastAnswerNs: 0,
+      lastAnswerNs: ZERO_NS,
       answers: 0,
       down: SkipReason.none,
       strikes: new Strikes(MAX_STRIKES, ENOUGH_ANSWERS),

@@ -6,6 +6,7 @@ import { Outstanding } from '../protocol/outstanding.ts';
 import { NEVER } from '../trace/batch.ts';
 import type { SkipReason } from '../trace/results.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
+import { ZERO_NS } from './clock.ts';
 import { Refused, dial, hangUp, type Dialled } from './dial.ts';
 import { NONE } from './page.ts';
 import type { Patience } from './patience.ts';
@@ -89,13 +90,13 @@ export class Session {
   readyRows = 0;
   nextUnchecked = NONE;
 
-  lastRequestNs = NEVER;
+  lastRequestNs = -Infinity;
   /** By the clock. */
-  lastAnswerNs = 0;
+  lastAnswerNs = ZERO_NS;
   /** The last loaded row's node in the order of its key. */
   lastNode = NONE;
   /** When, in the recording, the first row finished of the segment that the last loaded row was in. */
-  groupFinishNs = NEVER;
+  groupFinishNs = -Infinity;
   /** Keys that reads missed, which a refill follows, latin1. */
   readonly missed = new Set<string>();
   /** Rows loaded so far, and rows complete so far. */
@@ -110,15 +111,15 @@ export class Session {
   /** The second half of the last request, which is not sent yet; whose it is, or was, and when that was sent. */
   tail: Buffer | undefined;
   splitHandle = NONE;
-  tailSentNs = 0;
-  fenceDueNs = 0;
-  fenceSentNs = 0;
+  tailSentNs = ZERO_NS;
+  fenceDueNs = ZERO_NS;
+  fenceSentNs = ZERO_NS;
 
   /** It is among those to look at. */
   isTouched = false;
   /** The front row was due, and had to wait for the target; until when. */
   blocked = false;
-  unblockedNs = 0;
+  unblockedNs = ZERO_NS;
 
   opaque = 0;
   /** The last answered request. */
@@ -137,7 +138,7 @@ export class Session {
   /** The target refused its credentials: it is not tried again. */
   isRefused = false;
   state: SocketState = SocketState.closed;
-  connectingSinceNs = 0;
+  connectingSinceNs = ZERO_NS;
   /** Closed for good: as recorded, or at the end. */
   finished = false;
 
@@ -149,7 +150,7 @@ export class Session {
   #finishFrom = 0;
   #finishTo = 0;
   #required = 0;
-  #lastFinishNs = NEVER;
+  #lastFinishNs = -Infinity;
 
   constructor(
     recorded: RecordedConnection,

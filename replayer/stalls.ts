@@ -2,6 +2,8 @@
 // backends but one, for which the others wait. Here time counts, and not what comes in a row: time-outs of a target that
 // take a good part of its time, so that the run falls behind. What is due then is not sent, for a while.
 
+import { ZERO_NS } from './clock.ts';
+
 /** Of time-outs on end: so many hold up the run. Two on end are a little less, by the time between them. */
 const MAX_TIMEOUTS = 1.9;
 /** At its pace before the first of them, the run may take so many times as long: each answer takes that off again. */
@@ -11,9 +13,9 @@ const MAX_REST = 16;
 
 export class Stalls {
   /** For how long something was waited for that did not come, ns; answers take it off again. */
-  #tookNs = 0;
+  #tookNs = ZERO_NS;
   /** When the last such wait was over. */
-  #overNs = 0;
+  #overNs = ZERO_NS;
   /** The target's, when it was over. */
   #answers = 0;
   /** Time for each answer, before the first such wait; undefined: there was none. */

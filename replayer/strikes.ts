@@ -4,6 +4,8 @@
 // connections, each at a request, does not let anything wait; but once it has done nothing else for a whole time-out, it
 // is left alone too, until a probe is answered.
 
+import { ZERO_NS } from './clock.ts';
+
 /** A rest is at most so many time-outs long. */
 const MAX_REST = 16;
 /** Of connections that break, so many in a row at least: a few break whenever a server restarts. */
@@ -11,17 +13,17 @@ const MAX_BREAKS = 8;
 
 export class Strikes {
   /** Requests are not sent before, by the clock, ns. */
-  restsUntilNs = 0;
+  restsUntilNs = ZERO_NS;
   readonly #most: number;
   readonly #enough: number;
   #inRow = 0;
   #answers = 0;
   /** Answers to nothing since then: where they are as many, what fits a request does so by chance. */
   #strays = 0;
-  #lastNs = 0;
+  #lastNs = ZERO_NS;
   /** Connections that broke since the last answer, and when the first of them did. */
   #breaks = 0;
-  #brokenSinceNs = 0;
+  #brokenSinceNs = ZERO_NS;
 
   /**
    * @param most time-outs in a row, after which it rests

@@ -91,115 +91,169 @@ export interface Survey {
 /** Reads the whole trace, and releases its batches. @throws TraceError CHECKSUM, BROKEN */
 export async function surveyTrace(
   batches: AsyncIterable<Batch>,
-  { tenants = 'auto', leavesKeys = false, shard, onProgress }: SurveyOptions = {},
+  options: SurveyOptions = {},
 ): Promise<Survey> {
-  const survey: Survey = {
-    exchanges: 0,
-    allExchanges: 0,
-    ...(shard === undefined ? {} : { members: new Membership() }),
-    firstIndex: 0,
-    servers: [],
-    connections: [],
-    present: [],
-    others: [],
-    tenants: tenants === 'shared' ? [''] : [],
-    tenantsShare: false,
-    tokens: [],
-    lastNs: 0,
-  };
-  const servers = new Map<string, number>();
-  const spaces = new Map<string, number>();
-  const keys = new Map<string, KeyHistory>();
-  const sharing = new Sharing();
-  const sharding = shard === undefined ? undefined : new Sharding(shard.of);
-  let valueBytes = 0;
+  const surveyor = new Surveyor(options);
   for await (const batch of batches) {
-    // New ones come in the order of their ids; what a hand-made file does is put right.
-    for (const connection of batch.connections.toSorted((a, b) => a.id - b.id)) {
-      let serverIndex = servers.get(connection.server);
-      if (serverIndex === undefined) {
-        serverIndex = servers.size;
-        servers.set(connection.server, serverIndex);
-        survey.servers.push(connection.server);
-        survey.tokens.push(new Set());
-      }
-      if (connection.id > survey.connections.length) throw unknownConnection(connection.id);
-      const exchanges = survey.connections[connection.id]?.exchanges ?? 0;
-      let space = tenants === 'shared' ? 0 : spaces.get(connection.tenant);
-      if (space === undefined) {
-        space = spaces.size;
-        spaces.set(connection.tenant, space);
-        survey.tenants.push(connection.tenant);
-      }
-      survey.connections[connection.id] = { ...connection, serverIndex, space, exchanges };
-    }
+    surveyor.take(batch);
+    batch.release();
+    options.onProgress?.(surveyor.rows);
+  }
+  return surveyor.close();
+}
+
+class Surveyor {
+  readonly #survey: Survey;
+  readonly #tenants: TenantMode;
+  readonly #leavesKeys: boolean;
+  readonly #shard: Shard | undefined;
+  readonly #sharding: Sharding | undefined;
+  readonly #servers = new Map<string, number>();
+  readonly #spaces = new Map<string, number>();
+  readonly #keys = new Map<string, KeyHistory>();
+  readonly #sharing = new Sharing();
+  #valueBytes = 0;
+  /** Of the batch at hand, by number of the key and place: 1 where nothing is left to learn. */
+  #settled = new Uint8Array(0);
+
+  constructor({ tenants = 'auto', leavesKeys = false, shard }: SurveyOptions) {
+    this.#tenants = tenants;
+    this.#leavesKeys = leavesKeys;
+    this.#shard = shard;
+    this.#sharding = shard === undefined ? undefined : new Sharding(shard.of);
+    this.#survey = {
+      exchanges: 0,
+      allExchanges: 0,
+      ...(shard === undefined ? {} : { members: new Membership() }),
+      firstIndex: 0,
+      servers: [],
+      connections: [],
+      present: [],
+      others: [],
+      tenants: tenants === 'shared' ? [''] : [],
+      tenantsShare: false,
+      tokens: [],
+      lastNs: 0,
+    };
+  }
+
+  /** Rows taken so far. */
+  get rows(): number {
+    return this.#survey.allExchanges;
+  }
+
+  take(batch: Batch): void {
+    const survey = this.#survey;
+    this.#connect(batch);
+    survey.lastNs = Math.max(survey.lastNs, lastOf(batch));
     const places = Math.max(1, survey.servers.length) * survey.tenants.length;
-    // Few keys are undecided after the first batches: by number in the batch, true where nothing is left to learn.
-    const settled = new Uint8Array(Math.min(batch.keyCount * places, MAX_SETTLED));
-    const shards = sharding?.shardsOf(batch);
-    if (shards !== undefined) survey.members!.add(shards, batch.count, shard!);
+    // Few keys are undecided after the first batches.
+    this.#settled = new Uint8Array(Math.min(batch.keyCount * places, MAX_SETTLED));
+    const shards = this.#sharding?.shardsOf(batch);
+    if (shards !== undefined) survey.members!.add(shards, batch.count, this.#shard!);
     for (let row = 0; row < batch.count; row++) {
       const connection = survey.connections[batch.connection[row]!];
       if (connection === undefined) throw unknownConnection(batch.connection[row]!);
-      survey.lastNs = Math.max(survey.lastNs, batch.requestEndNs[row]!, batch.answerNs[row]!);
-      if (shards !== undefined && shards[row] !== shard!.index - 1) {
+      if (shards !== undefined && shards[row] !== this.#shard!.index - 1) {
         // Whether tenants share their keys must come out alike in all shards.
-        if (tenants === 'auto' && survey.tenants.length > 1 && hasItem(batch, row))
-          sharing.see(batch, row, connection.serverIndex, connection.space);
+        this.#compare(batch, row, connection);
         continue;
       }
       connection.exchanges++;
       survey.exchanges++;
       if (namesVersion(batch, row))
         survey.tokens[connection.serverIndex]!.add(tokenOf(batch.casHigh[row]!, batch.casLow[row]!));
-      if (!hasItem(batch, row)) continue;
+      this.#compare(batch, row, connection);
+      if (this.#leavesKeys || !hasItem(batch, row)) continue;
       const { serverIndex, space } = connection;
-      if (tenants === 'auto' && survey.tenants.length > 1) sharing.see(batch, row, serverIndex, space);
-      if (leavesKeys) continue;
       const place = batch.keyId[row]! * places + space * survey.servers.length + serverIndex;
-      if (settled[place] === 1) continue;
-      const name = `${serverIndex} ${space} ${batch.heap.toString('latin1', batch.keyAt[row], batch.keyAt[row]! + batch.keyLength[row]!)}`;
-      let history = keys.get(name);
-      if (history === undefined) keys.set(name, (history = new KeyHistory()));
-      if (history.settled && history.watchedUntilNs < 0) {
-        settled[place] = 1;
-        continue;
-      }
-      const before = history.value;
-      if (history.watchedUntilNs >= 0) history.watch(batch, row, valueBytes < MAX_VALUE_BYTES);
-      else history.learn(batch, row, valueBytes < MAX_VALUE_BYTES);
-      if (history.value !== before) valueBytes += history.value?.length ?? 0;
-      if (history.settled && history.watchedUntilNs < 0) settled[place] = 1;
+      if (this.#settled[place] !== 1 && this.#learn(batch, row, connection)) this.#settled[place] = 1;
     }
     survey.allExchanges += batch.count;
-    batch.release();
-    onProgress?.(survey.allExchanges);
   }
-  survey.tenantsShare = sharing.isShown;
-  const others = new Map<string, OtherKeys>();
-  for (const [name, history] of keys) {
-    const [first = '', second = ''] = name.split(' ', 2);
-    const server = Number(first);
-    const tenant = survey.tenants[Number(second)]!;
-    const key = name.slice(first.length + second.length + 2);
-    if (!history.present) {
-      const place = `${first} ${second}`;
-      let group = others.get(place);
-      if (group === undefined) others.set(place, (group = { server, tenant, keys: [] }));
-      group.keys.push(key);
-      continue;
+
+  /** New connections come in the order of their ids; what a hand-made file does is put right. */
+  #connect(batch: Batch): void {
+    const survey = this.#survey;
+    for (const connection of batch.connections.toSorted((a, b) => a.id - b.id)) {
+      let serverIndex = this.#servers.get(connection.server);
+      if (serverIndex === undefined) {
+        serverIndex = this.#servers.size;
+        this.#servers.set(connection.server, serverIndex);
+        survey.servers.push(connection.server);
+        survey.tokens.push(new Set());
+      }
+      if (connection.id > survey.connections.length) throw unknownConnection(connection.id);
+      const exchanges = survey.connections[connection.id]?.exchanges ?? 0;
+      let space = this.#tenants === 'shared' ? 0 : this.#spaces.get(connection.tenant);
+      if (space === undefined) {
+        space = this.#spaces.size;
+        this.#spaces.set(connection.tenant, space);
+        survey.tenants.push(connection.tenant);
+      }
+      survey.connections[connection.id] = { ...connection, serverIndex, space, exchanges };
     }
-    survey.present.push({
-      server,
-      tenant,
-      key,
-      value: history.value ?? Buffer.from('0'),
-      flags: history.flags,
-      placeholder: history.value === undefined,
-    });
   }
-  survey.others = [...others.values()];
-  return survey;
+
+  /** Whether tenants share their keys. */
+  #compare(batch: Batch, row: number, { serverIndex, space }: SurveyedConnection): void {
+    if (this.#tenants === 'auto' && this.#survey.tenants.length > 1 && hasItem(batch, row))
+      this.#sharing.see(batch, row, serverIndex, space);
+  }
+
+  /** What the row tells of its key before the first exchange. @returns nothing is left to learn of that */
+  #learn(batch: Batch, row: number, { serverIndex, space }: SurveyedConnection): boolean {
+    const at = batch.keyAt[row]!;
+    const name = `${serverIndex} ${space} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
+    let history = this.#keys.get(name);
+    if (history === undefined) this.#keys.set(name, (history = new KeyHistory()));
+    if (history.settled && history.watchedUntilNs < 0) return true;
+    const before = history.value;
+    const keepsValue = this.#valueBytes < MAX_VALUE_BYTES;
+    if (history.watchedUntilNs >= 0) history.watch(batch, row, keepsValue);
+    else history.learn(batch, row, keepsValue);
+    if (history.value !== before) this.#valueBytes += history.value?.length ?? 0;
+    return history.settled && history.watchedUntilNs < 0;
+  }
+
+  close(): Survey {
+    const survey = this.#survey;
+    survey.tenantsShare = this.#sharing.isShown;
+    const others = new Map<string, OtherKeys>();
+    for (const [name, history] of this.#keys) {
+      const [first = '', second = ''] = name.split(' ', 2);
+      const server = Number(first);
+      const tenant = survey.tenants[Number(second)]!;
+      const key = name.slice(first.length + second.length + 2);
+      if (!history.present) {
+        const place = `${first} ${second}`;
+        let group = others.get(place);
+        if (group === undefined) others.set(place, (group = { server, tenant, keys: [] }));
+        group.keys.push(key);
+        continue;
+      }
+      survey.present.push({
+        server,
+        tenant,
+        key,
+        value: history.value ?? Buffer.from('0'),
+        flags: history.flags,
+        placeholder: history.value === undefined,
+      });
+    }
+    survey.others = [...others.values()];
+    return survey;
+  }
+}
+
+/** Time of the last event of a batch, ns. */
+function lastOf({ count, requestEndNs, answerNs }: Batch): number {
+  let lastNs = 0;
+  for (let row = 0; row < count; row++) {
+    if (requestEndNs[row]! > lastNs) lastNs = requestEndNs[row]!;
+    if (answerNs[row]! > lastNs) lastNs = answerNs[row]!;
+  }
+  return lastNs;
 }
 
 /**
