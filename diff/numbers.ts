@@ -3,7 +3,7 @@
 
 import type { Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
-import { KeyTable } from './keytable.ts';
+import { KeyTable } from '../trace/keytable.ts';
 import type { Sides } from './sides.ts';
 
 const NONE = -1;

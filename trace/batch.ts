@@ -208,6 +208,9 @@ export class Batch {
     this.heapLength = 0;
     this.keyCount = 0;
     this.connections = [];
+    // Who remembers where in the heap something stands knows it by its Buffer: what comes next has another one.
+    const { buffer, byteOffset, length } = this.heap;
+    this.heap = Buffer.from(buffer, byteOffset, length);
   }
 
   /** A view of the request's key; valid as long as the batch is. */

@@ -7,6 +7,7 @@ import { MAX_KEY_BYTES, isStore, readExtras, silentStatus, wasThere } from '../p
 import { Status } from '../protocol/status.ts';
 import { Outcome, RowFlag, type Batch, type Connection } from './batch.ts';
 import { TraceError } from './error.ts';
+import { KeyTable } from './keytable.ts';
 import { Membership, Sharding, type Shard } from './shard.ts';
 import { namesVersion, tokenOf } from './token.ts';
 
@@ -15,6 +16,8 @@ const MAX_VALUE_BYTES = 512 * 1024 * 1024;
 
 /** Keys of a batch by server and tenant; of more, those beyond are looked up each time. */
 const MAX_SETTLED = 1 << 24;
+/** A place of keys is a server and, times this, a tenant's space. */
+const MAX_SERVERS = 2 ** 20;
 
 /** A key that the recorded server had before the first exchange on it. */
 export interface PresentKey {
@@ -110,7 +113,9 @@ class Surveyor {
   readonly #sharding: Sharding | undefined;
   readonly #servers = new Map<string, number>();
   readonly #spaces = new Map<string, number>();
-  readonly #keys = new Map<string, KeyHistory>();
+  readonly #keys = new KeyTable();
+  /** By number of the key; null: it was absent, or nobody can tell, and nothing is left to learn of it. */
+  readonly #histories: (KeyHistory | null)[] = [];
   readonly #sharing = new Sharing();
   #valueBytes = 0;
   /** Of the batch at hand, by number of the key and place: 1 where nothing is left to learn. */
@@ -203,30 +208,32 @@ class Surveyor {
 
   /** What the row tells of its key before the first exchange. @returns nothing is left to learn of that */
   #learn(batch: Batch, row: number, { serverIndex, space }: SurveyedConnection): boolean {
-    const at = batch.keyAt[row]!;
-    const name = `${serverIndex} ${space} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
-    let history = this.#keys.get(name);
-    if (history === undefined) this.#keys.set(name, (history = new KeyHistory()));
-    if (history.settled && history.watchedUntilNs < 0) return true;
+    const place = serverIndex + space * MAX_SERVERS;
+    const key = this.#keys.numberOf(place, batch.heap, batch.keyAt[row]!, batch.keyLength[row]!);
+    if (key === this.#histories.length) this.#histories.push(new KeyHistory());
+    const history = this.#histories[key]!;
+    if (history === null || (history.settled && history.watchedUntilNs < 0)) return true;
     const before = history.value;
     const keepsValue = this.#valueBytes < MAX_VALUE_BYTES;
     if (history.watchedUntilNs >= 0) history.watch(batch, row, keepsValue);
     else history.learn(batch, row, keepsValue);
     if (history.value !== before) this.#valueBytes += history.value?.length ?? 0;
-    return history.settled && history.watchedUntilNs < 0;
+    if (!history.settled || history.watchedUntilNs >= 0) return false;
+    // Most keys of a trace are such.
+    if (!history.present) this.#histories[key] = null;
+    return true;
   }
 
   close(): Survey {
     const survey = this.#survey;
     survey.tenantsShare = this.#sharing.isShown;
-    const others = new Map<string, OtherKeys>();
-    for (const [name, history] of this.#keys) {
-      const [first = '', second = ''] = name.split(' ', 2);
-      const server = Number(first);
-      const tenant = survey.tenants[Number(second)]!;
-      const key = name.slice(first.length + second.length + 2);
-      if (!history.present) {
-        const place = `${first} ${second}`;
+    const others = new Map<number, OtherKeys>();
+    for (const [number, history] of this.#histories.entries()) {
+      const place = this.#keys.placeOf(number);
+      const server = place % MAX_SERVERS;
+      const tenant = survey.tenants[Math.floor(place / MAX_SERVERS)]!;
+      const key = this.#keys.keyOf(number);
+      if (history === null || !history.present) {
         let group = others.get(place);
         if (group === undefined) others.set(place, (group = { server, tenant, keys: [] }));
         group.keys.push(key);
@@ -337,9 +344,8 @@ class KeyHistory {
   /** The key was deleted, or may have been, while it was under way: that it was absent says nothing then. */
   #removed = false;
   /** Appended and prepended before the value was seen. */
-  #before: Buffer[] = [];
-  #after: Buffer[] = [];
-  #concatenated = false;
+  #before: Buffer[] | undefined;
+  #after: Buffer[] | undefined;
 
   /** A later request on the key: did it overlap the exchange that showed the key present, and come before it? */
   watch(batch: Batch, row: number, keepValue: boolean): void {
@@ -357,9 +363,8 @@ class KeyHistory {
     this.present = false;
     this.value = undefined;
     this.flags = 0;
-    this.#before = [];
-    this.#after = [];
-    this.#concatenated = false;
+    this.#before = undefined;
+    this.#after = undefined;
   }
 
   // A change with a lower CAS id, and what found the key absent.
@@ -427,9 +432,8 @@ class KeyHistory {
           this.settled = true;
           return;
         }
-        this.#concatenated = true;
-        if (family === 'append') this.#after.push(Buffer.from(batch.value(row)));
-        else this.#before.unshift(Buffer.from(batch.value(row)));
+        if (family === 'append') (this.#after ??= []).push(Buffer.from(batch.value(row)));
+        else (this.#before ??= []).unshift(Buffer.from(batch.value(row)));
         return;
       case 'incr':
       case 'decr':
@@ -446,8 +450,8 @@ class KeyHistory {
     this.settled = true;
     this.present = true;
     if (!keepValue) return;
-    const before = this.#concatenated ? Buffer.concat(this.#before) : empty;
-    const after = this.#concatenated ? Buffer.concat(this.#after) : empty;
+    const before = this.#before === undefined ? empty : Buffer.concat(this.#before);
+    const after = this.#after === undefined ? empty : Buffer.concat(this.#after);
     const value = batch.answerValue(row);
     const end = value.length - after.length;
     if (before.length > end) return;

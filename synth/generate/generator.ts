@@ -96,15 +96,15 @@ export class ModelGenerator {
 
   /**
    * All that the model makes; to be asked for once.
-   * @param keeps each batch is the caller's for good; else until the next one is asked for
+   * @param keeps asked when the next one is: whether the batch is the caller's for good. Default: it is not
    */
-  *batches({ keeps = false }: { keeps?: boolean } = {}): Generator<Batch, void, void> {
+  *batches({ keeps = () => false }: { keeps?: () => boolean } = {}): Generator<Batch, void, void> {
     const rows = this.#rows;
     for (const space of this.#spaces) this.#plan(space);
     while (this.#step()) {
       if (!rows.isFull) continue;
       yield rows.take();
-      rows.begin(!keeps);
+      rows.begin(!keeps());
     }
     if (rows.row > 0 || rows.made === 0) yield rows.take();
   }

@@ -13,15 +13,16 @@ import {
   wordColumns,
   type Connection,
 } from '../../trace/batch.ts';
-import { MAX_VALUE } from '../model/model.ts';
 import { Sort, type Space } from './space.ts';
 
 const BATCH_ROWS = 4096;
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** What a batch has room for at first. */
+const FIRST_BYTES = 256 * 1024;
 const NOWHERE = 0xffffffff;
 
 export class Rows {
-  batch = newBatch();
+  batch = new Batch(BATCH_ROWS + 64, FIRST_BYTES);
   /** The row that is being made. */
   row = 0;
   /** Rows of the batches before. */
@@ -81,7 +82,9 @@ export class Rows {
     this.#storeAt = NOWHERE;
     this.#text = undefined;
     if (!isAgain) {
-      this.batch = newBatch();
+      // As the last one, it will be filled with about as much.
+      const bytes = Math.max(FIRST_BYTES, Math.ceil(this.batch.heapLength * 1.1));
+      this.batch = new Batch(BATCH_ROWS + 64, bytes);
       return;
     }
     const { batch } = this;
@@ -283,8 +286,4 @@ export class Rows {
 function putUint64(to: Buffer, at: number, value: number): void {
   putUint32(to, at, Math.floor(value / 0x1_0000_0000));
   putUint32(to, at + 4, value);
-}
-
-function newBatch(): Batch {
-  return new Batch(BATCH_ROWS + 64, BATCH_BYTES + MAX_VALUE * 2);
 }

@@ -30,6 +30,11 @@ export function open(recipe: ModelRecipe): Trace {
   return new ModelTrace(recipe);
 }
 
+/** A batch that somebody uses, or gave back. */
+interface Lent {
+  isBack: boolean;
+}
+
 class ModelTrace implements Trace {
   readonly meta: TraceMeta;
   readonly exchangeCount: number;
@@ -43,7 +48,10 @@ class ModelTrace implements Trace {
   }
 
   async *batches({ toNs = Infinity }: { toNs?: number } = {}): AsyncGenerator<Batch> {
-    for (const batch of generatorOf(this.#recipe).batches({ keeps: true })) {
+    let lent: Lent = { isBack: false };
+    for (const batch of generatorOf(this.#recipe).batches({ keeps: () => !lent.isBack })) {
+      const own: Lent = (lent = { isBack: false });
+      batch.lease = { users: 1, giveBack: () => void (own.isBack = true) };
       if (batch.count > 0 && batch.requestNs[0]! > toNs) return;
       yield batch;
       // Whoever waits for this thread, a signal among them, has its turn between batches.

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { KeyTable } from '../../diff/keytable.ts';
+import { KeyTable } from '../../trace/keytable.ts';
 
 const key = fc.oneof(
   fc.uint8Array({ maxLength: 250 }),

@@ -2,7 +2,7 @@
 // known. Hashes begin with a random number, so that no trace can make them meet.
 
 import { randomBytes } from 'node:crypto';
-import { grown } from '../trace/batch.ts';
+import { grown } from './batch.ts';
 
 const SEED = randomBytes(4).readInt32LE(0);
 /** Slots are at least twice as many as keys. */
