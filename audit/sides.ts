@@ -1,7 +1,7 @@
 // A recording judged by itself: it stands on both sides, as what was sent and as what was answered. What only a difference
 // from a recording can show, a recording alone cannot; what contradicts the rest of it is wrong here as there.
 
-import { recordedAnswer, type Answer } from '../diff/answer.ts';
+import { Placed } from '../diff/answer.ts';
 import { rank } from '../diff/gather.ts';
 import { isOfItem, misfit, noCas, noKey, noRoom, type Glance } from '../diff/glance.ts';
 import type { Circumstances } from '../diff/item.ts';
@@ -70,6 +70,7 @@ export interface Circumspection {
 export class RecordingSides extends Sides {
   override readonly isAlone = true;
   readonly #about: Circumspection;
+  readonly #answer = new Placed();
 
   constructor(trace: TraceView, replay: Replay, survey: Survey, about: Circumspection) {
     super(trace, replay, survey);
@@ -101,7 +102,8 @@ export class RecordingSides extends Sides {
     if ((flags & RowFlag.answerUnknown) !== 0) return lost;
     // The trace has hidden what the counter was answered.
     if (batch.outcome[row] === Outcome.answered && results.result[resultRow] === Result.silent) return 'same';
-    const answer = recordedAnswer(batch, row)!;
+    const answer = this.#answer;
+    answer.recorded(batch, row);
     const wrong = misfit(batch, row, answer, true);
     if (wrong !== undefined) return wrong;
     if (lacksKey(opcode, answer)) return noKey;
@@ -151,12 +153,12 @@ export class RecordingSides extends Sides {
 }
 
 /** A hit of GETK and its like names the key. */
-function lacksKey(opcode: number, { silent, status, key }: Answer): boolean {
-  return !silent && status === Status.ok && key.length === 0 && shapeOf(opcode, status)?.key === true;
+function lacksKey(opcode: number, { silent, status, keyLength }: Placed): boolean {
+  return !silent && status === Status.ok && keyLength === 0 && shapeOf(opcode, status)?.key === true;
 }
 
 /** A success of an operation that is answered with the version's id. */
-function lacksId(batch: Batch, row: number, { silent, status }: Answer): boolean {
+function lacksId(batch: Batch, row: number, { silent, status }: Placed): boolean {
   return (
     !silent &&
     status === Status.ok &&

@@ -5,6 +5,7 @@ import { opcodeInfo } from '../protocol/opcode.ts';
 import { silentStatus } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
+import { sameBytes } from '../trace/bytes.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
 
 export interface Answer {
@@ -69,35 +70,100 @@ export function replayedAnswer(
   };
 }
 
+/** The replay's answer, or what its silence means, by where its parts stand: no views are made of what is asked of many. */
+export class Placed {
+  status = 0;
+  silent = false;
+  frames = 0;
+  heap: Buffer = empty;
+  extrasAt = 0;
+  extrasLength = 0;
+  keyAt = 0;
+  keyLength = 0;
+  valueAt = 0;
+  valueLength = 0;
+
+  /** As replayedAnswer(). @returns false where there was none */
+  replayed(batch: Batch, row: number, results: ResultBatch, resultRow: number): boolean {
+    const result = results.result[resultRow];
+    if (result === Result.silent) return this.#silence(batch.opcode[row]!);
+    if (results.frames[resultRow] === 0) return false;
+    if (result !== Result.answered && result !== Result.malformed) return false;
+    if (results.agrees[resultRow] === 1) return this.recorded(batch, row);
+    this.status = results.status[resultRow]!;
+    this.silent = false;
+    this.frames = results.frames[resultRow]!;
+    this.heap = results.heap;
+    this.extrasAt = results.extrasAt[resultRow]!;
+    this.extrasLength = results.extrasLength[resultRow]!;
+    this.keyAt = results.keyAt[resultRow]!;
+    this.keyLength = results.keyLength[resultRow]!;
+    this.valueAt = results.valueAt[resultRow]!;
+    this.valueLength = results.valueLength[resultRow]!;
+    return true;
+  }
+
+  /** As recordedAnswer(). @returns false where the recording does not know it */
+  recorded(batch: Batch, row: number): boolean {
+    const outcome = batch.outcome[row];
+    if (outcome === Outcome.silent) return this.#silence(batch.opcode[row]!);
+    if (outcome !== Outcome.answered && outcome !== Outcome.conditional) return false;
+    this.status = batch.status[row]!;
+    this.silent = false;
+    this.frames = batch.frames[row]!;
+    this.heap = batch.heap;
+    this.extrasAt = batch.answerExtrasAt[row]!;
+    this.extrasLength = batch.answerExtrasLength[row]!;
+    this.keyAt = batch.answerKeyAt[row]!;
+    this.keyLength = batch.answerKeyLength[row]!;
+    this.valueAt = batch.answerValueAt[row]!;
+    this.valueLength = batch.answerValueLength[row]!;
+    return true;
+  }
+
+  #silence(opcode: number): true {
+    this.status = silentStatus(opcode);
+    this.silent = true;
+    this.frames = 0;
+    this.heap = empty;
+    this.extrasLength = 0;
+    this.keyLength = 0;
+    this.valueLength = 0;
+    return true;
+  }
+}
+
 /** The two say the same: CAS ids, error texts, the padding of counters, and what a server says of itself aside. */
-export function agree(opcode: number, recorded: Answer, replayed: Answer): boolean {
+export function agree(opcode: number, recorded: Placed, replayed: Placed): boolean {
   if (recorded.status !== replayed.status) return false;
   const family = opcodeInfo(opcode)?.family;
-  if (family === 'version') return replayed.value.length > 0 === recorded.value.length > 0;
+  if (family === 'version') return replayed.valueLength > 0 === recorded.valueLength > 0;
   if (family === 'stat') return recorded.frames > 1 === replayed.frames > 1;
   if (family === 'saslList') return true;
-  if (!recorded.key.equals(replayed.key)) return false;
+  const { heap, keyLength, extrasLength } = recorded;
+  if (keyLength !== replayed.keyLength) return false;
+  if (!sameBytes(heap, recorded.keyAt, replayed.heap, replayed.keyAt, keyLength)) return false;
   if (recorded.status !== Status.ok) return true;
-  if (!recorded.extras.equals(replayed.extras)) return false;
-  return sameValue(recorded.value, replayed.value);
+  if (extrasLength !== replayed.extrasLength) return false;
+  if (!sameBytes(heap, recorded.extrasAt, replayed.heap, replayed.extrasAt, extrasLength)) return false;
+  return sameValue(recorded, replayed);
 }
 
 /** Equal, or the same decimal counter with other padding: memcached pads with spaces what became shorter in place. */
-function sameValue(a: Buffer, b: Buffer): boolean {
-  if (a.equals(b)) return true;
-  const trimmedA = unpadded(a);
-  const trimmedB = unpadded(b);
-  return trimmedA !== undefined && trimmedB !== undefined && trimmedA.equals(trimmedB);
+function sameValue(a: Placed, b: Placed): boolean {
+  const { heap, valueAt, valueLength } = a;
+  if (valueLength === b.valueLength && sameBytes(heap, valueAt, b.heap, b.valueAt, valueLength)) return true;
+  const length = unpadded(a);
+  return length > 0 && length === unpadded(b) && sameBytes(heap, valueAt, b.heap, b.valueAt, length);
 }
 
 const MAX_COUNTER_BYTES = 24;
 
-/** A decimal number without the spaces behind it; undefined where the bytes are none. */
-function unpadded(value: Buffer): Buffer | undefined {
-  if (value.length === 0 || value.length > MAX_COUNTER_BYTES) return undefined;
-  let end = value.length;
-  while (end > 0 && value[end - 1] === 0x20) end--;
-  if (end === 0) return undefined;
-  for (let at = 0; at < end; at++) if (value[at]! < 0x30 || value[at]! > 0x39) return undefined;
-  return value.subarray(0, end);
+/** Bytes of a decimal number without the spaces behind it; 0 where the value is none. */
+function unpadded({ heap, valueAt, valueLength }: Placed): number {
+  if (valueLength > MAX_COUNTER_BYTES) return 0;
+  let length = valueLength;
+  while (length > 0 && heap[valueAt + length - 1] === 0x20) length--;
+  for (let n = 0; n < length; n++) if (heap[valueAt + n]! < 0x30 || heap[valueAt + n]! > 0x39) return 0;
+  return length;
 }

@@ -2,13 +2,14 @@
 // bytes each, and become objects for one key at a time; values are held once.
 
 import { lifetimeOf } from '../protocol/expiry.ts';
+import { uint32 } from '../protocol/header.ts';
 import { opcodeInfo, mutates } from '../protocol/opcode.ts';
 import { isCounter, isStore, readExtras } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, grown, type Batch } from '../trace/batch.ts';
 import { Result, type ResultBatch } from '../trace/results.ts';
 import { tokenOf } from '../trace/token.ts';
-import { recordedStatus, replayedAnswer, type Answer } from './answer.ts';
+import { Placed, recordedStatus } from './answer.ts';
 import { Ending, UNKNOWN, Values, areIdsInOrder, isFinding, type Operation } from './operation.ts';
 import type { UntestableKind } from './verdict.ts';
 import { forgetEarlyIds, meaninglessIds, type RecordedVersion, type WhoseIds } from './versions.ts';
@@ -90,6 +91,7 @@ export class Operations {
   /** By target and tenant's space. */
   readonly #flushes = new Map<string, number[]>();
   readonly #clock: ReplayClock;
+  readonly #answer = new Placed();
 
   constructor(clock: ReplayClock) {
     this.#clock = clock;
@@ -187,8 +189,9 @@ export class Operations {
     if (info === undefined || results.result[resultRow] === Result.skipped) return NONE;
     const extras = readExtras(opcode, batch.extras(row));
     if (extras === undefined || (batch.flags[row]! & RowFlag.unsafe) !== 0) return NONE;
-    const answer = isSound ? replayedAnswer(batch, row, results, resultRow) : undefined;
-    const ending = answer === undefined ? Ending.open : Ending.known;
+    const answer = this.#answer;
+    const isKnown = isSound && answer.replayed(batch, row, results, resultRow);
+    const ending = isKnown ? Ending.known : Ending.open;
     if (ending === Ending.open && mutates[opcode] === 0) return NONE;
     this.#reserve(this.count + 1);
     const at = this.count++;
@@ -204,21 +207,24 @@ export class Operations {
     this.#recordedFromNs[at] = batch.requestNs[row]!;
     this.#recordedToNs[at] = batch.answerNs[row] === NEVER ? Infinity : batch.answerNs[row]!;
     this.#recordedStatus[at] = recordedStatus(batch, row);
-    this.#status[at] = answer?.status ?? Status.ok;
+    this.#status[at] = isKnown ? answer.status : Status.ok;
     this.#token[at] = tokenOf(batch.casHigh[row]!, batch.casLow[row]!);
-    const isAnswered = answer !== undefined && !answer.silent && answer.status === Status.ok;
+    const isAnswered = isKnown && !answer.silent && answer.status === Status.ok;
     this.#cas[at] = isAnswered ? tokenOf(results.casHigh[resultRow]!, results.casLow[resultRow]!) : 0;
     this.#recordedCas[at] =
       batch.status[row] === Status.ok ? tokenOf(batch.answerCasHigh[row]!, batch.answerCasLow[row]!) : 0;
     const isRead = family === 'get' || family === 'gat';
-    this.#read[at] = isAnswered && isRead ? this.values.number(answer.value.toString('latin1')) : UNKNOWN;
+    this.#read[at] =
+      isAnswered && isRead ? this.values.of(answer.heap, answer.valueAt, answer.valueLength) : UNKNOWN;
     this.#recordedRead[at] =
       isRead && this.#recordedCas[at] !== 0
-        ? this.values.number(batch.answerValue(row).toString('latin1'))
+        ? this.values.of(batch.heap, batch.answerValueAt[row]!, batch.answerValueLength[row]!)
         : UNKNOWN;
-    const hasFlags = isAnswered && answer.extras.length === 4;
-    this.#readFlags[at] = hasFlags ? answer.extras.readUInt32BE(0) : 0;
-    this.#value[at] = info.value ? this.values.number(batch.value(row).toString('latin1')) : UNKNOWN;
+    const hasFlags = isAnswered && answer.extrasLength === 4;
+    this.#readFlags[at] = hasFlags ? uint32(answer.heap, answer.extrasAt) : 0;
+    this.#value[at] = info.value
+      ? this.values.of(batch.heap, batch.valueAt[row]!, batch.valueLength[row]!)
+      : UNKNOWN;
     this.#flags[at] = extras.flags;
     const counts = isCounter(family);
     // What does not create has no expiry to set.
@@ -228,7 +234,7 @@ export class Operations {
     this.#mustDieNs[at] = mustDieNs;
     this.#counter[at] = counts ? this.#countOf(extras, isAnswered ? answer : undefined) : NONE;
     this.#bits[at] =
-      (answer?.silent === true ? Bit.silent : 0) |
+      (isKnown && answer.silent ? Bit.silent : 0) |
       (this.#token[at] === 0 ? 0 : Bit.hasCas) |
       (differs ? Bit.differs : 0) |
       (counts && isAnswered ? Bit.counts : 0) |
@@ -239,9 +245,13 @@ export class Operations {
     return at;
   }
 
-  #countOf({ delta, initial }: { delta: bigint; initial: bigint }, answer: Answer | undefined): number {
+  #countOf({ delta, initial }: { delta: bigint; initial: bigint }, answer: Placed | undefined): number {
     const at = this.#numbers.length;
-    this.#numbers.push(delta, initial, answer === undefined ? 0n : answer.value.readBigUInt64BE(0));
+    this.#numbers.push(
+      delta,
+      initial,
+      answer === undefined ? 0n : answer.heap.readBigUInt64BE(answer.valueAt),
+    );
     return at;
   }
 

@@ -5,8 +5,9 @@ import { isPossible, isQuit, isSilent, shapeOf, tellsCas } from '../protocol/sem
 import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
+import { sameBytes } from '../trace/bytes.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
-import { agree, recordedAnswer, recordedStatus, replayedAnswer, type Answer } from './answer.ts';
+import { Placed, agree, recordedStatus } from './answer.ts';
 import { unrecordedOf } from './gather.ts';
 import type { Verdict, ViolationKind } from './verdict.ts';
 import { namesVersion } from '../trace/token.ts';
@@ -47,6 +48,10 @@ const unproven: Verdict = {
   why: 'nothing proved the silence of a quiet request',
 };
 
+/** What is looked at: no views are made for it. */
+const recorded = new Placed();
+const replayed = new Placed();
+
 export function glance(batch: Batch, row: number, results: ResultBatch, resultRow: number): Glance {
   const opcode = batch.opcode[row]!;
   const result = results.result[resultRow] as Result;
@@ -64,14 +69,14 @@ export function glance(batch: Batch, row: number, results: ResultBatch, resultRo
   if (result === Result.malformed) return malformed;
   const agrees = result === Result.answered && results.agrees[resultRow] === 1;
   if (agrees && isPlain(batch, row, results, resultRow)) return 'same';
-  const replayed = replayedAnswer(batch, row, results, resultRow);
-  if (replayed === undefined) return unproven;
+  if (!replayed.replayed(batch, row, results, resultRow)) return unproven;
   const wrong = misfit(batch, row, replayed, agrees);
   if (wrong !== undefined) return wrong;
   const { status } = replayed;
   const hasKey = batch.keyLength[row]! > 0;
   const isUnrecorded = unrecordedOf(batch, row) !== 0;
-  const isSame = agrees || (!isUnrecorded && agree(opcode, recordedAnswer(batch, row)!, replayed));
+  const isSame =
+    agrees || (!isUnrecorded && recorded.recorded(batch, row) && agree(opcode, recorded, replayed));
   if (!isPossible(opcode, namesVersion(batch, row), status) && isOfItem(opcode)) {
     // Both servers refused the request; else it is no answer to this operation.
     return isSame
@@ -117,8 +122,7 @@ export const noRoom: Verdict = {
 
 /** The recorded server answered as well where others are silent. */
 function wasLoud(batch: Batch, row: number): boolean {
-  const recorded = recordedAnswer(batch, row);
-  return recorded !== undefined && !recorded.silent && isSilent(batch.opcode[row]!, recorded.status);
+  return recorded.recorded(batch, row) && !recorded.silent && isSilent(batch.opcode[row]!, recorded.status);
 }
 
 /** Operations whose statuses follow from an item, or from nothing. */
@@ -133,7 +137,7 @@ function lacksCas(
   row: number,
   results: ResultBatch,
   resultRow: number,
-  { silent, status }: Answer,
+  { silent, status }: Placed,
 ): boolean {
   if (silent || status !== Status.ok || (results.casHigh[resultRow]! | results.casLow[resultRow]!) !== 0)
     return false;
@@ -149,15 +153,19 @@ function lacksCas(
 }
 
 /** What makes an answer wrong whatever was recorded. */
-export function misfit(batch: Batch, row: number, answer: Answer, agrees: boolean): Verdict | undefined {
-  const { silent, status, extras, key, value } = answer;
+export function misfit(batch: Batch, row: number, answer: Placed, agrees: boolean): Verdict | undefined {
+  const { silent, status, heap, keyAt, keyLength } = answer;
   if (silent) return undefined;
   const opcode = batch.opcode[row]!;
   const shape = shapeOf(opcode, status);
   if (shape === undefined) return undefined;
-  if (status === Status.ok && extras.length !== shape.extras) return misshapen;
-  if (status === Status.ok && shape.value >= 0 && value.length !== shape.value) return misshapen;
-  if (key.length > 0) return key.equals(batch.key(row)) ? undefined : otherKey;
+  if (status === Status.ok && answer.extrasLength !== shape.extras) return misshapen;
+  if (status === Status.ok && shape.value >= 0 && answer.valueLength !== shape.value) return misshapen;
+  if (keyLength > 0)
+    return keyLength === batch.keyLength[row] &&
+      sameBytes(heap, keyAt, batch.heap, batch.keyAt[row]!, keyLength)
+      ? undefined
+      : otherKey;
   // A release that answers without keys may stand in production too.
   return shape.key && !agrees && batch.answerKeyLength[row]! > 0 ? noKey : undefined;
 }

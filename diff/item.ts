@@ -45,7 +45,7 @@ function chained(cas: number, by: number, previous: ToldId | undefined): ToldId 
   return { cas, by, previous, hash: hash ^ (hash >>> 15) };
 }
 
-/** Immutable. */
+/** Nobody changes one that others may have seen. */
 export interface Item {
   presence: Presence;
   /** Number of its value; UNKNOWN. */
@@ -98,9 +98,21 @@ const absent = (absence: Absence): Item => ({
   told: undefined,
 });
 
+/** An item to be changed before anybody sees it. All are made of the same fields in the same order, as V8 likes it. */
+function copyOf(item: Item): Item {
+  const { presence, value, isLoose, flags, cas, mayExpireNs, mustExpireNs, by, absence, told } = item;
+  return { presence, value, isLoose, flags, cas, mayExpireNs, mustExpireNs, by, absence, told };
+}
+
+function withTold(item: Item, told: ToldId | undefined): Item {
+  const next = copyOf(item);
+  next.told = told;
+  return next;
+}
+
 /** What is left of an item that is gone: the ids that its versions had. */
 function leaves(item: Item, nothing: Item): Item {
-  return item.told === undefined ? nothing : { ...nothing, told: item.told };
+  return item.told === undefined ? nothing : withTold(nothing, item.told);
 }
 
 const neverThere = absent(Absence.never);
@@ -109,12 +121,18 @@ const expired = absent(Absence.expired);
 const removed = absent(Absence.removed);
 
 /** What others may have stored before the replay, with any expiry. */
-export const unknownItem: Item = { ...neverThere, presence: Presence.unknown, mayExpireNs: -Infinity };
+export const unknownItem: Item = copyOf(neverThere);
+unknownItem.presence = Presence.unknown;
+unknownItem.mayExpireNs = -Infinity;
 export { neverThere };
 
 /** A value that was set before the replay. */
 export function prefilled(value: number, flags: number): Item {
-  return { ...neverThere, presence: Presence.present, value, flags };
+  const item = copyOf(neverThere);
+  item.presence = Presence.present;
+  item.value = value;
+  item.flags = flags;
+  return item;
 }
 
 /** What the oracle must know besides the item. */
@@ -162,25 +180,28 @@ export class Machine {
     this.#about = about;
   }
 
-  /** The states in which the item can be after the operation has given its answer; `ordinal` is the operation's. */
-  after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
-    if (!this.#about.mayRestart) return this.#after(item, operation, ordinal);
-    const all = this.#after(item, operation, ordinal);
+  /**
+   * The states in which the item can be after the operation has given its answer; `ordinal` is the operation's.
+   * @param isPlain where one of them needs no loss, the others may be left out
+   */
+  after(item: Item, operation: Operation, ordinal: number, isPlain = false): readonly Successor[] {
+    const all = this.#after(item, operation, ordinal, isPlain);
+    if (!this.#about.mayRestart) return all;
     const sure = all.map((successor) => this.#withoutOldIds(successor, ordinal));
     if (item.told === undefined || operation.status !== Status.ok || item.presence === Presence.absent)
       return sure;
     // It may have found nothing: what was there had been lost before.
-    const { item: left, step } = gone({ ...item, told: undefined }, operation);
-    const lostBefore = this.#after(left, operation, ordinal);
+    const { item: left, step } = gone(withTold(item, undefined), operation);
+    const lostBefore = this.#after(left, operation, ordinal, isPlain);
     return [...sure, ...lostBefore.map(({ item: next }) => ({ item: next, step }))];
   }
 
   /** What was lost, perhaps in a restart, takes its ids with it, and what is not there may miss a restart. */
   #withoutOldIds({ item, step }: Successor, ordinal: number): Successor {
     if (item.told === undefined) return { item, step };
-    if (item.presence === Presence.absent) return { item: { ...item, told: undefined }, step };
+    if (item.presence === Presence.absent) return { item: withTold(item, undefined), step };
     if (step !== Step.evicted && step !== Step.expired) return { item, step };
-    return { item: { ...item, told: this.#toldOf(item, ordinal, undefined) }, step };
+    return { item: withTold(item, this.#toldOf(item, ordinal, undefined)), step };
   }
 
   /** Ids that may not come again before the item is lost. */
@@ -189,14 +210,14 @@ export class Machine {
   }
 
   /** Of every way in which the operation can have found the item, what gives its answer. */
-  #after(item: Item, operation: Operation, ordinal: number): readonly Successor[] {
+  #after(item: Item, operation: Operation, ordinal: number, isPlain: boolean): readonly Successor[] {
     if (operation.ending === Ending.open) return this.#open(item, operation, ordinal);
     const { family, status, isContended } = operation;
     if (status === Status.tooLarge || status === Status.outOfMemory)
       return effectOfRefusal(family) === Effect.remove
         ? [{ item: leaves(item, removed), step: Step.none }]
         : same(item);
-    const all = this.#executed(item, operation, ordinal);
+    const all = this.#executed(item, operation, ordinal, isPlain);
     if (status !== Status.notStored) return all;
     // Another connection made the counter between two steps of this one.
     if (isCounter(family)) return isContended ? same(item) : nothing;
@@ -204,7 +225,7 @@ export class Machine {
     return lacksRoom ? [...all, { item, step: Step.noRoom }] : all;
   }
 
-  #executed(item: Item, operation: Operation, ordinal: number): Successor[] {
+  #executed(item: Item, operation: Operation, ordinal: number, isPlain = false): Successor[] {
     const { hasCas, family } = operation;
     const into: Successor[] = [];
     // It tells nothing of what was there.
@@ -220,6 +241,7 @@ export class Machine {
       if (differs)
         this.#try(item, { isThere: true, casAgrees: false, hasCas }, operation, ordinal, Step.none, into);
     }
+    if (isPlain && into.length > 0) return into;
     const { item: left, step } = gone(item, operation);
     this.#try(left, { isThere: false, casAgrees: false, hasCas }, operation, ordinal, step, into);
     return into;
@@ -306,20 +328,16 @@ export class Machine {
       case 'set':
       case 'add':
       case 'replace':
-        return this.#version(item, operation, ordinal, { cas: 0 });
+        return withoutId(this.#version(item, operation, ordinal));
       case 'delete':
         return leaves(item, removed);
       case 'append':
       case 'prepend':
-        return { ...this.#concatenation(item, operation, ordinal), cas: 0 };
+        return withoutId(this.#concatenation(item, operation, ordinal));
       case 'incr':
       case 'decr':
         if (operation.result === undefined) return undefined;
-        return {
-          ...this.#counter(item, operation, ordinal, operation.result.toString()),
-          isLoose: true,
-          cas: 0,
-        };
+        return withoutId(loose(this.#counter(item, operation, ordinal, operation.result.toString())));
       default:
         return undefined;
     }
@@ -327,13 +345,9 @@ export class Machine {
 
   /** The item as a read showed it. */
   believed(operation: Operation): Item {
-    return {
-      ...neverThere,
-      presence: Presence.present,
-      value: operation.read,
-      flags: operation.readFlags,
-      cas: operation.cas,
-    };
+    const item = prefilled(operation.read, operation.readFlags);
+    item.cas = operation.cas;
+    return item;
   }
 
   /** Whether a read of this item shows the value. */
@@ -346,7 +360,8 @@ export class Machine {
   /** A read shows the item; what nobody saw of it shows nothing. */
   #found(item: Item, operation: Operation, into: Successor[]): void {
     const { read, readFlags, family } = operation;
-    const seen = { ...item, presence: Presence.present };
+    const seen = copyOf(item);
+    seen.presence = Presence.present;
     let isNew = item.presence !== Presence.present;
     if (read !== UNKNOWN) {
       if (item.value === UNKNOWN) {
@@ -421,10 +436,12 @@ export class Machine {
     const possible = tokens.filter((token) => this.#mayBe(item, token));
     if (possible.length !== 1) return item;
     const [cas] = possible as [number];
-    return { ...item, cas, told: chained(cas, item.by, item.told) };
+    const named = withTold(item, chained(cas, item.by, item.told));
+    named.cas = cas;
+    return named;
   }
 
-  #version(item: Item, operation: Operation, ordinal: number, more: Partial<Item> = {}): Item {
+  #version(item: Item, operation: Operation, ordinal: number): Item {
     return {
       presence: Presence.present,
       value: operation.value,
@@ -436,7 +453,6 @@ export class Machine {
       by: ordinal,
       absence: Absence.never,
       told: this.#toldOf(operation, ordinal, item.told),
-      ...more,
     };
   }
 
@@ -445,14 +461,8 @@ export class Machine {
     const isHidden = hidesJoined || item.value === UNKNOWN || operation.value === UNKNOWN;
     const texts = isHidden ? ['', ''] : [values.text(item.value), values.text(operation.value)];
     const joined = operation.family === 'append' ? `${texts[0]}${texts[1]}` : `${texts[1]}${texts[0]}`;
-    return {
-      ...item,
-      presence: Presence.present,
-      value: isHidden || (item.isLoose && operation.family === 'append') ? UNKNOWN : values.number(joined),
-      cas: operation.cas,
-      by: ordinal,
-      told: this.#toldOf(operation, ordinal, item.told),
-    };
+    const isUnknown = isHidden || (item.isLoose && operation.family === 'append');
+    return this.#changed(item, operation, ordinal, isUnknown ? UNKNOWN : values.number(joined));
   }
 
   #mayLackRoom(item: Item, operation: Operation): boolean {
@@ -463,15 +473,20 @@ export class Machine {
 
   #counter(item: Item, operation: Operation, ordinal: number, text: string): Item {
     const { values, hidesNumbers } = this.#about;
-    return {
-      ...item,
-      presence: Presence.present,
-      value: hidesNumbers ? UNKNOWN : values.number(text),
-      isLoose: false,
-      cas: operation.cas,
-      by: ordinal,
-      told: this.#toldOf(operation, ordinal, item.told),
-    };
+    const next = this.#changed(item, operation, ordinal, hidesNumbers ? UNKNOWN : values.number(text));
+    next.isLoose = false;
+    return next;
+  }
+
+  /** A new version, which keeps flags and expiry. @param value its number */
+  #changed(item: Item, operation: Operation, ordinal: number, value: number): Item {
+    const next = copyOf(item);
+    next.presence = Presence.present;
+    next.value = value;
+    next.cas = operation.cas;
+    next.by = ordinal;
+    next.told = this.#toldOf(operation, ordinal, item.told);
+    return next;
   }
 
   /** Its result is its initial value, as far as this can be seen. */
@@ -482,7 +497,10 @@ export class Machine {
   #created(item: Item, operation: Operation, ordinal: number): Item {
     const { values, hidesNumbers } = this.#about;
     const value = hidesNumbers ? UNKNOWN : values.number(operation.initial.toString());
-    return this.#version(item, operation, ordinal, { value, flags: 0 });
+    const next = this.#version(item, operation, ordinal);
+    next.value = value;
+    next.flags = 0;
+    return next;
   }
 
   #isEmpty({ value }: Item): boolean {
@@ -512,22 +530,20 @@ export class Machine {
   #sums(item: Item, operation: Operation, ordinal: number): Item[] {
     const { result, delta, family } = operation;
     if (item.value === UNKNOWN) {
-      if (result === undefined)
-        return [{ ...item, presence: Presence.present, cas: operation.cas, by: ordinal }];
-      return [{ ...this.#counter(item, operation, ordinal, result.toString()), isLoose: true }];
+      if (result === undefined) return [made(item, item.value, operation, ordinal)];
+      return [loose(this.#counter(item, operation, ordinal, result.toString()))];
     }
     const before = this.#numberOf(item);
     if (before === undefined) {
       // White space alone: the digits are those of whatever stands behind it in memory.
       if (!this.#readsPast(item)) return [];
-      if (result === undefined)
-        return [{ ...item, presence: Presence.present, value: UNKNOWN, cas: operation.cas, by: ordinal }];
+      if (result === undefined) return [made(item, UNKNOWN, operation, ordinal)];
       const { length } = this.#about.values.text(item.value);
       return counterTexts(result, length).map((text) => this.#counter(item, operation, ordinal, text));
     }
     const sum = applyDelta(before, delta, family === 'incr');
     if (result !== undefined && result !== sum) return [];
-    if (item.isLoose) return [{ ...this.#counter(item, operation, ordinal, sum.toString()), isLoose: true }];
+    if (item.isLoose) return [loose(this.#counter(item, operation, ordinal, sum.toString()))];
     const { length } = this.#about.values.text(item.value);
     return counterTexts(sum, length).map((text) => this.#counter(item, operation, ordinal, text));
   }
@@ -550,7 +566,32 @@ const same = (item: Item): readonly Successor[] => [{ item, step: Step.none }];
 
 /** It is there, for sure now. */
 function present(item: Item): Item {
-  return item.presence === Presence.present ? item : { ...item, presence: Presence.present };
+  if (item.presence === Presence.present) return item;
+  const next = copyOf(item);
+  next.presence = Presence.present;
+  return next;
+}
+
+/** A version that nobody else has seen yet: how long it was before is not known. */
+function loose(item: Item): Item {
+  item.isLoose = true;
+  return item;
+}
+
+/** A version that nobody else has seen yet. */
+function withoutId(item: Item): Item {
+  item.cas = 0;
+  return item;
+}
+
+/** A counter that counted on from something that is not known, or to it. */
+function made(item: Item, value: number, { cas }: Operation, ordinal: number): Item {
+  const next = copyOf(item);
+  next.presence = Presence.present;
+  next.value = value;
+  next.cas = cas;
+  next.by = ordinal;
+  return next;
 }
 
 /** Can the operation find the item? */

@@ -67,10 +67,55 @@ export interface Operation {
   recordedToNs: number;
 }
 
+const SLOTS = 1 << 13;
+
+/** Numbers of values that stand in one heap, by their place modulo the number of slots. */
+class Places {
+  heap: Buffer | undefined;
+  readonly #at = new Int32Array(SLOTS).fill(UNKNOWN);
+  readonly #lengths = new Int32Array(SLOTS);
+  readonly #numbers = new Int32Array(SLOTS);
+
+  begin(heap: Buffer): void {
+    this.heap = heap;
+    this.#at.fill(UNKNOWN);
+  }
+
+  /** UNKNOWN where nobody put one there. */
+  get(at: number, length: number): number {
+    const slot = Math.imul(at, 0x9e3779b1) >>> 19;
+    return this.#at[slot] === at && this.#lengths[slot] === length ? this.#numbers[slot]! : UNKNOWN;
+  }
+
+  put(at: number, length: number, number: number): void {
+    const slot = Math.imul(at, 0x9e3779b1) >>> 19;
+    this.#at[slot] = at;
+    this.#lengths[slot] = length;
+    this.#numbers[slot] = number;
+  }
+}
+
 /** Distinct values by number, so that two of them are compared as numbers. latin1. */
 export class Values {
   readonly #numbers = new Map<string, number>();
   readonly #texts: string[] = [];
+  /** Of the heap that was looked at last, and of the one before: a block of a trace, and one of results. */
+  #last = new Places();
+  #before = new Places();
+
+  /** The number of heap[at, at + length). A block holds a string once: what stands in it is looked at once. */
+  of(heap: Buffer, at: number, length: number): number {
+    if (this.#last.heap !== heap) {
+      [this.#last, this.#before] = [this.#before, this.#last];
+      if (this.#last.heap !== heap) this.#last.begin(heap);
+    }
+    const places = this.#last;
+    const known = places.get(at, length);
+    if (known !== UNKNOWN) return known;
+    const number = this.number(heap.toString('latin1', at, at + length));
+    places.put(at, length, number);
+    return number;
+  }
 
   number(text: string): number {
     let known = this.#numbers.get(text);

@@ -4,7 +4,7 @@
 import { Status } from '../protocol/status.ts';
 import { grown, type Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
-import { recordedAnswer, replayedAnswer, type Answer } from './answer.ts';
+import { Placed } from './answer.ts';
 import type { Values } from './operation.ts';
 
 /** A differing exchange; what was answered is copied out when somebody asks. */
@@ -38,13 +38,9 @@ const NONE = -1;
 /** Status, silence, numbers of extras, key and value among all values, length of the value. */
 const FIELDS = 6;
 
-/** The replay found nothing: of what was recorded the beginning is enough. */
-function isGone(replayed: Pick<Answer, 'status'>): boolean {
-  return replayed.status === Status.notFound;
-}
-
 export class Suspects {
   readonly #values: Values;
+  readonly #placed = new Placed();
   /** By number of the operation: where its answers stand; NONE: it is no suspect. */
   #placeOf = new Int32Array(0);
   /** Of each suspect the recorded answer, and the replayed one; a status of NONE: none. */
@@ -66,26 +62,29 @@ export class Suspects {
     if (at + 2 * FIELDS > this.#answers.length)
       this.#answers = grown(this.#answers, new Int32Array(Math.max(1024, at) * 2));
     this.#placeOf[operation] = at;
-    const replayed = replayedAnswer(batch, row, results, resultRow)!;
-    const recorded = recordedAnswer(batch, row);
-    if (recorded === undefined) this.#answers[at] = NONE;
-    else this.#put(at, recorded, isGone(replayed) ? KEPT_BYTES : Infinity);
-    this.#put(at + FIELDS, replayed, Infinity);
+    const answer = this.#placed;
+    answer.replayed(batch, row, results, resultRow);
+    this.#put(at + FIELDS, answer, Infinity);
+    // The replay found nothing: of what was recorded the beginning is enough.
+    const keptBytes = answer.status === Status.notFound ? KEPT_BYTES : Infinity;
+    if (answer.recorded(batch, row)) this.#put(at, answer, keptBytes);
+    else this.#answers[at] = NONE;
   }
 
-  #put(at: number, { status, silent, extras, key, value }: Answer, valueBytes: number): void {
+  #put(at: number, answer: Placed, valueBytes: number): void {
     const answers = this.#answers;
-    answers[at] = status;
-    answers[at + 1] = silent ? 1 : 0;
-    answers[at + 2] = this.#numberOf(extras);
-    answers[at + 3] = this.#numberOf(key);
-    answers[at + 4] = this.#numberOf(value.length > valueBytes ? value.subarray(0, valueBytes) : value);
-    answers[at + 5] = value.length;
+    const { heap, valueLength } = answer;
+    answers[at] = answer.status;
+    answers[at + 1] = answer.silent ? 1 : 0;
+    answers[at + 2] = this.#numberOf(heap, answer.extrasAt, answer.extrasLength);
+    answers[at + 3] = this.#numberOf(heap, answer.keyAt, answer.keyLength);
+    answers[at + 4] = this.#numberOf(heap, answer.valueAt, Math.min(valueLength, valueBytes));
+    answers[at + 5] = valueLength;
   }
 
   /** Most parts of answers are empty. */
-  #numberOf(bytes: Buffer): number {
-    return bytes.length === 0 ? NONE : this.#values.number(bytes.toString('latin1'));
+  #numberOf(heap: Buffer, at: number, length: number): number {
+    return length === 0 ? NONE : this.#values.of(heap, at, length);
   }
 
   #bytesOf(number: number): Buffer {

@@ -235,7 +235,7 @@ class Witness {
   #plainly(item: Item, ordinal: number): Item | undefined {
     const operation = this.#gaps.operations[ordinal]!;
     if (this.#machine.isShown(item, operation)) return item;
-    for (const { item: next, step } of this.#machine.after(item, operation, ordinal))
+    for (const { item: next, step } of this.#machine.after(item, operation, ordinal, true))
       if (step === Step.none) return next;
     return undefined;
   }

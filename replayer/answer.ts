@@ -10,6 +10,7 @@ import {
   statusAt,
 } from '../protocol/header.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
+import { sameBytes } from '../trace/bytes.ts';
 import type { ResultBatch } from '../trace/results.ts';
 
 /** Puts the response frame data[at, end) into the row of the results. */
@@ -37,9 +38,9 @@ export function keepAnswer(
     batch.answerExtrasLength[row] === extrasLength &&
     batch.answerKeyLength[row] === keyLength &&
     batch.answerValueLength[row] === bodyLength - extrasLength - keyLength &&
-    same(data, body, batch.heap, batch.answerExtrasAt[row]!, extrasLength) &&
-    same(data, body + extrasLength, batch.heap, batch.answerKeyAt[row]!, keyLength) &&
-    same(
+    sameBytes(data, body, batch.heap, batch.answerExtrasAt[row]!, extrasLength) &&
+    sameBytes(data, body + extrasLength, batch.heap, batch.answerKeyAt[row]!, keyLength) &&
+    sameBytes(
       data,
       body + extrasLength + keyLength,
       batch.heap,
@@ -70,13 +71,4 @@ export function keepFrames(results: ResultBatch, row: number, frames: readonly B
   results.keyLength[row] = 0;
   results.valueAt[row] = to;
   results.valueLength[row] = all.length;
-}
-
-/** Below this a loop is faster than a call into native code. */
-const SHORT = 24;
-
-function same(a: Buffer, aAt: number, b: Buffer, bAt: number, length: number): boolean {
-  if (length > SHORT) return a.compare(b, bAt, bAt + length, aAt, aAt + length) === 0;
-  for (let i = 0; i < length; i++) if (a[aAt + i] !== b[bAt + i]) return false;
-  return true;
 }

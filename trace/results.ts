@@ -192,6 +192,9 @@ export class ResultBatch {
   clear(): void {
     this.count = 0;
     this.heapLength = 0;
+    // As with batches: what comes next stands in another Buffer.
+    const { buffer, byteOffset, length } = this.heap;
+    this.heap = Buffer.from(buffer, byteOffset, length);
   }
 
   /** A view of the answer's extras; empty where the answer agrees. */
