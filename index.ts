@@ -49,4 +49,4 @@ export { summarise, type Summary } from './trace/summary.ts';
 export { TraceError, type TraceErrorCode } from './trace/error.ts';
 export { Opcode, opcodeName, opcodeNamed } from './protocol/opcode.ts';
 export { Status, statusLabel } from './protocol/status.ts';
-export { startCluster, type Cluster, type ClusterOptions } from './fixtures/cluster.ts';
+export { startCluster, type Cluster, type ClusterOptions } from './embedded/cluster.ts';

@@ -7,7 +7,7 @@
 
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import type { Report } from '../report/report.ts';
 import { captured, command, inFolder, isMain, say, timed, type Cost } from './measure.ts';
 

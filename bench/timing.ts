@@ -6,7 +6,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { Random } from '../synth/laws/random.ts';
 import { NEVER } from '../trace/batch.ts';

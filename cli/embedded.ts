@@ -1,10 +1,10 @@
 // The embedded cluster as a target of a gate's run: servers alone, or behind the proxy with its faults, so that a gate can
 // be tried where there is no memcached.
 
-import { startCluster } from '../fixtures/cluster.ts';
-import { parseFault } from '../fixtures/fault.ts';
-import { parseProxyFault } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
+import { startCluster } from '../embedded/cluster.ts';
+import { parseFault } from '../embedded/fault.ts';
+import { parseProxyFault } from '../embedded/proxy/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import { parseHostPort } from '../trace/address.ts';
 

@@ -5,7 +5,7 @@
 import { basename, join } from 'node:path';
 import { compare } from '../diff/compare.ts';
 import { diff, type DiffOptions } from '../diff/diff.ts';
-import type { Cluster } from '../fixtures/cluster.ts';
+import type { Cluster } from '../embedded/cluster.ts';
 import { replayToJudge, type DiffOfResults, type Judgeable } from '../library/replayed.ts';
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
 import type { Drill } from '../replayer/drill.ts';
@@ -145,7 +145,7 @@ export async function runReplay(
       const needs = isModelled ? { servers: 1, connections: 1 } : await needsOf(source);
       checkDescriptors(needs.connections);
       const backends = options.route?.name === 'index' ? needs.servers : 1;
-      const { startCluster } = await import('../fixtures/cluster.ts');
+      const { startCluster } = await import('../embedded/cluster.ts');
       cluster = await startCluster({ backends, memoryBytes: 1e9 });
       target = [...cluster.addresses];
       if (options.quiet !== true)

@@ -11,11 +11,11 @@ import {
   type BaseCluster,
   type Cluster,
   type ClusterOptions,
-} from '../fixtures/cluster.ts';
-import { FaultFile, parseFault } from '../fixtures/fault.ts';
-import type { EmbeddedServer } from '../fixtures/server.ts';
-import { parseProxyFault } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
+} from '../embedded/cluster.ts';
+import { FaultFile, parseFault } from '../embedded/fault.ts';
+import type { EmbeddedServer } from '../embedded/server.ts';
+import { parseProxyFault } from '../embedded/proxy/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
 import type { Shell } from './shell.ts';
 import { onInterrupt } from './signal.ts';
 

@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { makeReport, type Report } from '../report/report.ts';
 import { ModelGenerator } from '../synth/generate/generator.ts';
 import { checkModel } from '../synth/model/model.ts';

@@ -3,7 +3,7 @@
 
 import { writeFileSync } from 'node:fs';
 
-import { freePort, startMemcached } from '../fixtures/memcached.ts';
+import { freePort, startMemcached } from '../embedded/memcached.ts';
 import { LIVE_ARGS, observe, readVectors, runVector, type Vector } from '../fixtures/vector.ts';
 
 const path = 'fixtures/vectors.jsonl';

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { capacitySchema, type CapacityReport } from '../../capacity/report.ts';
 import { startLimited, type LimitedOptions } from '../../fixtures/limited.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { memtape, runMemtape, type Ran } from '../support/cli.ts';
 import { temporary } from '../support/tape.ts';
 

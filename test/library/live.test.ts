@@ -2,8 +2,8 @@
 
 import { describe, expect, test, vi } from 'vitest';
 import { diff } from '../../diff/diff.ts';
-import { startCluster, type ClusterOptions } from '../../fixtures/cluster.ts';
-import { parseFault } from '../../fixtures/fault.ts';
+import { startCluster, type ClusterOptions } from '../../embedded/cluster.ts';
+import { parseFault } from '../../embedded/fault.ts';
 import { replayToJudge } from '../../library/replayed.ts';
 import { modelTrace, synth } from '../../library/synth.ts';
 import type { ReplayOptions } from '../../replayer/replay.ts';

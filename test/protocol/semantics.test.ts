@@ -3,15 +3,15 @@
 // (`npm run proof:semantics`: 100,000), SEMANTICS_SEED which.
 
 import { describe, expect, test } from 'vitest';
-import { startMemcached } from '../../fixtures/memcached.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startMemcached } from '../../embedded/memcached.ts';
+import { startServer } from '../../embedded/server.ts';
 import { LIVE_ARGS } from '../../fixtures/vector.ts';
 import { encodeRequest, storeExtras, type Frame } from '../../protocol/frame.ts';
 import { Opcode, isQuiet, opcodeInfo, opcodeName } from '../../protocol/opcode.ts';
 import { isPossible, isSilent, wasThere } from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
 import { Random } from '../../synth/laws/random.ts';
-import { Client } from '../fixtures/wire.ts';
+import { Client } from '../embedded/wire.ts';
 import { Interpreter, differencesOf, type Expected } from '../support/interpreter.ts';
 import { drawAsk, keysOf, type Ask } from '../support/sequence.ts';
 

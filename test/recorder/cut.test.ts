@@ -10,7 +10,7 @@ import { recordCapture } from '../../recorder/record.ts';
 import { Window } from '../../recorder/window.ts';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { Told, told, untrue } from '../../scripts/truth.ts';
 import { Random } from '../../synth/laws/random.ts';
 import { emptyCapture } from '../../trace/meta.ts';

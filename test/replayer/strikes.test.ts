@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { harmless, harms } from '../../fixtures/harms.ts';
 import { startHostile } from '../../fixtures/hostile.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { encodeResponse } from '../../protocol/frame.ts';
 import { Patience } from '../../replayer/patience.ts';

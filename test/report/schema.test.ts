@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import type { Report } from '../../report/report.ts';
 import { capacityJsonSchema } from '../../capacity/report.ts';
 import { reportJsonSchema, reportSchema } from '../../report/schema.ts';
