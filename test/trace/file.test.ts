@@ -305,7 +305,7 @@ describe('files that are not whole', () => {
 });
 
 test('golden: format 1 as it was first written is read the same for ever', async () => {
-  const folder = new URL('../../fixtures/golden', import.meta.url);
+  const folder = new URL('../../fixtures/golden/', import.meta.url);
   const expected = JSON.parse(readFileSync(new URL('format-1.json', folder), 'utf8')) as PlainRow[];
   const { rows, truncated } = await readAll(new URL('format-1.tape', folder).pathname);
   expect(truncated).toBe(false);
