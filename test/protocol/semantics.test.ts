@@ -1,6 +1,6 @@
 // The rules of one item against servers: random sequences, whose answers a small interpreter works out over
 // protocol/semantics.ts, to a real memcached and to the embedded server. SEMANTICS_RUNS says how many there are
-// (`npm run proof:semantics`: 100,000), SEMANTICS_SEED which.
+// (`npm run proof semantics`: 100,000), SEMANTICS_SEED which.
 
 import { describe, expect, test } from 'vitest';
 import { startMemcached } from '../../embedded/memcached.ts';

@@ -1,5 +1,5 @@
 // Captures that show less than there was: packets cut by a snap length, a beginning in the middle of a bulk segment, one
-// direction only. Each exchange is as it truly was, or marked; and what can be known is known. `npm run proof:cut` has
+// direction only. Each exchange is as it truly was, or marked; and what can be known is known. `npm run proof cut` has
 // hundreds of each kind.
 
 import { Readable } from 'node:stream';
