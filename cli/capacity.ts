@@ -9,7 +9,7 @@ import { outcomeNames, renderCapacity } from '../capacity/text.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { ReplayError } from '../replayer/error.ts';
 import type { Permission } from '../replayer/gate.ts';
-import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import { needsBaseline, parseThreshold, roleOf, type Threshold } from '../report/threshold.ts';
 import { micros } from '../report/format.ts';
 import { CliError, Verdict } from './error.ts';
 import { withHint } from './hint.ts';
@@ -170,7 +170,11 @@ async function search(
     const step: Step = judgeStep(report, { rate, thresholds, maxLagMicros });
     if (before !== undefined && report.baseline !== undefined) {
       const alone = stepReport({ ...before, thresholds: [] }, undefined);
-      const { outcome } = judgeStep(alone, { rate, thresholds: thresholds.filter(isOfOne), maxLagMicros });
+      const { outcome } = judgeStep(alone, {
+        rate,
+        thresholds: thresholds.filter((one) => !needsBaseline(one)),
+        maxLagMicros,
+      });
       step.baseline = { ...measuredOf(alone), outcome, regressions: report.baseline.regressions };
     }
     steps.push(step);
@@ -218,17 +222,13 @@ function thresholdsOf(given: readonly Threshold[]): readonly Threshold[] {
   return given.some(({ metric }) => metric === 'violations') ? given : [always, ...given];
 }
 
-function isOfOne({ metric }: Threshold): boolean {
-  return !metric.startsWith('baseline.');
-}
-
 const DEFAULT_MAX_LAG_MICROS = 5000;
 
 /** @param given milliseconds */
 function maxLagOf(given: number | undefined, thresholds: readonly Threshold[]): number {
   if (given !== undefined) return given * 1000;
   const limits = thresholds
-    .filter(({ metric }) => metric.startsWith('latency.from'))
+    .filter((threshold) => roleOf(threshold) === 'latency' && !needsBaseline(threshold))
     .map(({ limit }) => limit / 2);
   return Math.min(DEFAULT_MAX_LAG_MICROS, ...limits);
 }

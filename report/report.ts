@@ -14,7 +14,7 @@ import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
 import { emptyEnd, type MergedShard, type ResultsEnd, type ResultsMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
-import { defaultThresholds, evaluate, type EvaluatedThreshold, type Threshold } from './threshold.ts';
+import { defaultThresholds, evaluate, roleOf, type EvaluatedThreshold, type Threshold } from './threshold.ts';
 
 export type ReportVerdict = 'pass' | 'fail' | 'insufficient' | 'invalid' | 'aborted';
 
@@ -468,8 +468,8 @@ function timelineOf({ timeline, places }: Diff): Report['timeline'] {
   };
 }
 
-function isOfLatency({ metric }: Threshold): boolean {
-  return /^(baseline\.)?latency\.from/.test(metric);
+function isOfLatency(threshold: Threshold): boolean {
+  return roleOf(threshold) === 'latency';
 }
 
 function verdictOf(
@@ -479,19 +479,13 @@ function verdictOf(
 ): ReportVerdict {
   if (end === null || end.aborted !== null) return 'aborted';
   // What was seen to fail outweighs what was not seen.
-  if (thresholds.some(({ evaluated, ok, expression }) => evaluated && !ok && !isOfEvidence(expression)))
-    return 'fail';
+  if (thresholds.some((one) => one.evaluated && !one.ok && roleOf(one) !== 'evidence')) return 'fail';
   if (isLate) return 'invalid';
   // Nothing was judged, whatever was asked of it.
   const isBlind = exchanges.matched + exchanges.drift + exchanges.violations === 0;
   if (exchanges.sent === 0 || isBlind || isThin || thresholds.some(({ evaluated, ok }) => !evaluated || !ok))
     return 'insufficient';
   return 'pass';
-}
-
-/** It asks how much was seen, and not what: crossed, there is too little evidence. */
-function isOfEvidence(expression: string): boolean {
-  return /^\s*(baseline\.)?(coverage|untestable|judged)\b/.test(expression);
 }
 
 /** The exit code that a verdict means; an interrupted run is 130, which its caller knows. */

@@ -10,9 +10,11 @@ import {
   gistOf,
   headerOf,
   lossesOf,
+  outcomeOf,
   plain,
   reasonOf,
   shardsSentence,
+  valueOf,
 } from './words.ts';
 import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
 import type { EvaluatedThreshold } from './threshold.ts';
@@ -334,8 +336,10 @@ function incidents({ incidents: all }: Report, palette: Palette): string[] {
   ];
 }
 
-function renderThreshold({ expression, value, ok, evaluated }: EvaluatedThreshold, palette: Palette): string {
-  if (!evaluated) return `  ${palette.warn('no samples')}  ${expression}`;
-  const got = `(got ${Number(value!.toFixed(6))})`;
-  return ok ? `  ${palette.good('ok')}  ${expression}` : `  ${palette.bad('crossed')}  ${expression} ${got}`;
+function renderThreshold(threshold: EvaluatedThreshold, palette: Palette): string {
+  const { expression } = threshold;
+  const outcome = outcomeOf(threshold);
+  if (outcome === 'no samples') return `  ${palette.warn(outcome)}  ${expression}`;
+  if (outcome === 'ok') return `  ${palette.good(outcome)}  ${expression}`;
+  return `  ${palette.bad(outcome)}  ${expression} (got ${valueOf(threshold)})`;
 }

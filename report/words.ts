@@ -6,7 +6,7 @@ import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
 import { figure, micros, percent, plural, share, shares, visible } from './format.ts';
 import type { Consistency, NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
-import type { EvaluatedThreshold } from './threshold.ts';
+import { unitOf, type EvaluatedThreshold } from './threshold.ts';
 
 /** A sentence: our own words, and what is quoted from traffic, options or addresses. */
 export type Sentence = (string | { quoted: string })[];
@@ -391,11 +391,18 @@ export function outcomeOf({ ok, evaluated }: EvaluatedThreshold): 'ok' | 'crosse
   return ok ? 'ok' : 'crossed';
 }
 
-export function valueOf({ expression, value }: EvaluatedThreshold): string {
+/** What a threshold's metric came to, in its unit. */
+export function valueOf(threshold: EvaluatedThreshold): string {
+  const { value } = threshold;
   if (value === null) return '–';
-  if (/^\s*(baseline\.)?(latency|schedule\.(?!achievedRate))/.test(expression)) return micros(value);
-  if (expression.includes('%')) return percent(value);
-  return figure(Number(value.toFixed(6)));
+  switch (unitOf(threshold)) {
+    case 'micros':
+      return micros(value);
+    case 'percent':
+      return percent(value);
+    default:
+      return figure(Number(value.toFixed(6)));
+  }
 }
 
 /** How much may be untestable before it is worth a word. */
