@@ -44,17 +44,6 @@ export interface PageReport extends NamedReport {
   };
 }
 
-/** The page's modules, each after those that it imports from. */
-const modules = [
-  'format.js',
-  'page/dom.js',
-  'page/charts.js',
-  'page/heat.js',
-  'page/findings.js',
-  'page/tables.js',
-  'page/main.js',
-];
-
 /** @throws Error where the page's own script was not built */
 export function renderHtml(reports: readonly NamedReport[]): string {
   const { script, library, css } = assets();
@@ -137,30 +126,21 @@ function assets(): Assets {
 }
 
 function load(): Assets {
-  const folder = builtFolder();
   const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
   const license = readFileSync(join(uplot, 'LICENSE'), 'utf8').trim();
-  const page = modules.map((name) => joined(readFileSync(join(folder, name), 'utf8')));
   return {
     // Its licence asks to go with it.
     library: `/*!\n${license}\n*/\n${readFileSync(join(uplot, 'dist', 'uPlot.iife.min.js'), 'utf8')}`,
     css: `${readFileSync(join(uplot, 'dist', 'uPlot.min.css'), 'utf8')}\n${style}`,
-    script: `'use strict';\n(() => {\n${page.join('\n')}\n})();\n`,
+    script: readFileSync(builtScript(), 'utf8'),
   };
 }
 
 /** Beside this module where that was built, else in the build of the checkout that it is part of. */
-function builtFolder(): string {
+function builtScript(): string {
   const here = import.meta.dirname;
-  const folder = [here, join(here, '..', 'dist', 'report')].find((at) =>
-    existsSync(join(at, 'page', 'main.js')),
-  );
-  if (folder === undefined)
-    throw new Error('the script of the HTML report is missing; npm run build makes it');
-  return folder;
-}
-
-/** A module as a part of one script: what it imports stands before it. */
-function joined(text: string): string {
-  return text.replaceAll(/^import .*;$/gm, '').replaceAll(/^export (?=function|const|class)/gm, '');
+  const paths = [join(here, 'page.js'), join(here, '..', 'dist', 'report', 'page.js')];
+  const path = paths.find((at) => existsSync(at));
+  if (path === undefined) throw new Error('the script of the HTML report is missing; npm run build makes it');
+  return path;
 }
