@@ -3,20 +3,8 @@
 
 import type { Histogram } from 'hdr-histogram-js';
 import type { Diff } from './diff.ts';
-import { answersByLoss, isSlower, isWorseShare } from './regression.ts';
+import { answersByLoss, isSlower, isWorseShare, type Difference } from './regression.ts';
 import { chanceOf, quantileRange } from './statistics.ts';
-
-export interface Difference {
-  /** `drift.lost`, `violations.closed`, `hitRate`, `servers.hitRate{server=…}`, `latency.fromSent.p99`. */
-  metric: string;
-  baseline: number;
-  candidate: number;
-  unit: 'share' | 'micros';
-  /** Chance of as much without a cause, times the number of metrics; null where ranges were compared. */
-  p: number | null;
-  /** It is worse, and by more than the sizes in regression.ts. */
-  isRegression: boolean;
-}
 
 const MAX_P = 1e-4;
 /** Of a regression, in which answers that follow from one loss are one sample. */

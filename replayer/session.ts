@@ -7,7 +7,7 @@ import { NEVER } from '../trace/batch.ts';
 import type { SkipReason } from '../trace/results.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
 import { Refused, dial, hangUp, type Dialled } from './dial.ts';
-import { NONE } from './page.ts';
+import { NONE } from './handle.ts';
 import type { Patience } from './patience.ts';
 import type { Stalls } from './stalls.ts';
 import { Strikes } from './strikes.ts';

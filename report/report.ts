@@ -6,7 +6,7 @@ import type { Judged } from '../audit/consistency.ts';
 import { CONFIDENCE, exactInterval, smallestSeen } from '../audit/interval.ts';
 import type { Account } from '../diff/accounts.ts';
 import type { Diff } from '../diff/diff.ts';
-import type { Difference } from '../diff/compare.ts';
+import type { Difference } from '../diff/regression.ts';
 import type { Culprit } from '../diff/attribution.ts';
 import type { Figures } from '../diff/figures.ts';
 import type { Clock } from '../diff/timeline.ts';
@@ -182,7 +182,7 @@ export interface Consistency {
   smallestSeen: number;
 }
 
-export interface AuditReport {
+interface AuditReport {
   confidence: number;
   all: Consistency;
   servers: (Consistency & { server: string })[];
@@ -197,7 +197,7 @@ export interface AuditReport {
   beginsSeconds: number;
 }
 
-export interface ShardsReport {
+interface ShardsReport {
   run: string;
   /** In how many parts the replay was divided. */
   of: number;

@@ -30,10 +30,10 @@ export interface EvaluatedThreshold {
 export const auditExpressions: readonly string[] = ['violations == 0', 'judged > 90%'];
 
 /** What passes where nobody says: no wrong answer, nearly everything judged, and few keys lost. */
-export const defaultExpressions: readonly string[] = ['violations == 0', 'judged > 90%', 'drift.lost < 5%'];
+const defaultExpressions: readonly string[] = ['violations == 0', 'judged > 90%', 'drift.lost < 5%'];
 
 /** What a release must keep to besides, where there is a baseline: it is not worse. */
-export const baselineExpressions: readonly string[] = ['baseline.regressions == 0'];
+const baselineExpressions: readonly string[] = ['baseline.regressions == 0'];
 
 export class ThresholdError extends Error {
   override readonly name = 'ThresholdError';

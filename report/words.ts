@@ -62,7 +62,7 @@ export function meaningOf(kind: string): string {
 }
 
 /** `10×`, `max speed`, `--rate 50k`. */
-export function paceOf({ schedule: { rate, speed } }: Report): string {
+function paceOf({ schedule: { rate, speed } }: Report): string {
   if (rate !== null) return `--rate ${visible(rate)}`;
   return speed === 'max' ? 'max speed' : `${speed}×`;
 }
@@ -160,7 +160,7 @@ export function classesOf({
 }
 
 /** `drift.lost is 2.50% (baseline: 0.10%).` */
-export function changeSentence({ metric, baseline, candidate, unit }: Change): Sentence {
+function changeSentence({ metric, baseline, candidate, unit }: Change): Sentence {
   return [{ quoted: metric }, ` is ${changed(candidate, unit)} (baseline: ${changed(baseline, unit)}).`];
 }
 
@@ -170,7 +170,7 @@ export function changed(value: number, unit: Change['unit']): string {
 }
 
 /** Those differences from the baseline that are worse. */
-export function regressionsOf({ baseline }: Report): Change[] {
+function regressionsOf({ baseline }: Report): Change[] {
   return baseline?.changes.filter(({ isRegression }) => isRegression) ?? [];
 }
 

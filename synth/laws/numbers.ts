@@ -143,7 +143,7 @@ function generalizedPareto({ location = 0, scale, shape, from, atoms = [] }: Par
 }
 
 /** Running sums. @throws RangeError where all weights are 0 */
-export function cumulative(weights: readonly number[]): number[] {
+function cumulative(weights: readonly number[]): number[] {
   let sum = 0;
   const sums = weights.map((weight) => (sum += weight));
   if (weights.length > 0 && !(sum > 0)) throw new RangeError('expected a weight above 0');
@@ -151,7 +151,7 @@ export function cumulative(weights: readonly number[]): number[] {
 }
 
 /** Index of the first sum above `at`; the last one at most. */
-export function search(sums: readonly number[], at: number): number {
+function search(sums: readonly number[], at: number): number {
   let low = 0;
   let high = sums.length - 1;
   while (low < high) {

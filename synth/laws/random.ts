@@ -5,7 +5,7 @@
 const MASK = 0xffffffffffffffffn;
 
 /** SplitMix64: one step of a 64-bit sequence, whose every seed is a good one. Returns 64-bit outputs. */
-export function splitmix(seed: bigint): () => bigint {
+function splitmix(seed: bigint): () => bigint {
   let state = seed & MASK;
   return () => {
     state = (state + 0x9e3779b97f4a7c15n) & MASK;

@@ -11,7 +11,7 @@ import { Urgency, Wheel } from './wheel.ts';
 export type Counts = [objects: number, references: number][];
 
 /** Objects referenced about equally often: from 2^(i/2) to 2^((i+1)/2) times, for some i. */
-export interface RenewalLevel {
+interface RenewalLevel {
   counts: Counts;
   /** How many objects are first referenced in one phase of the stream, and last in another (phases from 0). */
   lives: [first: number, last: number, objects: number][];
