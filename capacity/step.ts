@@ -1,6 +1,6 @@
 // One step of a search: the report of so many requests a second for a while, and whether the target kept to what is asked.
 
-import type { Percentiles, Report } from '../report/report.ts';
+import type { Percentiles, Report } from '../report/shape.ts';
 import { figure, micros, plural } from '../report/format.ts';
 import { evaluate, roleOf, type Threshold } from '../report/threshold.ts';
 import { valueOf } from '../report/words.ts';

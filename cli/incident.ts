@@ -3,7 +3,8 @@
 
 import { Command } from 'commander';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
-import { exitCodes, type NamedReport } from '../report/report.ts';
+import { exitCodes } from '../report/report.ts';
+import type { NamedReport } from '../report/shape.ts';
 import { startEmbedded } from './embedded.ts';
 import { Verdict } from './error.ts';
 import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';

@@ -8,7 +8,8 @@ import { replayToJudge } from '../library/replayed.ts';
 import { ReplayError } from '../replayer/error.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { compare } from '../diff/compare.ts';
-import { makeReport, type Report, type ReportInput } from '../report/report.ts';
+import { makeReport, type ReportInput } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import type { Threshold } from '../report/threshold.ts';
 import { TraceReader } from '../trace/file.ts';
 

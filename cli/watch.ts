@@ -7,7 +7,7 @@ import type { AuditTraceOptions } from '../library/audit.ts';
 import { recordCapture } from '../recorder/record.ts';
 import type { Rotation } from '../recorder/tapes.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
-import type { Report } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { breakSentence, culpritSentence, plain } from '../report/words.ts';
 import { CliError } from './error.ts';
 import { startAuditMetrics, type AuditMetrics } from './metrics.ts';

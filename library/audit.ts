@@ -2,7 +2,8 @@
 
 import { audit, type AuditOptions } from '../audit/audit.ts';
 import { parseHostPort } from '../trace/address.ts';
-import { makeReport, type Report } from '../report/report.ts';
+import { makeReport } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { auditExpressions, parseThreshold } from '../report/threshold.ts';
 import { TraceReader, hashFile } from '../trace/file.ts';
 import type { JudgeOptions } from './judge.ts';

@@ -4,7 +4,7 @@
 import { copyFileSync, rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { Rolling } from '../report/rolling.ts';
-import type { Report } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { parseThreshold } from '../report/threshold.ts';
 import { claimFree, timeName } from '../recorder/tapes.ts';
 import { TraceReader } from '../trace/file.ts';

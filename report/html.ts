@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import type { NamedReport } from './report.ts';
+import type { NamedReport } from './shape.ts';
 import { style } from './style.ts';
 import {
   culpritMeasures,

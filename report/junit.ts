@@ -3,8 +3,7 @@
 
 import type { Finding } from '../diff/verdict.ts';
 import { fields, isTold, plural, visible } from './format.ts';
-import type { NamedReport, Report } from './report.ts';
-import type { EvaluatedThreshold } from './threshold.ts';
+import type { EvaluatedThreshold, NamedReport, Report } from './shape.ts';
 import { deedOf, gistOf, meaningOf, plain, reasonOf, valueOf, verdictNames } from './words.ts';
 
 type Outcome = 'passed' | 'failure' | 'error' | 'skipped';

@@ -17,8 +17,7 @@ import {
   valueOf,
 } from './words.ts';
 import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
-import type { EvaluatedThreshold } from './threshold.ts';
-import type { Percentiles, Report } from './report.ts';
+import type { EvaluatedThreshold, Percentiles, Report } from './shape.ts';
 
 /** How words are coloured; plain where the output is no terminal. */
 export interface Palette {

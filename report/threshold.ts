@@ -3,7 +3,14 @@
 import { nearest } from '../config/nearest.ts';
 import { kindOf, regressionKinds } from '../diff/regression.ts';
 import { drifts, untestables, violations, type ViolationKind } from '../diff/verdict.ts';
-import type { BaselineReport, Consistency, GroupReport, Percentiles, Report } from './report.ts';
+import type {
+  BaselineReport,
+  Consistency,
+  GroupReport,
+  Percentiles,
+  Report,
+  EvaluatedThreshold,
+} from './shape.ts';
 
 export interface Threshold {
   /** As it was written. */
@@ -15,15 +22,6 @@ export interface Threshold {
   limit: number;
   /** The limit is a share of the exchanges sent. */
   isShare: boolean;
-}
-
-export interface EvaluatedThreshold {
-  expression: string;
-  /** null without samples. Of several servers or operations, the one that is worst. */
-  value: number | null;
-  ok: boolean;
-  /** False: there is nothing to measure it by, and so it is not passed. */
-  evaluated: boolean;
 }
 
 /** What passes of a recording that is judged by itself, where nobody says: no wrong answer, and nearly everything judged. */

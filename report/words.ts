@@ -5,8 +5,15 @@
 import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
 import { figure, micros, percent, plural, share, shares, visible } from './format.ts';
-import type { Consistency, NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
-import { unitOf, type EvaluatedThreshold } from './threshold.ts';
+import type {
+  Consistency,
+  EvaluatedThreshold,
+  NamedReport,
+  Report,
+  ReportVerdict,
+  ServerReport,
+} from './shape.ts';
+import { unitOf } from './threshold.ts';
 
 /** A sentence: our own words, and what is quoted from traffic, options or addresses. */
 export type Sentence = (string | { quoted: string })[];

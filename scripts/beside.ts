@@ -12,7 +12,7 @@ import { startCluster } from '../embedded/cluster.ts';
 import { startMemcached } from '../embedded/memcached.ts';
 import { parseProxyFault } from '../embedded/proxy/fault.ts';
 import { startFaultProxy } from '../embedded/proxy.ts';
-import type { Report } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { modelled } from './modelled.ts';
 
 const RUNS = Number(process.argv[2] ?? 40);

@@ -2,7 +2,7 @@
 
 import type UPlot from 'uplot';
 import { figure, micros, percent } from '../format.ts';
-import type { Report } from '../report.ts';
+import type { Report } from '../shape.ts';
 import { el, lazy, table, type Child } from './dom.ts';
 
 declare const uPlot: typeof UPlot;

@@ -11,7 +11,7 @@ import { startCluster } from '../../embedded/cluster.ts';
 import { startFaultProxy } from '../../embedded/proxy.ts';
 import { encodeRequest, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import type { Report } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import { reportSchema } from '../../report/schema.ts';
 import { Random } from '../../synth/laws/random.ts';
 import { parseHostPort } from '../../trace/address.ts';

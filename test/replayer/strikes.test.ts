@@ -10,7 +10,7 @@ import { Patience } from '../../replayer/patience.ts';
 import { Random } from '../../synth/laws/random.ts';
 import { Stalls } from '../../replayer/stalls.ts';
 import { Strikes } from '../../replayer/strikes.ts';
-import type { Report } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import { replayed, type Run } from '../support/replay.ts';
 import type { ExchangeInit } from '../support/tape.ts';
 import { startScripted, type Script } from '../support/target.ts';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { renderHtml } from '../../report/html.ts';
-import type { NamedReport } from '../../report/report.ts';
+import type { NamedReport } from '../../report/shape.ts';
 import { cleanReport, control, hostileReport, keys, markup } from '../support/hostile.ts';
 import { temporary } from '../support/tape.ts';
 

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { renderJunit } from '../../report/junit.ts';
-import type { NamedReport } from '../../report/report.ts';
+import type { NamedReport } from '../../report/shape.ts';
 import { cleanReport, control, hostileReport, markup } from '../support/hostile.ts';
 
 const schema = new URL('junit.xsd', import.meta.url).pathname;

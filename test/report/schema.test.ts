@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { startServer } from '../../embedded/server.ts';
-import type { Report } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import { capacityJsonSchema } from '../../capacity/report.ts';
 import { reportJsonSchema, reportSchema } from '../../report/schema.ts';
 import { hostileReport } from '../support/hostile.ts';

@@ -1,7 +1,7 @@
 // Thresholds: what can be written, what it means, and what is said of what cannot.
 
 import { describe, expect, test } from 'vitest';
-import type { Report } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import {
   defaultThresholds,
   evaluate,
