@@ -1,10 +1,10 @@
 // Reports as one HTML page that needs nothing else: its script, its style, the charting library and the data are in it, and
 // its policy lets nothing else run or load. What comes from traffic is data for the script, which shows it as text.
 
-import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { documentOf } from './document.ts';
 import type { NamedReport } from './shape.ts';
 import { style } from './style.ts';
 import {
@@ -48,32 +48,13 @@ export interface PageReport extends NamedReport {
 export function renderHtml(reports: readonly NamedReport[]): string {
   const { script, library, css } = assets();
   const verdict = verdictNames[worstOf(reports)];
-  const policy = [
-    "default-src 'none'",
-    `script-src ${hashOf(library)} ${hashOf(script)}`,
-    `style-src ${hashOf(css)}`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join('; ');
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>${verdict}: memtape report</title>
-<style>${css}</style>
-</head>
-<body>
-<noscript><p>This report is drawn by a script inside of it, which may not run here. memtape replay --markdown writes one that needs none.</p></noscript>
-<script type="application/json" id="data">${embedded(dataOf(reports))}</script>
-<script>${library}</script>
-<script>${script}</script>
-</body>
-</html>
-`;
+  return documentOf({
+    title: `${verdict}: memtape report`,
+    css,
+    scripts: [library, script],
+    body: `<noscript><p>This report is drawn by a script inside of it, which may not run here. memtape replay --markdown writes one that needs none.</p></noscript>
+<script type="application/json" id="data">${embedded(dataOf(reports))}</script>`,
+  });
 }
 
 function dataOf(reports: readonly NamedReport[]): PageData {
@@ -106,10 +87,6 @@ function dataOf(reports: readonly NamedReport[]): PageData {
 /** JSON that no parser of HTML sees an end or a comment in. */
 function embedded(data: PageData): string {
   return JSON.stringify(data).replaceAll('<', '\\u003c');
-}
-
-function hashOf(text: string): string {
-  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 }
 
 interface Assets {

@@ -126,7 +126,10 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
 function divided(report: Report, palette: Palette): string[] {
   const sentence = shardsSentence(report);
   if (report.shards?.all.some(({ lost }) => lost !== null) === true)
-    return [palette.warn(`  ${plain(reasonOf(report))}`)];
+    // Where nothing else is wrong, the gist has said so.
+    return plain(gistOf(report)) === plain(reasonOf(report))
+      ? []
+      : [palette.warn(`  ${plain(reasonOf(report))}`)];
   return sentence === undefined ? [] : [palette.dim(`  ${plain(sentence)}`)];
 }
 

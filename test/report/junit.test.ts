@@ -55,6 +55,15 @@ test.each(['insufficient', 'invalid', 'aborted'] as const)('%s is an error', (ve
   expect(casesOf(xml)[0]).toBe('verdict a verdict was reached error');
 });
 
+test('a reason that is all there is to say is said once', () => {
+  const xml = valid(
+    renderJunit([{ name: 'capture.tape', report: { ...cleanReport(), verdict: 'aborted' } }]),
+  );
+  const [, said] = /^ {4}<system-out>([^]*?)<\/system-out>/m.exec(xml)!;
+  expect(said!.split('The replay did not come to its end').length - 1).toBe(1);
+  expect(said!.split('\n')).toHaveLength(2);
+});
+
 test('names may hold anything', () => {
   const reports: NamedReport[] = [
     markup,
