@@ -17,7 +17,7 @@ import { Steps, extentOf, stepReport, type StepOptions } from './measuring.ts';
 import { addPermission, orderOption, timeoutOption } from './pace.ts';
 import { checkPlaces, writePlace, type PlaceOptions } from './place.ts';
 import { addThreshold, parseWorkers } from './replay.ts';
-import { assertBaseline } from './replaying.ts';
+import { assertBaseline } from './judging.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { checkSource, isModel, sourcePath, synthOptions, type SynthOptions } from './source.ts';

@@ -19,14 +19,9 @@ import { checkOutputs, printReport, type OutputOptions } from './output.ts';
 import { Place, replacing } from './place.ts';
 import { Progress } from './progress.ts';
 import { merge } from './report.ts';
-import {
-  judge,
-  needsOf,
-  replayOptionsOf,
-  trafficOf,
-  type JudgeOptions,
-  type RunOptions,
-} from './replaying.ts';
+import { judge, type JudgeOptions } from './judging.ts';
+import { needsOf } from './needs.ts';
+import { replayOptionsOf, trafficOf, type RunOptions } from './replaying.ts';
 import { checkShard } from './shard.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';

@@ -17,7 +17,7 @@ import { CliError, Verdict } from './error.ts';
 import { expectKind } from './kind.ts';
 import { Place, forceOption, replacing } from './place.ts';
 import { Progress } from './progress.ts';
-import { checkEmbedded } from './replaying.ts';
+import { checkEmbedded } from './needs.ts';
 import { Reduction, type ReductionOptions, type Sought, type Wanted } from './reduction.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';

@@ -25,11 +25,10 @@ import {
   besides,
   hlogPlace,
   judge,
-  runReplay,
   writeHlog,
   type JudgeOptions,
-  type RunOptions,
-} from './replaying.ts';
+} from './judging.ts';
+import { runReplay, type RunOptions } from './replaying.ts';
 import { checkShard, parseRun, parseShardOption } from './shard.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';

@@ -13,7 +13,7 @@ import { checkOutputs, printReport, type OutputOptions } from './output.ts';
 import { Place, forceOption, replacing } from './place.ts';
 import { Progress } from './progress.ts';
 import { reportOptions } from './replay.ts';
-import { judge, sourceOfResults, type JudgeOptions } from './replaying.ts';
+import { judge, sourceOfResults, type JudgeOptions } from './judging.ts';
 import type { Shell } from './shell.ts';
 import { checkSource, sourcePath } from './source.ts';
 

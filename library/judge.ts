@@ -4,18 +4,17 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compare } from '../diff/compare.ts';
-import { diff, type Diff, type DiffOptions } from '../diff/diff.ts';
+import type { Diff, DiffOptions } from '../diff/diff.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { makeReport, type ReportInput } from '../report/report.ts';
 import type { Report } from '../report/shape.ts';
 import { needsBaseline, parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
-import { ResultsReader } from '../trace/file.ts';
-import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
+import { hashSource, nameOf, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { LibraryError } from './error.ts';
-import { replayToJudge, type DiffOfResults } from './replayed.ts';
+import { diffOf, replayToJudge, withFiles, type DiffOfResults } from './replayed.ts';
 
 export interface JudgeOptions {
   /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: defaultExpressions, and with a baseline baselineExpressions. */
@@ -85,24 +84,15 @@ export async function verify(
 
 async function judgeOne(source: Source, resultsPath: string, options: JudgeOptions): Promise<Input> {
   const { survey } = options;
-  const judging = judgingOf(options);
-  const trace = await openSource(source);
-  try {
-    const results = await ResultsReader.open(resultsPath);
-    try {
-      if ((await hashSource(source)) !== results.meta.trace)
-        throw new LibraryError(
-          'OTHER_TRACE',
-          `${resultsPath} was made from another trace than ${nameOf(source)}`,
-        );
-      const judged = await diff(trace, results, { ...judging, ...(survey === undefined ? {} : { survey }) });
-      return inputOf({ diff: judged, meta: results.meta, end: results.end }, options);
-    } finally {
-      await results.close();
-    }
-  } finally {
-    await trace.close();
-  }
+  const judging = { ...judgingOf(options), ...(survey === undefined ? {} : { survey }) };
+  return withFiles(source, resultsPath, async (files) => {
+    if ((await hashSource(source)) !== files.results.meta.trace)
+      throw new LibraryError(
+        'OTHER_TRACE',
+        `${resultsPath} was made from another trace than ${nameOf(source)}`,
+      );
+    return inputOf(await diffOf(files, judging), options);
+  });
 }
 
 /** @throws Error where a backend is no address */
