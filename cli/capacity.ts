@@ -2,6 +2,7 @@
 
 import { basename, join } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { makeCapacityReport, capacityExitCode, type CapacityReport } from '../capacity/report.ts';
 import { Search, type SearchOptions } from '../capacity/search.ts';
 import { capacityExpressions, isSure, judgeStep, measuredOf, type Step } from '../capacity/step.ts';
@@ -255,7 +256,7 @@ async function traceOf(
   await generate(shell, source, made, {
     scenario,
     ...(quiet === true ? { quiet } : {}),
-    ...(seed === undefined ? {} : { seed }),
+    ...given({ seed }),
     ...(duration === undefined ? { duration: MODEL_MS } : { duration }),
     requests: requests ?? MODEL_REQUESTS,
   });
@@ -274,7 +275,7 @@ function replayOf(shell: Shell, source: string, options: CapacityOptions): StepO
     allow: new Set(allow),
     ...targetsOf(shell, options),
     ...(isSpread(isModel(source), options) ? { route: 'ketama' as const } : {}),
-    ...(pipeline === undefined ? {} : { pipeline }),
+    ...given({ pipeline }),
   };
 }
 

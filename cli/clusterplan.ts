@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { given } from '../config/given.ts';
 import { demandOf, planOf, type Demand, type Plan } from '../cluster/plan.ts';
 import { replay } from '../replayer/replay.ts';
 import { openSource, type Source } from '../trace/source.ts';
@@ -50,9 +51,7 @@ async function modelOf(name: string, options: PlanCommandOptions): Promise<Sourc
     scenario,
   } = options;
   return sourceOf(name, {
-    ...(seed === undefined ? {} : { seed }),
-    ...(duration === undefined ? {} : { duration }),
-    ...(requests === undefined ? {} : { requests }),
+    ...given({ seed, duration, requests }),
     scenario,
   }).source;
 }

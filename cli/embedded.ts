@@ -1,6 +1,7 @@
 // The embedded cluster as a target of a gate's run: servers alone, or behind the proxy with its faults, so that a gate can
 // be tried where there is no memcached.
 
+import { given } from '../config/given.ts';
 import { startCluster } from '../embedded/cluster.ts';
 import { parseFault } from '../embedded/fault.ts';
 import { parseProxyFault } from '../embedded/proxy/fault.ts';
@@ -50,7 +51,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   const cluster = await startCluster({
     backends,
     memoryBytes: options.memoryBytes ?? MEMORY_BYTES,
-    ...(fault === undefined ? {} : { fault }),
+    ...given({ fault }),
   });
   if (!hasProxy)
     return {

@@ -1,6 +1,7 @@
 // The judgement of a replay from plain options: of one that has just ended, or of the files of one; beside a baseline; and
 // where the latencies go as an HDR log.
 
+import { given } from '../config/given.ts';
 import { compare } from '../diff/compare.ts';
 import type { DiffOptions } from '../diff/diff.ts';
 import { diffOf, withFiles, type DiffOfResults, type Judgeable } from '../library/replayed.ts';
@@ -84,8 +85,7 @@ export async function assertResultsOf(path: string, trace: string): Promise<void
 export function judgingOf({ examples, backends, backendsRoute }: JudgeOptions): DiffOptions {
   return {
     examples,
-    ...(backends === undefined ? {} : { backends }),
-    ...(backendsRoute === undefined ? {} : { distribution: backendsRoute }),
+    ...given({ backends, distribution: backendsRoute }),
   };
 }
 
@@ -93,7 +93,7 @@ function judgedOf(of: DiffOfResults, { threshold, minCoverage, maxLag }: JudgeOp
   const input: ReportInput = {
     ...of,
     ...(threshold.length > 0 ? { thresholds: threshold } : {}),
-    ...(minCoverage === undefined ? {} : { minCoverage }),
+    ...given({ minCoverage }),
     ...(maxLag === undefined ? {} : { maxLagMicros: maxLag * 1000 }),
   };
   return { report: makeReport(input), input };

@@ -1,6 +1,7 @@
 // `memtape minimize`: the smallest trace that still shows a finding.
 
 import { InvalidArgumentError, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { drifts, untestables, violations, type Finding } from '../diff/verdict.ts';
@@ -188,15 +189,13 @@ async function subjectOf(shell: Shell, options: Options, servers: string[]): Pro
     if (fault.length > 1) throw new CliError('without --proxy only one fault at a time', 2);
     const [spec] = fault.map((text) => checked(() => parseFault(text)));
     const wanted = options.route?.name === 'index' ? Math.max(backends, servers.length) : backends;
-    return embedded({ backends: wanted, ...(spec === undefined ? {} : { fault: spec }) });
+    return embedded({ backends: wanted, ...given({ fault: spec }) });
   }
   if (fault.length > 0 || proxy === true)
     throw new CliError('--fault and --proxy are of the embedded server: expected them without --target', 2);
   const { tls, credentialsOf } = targetsOf(shell, options);
   const targets = await Promise.all(
-    target.map(async (text) =>
-      resolveTarget({ ...parseTarget(text), ...(tls === undefined ? {} : { tls }) }),
-    ),
+    target.map(async (text) => resolveTarget({ ...parseTarget(text), ...given({ tls }) })),
   );
   // Before anything is emptied.
   if (!allow.includes('recorded-target')) refuseRecorded(targets, { servers });

@@ -2,6 +2,7 @@
 
 import { basename } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { distributionNames, type NamedServer } from '../protocol/distribution.ts';
 import { permissions } from '../replayer/gate.ts';
@@ -225,7 +226,7 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
     const named = await runReplay(
       shell,
       source,
-      { ...rest, replacing: replacing(force), ...(drills === undefined ? {} : { drills }) },
+      { ...rest, replacing: replacing(force), ...given({ drills }) },
       interrupt.signal,
     );
     const code = interrupt.signal.aborted ? INTERRUPTED : exitCodes[named.report.verdict];

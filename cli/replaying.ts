@@ -2,6 +2,7 @@
 // happens to it; targets, or an embedded server; and a baseline beside. judging.ts judges it.
 
 import { basename, join } from 'node:path';
+import { given } from '../config/given.ts';
 import type { Cluster } from '../embedded/cluster.ts';
 import { replayToJudge, type Judgeable } from '../library/replayed.ts';
 import type { Drill } from '../replayer/drill.ts';
@@ -185,8 +186,7 @@ function drillsOf(drills: Model['drills'] = []): Drill[] {
   return drills.map(({ at, run, name, server }) => ({
     at,
     run,
-    ...(name === undefined ? {} : { name }),
-    ...(server === undefined ? {} : { server }),
+    ...given({ name, server }),
   }));
 }
 
@@ -212,7 +212,7 @@ export function fixedRateOf({ rate }: Pick<RunOptions, 'rate'>): number | undefi
 }
 
 function generating({ rate: _rate, ...options }: SendOptions, rate: number | undefined): SynthOptions {
-  return { ...options, ...(rate === undefined ? {} : { rate }) };
+  return { ...options, ...given({ rate }) };
 }
 
 /** @param isInTrace the trace is made at the rate that is asked for */
@@ -249,10 +249,9 @@ export function replayOptionsOf(
     ...targetsOf(shell, options),
     ...(rate === undefined || isInTrace ? {} : { rate }),
     ...(flushBefore === true ? { flushBefore } : {}),
-    ...(split === undefined ? {} : { split }),
+    ...given({ split }),
     ...(shard === undefined ? {} : { shard: { ...shard, run } }),
-    ...(pipeline === undefined ? {} : { pipeline }),
-    ...(loop === undefined ? {} : { loops: loop }),
+    ...given({ pipeline, loops: loop }),
     ...(from === undefined ? {} : { fromNs: from * 1e6 }),
     ...(to === undefined ? {} : { toNs: to * 1e6 }),
   };

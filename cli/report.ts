@@ -2,6 +2,7 @@
 
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { given } from '../config/given.ts';
 import { exitCodes } from '../report/report.ts';
 import { ResultsReader } from '../trace/file.ts';
 import { mergeShards } from '../trace/merged.ts';
@@ -91,7 +92,7 @@ export async function merge(
   });
   try {
     await mergeShards(trace, await hashSource(source), paths, to, {
-      ...(lost === undefined ? {} : { lost }),
+      ...given({ lost }),
       onProgress: (done) => progress.update(done, done),
     });
   } finally {

@@ -1,5 +1,6 @@
 // The report of a recording that is judged by itself.
 
+import { given } from '../config/given.ts';
 import { audit, type AuditOptions } from '../audit/audit.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { makeReport } from '../report/report.ts';
@@ -41,7 +42,7 @@ export async function auditTrace(path: string, options: AuditTraceOptions = {}):
       end,
       audit: about,
       thresholds: parsed,
-      ...(minCoverage === undefined ? {} : { minCoverage }),
+      ...given({ minCoverage }),
     });
   } finally {
     await trace.close();

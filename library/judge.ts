@@ -3,6 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { given } from '../config/given.ts';
 import { compare } from '../diff/compare.ts';
 import type { Diff, DiffOptions } from '../diff/diff.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
@@ -56,7 +57,7 @@ async function besideBaseline(trace: Source, judged: Input, options: JudgeOption
   const own = thresholds?.filter((expression) => !needsBaseline(parseThreshold(expression)));
   const before = await judgeOne(trace, rest.baseline, {
     ...rest,
-    ...(own === undefined ? {} : { thresholds: own }),
+    ...given({ thresholds: own }),
   });
   const changes = compare(before.diff, judged.diff);
   return makeReport({ ...judged, baseline: { report: makeReport(before), changes } });
@@ -84,7 +85,7 @@ export async function verify(
 
 async function judgeOne(source: Source, resultsPath: string, options: JudgeOptions): Promise<Input> {
   const { survey } = options;
-  const judging = { ...judgingOf(options), ...(survey === undefined ? {} : { survey }) };
+  const judging = { ...judgingOf(options), ...given({ survey }) };
   return withFiles(source, resultsPath, async (files) => {
     if ((await hashSource(source)) !== files.results.meta.trace)
       throw new LibraryError(
@@ -98,11 +99,11 @@ async function judgeOne(source: Source, resultsPath: string, options: JudgeOptio
 /** @throws Error where a backend is no address */
 function judgingOf({ examples, backends, distribution }: JudgeOptions): DiffOptions {
   return {
-    ...(examples === undefined ? {} : { examples }),
+    ...given({ examples }),
     ...(backends === undefined
       ? {}
       : { backends: backends.map((address) => parseHostPort(address, DEFAULT_PORT)) }),
-    ...(distribution === undefined ? {} : { distribution }),
+    ...given({ distribution }),
   };
 }
 
@@ -112,7 +113,7 @@ function inputOf(judged: DiffOfResults, options: JudgeOptions): Input {
   return {
     ...judged,
     ...(thresholds === undefined ? {} : { thresholds: thresholds.map(parseThreshold) }),
-    ...(minCoverage === undefined ? {} : { minCoverage }),
+    ...given({ minCoverage }),
     ...(maxLagMs === undefined ? {} : { maxLagMicros: maxLagMs * 1000 }),
   };
 }

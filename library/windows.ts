@@ -3,6 +3,7 @@
 
 import { copyFileSync, rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { given } from '../config/given.ts';
 import { Rolling } from '../report/rolling.ts';
 import type { Report } from '../report/shape.ts';
 import { parseThreshold } from '../report/threshold.ts';
@@ -58,7 +59,7 @@ export class Windows {
       thresholds: thresholds.map(parseThreshold),
       examples,
       windowSeconds,
-      ...(minCoverage === undefined ? {} : { minCoverage }),
+      ...given({ minCoverage }),
     });
   }
 

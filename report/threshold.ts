@@ -1,5 +1,6 @@
 // Thresholds: `METRIC[{label=value}] OP NUMBER[unit]`, for instance `drift.lost < 0.5%` or `latency.fromIntended.p99{operation=get} < 2ms`.
 
+import { given } from '../config/given.ts';
 import { nearest } from '../config/nearest.ts';
 import { kindOf, regressionKinds } from '../diff/regression.ts';
 import { drifts, untestables, violations, type ViolationKind } from '../diff/verdict.ts';
@@ -79,7 +80,7 @@ function define(
   labels: readonly string[] = [],
   whole?: Metric['whole'],
 ): void {
-  metrics.set(name, { kind, role, labels, read, ...(whole === undefined ? {} : { whole }) });
+  metrics.set(name, { kind, role, labels, read, ...given({ whole }) });
 }
 
 /** What labels tell apart, by the name of the label. */

@@ -1,6 +1,7 @@
 // A model out of a trace: what of its requests, keys and times a generator needs to make traffic like it. One pass over the
 // trace; past a bound memory stays, and keys are sampled.
 
+import { given } from '../../config/given.ts';
 import { NEVER, Outcome, RowFlag, type Batch, type Connection } from '../../trace/batch.ts';
 import { Reservoir } from './gather.ts';
 import { ModelGenerator } from '../generate/generator.ts';
@@ -87,7 +88,7 @@ export async function fitTrace(
               ]
             : [],
         compared: Math.max(LEAST_COMPARED, Math.floor(COMPARED / fits.length)),
-        ...(method === undefined ? {} : { method }),
+        ...given({ method }),
       });
     }),
   };
