@@ -49,7 +49,7 @@ ${atLeast === null ? '' : `<p>It has to be at least ${text(rateOf(atLeast))}: ${
 <section><h2>What was asked</h2><dl class="facts">
 ${fact('Has to hold', thresholds.join(', '))}
 ${fact('Each step', `${settings.stepSeconds} s after ${settings.warmupSeconds} s of warm-up; the rate that is told was tried ${figure(settings.repeats)} times or more`)}
-${fact('Late by our own fault', `a step in which 1% of the requests were late by ${micros(settings.maxLagMicros)} or more, and which does not hold, is void`)}
+${fact('Sent late by memtape', `a step in which memtape sent 1% of the requests late by ${micros(settings.maxLagMicros)} or more, and which does not hold, is void`)}
 ${fact('Order', settings.order)}
 ${environment.baseline.length === 0 ? '' : fact('Baseline', environment.baseline.join(', '))}
 ${fact('memtape', `${environment.version}, Node.js ${environment.node}`)}

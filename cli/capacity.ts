@@ -76,7 +76,7 @@ export function capacityCommand(command: Command, shell: Shell): void {
     .option('--at-least <rate>', 'fail (exit 1) below this', parseRate)
     .option(
       '--max-lag <time>',
-      'where 1% of the requests of a step are later than this by our own fault and it does not hold, it is void (default: 5ms, or half of what a threshold asks of latency)',
+      'a step that does not hold is void where memtape sent 1% of its requests later than this (default: 5ms, or half of what a threshold asks of latency)',
       parseDuration,
     )
     .option('--pipeline <n>', 'outstanding requests a connection at most (default: 64)', (text) =>

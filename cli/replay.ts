@@ -200,7 +200,7 @@ export function reportOptions(command: Command, shell: Shell): Command {
     )
     .option(
       '--max-lag <time>',
-      'with 1% of requests later than this by our own fault, latency is not judged (exit 4; default 5ms where a threshold asks for latency)',
+      'where memtape sends 1% of the requests later than this, latency is not judged (exit 4; default 5ms where a threshold asks for latency)',
       parseDuration,
     )
     .option('--examples <n>', 'examples of each finding in the report', (text) => parseCount(text, 0), 10)

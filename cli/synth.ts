@@ -364,7 +364,7 @@ async function overlay(shell: Shell, path: string, options: WriteOptions): Promi
     },
   );
   shell.stderr.write(
-    `${plural(exchanges, 'exchange')} in ${output}, of ${formatCount(recorded)} recorded; ${plural(reanswered, 'recorded answer')} expected otherwise\n`,
+    `${plural(exchanges, 'exchange')} in ${output}, of ${formatCount(recorded)} recorded; ${plural(reanswered, 'recorded answer was', 'recorded answers were')} worked out anew\n`,
   );
   for (const note of notes) shell.stderr.write(`${note}\n`);
   if (drills.length === 0) return;

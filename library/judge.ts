@@ -28,7 +28,7 @@ export interface JudgeOptions {
   distribution?: DistributionName;
   /** Exchanges that each target, or each backend through each target, must have answered. */
   minCoverage?: number;
-  /** With one request in a hundred later than this by our own fault, latency is not judged. */
+  /** Where memtape sends one request in a hundred later than this, latency is not judged. */
   maxLagMs?: number;
   /** Results of another replay of the trace: the report says what differs. */
   baseline?: string;

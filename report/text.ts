@@ -6,6 +6,7 @@ import {
   changed,
   classesOf,
   consistencySentence,
+  culpritSentence,
   deedOf,
   gistOf,
   headerOf,
@@ -16,7 +17,7 @@ import {
   shardsSentence,
   valueOf,
 } from './words.ts';
-import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
+import { fields, figure, isTold, micros, percent, plural, visible } from './format.ts';
 import type { EvaluatedThreshold, Percentiles, Report } from './shape.ts';
 
 /** How words are coloured; plain where the output is no terminal. */
@@ -155,17 +156,10 @@ function renderExample(example: Example, palette: Palette): string[] {
 function attribution({ attribution: all }: Report, palette: Palette): string[] {
   if (all.length === 0) return [];
   const lines = all.map(
-    ({ factor, value, of, within, failures, allFailures, total, all: units, unit, lift, sinceSeconds }) => {
-      const kind = {
-        violations: 'failing',
-        'hang-ups': 'cut off after',
-        lost: 'lost',
-        capacity: 'refused',
-        slow: 'slow',
-      }[of];
-      const what = `${kind} ${unit}${within === undefined ? '' : ` of ${visible(within)}`}`;
-      return `    ${palette.strong(`${factor} ${visible(value)}`)}  ${figure(failures)} of ${figure(allFailures)} ${what}, ${figure(failures)} of its ${figure(total)} (${lift.toFixed(1)}× as often as all); it has ${share(total, units)} of the ${unit}; since ${sinceSeconds.toFixed(3)} s`;
-    },
+    (culprit) =>
+      `    ${culpritSentence(culprit)
+        .map((part) => (typeof part === 'string' ? part : palette.strong(visible(part.quoted))))
+        .join('')}`,
   );
   return [`  ${palette.bad('what failures share')}`, ...lines, ''];
 }
@@ -311,7 +305,7 @@ function timing({ latencyMicros, schedule, verdict, audit }: Report, palette: Pa
     ...(schedule.speed === 'max'
       ? []
       : [
-          row('late by our own fault', schedule.lagMicros),
+          row('sent late by memtape', schedule.lagMicros),
           row('waited for the target', schedule.blockedMicros),
         ]),
     ...(verdict === 'invalid' && maxLagMicros !== null

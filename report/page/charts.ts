@@ -149,7 +149,7 @@ function chartsOf({ timeline, schedule }: Report): ChartOf[] {
       ? []
       : [
           {
-            title: 'Late by our own fault',
+            title: 'Sent late by memtape',
             note: '99th percentile; not the target’s doing',
             write: micros,
             series: [{ name: 'lag', points: lagMicros.p99, tone: 'second', as: 'area' as const }],

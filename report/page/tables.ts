@@ -81,7 +81,7 @@ export function renderLatency({ latencyMicros, schedule }: Report): Child[] {
         ...(schedule.speed === 'max'
           ? []
           : [
-              latencyRow('late by our own fault', schedule.lagMicros),
+              latencyRow('sent late by memtape', schedule.lagMicros),
               latencyRow('waited for the target', schedule.blockedMicros),
             ]),
         latencyRow('our event loop', schedule.eventLoopDelayMicros),
