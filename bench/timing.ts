@@ -105,7 +105,7 @@ async function differences(recorded: string, replay: string): Promise<Float64Arr
   return sorted.map((difference) => Math.abs(difference - start)).toSorted();
 }
 
-/** The same schedule with a timer for each request: how late each fires, µs, ascending. */
+/** A timer for each request of the schedule: how late each fires, µs, ascending. */
 async function naive(tape: string): Promise<Float64Array> {
   const due = [...(await sendTimes(tape)).values()].flat().toSorted((a, b) => a - b);
   const late: number[] = [];

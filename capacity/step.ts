@@ -36,7 +36,7 @@ export interface Step extends Measured {
   limits: Limit[];
   /** In sentences, without what comes from traffic. */
   reasons: string[];
-  /** Of the other targets at the same rate, with --baseline, and how many regressions the target shows beside it. */
+  /** What was measured of the other targets at the same rate, with --baseline, and how many regressions the target shows beside it. */
   baseline?: Measured & { outcome: Outcome; regressions: number };
 }
 

@@ -23,7 +23,7 @@ export interface PlanCommandOptions extends Omit<SynthOptions, 'rate'> {
   quiet?: true;
 }
 
-/** Of a model that says no number itself: enough to see how its keys divide. */
+/** Requests of a model that says no number itself: enough to see how its keys divide. */
 const MODEL_REQUESTS = 200_000;
 
 export async function plan(shell: Shell, name: string, options: PlanCommandOptions): Promise<void> {

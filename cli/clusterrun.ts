@@ -33,7 +33,7 @@ export interface RunCommandOptions
   extends JudgeOptions, OutputOptions, Omit<RunOptions, keyof JudgeOptions | 'results' | 'replacing'> {
   redis?: string;
   run?: string;
-  /** Of each worker. */
+  /** Threads of each worker. */
   threads: number;
   listen?: string;
   wait: number;

@@ -213,7 +213,7 @@ const wellFormed = z
 
 export type Gate = z.output<typeof wellFormed>;
 
-/** Of each of these a run has one at most. */
+/** A run has at most one of each of these. */
 const exclusive = [
   ['trace', 'model', 'audit'],
   ['target', 'embedded', 'audit'],

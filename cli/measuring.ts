@@ -16,7 +16,7 @@ import { TraceReader } from '../trace/file.ts';
 export interface StepOptions {
   trace: string;
   targets: readonly string[];
-  /** Of the replay: order, route, credentials, TLS and the like. */
+  /** Options of the replay: order, route, credentials, TLS and the like. */
   replay: Omit<ReplayOptions, 'trace' | 'results' | 'targets' | 'rate' | 'signal'>;
   thresholds: readonly Threshold[];
   stepMs: number;

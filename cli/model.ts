@@ -76,7 +76,7 @@ const askedSchema = z.object({
   scenario: z.array(z.string()).default([]),
 });
 
-/** The same traffic again. @param results they are called so @throws CliError, ConfigError */
+/** The traffic that was replayed, made again. @param results the path of its results @throws CliError, ConfigError */
 export function sourceAgain(name: string, { asked }: ResultsMeta, results: string): Recipe {
   const parsed = askedSchema.safeParse(asked);
   if (!parsed.success)

@@ -328,7 +328,7 @@ class Planner {
     return resolve(this.#folder, path);
   }
 
-  /** Of the run, where it says it, else of the defaults. */
+  /** Where the field stands: in the run, or else in the defaults. */
   #placeOf(field: string): PropertyKey[] {
     const run = this.#gate.value.runs[this.#index]!;
     return field in run ? ['runs', this.#index, field] : ['defaults', field];

@@ -159,7 +159,7 @@ function latencyOf(batch: Batch, row: number): Cell {
   return (batch.answerNs[row]! - batch.requestEndNs[row]!) / 1000;
 }
 
-/** Of reads whose answer, or silence, is known. */
+/** Whether a read hit; null where its answer, or silence, is not known. */
 function hitOf(batch: Batch, row: number): Cell {
   if (isRead[batch.opcode[row]!] === 0) return null;
   if (batch.outcome[row] === Outcome.silent) return false;

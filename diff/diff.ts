@@ -14,7 +14,7 @@ import { Sides, type Replay } from './sides.ts';
 export type { Diff } from './ledger.ts';
 
 export interface DiffOptions extends JudgementOptions {
-  /** Of the trace, where it is known already. */
+  /** The survey of the trace, where it is known already. */
   survey?: Survey;
   onProgress?: (exchanges: number) => void;
 }

@@ -47,7 +47,7 @@ export class Windows {
   /** The window before, which goes as soon as the one after it is judged. */
   #before: Window | undefined;
   #keepsNext = false;
-  /** Of the last window that was kept. */
+  /** The last window that was kept. */
   #saved: string | undefined;
 
   /** @throws ThresholdError */

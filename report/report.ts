@@ -38,7 +38,7 @@ export interface ReportInput {
   minCoverage?: number;
   /** What a recording that is judged by itself says besides. */
   audit?: Pick<Audit, 'consistency' | 'breaks' | 'isLossy' | 'beginsSeconds'>;
-  /** The same requests, sent to other targets or at another time, and what differs. */
+  /** A replay of these requests to other targets, or at another time, and what differs. */
   baseline?: { report: Report; changes: Difference[] };
 }
 

@@ -48,7 +48,7 @@ export interface Report {
     sent: number;
     answered: number;
     matched: number;
-    /** Of those that matched: the recording has no answer, and this one is as it must be. */
+    /** How many of those that matched have no recorded answer, and are answered as they must be. */
     unrecorded: number;
     drift: number;
     violations: number;
@@ -87,7 +87,7 @@ export interface Report {
     targetRate: number | null;
     achievedRate: number;
     lagMicros: Percentiles;
-    /** Of its 99th percentile; null where none was set. */
+    /** The limit of its 99th percentile; null where none was set. */
     maxLagMicros: number | null;
     blockedMicros: Percentiles;
     eventLoopDelayMicros: Percentiles;
@@ -127,11 +127,11 @@ export interface Report {
     examples: { connection: number; server: string; atSeconds: number; note: string }[];
   };
   thresholds: EvaluatedThreshold[];
-  /** Of the other targets, with --baseline. */
+  /** The replay to the other targets, with --baseline. */
   baseline?: BaselineReport;
-  /** Of a recording that was judged by itself. */
+  /** What a recording says that was judged by itself. */
   audit?: AuditReport;
-  /** Of a replay that was divided. */
+  /** The parts of a replay that was divided. */
   shards?: ShardsReport;
   environment: {
     version: string;
@@ -165,7 +165,7 @@ export interface BaselineReport extends Pick<
   regressions: number;
 }
 
-/** Of the reads that could be judged, how many were right. */
+/** How many of the reads that could be judged were right. */
 export interface Consistency {
   reads: number;
   /** Hits on keys of which the recording shows what they hold, and reads that were wrong whatever they hold. */
@@ -186,7 +186,7 @@ export interface AuditReport {
   confidence: number;
   all: Consistency;
   servers: (Consistency & { server: string })[];
-  /** Of --backends. */
+  /** The backends of --backends. */
   partitions: (Consistency & { partition: string })[];
   tenants: (Consistency & { tenant: string })[];
   /** When hit rates broke, by server, or by partition where those were told. */

@@ -123,7 +123,7 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
   ];
 }
 
-/** Of a replay that was divided: what does not hold for it, and what of it is lost. */
+/** What does not hold for a replay that was divided, and what of it is lost. */
 function divided(report: Report, palette: Palette): string[] {
   const sentence = shardsSentence(report);
   if (report.shards?.all.some(({ lost }) => lost !== null) === true)
@@ -164,7 +164,7 @@ function attribution({ attribution: all }: Report, palette: Palette): string[] {
   return [`  ${palette.bad('what failures share')}`, ...lines, ''];
 }
 
-/** Of a recording that was judged by itself: how many nines, and when hit rates broke. */
+/** How many nines a recording that was judged by itself has, and when hit rates broke. */
 function consistency({ audit }: Report, palette: Palette): string[] {
   if (audit === undefined) return [];
   const { all, servers: byServer, partitions, tenants, breaks } = audit;

@@ -22,7 +22,7 @@ const SHORT_NS = 10e9;
 
 export interface FitOptions {
   onProgress?: (exchanges: number) => void;
-  /** Of the trace's start, ns since 1970: without it, absolute expiries are as long as can be. */
+  /** The time of the trace's start, ns since 1970: without it, absolute expiries are as long as can be. */
   startNs?: number;
   /** Keys, and references to them, that are kept in memory: some 150 bytes and 5 (13 where keys are sampled) each. */
   mostKeys?: number;

@@ -45,7 +45,7 @@ const hasQuiet: ReadonlySet<MixOperation> = new Set(
     );
   }),
 );
-/** Of statuses, the texts that memcached sends with them. */
+/** The texts that memcached sends with statuses. */
 const texts = new Map(Object.entries(statuses).map(([code, { text }]) => [Number(code), Buffer.from(text)]));
 
 export class Exchanges {

@@ -190,7 +190,7 @@ export function alias(weights: readonly number[]): (u: number) => number {
   };
 }
 
-/** Of the standard normal distribution: Acklam's rational approximation, to 1.2e-9. */
+/** The quantile of the standard normal distribution: Acklam's rational approximation, to 1.2e-9. */
 export function normalQuantile(u: number): number {
   if (u < 0.02425) {
     const q = Math.sqrt(-2 * Math.log(u));
@@ -224,7 +224,7 @@ function tailOf(q: number): number {
   );
 }
 
-/** Of the standard normal distribution: how much is below x (Abramowitz and Stegun 26.2.17, to 7.5e-8). */
+/** How much of the standard normal distribution is below x (Abramowitz and Stegun 26.2.17, to 7.5e-8). */
 export function normalShare(x: number): number {
   const t = 1 / (1 + 0.2316419 * Math.abs(x));
   const density = 0.3989422804014327 * Math.exp((-x * x) / 2);

@@ -96,7 +96,7 @@ export function takeOne(random: Random, numbers: Uint32Array | Float64Array, tot
   return at;
 }
 
-/** Of an exponential distribution with a mean of one. */
+/** Draws from an exponential distribution with a mean of one. */
 export function exponential(random: Random): number {
   return -Math.log(1 - random.float());
 }

@@ -40,9 +40,9 @@ const LEAST_HAZARD = 1e-12;
  * and new objects; no object lives on from one lap to the next. Memory is some 50 bytes for each object of a lap.
  */
 export class HazardStream extends ReferenceStream {
-  /** Of the reference that `next` gave: it is its object's first one. */
+  /** The reference that `next` gave is its object's first one. */
   isNew = false;
-  /** Of that reference's object: the index of its level. */
+  /** The index of the level of that reference's object. */
   level = 0;
   readonly #model: HazardModel;
   readonly #random: Random;

@@ -57,7 +57,7 @@ class Unborn {
   readonly #counts: Uint32Array[];
   readonly #left: Uint32Array;
   readonly #model: RenewalModel;
-  /** Of the next birth: its part of the stream, its number there, and its phase. */
+  /** The next birth: its part of the stream, its number there, and its phase. */
   #part = 0;
   #born = 0;
   #phase = 0;
@@ -117,13 +117,13 @@ class Unborn {
  * Memory follows the objects alive, beside 16 MiB at most.
  */
 export class RenewalStream extends ReferenceStream {
-  /** Of the reference that `next` gave: the distance to the object's last one; 0 for its first. */
+  /** The distance from the reference that `next` gave to the object's last one; 0 for its first. */
   gap = 0;
   /** It is its object's first one. */
   get isNew(): boolean {
     return this.gap === 0;
   }
-  /** Of that reference's object: the index of its level. */
+  /** The index of the level of that reference's object. */
   level = 0;
   readonly #model: RenewalModel;
   readonly #gaps: (Bins | undefined)[];
