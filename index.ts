@@ -26,14 +26,8 @@ export { startProxy, type ProxyOptions, type RecordingProxy } from './recorder/p
 export { RecorderError, type RecorderErrorCode } from './recorder/error.ts';
 export { diff, type Diff, type DiffOptions } from './diff/diff.ts';
 export type { Example, Finding } from './diff/verdict.ts';
-export {
-  exitCodes,
-  makeReport,
-  type NamedReport,
-  type Report,
-  type ReportInput,
-  type ReportVerdict,
-} from './report/report.ts';
+export { exitCodes, makeReport, type ReportInput } from './report/report.ts';
+export type { NamedReport, Report, ReportVerdict } from './report/shape.ts';
 export { renderText } from './report/text.ts';
 export { renderHtml } from './report/html.ts';
 export { renderJunit } from './report/junit.ts';
@@ -49,4 +43,4 @@ export { summarise, type Summary } from './trace/summary.ts';
 export { TraceError, type TraceErrorCode } from './trace/error.ts';
 export { Opcode, opcodeName, opcodeNamed } from './protocol/opcode.ts';
 export { Status, statusLabel } from './protocol/status.ts';
-export { startCluster, type Cluster, type ClusterOptions } from './fixtures/cluster.ts';
+export { startCluster, type Cluster, type ClusterOptions } from './embedded/cluster.ts';

@@ -41,7 +41,7 @@ export interface Audit {
   beginsSeconds: number;
 }
 
-export const DEFAULT_TIMEOUT_MS = 1000;
+const DEFAULT_TIMEOUT_MS = 1000;
 
 /** Judges a recording. @param hash of the trace, in hexadecimal @throws TraceError CHECKSUM, BROKEN */
 export async function audit(trace: Trace, hash: string, options: AuditOptions = {}): Promise<Audit> {

@@ -121,6 +121,6 @@ function of(all: Map<string, Judged>, name: string): Judged {
   return judged;
 }
 
-export function emptyJudged(): Judged {
+function emptyJudged(): Judged {
   return { reads: 0, judged: 0, wrong: 0 };
 }

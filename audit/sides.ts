@@ -10,7 +10,7 @@ import { Sides, type Doubt, type Replay } from '../diff/sides.ts';
 import type { Stretch } from '../diff/join.ts';
 import type { Verdict } from '../diff/verdict.ts';
 import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
-import { isCounter, isPossible, isQuit, shapeOf, tellsCas } from '../protocol/semantics.ts';
+import { isCounter, isPossible, isQuit, shapeOf } from '../protocol/semantics.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { ConnectionEnd, NEVER, Outcome, RowFlag, type Batch } from '../trace/batch.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
@@ -163,7 +163,7 @@ function lacksId(batch: Batch, row: number, { silent, status }: Placed): boolean
     !silent &&
     status === Status.ok &&
     (batch.answerCasHigh[row]! | batch.answerCasLow[row]!) === 0 &&
-    tellsCas(opcodeInfo(batch.opcode[row]!)?.family ?? 'noop')
+    opcodeInfo(batch.opcode[row]!)?.tellsCas === true
   );
 }
 

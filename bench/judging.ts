@@ -7,8 +7,8 @@
 
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startMemcached } from '../fixtures/memcached.ts';
-import type { Report } from '../report/report.ts';
+import { startMemcached } from '../embedded/memcached.ts';
+import type { Report } from '../report/shape.ts';
 import { captured, command, inFolder, isMain, say, timed, type Cost } from './measure.ts';
 
 /** Drift may be more than the default thresholds allow: what is measured is the time. */

@@ -9,7 +9,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
+import { startMemcached, type Memcached } from '../embedded/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { Random } from '../synth/laws/random.ts';
 import { NEVER } from '../trace/batch.ts';

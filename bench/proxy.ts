@@ -7,7 +7,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'hdr-histogram-js';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { FrameDecoder } from '../protocol/decoder.ts';
 import { encodeRequest } from '../protocol/frame.ts';
 import { Magic, opaqueAt } from '../protocol/header.ts';

@@ -7,7 +7,7 @@ import { createReadStream, createWriteStream, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { deflateRawSync } from 'node:zlib';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { TraceReader } from '../trace/file.ts';
 import { captured, command, inFolder, isMain, median, say, timed, type Cost } from './measure.ts';
 

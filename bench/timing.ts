@@ -6,7 +6,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { Random } from '../synth/laws/random.ts';
 import { NEVER } from '../trace/batch.ts';
@@ -105,7 +105,7 @@ async function differences(recorded: string, replay: string): Promise<Float64Arr
   return sorted.map((difference) => Math.abs(difference - start)).toSorted();
 }
 
-/** The same schedule with a timer for each request: how late each fires, µs, ascending. */
+/** A timer for each request of the schedule: how late each fires, µs, ascending. */
 async function naive(tape: string): Promise<Float64Array> {
   const due = [...(await sendTimes(tape)).values()].flat().toSorted((a, b) => a - b);
   const late: number[] = [];

@@ -1,7 +1,7 @@
 // The search as one HTML page: what was found and why, the curve of latency over rate, and a row for each step. It needs no
 // script, and its policy lets none run.
 
-import { createHash } from 'node:crypto';
+import { documentOf } from '../report/document.ts';
 import { figure, micros, visible } from '../report/format.ts';
 import { style } from '../report/style.ts';
 import { rateOf, type CapacityReport } from './report.ts';
@@ -33,22 +33,10 @@ const css = `${style}
 `;
 
 export function renderCapacityPage(report: CapacityReport): string {
-  const hash = createHash('sha256').update(css).digest('base64');
   const tone = { pass: 'good', fail: 'bad' }[report.verdict as 'pass' | 'fail'] ?? 'warn';
   const { environment, settings, thresholds, atLeast, ceiling } = report;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>${text(headlineOf(report))}: memtape capacity</title>
-<style>${css}</style>
-</head>
-<body>
-<header class="top"><span class="brand">memtape</span><span class="name">${text(environment.source)} to ${text(environment.targets.join(', '))}</span></header>
+  const title = `${text(headlineOf(report))}: memtape capacity`;
+  const body = `<header class="top"><span class="brand">memtape</span><span class="name">${text(environment.source)} to ${text(environment.targets.join(', '))}</span></header>
 <main id="main">
 <article>
 <section class="verdict ${tone}" aria-labelledby="found">
@@ -61,17 +49,15 @@ ${atLeast === null ? '' : `<p>It has to be at least ${text(rateOf(atLeast))}: ${
 <section><h2>What was asked</h2><dl class="facts">
 ${fact('Has to hold', thresholds.join(', '))}
 ${fact('Each step', `${settings.stepSeconds} s after ${settings.warmupSeconds} s of warm-up; the rate that is told was tried ${figure(settings.repeats)} times or more`)}
-${fact('Late by our own fault', `a step in which 1% of the requests were late by ${micros(settings.maxLagMicros)} or more, and which does not hold, is void`)}
+${fact('Sent late by memtape', `a step in which memtape sent 1% of the requests late by ${micros(settings.maxLagMicros)} or more, and which does not hold, is void`)}
 ${fact('Order', settings.order)}
 ${environment.baseline.length === 0 ? '' : fact('Baseline', environment.baseline.join(', '))}
 ${fact('memtape', `${environment.version}, Node.js ${environment.node}`)}
 </dl></section>
 </article>
 </main>
-<footer>Latency counts from the time at which a request was due, so that requests which waited for their turn count with what they waited.</footer>
-</body>
-</html>
-`;
+<footer>Latency counts from the time at which a request was due, so that requests which waited for their turn count with what they waited.</footer>`;
+  return documentOf({ title, css, body });
 }
 
 /** Text from anywhere, as text of a page. */

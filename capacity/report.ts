@@ -1,7 +1,8 @@
 // What a search found, as JSON: the highest rate that holds, why no higher one does, and every step on the way.
 
 import { z } from 'zod';
-import { exitCodes, type ReportVerdict } from '../report/report.ts';
+import { exitCodes } from '../report/report.ts';
+import type { ReportVerdict } from '../report/shape.ts';
 import { figure, plural } from '../report/format.ts';
 import { version } from '../trace/version.ts';
 import type { Found, SearchOptions } from './search.ts';

@@ -1,8 +1,9 @@
 // One step of a search: the report of so many requests a second for a while, and whether the target kept to what is asked.
 
-import type { Percentiles, Report } from '../report/report.ts';
-import { figure, micros, percent, plural } from '../report/format.ts';
-import { evaluate, type Threshold } from '../report/threshold.ts';
+import type { Percentiles, Report } from '../report/shape.ts';
+import { figure, micros, plural } from '../report/format.ts';
+import { evaluate, roleOf, type Threshold } from '../report/threshold.ts';
+import { valueOf } from '../report/words.ts';
 import type { Outcome } from './search.ts';
 
 /** What holds where nobody says; that no answer is wrong is asked in any case. */
@@ -35,7 +36,7 @@ export interface Step extends Measured {
   limits: Limit[];
   /** In sentences, without what comes from traffic. */
   reasons: string[];
-  /** Of the other targets at the same rate, with --baseline, and how many regressions the target shows beside it. */
+  /** What was measured of the other targets at the same rate, with --baseline, and how many regressions the target shows beside it. */
   baseline?: Measured & { outcome: Outcome; regressions: number };
 }
 
@@ -113,14 +114,15 @@ function wrongAnswers({ violations }: Report): Reason[] {
 
 function crossed(report: Report, thresholds: readonly Threshold[]): Reason[] {
   return thresholds.flatMap((threshold): Reason[] => {
-    const { expression, value, ok, evaluated } = evaluate(threshold, report);
+    const evaluated = evaluate(threshold, report);
+    const role = roleOf(threshold);
     // Violations are told by what they are.
-    if (ok || !evaluated || isOfEvidence(threshold) || /^violations(\.|$)/.test(threshold.metric)) return [];
+    if (evaluated.ok || !evaluated.evaluated || role === 'evidence' || role === 'violations') return [];
     return [
       {
         limit: 'thresholds',
-        why: `${expression} is crossed (${told(threshold, value!)})`,
-        isOfTime: /^(latency|schedule|baseline\.regressions|failed)/.test(threshold.metric),
+        why: `${threshold.expression} is crossed (${valueOf(evaluated)})`,
+        isOfTime: role === 'latency' || role === 'time',
       },
     ];
   });
@@ -153,7 +155,7 @@ function slowness({ achievedRate }: Measured, { violations }: Report, rate: numb
 function wantOfEvidence(report: Report, thresholds: readonly Threshold[]): Reason[] {
   const open = thresholds.flatMap((threshold) => {
     const { expression, ok, evaluated } = evaluate(threshold, report);
-    return !evaluated || (!ok && isOfEvidence(threshold)) ? [expression] : [];
+    return !evaluated || (!ok && roleOf(threshold) === 'evidence') ? [expression] : [];
   });
   const { matched, drift, violations } = report.exchanges;
   if (open.length > 0)
@@ -173,13 +175,4 @@ function outcomeOf(limit: Limit | undefined): Outcome {
   if (limit === undefined) return 'holds';
   if (limit === 'memtape') return 'void';
   return limit === 'evidence' ? 'thin' : 'fails';
-}
-
-function isOfEvidence({ metric }: Threshold): boolean {
-  return /^(baseline\.)?(coverage|untestable|judged)\b/.test(metric);
-}
-
-function told({ metric, isShare }: Threshold, value: number): string {
-  if (/^(baseline\.)?(latency|schedule\.(?!achievedRate))/.test(metric)) return micros(value);
-  return isShare ? percent(value) : String(Number(value.toFixed(4)));
 }

@@ -2,6 +2,7 @@
 
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { mergeTraces } from '../convert/merge.ts';
 import { auditTrace, type AuditTraceOptions } from '../library/audit.ts';
@@ -186,7 +187,6 @@ export function auditOptionsOf(
     ...(backends === undefined
       ? {}
       : { backends: backends.map(({ host, port }) => formatHostPort(host, port)) }),
-    ...(backendsRoute === undefined ? {} : { distribution: backendsRoute }),
-    ...(minCoverage === undefined ? {} : { minCoverage }),
+    ...given({ distribution: backendsRoute, minCoverage }),
   };
 }

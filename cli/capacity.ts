@@ -2,6 +2,7 @@
 
 import { basename, join } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { makeCapacityReport, capacityExitCode, type CapacityReport } from '../capacity/report.ts';
 import { Search, type SearchOptions } from '../capacity/search.ts';
 import { capacityExpressions, isSure, judgeStep, measuredOf, type Step } from '../capacity/step.ts';
@@ -9,7 +10,7 @@ import { outcomeNames, renderCapacity } from '../capacity/text.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { ReplayError } from '../replayer/error.ts';
 import type { Permission } from '../replayer/gate.ts';
-import { parseThreshold, type Threshold } from '../report/threshold.ts';
+import { needsBaseline, parseThreshold, roleOf, type Threshold } from '../report/threshold.ts';
 import { micros } from '../report/format.ts';
 import { CliError, Verdict } from './error.ts';
 import { withHint } from './hint.ts';
@@ -17,7 +18,7 @@ import { Steps, extentOf, stepReport, type StepOptions } from './measuring.ts';
 import { addPermission, orderOption, timeoutOption } from './pace.ts';
 import { checkPlaces, writePlace, type PlaceOptions } from './place.ts';
 import { addThreshold, parseWorkers } from './replay.ts';
-import { assertBaseline } from './replaying.ts';
+import { assertBaseline } from './judging.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
 import { checkSource, isModel, sourcePath, synthOptions, type SynthOptions } from './source.ts';
@@ -75,7 +76,7 @@ export function capacityCommand(command: Command, shell: Shell): void {
     .option('--at-least <rate>', 'fail (exit 1) below this', parseRate)
     .option(
       '--max-lag <time>',
-      'where 1% of the requests of a step are later than this by our own fault and it does not hold, it is void (default: 5ms, or half of what a threshold asks of latency)',
+      'a step that does not hold is void where memtape sent 1% of its requests later than this (default: 5ms, or half of what a threshold asks of latency)',
       parseDuration,
     )
     .option('--pipeline <n>', 'outstanding requests a connection at most (default: 64)', (text) =>
@@ -170,7 +171,11 @@ async function search(
     const step: Step = judgeStep(report, { rate, thresholds, maxLagMicros });
     if (before !== undefined && report.baseline !== undefined) {
       const alone = stepReport({ ...before, thresholds: [] }, undefined);
-      const { outcome } = judgeStep(alone, { rate, thresholds: thresholds.filter(isOfOne), maxLagMicros });
+      const { outcome } = judgeStep(alone, {
+        rate,
+        thresholds: thresholds.filter((one) => !needsBaseline(one)),
+        maxLagMicros,
+      });
       step.baseline = { ...measuredOf(alone), outcome, regressions: report.baseline.regressions };
     }
     steps.push(step);
@@ -218,17 +223,13 @@ function thresholdsOf(given: readonly Threshold[]): readonly Threshold[] {
   return given.some(({ metric }) => metric === 'violations') ? given : [always, ...given];
 }
 
-function isOfOne({ metric }: Threshold): boolean {
-  return !metric.startsWith('baseline.');
-}
-
 const DEFAULT_MAX_LAG_MICROS = 5000;
 
 /** @param given milliseconds */
 function maxLagOf(given: number | undefined, thresholds: readonly Threshold[]): number {
   if (given !== undefined) return given * 1000;
   const limits = thresholds
-    .filter(({ metric }) => metric.startsWith('latency.from'))
+    .filter((threshold) => roleOf(threshold) === 'latency' && !needsBaseline(threshold))
     .map(({ limit }) => limit / 2);
   return Math.min(DEFAULT_MAX_LAG_MICROS, ...limits);
 }
@@ -255,7 +256,7 @@ async function traceOf(
   await generate(shell, source, made, {
     scenario,
     ...(quiet === true ? { quiet } : {}),
-    ...(seed === undefined ? {} : { seed }),
+    ...given({ seed }),
     ...(duration === undefined ? { duration: MODEL_MS } : { duration }),
     requests: requests ?? MODEL_REQUESTS,
   });
@@ -274,7 +275,7 @@ function replayOf(shell: Shell, source: string, options: CapacityOptions): StepO
     allow: new Set(allow),
     ...targetsOf(shell, options),
     ...(isSpread(isModel(source), options) ? { route: 'ketama' as const } : {}),
-    ...(pipeline === undefined ? {} : { pipeline }),
+    ...given({ pipeline }),
   };
 }
 

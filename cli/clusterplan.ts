@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { given } from '../config/given.ts';
 import { demandOf, planOf, type Demand, type Plan } from '../cluster/plan.ts';
 import { replay } from '../replayer/replay.ts';
 import { openSource, type Source } from '../trace/source.ts';
@@ -22,7 +23,7 @@ export interface PlanCommandOptions extends Omit<SynthOptions, 'rate'> {
   quiet?: true;
 }
 
-/** Of a model that says no number itself: enough to see how its keys divide. */
+/** Requests of a model that says no number itself: enough to see how its keys divide. */
 const MODEL_REQUESTS = 200_000;
 
 export async function plan(shell: Shell, name: string, options: PlanCommandOptions): Promise<void> {
@@ -50,9 +51,7 @@ async function modelOf(name: string, options: PlanCommandOptions): Promise<Sourc
     scenario,
   } = options;
   return sourceOf(name, {
-    ...(seed === undefined ? {} : { seed }),
-    ...(duration === undefined ? {} : { duration }),
-    ...(requests === undefined ? {} : { requests }),
+    ...given({ seed, duration, requests }),
     scenario,
   }).source;
 }

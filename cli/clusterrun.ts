@@ -7,7 +7,8 @@ import type { SharedOptions, ModelJob, TraceJob } from '../cluster/job.ts';
 import { runCluster, type RunResult } from '../cluster/run.ts';
 import type { ShardState } from '../cluster/shards.ts';
 import { reportOfNothing } from '../report/nothing.ts';
-import { exitCodes, type Report } from '../report/report.ts';
+import { exitCodes } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { defaultThresholds } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
 import { hashFile } from '../trace/file.ts';
@@ -18,14 +19,9 @@ import { checkOutputs, printReport, type OutputOptions } from './output.ts';
 import { Place, replacing } from './place.ts';
 import { Progress } from './progress.ts';
 import { merge } from './report.ts';
-import {
-  judge,
-  needsOf,
-  replayOptionsOf,
-  trafficOf,
-  type JudgeOptions,
-  type RunOptions,
-} from './replaying.ts';
+import { judge, type JudgeOptions } from './judging.ts';
+import { needsOf } from './needs.ts';
+import { replayOptionsOf, trafficOf, type RunOptions } from './replaying.ts';
 import { checkShard } from './shard.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
@@ -37,7 +33,7 @@ export interface RunCommandOptions
   extends JudgeOptions, OutputOptions, Omit<RunOptions, keyof JudgeOptions | 'results' | 'replacing'> {
   redis?: string;
   run?: string;
-  /** Of each worker. */
+  /** Threads of each worker. */
   threads: number;
   listen?: string;
   wait: number;

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import type { Shell } from './shell.ts';
 
 /** Gives a command its options, examples and action. */
-export type Define = (command: Command, shell: Shell) => void;
+type Define = (command: Command, shell: Shell) => void;
 
 export interface CommandRow {
   name: string;

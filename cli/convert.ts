@@ -92,7 +92,9 @@ const writers: Record<
 
 function rowsLine({ rows, skipped, fileBytes }: Written): string {
   const left =
-    skipped === 0 ? '' : `; ${plural(skipped, 'exchange')} left out that the format has no row for`;
+    skipped === 0
+      ? ''
+      : `; ${plural(skipped, 'exchange was', 'exchanges were')} left out, because the format has no row for them`;
   return `${plural(rows, 'row')}, ${formatBytes(fileBytes)}${left}`;
 }
 

@@ -4,20 +4,20 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { diff } from '../diff/diff.ts';
 import { runClients, settled, type Counts } from '../fixtures/clients.ts';
-import { startCluster } from '../fixtures/cluster.ts';
-import { parseFault } from '../fixtures/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
-import { startServer } from '../fixtures/server.ts';
+import { startCluster } from '../embedded/cluster.ts';
+import { parseFault } from '../embedded/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
+import { startServer } from '../embedded/server.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import { startProxy } from '../recorder/proxy.ts';
+import { diffOf, withFiles } from '../library/replayed.ts';
 import { replay } from '../replayer/replay.ts';
-import { makeReport, type Report } from '../report/report.ts';
+import { makeReport } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { renderText } from '../report/text.ts';
 import { defaultThresholds } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import type { Shell } from './shell.ts';
 import { formatBytes, formatCount, plural } from './text.ts';
@@ -153,19 +153,8 @@ async function judgedReplay(
 ): Promise<Report> {
   const results = join(folder, 'last.results');
   const { survey } = await replay({ trace, results, targets: [target], speed });
-  const tape = await TraceReader.open(trace);
-  try {
-    const seen = await ResultsReader.open(results);
-    try {
-      const judged = await diff(tape, seen, { survey, backends });
-      const thresholds = defaultThresholds();
-      return makeReport({ diff: judged, meta: seen.meta, end: seen.end, thresholds });
-    } finally {
-      await seen.close();
-    }
-  } finally {
-    await tape.close();
-  }
+  const judged = await withFiles(trace, results, async (files) => diffOf(files, { survey, backends }));
+  return makeReport({ ...judged, thresholds: defaultThresholds() });
 }
 
 async function recordTraffic({ shell, running }: Demo, trace: string): Promise<void> {

@@ -1,10 +1,11 @@
 // The embedded cluster as a target of a gate's run: servers alone, or behind the proxy with its faults, so that a gate can
 // be tried where there is no memcached.
 
-import { startCluster } from '../fixtures/cluster.ts';
-import { parseFault } from '../fixtures/fault.ts';
-import { parseProxyFault } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
+import { given } from '../config/given.ts';
+import { startCluster } from '../embedded/cluster.ts';
+import { parseFault } from '../embedded/fault.ts';
+import { parseProxyFault } from '../embedded/proxy/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import { parseHostPort } from '../trace/address.ts';
 
@@ -50,7 +51,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   const cluster = await startCluster({
     backends,
     memoryBytes: options.memoryBytes ?? MEMORY_BYTES,
-    ...(fault === undefined ? {} : { fault }),
+    ...given({ fault }),
   });
   if (!hasProxy)
     return {

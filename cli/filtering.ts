@@ -1,6 +1,7 @@
 // The options that choose exchanges, as `cat` and `filter` have them.
 
 import type { Command } from 'commander';
+import { given } from '../config/given.ts';
 import type { Filter } from '../convert/filter.ts';
 import { opcodeNamed } from '../protocol/opcode.ts';
 import { statuses } from '../protocol/status.ts';
@@ -60,14 +61,8 @@ export function filterOf({
   sample,
 }: FilterOptions): Filter {
   return {
-    ...(key === undefined ? {} : { key }),
-    ...(opcode === undefined ? {} : { opcode }),
-    ...(connection === undefined ? {} : { connection }),
-    ...(tenant === undefined ? {} : { tenant }),
-    ...(server === undefined ? {} : { server }),
-    ...(status === undefined ? {} : { status }),
+    ...given({ key, opcode, connection, tenant, server, status, sample }),
     ...(slower === undefined ? {} : { slowerNs: slower * 1e6 }),
-    ...(sample === undefined ? {} : { sample }),
     ...(from === undefined ? {} : { fromNs: from * 1e6 }),
     ...(to === undefined ? {} : { toNs: to * 1e6 }),
   };

@@ -172,7 +172,7 @@ const runFields = {
   minCoverage: z.int().min(0).optional().describe('exchanges that each target or backend must answer'),
   maxLag: duration
     .optional()
-    .describe('later than this by our own fault, latency is not judged; default 5ms'),
+    .describe('where memtape sends 1% of the requests later than this, latency is not judged; default 5ms'),
   examples: z.int().min(0).optional().describe('of each finding; default 10'),
   thresholds: z
     .array(thresholdSchema)
@@ -213,7 +213,7 @@ const wellFormed = z
 
 export type Gate = z.output<typeof wellFormed>;
 
-/** Of each of these a run has one at most. */
+/** A run has at most one of each of these. */
 const exclusive = [
   ['trace', 'model', 'audit'],
   ['target', 'embedded', 'audit'],

@@ -2,8 +2,10 @@
 // surges, one backend is slow, another runs out of memory and restarts; the release before it keeps its dead sockets.
 
 import { Command } from 'commander';
+import { given } from '../config/given.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
-import { exitCodes, type NamedReport } from '../report/report.ts';
+import { exitCodes } from '../report/report.ts';
+import type { NamedReport } from '../report/shape.ts';
 import { startEmbedded } from './embedded.ts';
 import { Verdict } from './error.ts';
 import { checkOutputs, outputOptions, printReport, type OutputOptions } from './output.ts';
@@ -78,7 +80,7 @@ async function run(shell: Shell, options: IncidentOptions, signal: AbortSignal):
   const { duration, rate, target, release, seed, scenario, quiet } = options;
   const replayed: RunOptions = {
     scenario: ['incident', ...scenario],
-    ...(seed === undefined ? {} : { seed }),
+    ...given({ seed }),
     duration,
     rate: { plan: [{ from: rate, to: rate, seconds: Infinity }], text: String(rate) },
     tenants: 'auto',
@@ -90,7 +92,7 @@ async function run(shell: Shell, options: IncidentOptions, signal: AbortSignal):
     allow: [],
     threshold: [],
     examples: 10,
-    ...(quiet === undefined ? {} : { quiet }),
+    ...given({ quiet }),
   };
   if (target !== undefined) return runReplay(shell, 'app', { ...replayed, target }, signal);
   const third = duration / 3000;

@@ -8,14 +8,15 @@ import { replayToJudge } from '../library/replayed.ts';
 import { ReplayError } from '../replayer/error.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { compare } from '../diff/compare.ts';
-import { makeReport, type Report, type ReportInput } from '../report/report.ts';
+import { makeReport, type ReportInput } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import type { Threshold } from '../report/threshold.ts';
 import { TraceReader } from '../trace/file.ts';
 
 export interface StepOptions {
   trace: string;
   targets: readonly string[];
-  /** Of the replay: order, route, credentials, TLS and the like. */
+  /** Options of the replay: order, route, credentials, TLS and the like. */
   replay: Omit<ReplayOptions, 'trace' | 'results' | 'targets' | 'rate' | 'signal'>;
   thresholds: readonly Threshold[];
   stepMs: number;

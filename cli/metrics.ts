@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
 import type { ReplayProgress } from '../replayer/replay.ts';
-import type { Report } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { formatHostPort, parseHostPort } from '../trace/address.ts';
 import { CliError } from './error.ts';
 

@@ -1,11 +1,12 @@
 // `memtape minimize`: the smallest trace that still shows a finding.
 
 import { InvalidArgumentError, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { nearest } from '../config/nearest.ts';
 import { parseCount, parseDuration } from '../config/units.ts';
 import { drifts, untestables, violations, type Finding } from '../diff/verdict.ts';
-import { parseFault } from '../fixtures/fault.ts';
-import { parseProxyFault } from '../fixtures/proxy/fault.ts';
+import { parseFault } from '../embedded/fault.ts';
+import { parseProxyFault } from '../embedded/proxy/fault.ts';
 import { permissions, type Permission } from '../replayer/gate.ts';
 import { refuseRecorded } from '../replayer/replay.ts';
 import { parseTarget, resolveTarget } from '../replayer/target.ts';
@@ -17,7 +18,7 @@ import { CliError, Verdict } from './error.ts';
 import { expectKind } from './kind.ts';
 import { Place, forceOption, replacing } from './place.ts';
 import { Progress } from './progress.ts';
-import { checkEmbedded } from './replaying.ts';
+import { checkEmbedded } from './needs.ts';
 import { Reduction, type ReductionOptions, type Sought, type Wanted } from './reduction.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
@@ -188,15 +189,13 @@ async function subjectOf(shell: Shell, options: Options, servers: string[]): Pro
     if (fault.length > 1) throw new CliError('without --proxy only one fault at a time', 2);
     const [spec] = fault.map((text) => checked(() => parseFault(text)));
     const wanted = options.route?.name === 'index' ? Math.max(backends, servers.length) : backends;
-    return embedded({ backends: wanted, ...(spec === undefined ? {} : { fault: spec }) });
+    return embedded({ backends: wanted, ...given({ fault: spec }) });
   }
   if (fault.length > 0 || proxy === true)
     throw new CliError('--fault and --proxy are of the embedded server: expected them without --target', 2);
   const { tls, credentialsOf } = targetsOf(shell, options);
   const targets = await Promise.all(
-    target.map(async (text) =>
-      resolveTarget({ ...parseTarget(text), ...(tls === undefined ? {} : { tls }) }),
-    ),
+    target.map(async (text) => resolveTarget({ ...parseTarget(text), ...given({ tls }) })),
   );
   // Before anything is emptied.
   if (!allow.includes('recorded-target')) refuseRecorded(targets, { servers });

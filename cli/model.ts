@@ -3,6 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import { given } from '../config/given.ts';
 import { requestsWithin, type RatePlan } from '../replayer/schedule.ts';
 import { builtinModels } from '../synth/model/builtin.ts';
 import { DEFAULT_MS, ModelGenerator, extentOf, type GeneratorOptions } from '../synth/generate/generator.ts';
@@ -75,17 +76,14 @@ const askedSchema = z.object({
   scenario: z.array(z.string()).default([]),
 });
 
-/** The same traffic again. @param results they are called so @throws CliError, ConfigError */
+/** The traffic that was replayed, made again. @param results the path of its results @throws CliError, ConfigError */
 export function sourceAgain(name: string, { asked }: ResultsMeta, results: string): Recipe {
   const parsed = askedSchema.safeParse(asked);
   if (!parsed.success)
     throw new CliError(`${results} was made from a trace file, and not from the model ${name}`, 2);
   const { seed, duration, requests, rate, scenario } = parsed.data;
   return sourceOf(name, {
-    ...(seed === undefined ? {} : { seed }),
-    ...(duration === undefined ? {} : { duration }),
-    ...(requests === undefined ? {} : { requests }),
-    ...(rate === undefined ? {} : { rate }),
+    ...given({ seed, duration, requests, rate }),
     scenario,
   }).source;
 }
@@ -96,9 +94,7 @@ function generatorOptions({
   requests,
 }: Pick<SynthOptions, 'seed' | 'duration' | 'requests'>): GeneratorOptions {
   return {
-    ...(seed === undefined ? {} : { seed }),
-    ...(duration === undefined ? {} : { durationMs: duration }),
-    ...(requests === undefined ? {} : { requests }),
+    ...given({ seed, durationMs: duration, requests }),
   };
 }
 
@@ -152,7 +148,7 @@ export async function rewrite(
   const progress = new Progress(shell, 0, { label: 'rewriting', unit: 'exchanges', quiet: quiet === true });
   try {
     return await applyToTrace(source, path, scenario, {
-      ...(seed === undefined ? {} : { seed }),
+      ...given({ seed }),
       onProgress: (read) => {
         check?.();
         progress.update(read, read);

@@ -3,7 +3,7 @@
 import { appendFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { renderAnnotations } from '../report/annotations.ts';
-import type { NamedReport } from '../report/report.ts';
+import type { NamedReport } from '../report/shape.ts';
 import { renderText } from '../report/text.ts';
 import { CliError } from './error.ts';
 import { checkPlaces, writePlace, type PlaceOptions } from './place.ts';

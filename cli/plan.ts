@@ -3,6 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { given } from '../config/given.ts';
 import { ConfigError } from '../config/error.ts';
 import { nearest } from '../config/nearest.ts';
 import type { Written } from '../config/yaml.ts';
@@ -26,7 +27,8 @@ import { readSmall } from './file.ts';
 import { withDefaults, type Gate, type GateRun, type TargetEntry } from './gatefile.ts';
 import { checkOutputs, outputKinds, type OutputOptions } from './output.ts';
 import { checkPlace, type PlaceOptions } from './place.ts';
-import { assertResultsOf, fixedRateOf, type RunOptions } from './replaying.ts';
+import { assertResultsOf } from './judging.ts';
+import { fixedRateOf, type RunOptions } from './replaying.ts';
 import { modelOf, rateOfPlan } from './model.ts';
 import { isModel } from './source.ts';
 import type { Shell } from './shell.ts';
@@ -180,7 +182,7 @@ class Planner {
         ? {}
         : { route: route.file === undefined ? route : { ...route, file: this.#path(route.file) } }),
       ...(auth !== undefined && 'file' in auth ? { authFile: this.#path(auth.file) } : {}),
-      ...(variable === undefined ? {} : { authVariable: variable }),
+      ...given({ authVariable: variable }),
       ...(maskKey === undefined ? {} : { maskKeyFile: this.#path(maskKey) }),
       ...(tls === false ? {} : { tls: true as const }),
       ...(secure.ca === undefined ? {} : { tlsCa: this.#path(secure.ca) }),
@@ -213,9 +215,7 @@ class Planner {
       ...(backends === undefined
         ? {}
         : { backends: backends.map((address): NamedServer => parseTarget(address)) }),
-      ...(backendsRoute === undefined ? {} : { backendsRoute }),
-      ...(minCoverage === undefined ? {} : { minCoverage }),
-      ...(maxLag === undefined ? {} : { maxLag }),
+      ...given({ backendsRoute, minCoverage, maxLag }),
     };
   }
 
@@ -252,12 +252,7 @@ class Planner {
       workers,
       allow,
       ...(flushBefore === true ? { flushBefore } : {}),
-      ...(rate === undefined ? {} : { rate }),
-      ...(split === undefined ? {} : { split }),
-      ...(pipeline === undefined ? {} : { pipeline }),
-      ...(loop === undefined ? {} : { loop }),
-      ...(from === undefined ? {} : { from }),
-      ...(to === undefined ? {} : { to }),
+      ...given({ rate, split, pipeline, loop, from, to }),
     };
   }
 
@@ -271,7 +266,7 @@ class Planner {
   }: GateRun): Pick<RunOptions, 'seed' | 'duration' | 'requests' | 'scenario'> {
     return {
       scenario: scenarios,
-      ...(seed === undefined ? {} : { seed }),
+      ...given({ seed }),
       ...(duration === undefined || trace !== undefined ? {} : { duration }),
       ...(requests === undefined || trace !== undefined ? {} : { requests }),
     };
@@ -287,7 +282,7 @@ class Planner {
     }
     return {
       ...(drills === undefined ? {} : { drills: this.#drills(drills) }),
-      ...(baseline === undefined ? {} : { baseline }),
+      ...given({ baseline }),
       ...(expect === undefined ? {} : { expect: this.#path(expect) }),
       ...(results === undefined ? {} : { results: this.#path(results), replacing: 'results' as const }),
     };
@@ -333,7 +328,7 @@ class Planner {
     return resolve(this.#folder, path);
   }
 
-  /** Of the run, where it says it, else of the defaults. */
+  /** Where the field stands: in the run, or else in the defaults. */
   #placeOf(field: string): PropertyKey[] {
     const run = this.#gate.value.runs[this.#index]!;
     return field in run ? ['runs', this.#index, field] : ['defaults', field];
@@ -380,7 +375,7 @@ async function ofTrace(path: string, options: RunOptions): Promise<Amount> {
 function ofModel(name: string, options: RunOptions): Amount {
   const { rate, ...asked } = options;
   const own = rate === undefined ? undefined : (fixedRateOf(options) ?? rateOfPlan(name, rate.plan, asked));
-  const model = modelOf(name, { ...asked, ...(own === undefined ? {} : { rate: own }) });
+  const model = modelOf(name, { ...asked, ...given({ rate: own }) });
   if (!isModel(name)) throw new ConfigError(`${name}: expected a name that ends with .yaml`);
   const { requests, durationMs } = extentOf(model, {
     ...(options.requests === undefined ? {} : { requests: options.requests }),
@@ -388,7 +383,7 @@ function ofModel(name: string, options: RunOptions): Amount {
   });
   const perSecond = meanRate(model);
   const exchanges = Math.round(Math.min(requests, (perSecond * durationMs) / 1000)) * (options.loop ?? 1);
-  return paced(exchanges, exchanges / perSecond, { ...asked, ...(rate === undefined ? {} : { rate }) });
+  return paced(exchanges, exchanges / perSecond, { ...asked, ...given({ rate }) });
 }
 
 /** @param seconds at the recorded speed */

@@ -4,6 +4,7 @@ import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Option, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { parseCount, parseDuration, parsePercent, parseSample, parseSize } from '../config/units.ts';
 import { checkApart, checkOutput } from '../recorder/claim.ts';
 import { RecorderError } from '../recorder/error.ts';
@@ -132,7 +133,7 @@ async function recordInterface(shell: Shell, name: string, options: RecordOption
   const { output, filter, quiet, maxSize, duration } = options;
   // Before anything is captured: what the recording itself refuses comes too late for whoever started it and left.
   checkOutput(output, options.force === true || options.rotate !== undefined);
-  const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
+  const live = await captureLive({ interface: name, ports, ...given({ filter }) });
   const interrupt = onInterrupt(shell);
   const progress = new Progress(shell, 0, { label: 'recording', unit: 'packets', quiet: quiet === true });
   shell.stderr.write(`capturing from ${name}; Ctrl-C finishes the trace\n`);
@@ -162,7 +163,7 @@ async function recordInterface(shell: Shell, name: string, options: RecordOption
         live.stop();
         return live.dropped();
       },
-      ...(maxSize === undefined ? {} : { maxBytes: maxSize }),
+      ...given({ maxBytes: maxSize }),
     });
   } finally {
     live.stop();

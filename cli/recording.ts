@@ -2,6 +2,7 @@
 
 import { SocketAddress, isIP } from 'node:net';
 import type { Command } from 'commander';
+import { given } from '../config/given.ts';
 import { parseDuration, parseSize } from '../config/units.ts';
 import { createDistribution, distributionNames, type Distribution } from '../protocol/distribution.ts';
 import { maskKeyOf, type PrivacyOptions } from '../recorder/mask.ts';
@@ -77,7 +78,7 @@ export function selectionOf({ vxlanPort, server }: RecordOptions): {
   servers?: string[];
 } {
   return {
-    ...(vxlanPort === undefined ? {} : { vxlanPorts: vxlanPort }),
+    ...given({ vxlanPorts: vxlanPort }),
     ...(server.length === 0 ? {} : { servers: server.map(canonicalServer) }),
   };
 }
@@ -121,9 +122,7 @@ export function recordingOf({ stderr }: Shell, options: RecordOptions): Recordin
     privacy: privacyOf(options),
     overwrite: options.force === true,
     ...(rotate === undefined ? {} : { rotate: keep === undefined ? rotate : { ...rotate, keep } }),
-    ...(ring === undefined
-      ? {}
-      : { ring: { ns: ring * 1e6, ...(trigger === undefined ? {} : { trigger }) } }),
+    ...(ring === undefined ? {} : { ring: { ns: ring * 1e6, ...given({ trigger }) } }),
     onRing: (path) => stderr.write(`memtape: a burst of errors: the last stretch is in ${path}\n`),
   };
 }
@@ -207,7 +206,7 @@ function privacyOf({
       2,
     );
   const maskKey = maskKeyOf(readSmall(maskKeyFile, 'the mask key'), maskKeyFile);
-  return { ...privacy, maskKey, keepPrefix, ...(keepRoute === undefined ? {} : { keepRoute }) };
+  return { ...privacy, maskKey, keepPrefix, ...given({ keepRoute }) };
 }
 
 /** `ketama=10.0.0.1:11211,10.0.0.2:11211` */

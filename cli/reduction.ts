@@ -7,10 +7,10 @@ import { coarseCuts } from '../convert/cuts.ts';
 import { ddmin } from '../convert/ddmin.ts';
 import { mergeTraces } from '../convert/merge.ts';
 import { squeezeTrace } from '../convert/squeeze.ts';
-import { diff } from '../diff/diff.ts';
 import type { Finding } from '../diff/verdict.ts';
+import { diffOf, withFiles } from '../library/replayed.ts';
 import { replay, type ReplayOptions } from '../replayer/replay.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
+import { TraceReader } from '../trace/file.ts';
 import { CliError } from './error.ts';
 import type { Subject } from './subject.ts';
 import { plural } from './text.ts';
@@ -191,17 +191,8 @@ export class Reduction {
       const { survey, end } = await replay({ ...run, trace: path, results, targets, signal });
       if (signal.aborted) return [];
       assertEmptied(end.leftover ?? null);
-      const trace = await TraceReader.open(path);
-      try {
-        const seen = await ResultsReader.open(results);
-        try {
-          return (await diff(trace, seen, { survey })).findings;
-        } finally {
-          await seen.close();
-        }
-      } finally {
-        await trace.close();
-      }
+      const judged = await withFiles(path, results, async (files) => diffOf(files, { survey }));
+      return judged.diff.findings;
     });
   }
 

@@ -2,6 +2,7 @@
 
 import { basename } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { given } from '../config/given.ts';
 import { parseCount, parseDuration, parseRate } from '../config/units.ts';
 import { distributionNames, type NamedServer } from '../protocol/distribution.ts';
 import { permissions } from '../replayer/gate.ts';
@@ -25,11 +26,10 @@ import {
   besides,
   hlogPlace,
   judge,
-  runReplay,
   writeHlog,
   type JudgeOptions,
-  type RunOptions,
-} from './replaying.ts';
+} from './judging.ts';
+import { runReplay, type RunOptions } from './replaying.ts';
 import { checkShard, parseRun, parseShardOption } from './shard.ts';
 import type { Shell } from './shell.ts';
 import { INTERRUPTED, onInterrupt } from './signal.ts';
@@ -200,7 +200,7 @@ export function reportOptions(command: Command, shell: Shell): Command {
     )
     .option(
       '--max-lag <time>',
-      'with 1% of requests later than this by our own fault, latency is not judged (exit 4; default 5ms where a threshold asks for latency)',
+      'where memtape sends 1% of the requests later than this, latency is not judged (exit 4; default 5ms where a threshold asks for latency)',
       parseDuration,
     )
     .option('--examples <n>', 'examples of each finding in the report', (text) => parseCount(text, 0), 10)
@@ -226,7 +226,7 @@ async function replayOnce(shell: Shell, name: string, options: ReplayCommandOpti
     const named = await runReplay(
       shell,
       source,
-      { ...rest, replacing: replacing(force), ...(drills === undefined ? {} : { drills }) },
+      { ...rest, replacing: replacing(force), ...given({ drills }) },
       interrupt.signal,
     );
     const code = interrupt.signal.aborted ? INTERRUPTED : exitCodes[named.report.verdict];

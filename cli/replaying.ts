@@ -1,50 +1,36 @@
 // A replay from plain options to its report, as `replay` and `gate` run it: a trace, or one made out of a model, or of what
-// happens to it; targets,
-// or an embedded server; a baseline beside; and the judgement.
+// happens to it; targets, or an embedded server; and a baseline beside. judging.ts judges it.
 
 import { basename, join } from 'node:path';
-import { compare } from '../diff/compare.ts';
-import { diff, type DiffOptions } from '../diff/diff.ts';
-import type { Cluster } from '../fixtures/cluster.ts';
-import { replayToJudge, type DiffOfResults, type Judgeable } from '../library/replayed.ts';
-import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
+import { given } from '../config/given.ts';
+import type { Cluster } from '../embedded/cluster.ts';
+import { replayToJudge, type Judgeable } from '../library/replayed.ts';
 import type { Drill } from '../replayer/drill.ts';
 import type { Permission } from '../replayer/gate.ts';
 import { replay, type ReplayOptions, type ReplayProgress } from '../replayer/replay.ts';
 import type { Split } from '../replayer/tail.ts';
-import { makeReport, type NamedReport, type Report, type ReportInput } from '../report/report.ts';
-import { needsBaseline, type Threshold } from '../report/threshold.ts';
+import type { NamedReport } from '../report/shape.ts';
 import type { Model } from '../synth/model/model.ts';
-import { NEVER } from '../trace/batch.ts';
-import { ResultsReader, TraceReader, hashFile } from '../trace/file.ts';
-import type { ResultsMeta } from '../trace/meta.ts';
 import type { Shard } from '../trace/shard.ts';
-import { hashSource, openSource, type Source } from '../trace/source.ts';
-import { openFileLimit, starvedHint } from './descriptors.ts';
-import { CliError } from './error.ts';
+import type { Source } from '../trace/source.ts';
+import {
+  asBaseline,
+  besides,
+  judge,
+  judgeReplayed,
+  judgingOf,
+  writeHlog,
+  type JudgeOptions,
+} from './judging.ts';
+import { checkDescriptors, needsOf } from './needs.ts';
 import type { MetricsServer } from './metrics.ts';
-import { Place, writePlace, type PlaceOptions, type Replacing } from './place.ts';
+import { Place, type Replacing } from './place.ts';
 import { Progress } from './progress.ts';
 import type { Shell } from './shell.ts';
 import { isModel, type SynthOptions } from './source.ts';
 import { isSpread, targetsOf, type TargetOptions } from './target.ts';
 import { formatDuration, plural } from './text.ts';
 import { renamed } from './whole.ts';
-
-/** What a judgement of a replay is asked for. */
-export interface JudgeOptions {
-  backends?: NamedServer[];
-  backendsRoute?: DistributionName;
-  minCoverage?: number;
-  /** Milliseconds. */
-  maxLag?: number;
-  /** Without any: defaultThresholds(), with the baseline's where there is one. */
-  threshold: readonly Threshold[];
-  examples: number;
-  /** Where the latencies go as an HDR log. */
-  hlog?: string;
-  quiet?: true;
-}
 
 /** What a replay is asked for; times in milliseconds. */
 export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptions, 'rate'> {
@@ -76,46 +62,8 @@ export interface RunOptions extends JudgeOptions, TargetOptions, Omit<SynthOptio
 /** Hears of a replay while it sends. */
 export type ProgressListener = (progress: ReplayProgress) => void;
 
-/** A judged replay, and what its report is made from. */
-export interface Judged {
-  report: Report;
-  input: ReportInput;
-}
-
 /** Loaded where a model, or a scenario, is asked for. */
 const models = async (): Promise<typeof import('./model.ts')> => import('./model.ts');
-
-/** The report of the one with the other as its baseline. */
-export function besides(judged: Judged, baseline: Judged, noise?: Judged): Report {
-  const changes = compare(baseline.input.diff, judged.input.diff, noise?.input.diff);
-  return makeReport({ ...judged.input, baseline: { report: baseline.report, changes } });
-}
-
-/** How `--hlog` is written. */
-export const hlogPlace: PlaceOptions = { option: '--hlog', replacing: 'reports' };
-
-/** @throws CliError */
-export async function writeHlog(shell: Shell, { input }: Judged, { hlog }: JudgeOptions): Promise<void> {
-  if (hlog === undefined) return;
-  const { renderHlog } = await import('../report/hlog.ts');
-  await writePlace(shell, hlog, renderHlog(input.diff, input.meta.startTime), hlogPlace);
-}
-
-/** What is asked of a baseline: nothing that only what stands beside one has. */
-export function asBaseline(options: JudgeOptions): JudgeOptions {
-  return { ...options, threshold: options.threshold.filter((one) => !needsBaseline(one)) };
-}
-
-/**
- * A threshold of a baseline that there is not could never be passed.
- * @param how to have one: `--baseline or --expect`
- * @throws CliError
- */
-export function assertBaseline(threshold: readonly Threshold[], hasBaseline: boolean, how: string): void {
-  const asking = threshold.find(needsBaseline);
-  if (asking !== undefined && !hasBaseline)
-    throw new CliError(`${asking.expression}: expected a baseline (${how}), got none`, 2);
-}
 
 /**
  * Replays and judges. What `signal` ends is judged as far as it came.
@@ -145,7 +93,7 @@ export async function runReplay(
       const needs = isModelled ? { servers: 1, connections: 1 } : await needsOf(source);
       checkDescriptors(needs.connections);
       const backends = options.route?.name === 'index' ? needs.servers : 1;
-      const { startCluster } = await import('../fixtures/cluster.ts');
+      const { startCluster } = await import('../embedded/cluster.ts');
       cluster = await startCluster({ backends, memoryBytes: 1e9 });
       target = [...cluster.addresses];
       if (options.quiet !== true)
@@ -238,8 +186,7 @@ function drillsOf(drills: Model['drills'] = []): Drill[] {
   return drills.map(({ at, run, name, server }) => ({
     at,
     run,
-    ...(name === undefined ? {} : { name }),
-    ...(server === undefined ? {} : { server }),
+    ...given({ name, server }),
   }));
 }
 
@@ -265,7 +212,7 @@ export function fixedRateOf({ rate }: Pick<RunOptions, 'rate'>): number | undefi
 }
 
 function generating({ rate: _rate, ...options }: SendOptions, rate: number | undefined): SynthOptions {
-  return { ...options, ...(rate === undefined ? {} : { rate }) };
+  return { ...options, ...given({ rate }) };
 }
 
 /** @param isInTrace the trace is made at the rate that is asked for */
@@ -302,10 +249,9 @@ export function replayOptionsOf(
     ...targetsOf(shell, options),
     ...(rate === undefined || isInTrace ? {} : { rate }),
     ...(flushBefore === true ? { flushBefore } : {}),
-    ...(split === undefined ? {} : { split }),
+    ...given({ split }),
     ...(shard === undefined ? {} : { shard: { ...shard, run } }),
-    ...(pipeline === undefined ? {} : { pipeline }),
-    ...(loop === undefined ? {} : { loops: loop }),
+    ...given({ pipeline, loops: loop }),
     ...(from === undefined ? {} : { fromNs: from * 1e6 }),
     ...(to === undefined ? {} : { toNs: to * 1e6 }),
   };
@@ -348,148 +294,5 @@ async function withProgress(
   } finally {
     reading?.stop();
     replaying?.stop();
-  }
-}
-
-interface Needs {
-  servers: number;
-  /** Open at the same time. */
-  connections: number;
-}
-
-export async function needsOf(path: string): Promise<Needs> {
-  const trace = await TraceReader.open(path);
-  try {
-    const servers = new Set<string>();
-    const changes: [atNs: number, by: 1 | -1][] = [];
-    for await (const batch of trace.batches())
-      for (const { server, openNs, closeNs } of batch.connections) {
-        servers.add(server);
-        changes.push([openNs === NEVER ? 0 : openNs, 1]);
-        if (closeNs !== NEVER) changes.push([closeNs, -1]);
-      }
-    let connections = 0;
-    let open = 0;
-    for (const [, by] of changes.toSorted(([a, one], [b, other]) => a - b || other - one))
-      connections = Math.max(connections, (open += by));
-    return { servers: Math.max(1, servers.size), connections };
-  } finally {
-    await trace.close();
-  }
-}
-
-/** A gate's run against servers of its own, or behind a proxy of its own. @throws CliError as checkDescriptors */
-export async function checkEmbedded(source: string): Promise<void> {
-  if (openFileLimit() < RARELY_ENOUGH && !isModel(source))
-    checkDescriptors((await needsOf(source)).connections);
-}
-
-/** Below this many open files, connections are counted beforehand. */
-const RARELY_ENOUGH = 1024;
-/** What a process has open beside its connections. */
-const OTHER_FILES = 40;
-
-/** An embedded server that cannot take a connection closes it, which would look like a fault. @throws CliError */
-function checkDescriptors(connections: number): void {
-  const limit = openFileLimit();
-  const needed = 2 * connections + OTHER_FILES;
-  if (needed > limit)
-    throw new CliError(
-      `expected about ${needed} open files to be allowed, for ${plural(connections, 'connection')} to an embedded server, got ${limit}; ${starvedHint}`,
-      2,
-    );
-}
-
-/** @throws TraceError, CliError */
-export async function assertResultsOf(path: string, trace: string): Promise<void> {
-  const results = await ResultsReader.open(path);
-  try {
-    if ((await hashFile(trace)) !== results.meta.trace)
-      throw new CliError(`${path} was made from another trace than ${trace}`, 2);
-  } finally {
-    await results.close();
-  }
-}
-
-function judgingOf({ examples, backends, backendsRoute }: JudgeOptions): DiffOptions {
-  return {
-    examples,
-    ...(backends === undefined ? {} : { backends }),
-    ...(backendsRoute === undefined ? {} : { distribution: backendsRoute }),
-  };
-}
-
-function judgedOf(of: DiffOfResults, { threshold, minCoverage, maxLag }: JudgeOptions): Judged {
-  const input: ReportInput = {
-    ...of,
-    ...(threshold.length > 0 ? { thresholds: threshold } : {}),
-    ...(minCoverage === undefined ? {} : { minCoverage }),
-    ...(maxLag === undefined ? {} : { maxLagMicros: maxLag * 1000 }),
-  };
-  return { report: makeReport(input), input };
-}
-
-async function judgeReplayed(
-  shell: Shell,
-  replayed: Judgeable,
-  results: string,
-  options: JudgeOptions,
-): Promise<Judged> {
-  const progress = judging(shell, replayed.survey.exchanges, options);
-  try {
-    return judgedOf(await replayed.judge(results, (done) => progress.update(done, done)), options);
-  } finally {
-    progress.stop();
-  }
-}
-
-function judging(shell: Shell, exchanges: number, { quiet }: JudgeOptions): Progress {
-  return new Progress(shell, exchanges, { label: 'judging', unit: 'exchanges', quiet: quiet === true });
-}
-
-/**
- * What was replayed.
- * @param replayed the trace, or the name of the model
- * @throws CliError, ConfigError
- */
-export async function sourceOfResults(replayed: Source, meta: ResultsMeta, results: string): Promise<Source> {
-  const isName = typeof replayed === 'string' && isModel(replayed);
-  return isName ? (await models()).sourceAgain(replayed, meta, results) : replayed;
-}
-
-/**
- * @param replayed the trace, or the name of the model, as the results say that it was asked for
- * @throws CliError where the results are of another trace · TraceError of either file
- */
-export async function judge(
-  shell: Shell,
-  replayed: Source,
-  resultsPath: string,
-  options: JudgeOptions,
-): Promise<Judged> {
-  const results = await ResultsReader.open(resultsPath);
-  try {
-    const source = await sourceOfResults(replayed, results.meta, resultsPath);
-    const trace = await openSource(source);
-    const progress = judging(shell, trace.exchangeCount, options);
-    try {
-      if ((await hashSource(source)) !== results.meta.trace)
-        throw new CliError(
-          typeof source === 'string'
-            ? `${resultsPath} was made from another trace than ${source}`
-            : `${resultsPath} was made from other traffic than the model ${source.name} makes now: it, or memtape, has changed since`,
-          2,
-        );
-      const judged = await diff(trace, results, {
-        ...judgingOf(options),
-        onProgress: (done) => progress.update(done, done),
-      });
-      return judgedOf({ diff: judged, meta: results.meta, end: results.end }, options);
-    } finally {
-      progress.stop();
-      await trace.close();
-    }
-  } finally {
-    await results.close();
   }
 }

@@ -2,6 +2,7 @@
 
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { given } from '../config/given.ts';
 import { exitCodes } from '../report/report.ts';
 import { ResultsReader } from '../trace/file.ts';
 import { mergeShards } from '../trace/merged.ts';
@@ -13,7 +14,7 @@ import { checkOutputs, printReport, type OutputOptions } from './output.ts';
 import { Place, forceOption, replacing } from './place.ts';
 import { Progress } from './progress.ts';
 import { reportOptions } from './replay.ts';
-import { judge, sourceOfResults, type JudgeOptions } from './replaying.ts';
+import { judge, sourceOfResults, type JudgeOptions } from './judging.ts';
 import type { Shell } from './shell.ts';
 import { checkSource, sourcePath } from './source.ts';
 
@@ -91,7 +92,7 @@ export async function merge(
   });
   try {
     await mergeShards(trace, await hashSource(source), paths, to, {
-      ...(lost === undefined ? {} : { lost }),
+      ...given({ lost }),
       onProgress: (done) => progress.update(done, done),
     });
   } finally {

@@ -1,5 +1,6 @@
 // The process in which a worker of a cluster replays its shard; cluster/sender.ts is what it does, and what it hears.
 
+import { given } from '../config/given.ts';
 import { runSender, type Channel } from '../cluster/sender.ts';
 import { codeOf } from './run.ts';
 import { targetsOf, type TargetOptions } from './target.ts';
@@ -10,8 +11,7 @@ await runSender(
   (secrets) => {
     const { tls, credentialsOf } = targetsOf({ env: process.env }, secrets as TargetOptions);
     return {
-      ...(tls === undefined ? {} : { tls }),
-      ...(credentialsOf === undefined ? {} : { credentialsOf }),
+      ...given({ tls, credentialsOf }),
     };
   },
   (error) => codeOf(error) ?? 5,

@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander';
 
+import { given } from '../config/given.ts';
 import { readAuthFile } from './auth.ts';
 import { CliError } from './error.ts';
 import { parseCount, parseSize } from '../config/units.ts';
@@ -11,11 +12,11 @@ import {
   type BaseCluster,
   type Cluster,
   type ClusterOptions,
-} from '../fixtures/cluster.ts';
-import { FaultFile, parseFault } from '../fixtures/fault.ts';
-import type { EmbeddedServer } from '../fixtures/server.ts';
-import { parseProxyFault } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
+} from '../embedded/cluster.ts';
+import { FaultFile, parseFault } from '../embedded/fault.ts';
+import type { EmbeddedServer } from '../embedded/server.ts';
+import { parseProxyFault } from '../embedded/proxy/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
 import type { Shell } from './shell.ts';
 import { onInterrupt } from './signal.ts';
 
@@ -91,8 +92,7 @@ async function serve(shell: Shell, options: ServeOptions): Promise<void> {
       cas: options.cas,
       // With a proxy in front, users are its matter.
       ...(users === undefined || options.proxy === true ? {} : { users }),
-      ...(fault === undefined ? {} : { fault }),
-      ...(file === undefined ? {} : { faultFile: file }),
+      ...given({ fault, faultFile: file }),
     });
     const proxy =
       options.proxy === true
@@ -101,7 +101,7 @@ async function serve(shell: Shell, options: ServeOptions): Promise<void> {
             faults: proxyFaults,
             host: options.host,
             restart: async (backend) => cluster.restart(backend),
-            ...(users === undefined ? {} : { users }),
+            ...given({ users }),
           })
         : undefined;
     print(shell, cluster, options.json === true, proxy?.address);
@@ -137,7 +137,7 @@ function print(
 ): void {
   const lines = addresses.map((address, index) => `backend ${index + 1} listening on ${address}`);
   if (proxy !== undefined) lines.push(`proxy listening on ${proxy}`);
-  const all = { backends: addresses, ...(proxy === undefined ? {} : { proxy }) };
+  const all = { backends: addresses, ...given({ proxy }) };
   stdout.write(`${json ? JSON.stringify(all) : lines.join('\n')}\n`);
 }
 

@@ -10,7 +10,7 @@ import type { Palette } from '../report/text.ts';
 import { Printer, type Stream } from './printer.ts';
 
 /** Told of SIGINT and the like, as `process` is. */
-export interface Signals {
+interface Signals {
   on(signal: NodeJS.Signals, listener: () => void): unknown;
   off(signal: NodeJS.Signals, listener: () => void): unknown;
 }

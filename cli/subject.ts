@@ -2,9 +2,9 @@
 // is made anew, or a target that a command or FLUSH empties.
 
 import { spawn } from 'node:child_process';
-import { startCluster, type ClusterOptions } from '../fixtures/cluster.ts';
-import type { ProxyFault } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
+import { startCluster, type ClusterOptions } from '../embedded/cluster.ts';
+import type { ProxyFault } from '../embedded/proxy/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
 import { flush } from '../replayer/flush.ts';
 import type { Credentials, Target } from '../replayer/target.ts';
 import { CliError } from './error.ts';

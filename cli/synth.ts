@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { given } from '../config/given.ts';
 import { scaleTrace } from '../convert/scale.ts';
 import { parseCount, parseRate } from '../config/units.ts';
 import { writeYaml } from '../config/yaml.ts';
@@ -232,7 +233,7 @@ async function fit(shell: Shell, path: string, options: FitOptions): Promise<voi
     const model = await fitTrace(trace.batches(), basename(path), {
       onProgress: (done) => progress.update(done, done),
       startNs: Number(trace.meta.startNs),
-      ...(method === undefined ? {} : { method }),
+      ...given({ method }),
     });
     // What is written can be read again.
     checkModel(model);
@@ -363,7 +364,7 @@ async function overlay(shell: Shell, path: string, options: WriteOptions): Promi
     },
   );
   shell.stderr.write(
-    `${plural(exchanges, 'exchange')} in ${output}, of ${formatCount(recorded)} recorded; ${plural(reanswered, 'recorded answer')} expected otherwise\n`,
+    `${plural(exchanges, 'exchange')} in ${output}, of ${formatCount(recorded)} recorded; ${plural(reanswered, 'recorded answer was', 'recorded answers were')} worked out anew\n`,
   );
   for (const note of notes) shell.stderr.write(`${note}\n`);
   if (drills.length === 0) return;

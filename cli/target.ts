@@ -21,7 +21,7 @@ import type { Shell } from './shell.ts';
 
 export interface RouteOption {
   name: RouteName;
-  /** Of `map=FILE`. */
+  /** The file of `map=FILE`. */
   file?: string;
 }
 

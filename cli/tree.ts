@@ -37,7 +37,7 @@ export async function wholeTree(shell: Shell): Promise<CommandNode> {
 }
 
 /** The tree from here on; hidden commands and options are left out. */
-export function treeOf(command: Command, path: string[] = []): CommandNode {
+function treeOf(command: Command, path: string[] = []): CommandNode {
   const help = command.createHelp();
   return {
     path,

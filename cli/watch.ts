@@ -2,12 +2,13 @@
 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { given } from '../config/given.ts';
 import { Windows } from '../library/windows.ts';
 import type { AuditTraceOptions } from '../library/audit.ts';
 import { recordCapture } from '../recorder/record.ts';
 import type { Rotation } from '../recorder/tapes.ts';
 import { captureLive } from '../recorder/tcpdump.ts';
-import type { Report } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { breakSentence, culpritSentence, plain } from '../report/words.ts';
 import { CliError } from './error.ts';
 import { startAuditMetrics, type AuditMetrics } from './metrics.ts';
@@ -103,7 +104,7 @@ async function fromInterface(
 ): Promise<void> {
   const ports = portsOf(options);
   const { filter, duration } = options;
-  const live = await captureLive({ interface: name, ports, ...(filter === undefined ? {} : { filter }) });
+  const live = await captureLive({ interface: name, ports, ...given({ filter }) });
   const interrupt = onInterrupt(shell);
   const stop = (): void => live.stop();
   interrupt.signal.addEventListener('abort', stop);

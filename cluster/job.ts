@@ -88,7 +88,7 @@ export type Order =
   | { kind: 'start'; unixMs: number }
   | { kind: 'abort'; why: string };
 
-/** Of one attempt at a shard. Each is a sign of life. */
+/** What one attempt at a shard tells. Each message is a sign of life. */
 export type News = { index: number; attempt: string; host: string } & (
   | { kind: 'working'; phase: string; done: number; total: number }
   /** The trace is there, and was looked over: nothing was sent so far. */

@@ -14,10 +14,10 @@ export interface Demand {
   /** Open at the same time, at most. */
   connections: number;
   keys: number;
-  /** Of an exchange, on average: the frames, without TCP and IP. */
+  /** Bytes of an average exchange: the frames, without TCP and IP. */
   requestBytes: number;
   answerBytes: number;
-  /** Of all exchanges, those of the most frequent key: one shard has them all. */
+  /** The share of all exchanges that the most frequent key has: one shard has them all. */
   hottest: number;
   /** Exchanges a second at which the trace can be read here: each worker reads it twice before the start. */
   readRate: number;
@@ -50,7 +50,7 @@ export interface Plan {
   why: string | null;
   /** The share of the fullest shard, and what its worker sends, a second. */
   fullest: { share: number; rate: number } | null;
-  /** Of all workers together, at most: a connection becomes one in each shard and for each target that its keys lead to. */
+  /** The most that all workers have together: a connection becomes one in each shard and for each target that its keys lead to. */
   connections: number | null;
   /** Bits a second, with the heads of TCP and IP where each exchange is a segment each way. */
   bandwidth: { requests: number; answers: number };
@@ -61,11 +61,11 @@ export interface Plan {
   trace: Omit<Demand, 'byHash' | 'sampleNs'>;
 }
 
-/** Of Ethernet, IPv4 and TCP with its time stamps. */
+/** Bytes of the headers of Ethernet, IPv4 and TCP with its time stamps. */
 const SEGMENT_BYTES = 14 + 20 + 32;
 /** Hashes that are kept apart; what comes beyond counts as spread evenly. */
 const MAX_HASHES = 2_000_000;
-/** Of the number of workers, from one try to the next. */
+/** The step of the number of workers, from one try to the next. */
 const GROWTH = 1.25;
 /** Exchanges that a worker is measured by. */
 const SAMPLE = 60_000;
@@ -176,7 +176,7 @@ export function planOf(demand: Demand, options: PlanOptions): Plan {
 interface Found {
   workers: number | null;
   why: string | null;
-  /** Of the fullest of them. */
+  /** The share of the fullest of them. */
   share: number;
 }
 

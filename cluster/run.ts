@@ -45,7 +45,7 @@ export interface RunOptions {
 }
 
 export interface RunResult {
-  /** Of the shards that handed results in. */
+  /** The shards that handed results in. */
   results: string[];
   /** By number: what became of the others. */
   lost: Map<number, string>;
@@ -390,7 +390,7 @@ class Run {
 /** A job that fails is not done again: the run files another one, where that is right. */
 const jobOptions = { attempts: 1, removeOnComplete: true, removeOnFail: true } as const;
 
-/** Of this machine, as Redis sees it, and so, likely, as workers do. */
+/** The address of this machine as Redis sees it, and so, likely, as workers do. */
 async function ownAddress(redis: Redis): Promise<string> {
   await redis.ping();
   const { localAddress } = (redis as unknown as { stream: { localAddress?: string } }).stream;

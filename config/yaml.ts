@@ -266,7 +266,7 @@ function boundOf(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig): stri
   return `${thing ? `${thing} ` : ''}${isLeast ? 'above' : 'below'} ${limit}`;
 }
 
-/** Of several forms that a field tells apart, none has what it says. */
+/** None of the forms that a field tells apart has the value of that field. */
 function kindSentence(field: string, schema: z.ZodType, place: Place, value: unknown): string {
   const forms = formsAt(schema, place.slice(0, -1), value);
   const kinds = [
@@ -332,7 +332,7 @@ interface Definition {
   valueType?: z.ZodType;
   options?: readonly z.ZodType[];
   in?: z.ZodType;
-  /** Of a literal. */
+  /** The value of a literal. */
   values?: readonly unknown[];
   shape?: Record<string, z.ZodType>;
   getter?: () => z.ZodType;

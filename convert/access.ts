@@ -2,7 +2,7 @@
 // an exchange of a trace reads as one.
 
 import { DO_NOT_CREATE, MAX_RELATIVE_SECONDS } from '../protocol/expiry.ts';
-import { opcodeInfo, type Family } from '../protocol/opcode.ts';
+import { families, opcodeInfo, type Family } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
 import { MAX_KEY_BYTES } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
@@ -67,8 +67,8 @@ const EXPIRED = -1;
  * @param second Unix time of the request
  */
 export function ttlOf(batch: Batch, row: number, operation: Operation, second: number): number {
-  const at = expiryAt[operation];
-  if (at === undefined || batch.extrasLength[row]! < at + 4) return 0;
+  const at = expiryAt(operation);
+  if (at < 0 || batch.extrasLength[row]! < at + 4) return 0;
   const expiry = uint32(batch.heap, batch.extrasAt[row]! + at);
   if (at === COUNTER_EXPIRY && expiry === DO_NOT_CREATE) return 0;
   if (expiry >= 0x80000000) return EXPIRED;
@@ -78,7 +78,7 @@ export function ttlOf(batch: Batch, row: number, operation: Operation, second: n
 
 /** The expiry to send for a time to live. The inverse of ttlOf, but for a counter without one: it is not created. */
 export function expiryOf(ttl: number, operation: Operation, second: number): number {
-  if (ttl === 0 && expiryAt[operation] === COUNTER_EXPIRY) return DO_NOT_CREATE;
+  if (ttl === 0 && expiryAt(operation) === COUNTER_EXPIRY) return DO_NOT_CREATE;
   if (ttl === EXPIRED) return 0xfffffffe;
   if (ttl <= MAX_RELATIVE_SECONDS) return ttl;
   // Beyond the year 2038 there is no time to name: it does not expire.
@@ -86,11 +86,9 @@ export function expiryOf(ttl: number, operation: Operation, second: number): num
 }
 
 const COUNTER_EXPIRY = 16;
-const expiryAt: Partial<Record<Operation, number>> = {
-  set: 4,
-  add: 4,
-  replace: 4,
-  cas: 4,
-  incr: COUNTER_EXPIRY,
-  decr: COUNTER_EXPIRY,
-};
+/** Where the expiry stands in the extras; -1 where there is none. */
+function expiryAt(operation: Operation): number {
+  if (operation === 'gets') return families.get.expiryAt;
+  // CAS is a SET that names a version.
+  return families[operation === 'cas' ? 'set' : operation].expiryAt;
+}

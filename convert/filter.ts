@@ -5,7 +5,7 @@ import { isSampled } from '../trace/sample.ts';
 
 /** All that is given must hold; what is not given lets everything through. */
 export interface Filter {
-  /** Of the key as latin1; what has no key has the empty one. */
+  /** Matches the key as latin1; a request without a key has the empty one. */
   key?: RegExp;
   opcode?: ReadonlySet<number>;
   connection?: number;
@@ -13,7 +13,7 @@ export interface Filter {
   tenant?: string;
   /** Address of the server, or its host alone. */
   server?: string;
-  /** Of the answer: what was answered with another status, or not at all, is left out. */
+  /** The status of the answer: what was answered with another, or not at all, is left out. */
   status?: ReadonlySet<number>;
   /** What took so long from the request's last byte to the answer's first at least, ns. */
   slowerNs?: number;

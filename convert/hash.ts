@@ -5,7 +5,7 @@ export interface Hash64 {
   high: number;
 }
 
-/** Of data[start, end): two multiplicative hashes whose bits are mixed at the end. For keys, not for secrets. */
+/** A hash of data[start, end): two multiplicative hashes whose bits are mixed at the end. It is for keys, not for secrets. */
 export function hash64(data: Uint8Array, start = 0, end = data.length): Hash64 {
   let a = 0x243f6a88;
   let b = 0x85a308d3;

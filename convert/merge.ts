@@ -291,7 +291,7 @@ function shifted(ns: number, byNs: number): number {
   return ns + byNs < 0 ? NEVER : ns + byNs;
 }
 
-/** Of one trace, its own; of several, what they have in common, and their sources one after the other. */
+/** The meta of one trace is its own; that of several is what they have in common, with their sources one after the other. */
 function metaOf(metas: readonly TraceMeta[]): TraceMeta {
   const [first] = metas as readonly [TraceMeta];
   if (metas.length === 1) return first;

@@ -13,7 +13,7 @@ const TCP = 6;
 const HOP_LIMIT = 64;
 const WINDOW = 0xffff;
 
-/** Of a SYN: segments of so many bytes; windows count in units of 16 KiB, so that none is ever full. */
+/** Options of a SYN: segments have so many bytes; windows count in units of 16 KiB, so that none is ever full. */
 const synOptions = Buffer.from([2, 4, MAX_SEGMENT_BYTES >>> 8, MAX_SEGMENT_BYTES & 0xff, 1, 3, 3, 14]);
 const noOptions = Buffer.alloc(0);
 

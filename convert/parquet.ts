@@ -1,9 +1,10 @@
 // A trace as a Parquet table, for DuckDB, pandas and the like: an exchange a row, in row groups of one block at most.
 
 import { ByteWriter, ParquetWriter, type SchemaElement } from 'hyparquet-writer';
-import { isRead, opcodeInfo, opcodeName, type Family } from '../protocol/opcode.ts';
+import { expiryOffset } from '../protocol/expiry.ts';
+import { isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
 import { uint32 } from '../protocol/header.ts';
-import { isStore } from '../protocol/semantics.ts';
+import { flagsAt, isStore } from '../protocol/semantics.ts';
 import { Status } from '../protocol/status.ts';
 import { NEVER, Outcome, outcomeNames, type Batch, type Connection } from '../trace/batch.ts';
 import type { TraceReader } from '../trace/file.ts';
@@ -140,27 +141,16 @@ function isAnswered(batch: Batch, row: number): boolean {
 function flagsOf(batch: Batch, row: number): Cell {
   const family = opcodeInfo(batch.opcode[row]!)?.family;
   if (isStore(family) && batch.extrasLength[row] === 8)
-    return BigInt(uint32(batch.heap, batch.extrasAt[row]!));
+    return BigInt(flagsAt(batch.heap, batch.extrasAt[row]!));
   if (hitOf(batch, row) === true && batch.answerExtrasLength[row]! >= 4)
     return BigInt(uint32(batch.heap, batch.answerExtrasAt[row]!));
   return null;
 }
 
-/** Where the expiry stands in the extras. */
-const expiryAt: Partial<Record<Family, number>> = {
-  set: 4,
-  add: 4,
-  replace: 4,
-  incr: 16,
-  decr: 16,
-  touch: 0,
-  gat: 0,
-};
-
 /** The expiry as it was sent. */
 function expiryOf(batch: Batch, row: number): Cell {
-  const at = expiryAt[opcodeInfo(batch.opcode[row]!)?.family ?? 'noop'];
-  if (at === undefined || batch.extrasLength[row]! < at + 4) return null;
+  const at = expiryOffset[batch.opcode[row]!]!;
+  if (at < 0 || batch.extrasLength[row]! < at + 4) return null;
   return BigInt(uint32(batch.heap, batch.extrasAt[row]! + at));
 }
 
@@ -169,7 +159,7 @@ function latencyOf(batch: Batch, row: number): Cell {
   return (batch.answerNs[row]! - batch.requestEndNs[row]!) / 1000;
 }
 
-/** Of reads whose answer, or silence, is known. */
+/** Whether a read hit; null where its answer, or silence, is not known. */
 function hitOf(batch: Batch, row: number): Cell {
   if (isRead[batch.opcode[row]!] === 0) return null;
   if (batch.outcome[row] === Outcome.silent) return false;

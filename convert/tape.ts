@@ -30,7 +30,7 @@ export class Seconds {
   /** Unix time of the first; -1 before there is one. */
   first = -1;
   requests = 0;
-  /** Of those seconds that have any, in their order. */
+  /** Requests of the seconds that have any, in their order. */
   #counts = new Uint32Array(1024);
   #distinct = 0;
   #last = -1;

@@ -87,9 +87,9 @@ export interface KeyCounts {
   /** Exchanges of it, and failing ones. */
   total: number;
   failures: number;
-  /** Of one of its failures; 1 by default. */
+  /** The weight of one of its failures; 1 by default. */
   weight?: number;
-  /** Of its first failure, since the replay's start. */
+  /** When its first failure was, since the replay's start. */
   sinceSeconds: number;
 }
 
@@ -220,7 +220,7 @@ function partition(tally: Tally): Candidates[number] {
   return ['partition', 'keys', tally];
 }
 
-/** The same key on several servers, or of several tenants, counts once where only its name matters. */
+/** A key on several servers, or of several tenants, counts once where only its name matters. */
 function distinct(keys: readonly KeyRecord[]): KeyRecord[] {
   const byName = new Map<string, KeyRecord>();
   for (const key of keys) {

@@ -3,23 +3,11 @@
 
 import type { Histogram } from 'hdr-histogram-js';
 import type { Diff } from './diff.ts';
-import { answersByLoss, isSlower, isWorseShare } from './regression.ts';
+import { answersByLoss, isSlower, isWorseShare, type Difference } from './regression.ts';
 import { chanceOf, quantileRange } from './statistics.ts';
 
-export interface Difference {
-  /** `drift.lost`, `violations.closed`, `hitRate`, `servers.hitRate{server=…}`, `latency.fromSent.p99`. */
-  metric: string;
-  baseline: number;
-  candidate: number;
-  unit: 'share' | 'micros';
-  /** Chance of as much without a cause, times the number of metrics; null where ranges were compared. */
-  p: number | null;
-  /** It is worse, and by more than the sizes in regression.ts. */
-  isRegression: boolean;
-}
-
 const MAX_P = 1e-4;
-/** Of a regression, in which answers that follow from one loss are one sample. */
+/** The chance of a regression at most, where answers that follow from one loss are one sample. */
 const MAX_REGRESSION_P = 1e-3;
 /** A share must change by this part of itself, and latency by this factor, to be worth a word. */
 const MIN_CHANGE = 0.1;
@@ -133,7 +121,7 @@ function sharesOf(diff: Diff, isSameCluster: boolean): Map<string, Share> {
   return shares;
 }
 
-/** Of a kind that a replay did not have. */
+/** The share of a kind that the replay did not have. */
 function none({ sent }: Diff): Share {
   return { count: 0, of: sent };
 }

@@ -1,7 +1,7 @@
 // Further passes, where something failed: what do failures share that passes do not?
 
 import type { DistributionName, NamedServer } from '../protocol/distribution.ts';
-import { isRead, opcodeInfo, opcodeName, type Family } from '../protocol/opcode.ts';
+import { isRead, opcodeInfo, opcodeName } from '../protocol/opcode.ts';
 import { Status } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
 import { Result, SkipReason, type ResultBatch } from '../trace/results.ts';
@@ -40,19 +40,6 @@ const connectionKinds: readonly ViolationKind[] = [
   'wrong-key',
   'malformed',
 ];
-
-/** Operations that say, one way or another, whether they found the key. */
-const finding: ReadonlySet<Family> = new Set([
-  'get',
-  'gat',
-  'touch',
-  'delete',
-  'replace',
-  'append',
-  'prepend',
-  'incr',
-  'decr',
-]);
 
 export class Culprits {
   readonly #sides: Sides;
@@ -239,13 +226,13 @@ function noneFailed(): Record<FailureClass, Attribution> {
 
 /** The recording shows that the key was there: its absence would have been told, or made a counter begin anew. */
 function wasThere(batch: Batch, row: number): boolean {
-  const { family, quiet } = opcodeInfo(batch.opcode[row]!) ?? {};
-  if (family === undefined) return false;
+  const info = opcodeInfo(batch.opcode[row]!);
+  if (info === undefined) return false;
   if (batch.outcome[row] === Outcome.silent)
-    return quiet === true && finding.has(family) && !isRead[batch.opcode[row]!];
+    return info.quiet && info.needsItem && !isRead[batch.opcode[row]!];
   if (batch.outcome[row] !== Outcome.answered) return false;
   if (batch.status[row] === Status.exists) return true;
-  return batch.status[row] === Status.ok && (namesVersion(batch, row) || finding.has(family));
+  return batch.status[row] === Status.ok && (namesVersion(batch, row) || info.needsItem);
 }
 
 function isWeak({ factor, explained }: Culprit): boolean {

@@ -11,10 +11,10 @@ import { Judgement, type Beginning, type JudgementOptions } from './judgement.ts
 import type { Diff } from './ledger.ts';
 import { Sides, type Replay } from './sides.ts';
 
-export type { Diff, TargetFigures } from './ledger.ts';
+export type { Diff } from './ledger.ts';
 
 export interface DiffOptions extends JudgementOptions {
-  /** Of the trace, where it is known already. */
+  /** The survey of the trace, where it is known already. */
   survey?: Survey;
   onProgress?: (exchanges: number) => void;
 }

@@ -1,7 +1,7 @@
 // What a row's two answers alone decide: their form, and whether they are the same. Whether the answer is right takes the
 // history of its key.
 
-import { isPossible, isQuit, isSilent, shapeOf, tellsCas } from '../protocol/semantics.ts';
+import { isPossible, isQuit, isSilent, shapeOf } from '../protocol/semantics.ts';
 import { isQuiet, opcodeInfo } from '../protocol/opcode.ts';
 import { Status, statusLabel } from '../protocol/status.ts';
 import { Outcome, type Batch } from '../trace/batch.ts';
@@ -127,8 +127,7 @@ function wasLoud(batch: Batch, row: number): boolean {
 
 /** Operations whose statuses follow from an item, or from nothing. */
 export function isOfItem(opcode: number): boolean {
-  const family = opcodeInfo(opcode)?.family;
-  return family !== 'version' && family !== 'stat' && family !== 'saslList' && family !== 'sasl';
+  return opcodeInfo(opcode)?.success !== 'various';
 }
 
 /** A success that tells no CAS id, where the recorded one does. */
@@ -147,9 +146,7 @@ function lacksCas(
   )
     return false;
   // Where no server made the recorded answer, it says nothing of what servers tell.
-  return (
-    batch.outcome[row] === Outcome.answered && tellsCas(opcodeInfo(batch.opcode[row]!)?.family ?? 'noop')
-  );
+  return batch.outcome[row] === Outcome.answered && opcodeInfo(batch.opcode[row]!)?.tellsCas === true;
 }
 
 /** What makes an answer wrong whatever was recorded. */

@@ -24,7 +24,7 @@ import { Findings, type Example, type Finding, type Verdict } from './verdict.ts
 /** Failures that are remembered for attribution. */
 const MAX_FAILED = 1_000_000;
 
-export interface TargetFigures extends Figures {
+interface TargetFigures extends Figures {
   address: string;
   /** ns since the replay's start; NEVER where it never answered. */
   lastAnswerNs: number;

@@ -1,9 +1,21 @@
 // Which differences from a baseline are regressions: worse, beyond chance, and by more than the sizes that stand here.
 // docs/verdicts.md names the same sizes.
 
-import type { Difference } from './compare.ts';
 import type { Diff } from './diff.ts';
 import type { DriftKind } from './verdict.ts';
+
+/** What differs between two replays. */
+export interface Difference {
+  /** `drift.lost`, `violations.closed`, `hitRate`, `servers.hitRate{server=…}`, `latency.fromSent.p99`. */
+  metric: string;
+  baseline: number;
+  candidate: number;
+  unit: 'share' | 'micros';
+  /** Chance of as much without a cause, times the number of metrics; null where ranges were compared. */
+  p: number | null;
+  /** It is worse, and by more than the sizes below. */
+  isRegression: boolean;
+}
 
 /** What a regression is of. */
 export const regressionKinds = ['violations', 'drift', 'hitRate', 'latency'] as const;

@@ -25,7 +25,7 @@ export interface Bin {
   violations: number;
 }
 
-export const clocks = ['fromIntended', 'fromSent', 'recorded', 'lag'] as const;
+const clocks = ['fromIntended', 'fromSent', 'recorded', 'lag'] as const;
 export type Clock = (typeof clocks)[number];
 
 export class Timeline {
@@ -114,7 +114,7 @@ export class Timeline {
   }
 }
 
-export function emptyBin(): Bin {
+function emptyBin(): Bin {
   return { requests: 0, reads: 0, hits: 0, drift: 0, violations: 0 };
 }
 

@@ -39,7 +39,7 @@ export type Verdict =
   | { class: 'untestable'; kind: UntestableKind; why: string };
 
 export interface Example {
-  /** Of the exchange in the trace; -1 for what belongs to no exchange. */
+  /** The index of the exchange in the trace; -1 for what belongs to no exchange. */
   index: number;
   connection: number;
   /** The target. */

@@ -1,8 +1,10 @@
 // The report of a recording that is judged by itself.
 
+import { given } from '../config/given.ts';
 import { audit, type AuditOptions } from '../audit/audit.ts';
 import { parseHostPort } from '../trace/address.ts';
-import { makeReport, type Report } from '../report/report.ts';
+import { makeReport } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { auditExpressions, parseThreshold } from '../report/threshold.ts';
 import { TraceReader, hashFile } from '../trace/file.ts';
 import type { JudgeOptions } from './judge.ts';
@@ -40,7 +42,7 @@ export async function auditTrace(path: string, options: AuditTraceOptions = {}):
       end,
       audit: about,
       thresholds: parsed,
-      ...(minCoverage === undefined ? {} : { minCoverage }),
+      ...given({ minCoverage }),
     });
   } finally {
     await trace.close();

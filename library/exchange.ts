@@ -20,10 +20,10 @@ export interface Exchange {
   /** Empty where the operation has none. */
   key: Buffer;
   value: Buffer;
-  /** Of the request's first byte, and its last. */
+  /** When the request's first byte passed, and its last. */
   requestNs: number;
   requestEndNs: number;
-  /** Of the answer's first byte; of its proof where `outcome` is silent; null where there is neither. */
+  /** When the answer's first byte passed, or its proof where `outcome` is silent; null where there is neither. */
   answerNs: number | null;
   outcome: (typeof outcomeNames)[number];
   /** null unless `outcome` is answered. */

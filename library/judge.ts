@@ -3,18 +3,19 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { given } from '../config/given.ts';
 import { compare } from '../diff/compare.ts';
-import { diff, type Diff, type DiffOptions } from '../diff/diff.ts';
+import type { Diff, DiffOptions } from '../diff/diff.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
-import { makeReport, type Report, type ReportInput } from '../report/report.ts';
+import { makeReport, type ReportInput } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { needsBaseline, parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
-import { ResultsReader } from '../trace/file.ts';
-import { hashSource, nameOf, openSource, type Source } from '../trace/source.ts';
+import { hashSource, nameOf, type Source } from '../trace/source.ts';
 import type { Survey } from '../trace/survey.ts';
 import { LibraryError } from './error.ts';
-import { replayToJudge, type DiffOfResults } from './replayed.ts';
+import { diffOf, replayToJudge, withFiles, type DiffOfResults } from './replayed.ts';
 
 export interface JudgeOptions {
   /** What passes: `violations == 0`, `drift.lost < 0.5%`. Default: defaultExpressions, and with a baseline baselineExpressions. */
@@ -27,7 +28,7 @@ export interface JudgeOptions {
   distribution?: DistributionName;
   /** Exchanges that each target, or each backend through each target, must have answered. */
   minCoverage?: number;
-  /** With one request in a hundred later than this by our own fault, latency is not judged. */
+  /** Where memtape sends one request in a hundred later than this, latency is not judged. */
   maxLagMs?: number;
   /** Results of another replay of the trace: the report says what differs. */
   baseline?: string;
@@ -56,7 +57,7 @@ async function besideBaseline(trace: Source, judged: Input, options: JudgeOption
   const own = thresholds?.filter((expression) => !needsBaseline(parseThreshold(expression)));
   const before = await judgeOne(trace, rest.baseline, {
     ...rest,
-    ...(own === undefined ? {} : { thresholds: own }),
+    ...given({ thresholds: own }),
   });
   const changes = compare(before.diff, judged.diff);
   return makeReport({ ...judged, baseline: { report: makeReport(before), changes } });
@@ -84,34 +85,25 @@ export async function verify(
 
 async function judgeOne(source: Source, resultsPath: string, options: JudgeOptions): Promise<Input> {
   const { survey } = options;
-  const judging = judgingOf(options);
-  const trace = await openSource(source);
-  try {
-    const results = await ResultsReader.open(resultsPath);
-    try {
-      if ((await hashSource(source)) !== results.meta.trace)
-        throw new LibraryError(
-          'OTHER_TRACE',
-          `${resultsPath} was made from another trace than ${nameOf(source)}`,
-        );
-      const judged = await diff(trace, results, { ...judging, ...(survey === undefined ? {} : { survey }) });
-      return inputOf({ diff: judged, meta: results.meta, end: results.end }, options);
-    } finally {
-      await results.close();
-    }
-  } finally {
-    await trace.close();
-  }
+  const judging = { ...judgingOf(options), ...given({ survey }) };
+  return withFiles(source, resultsPath, async (files) => {
+    if ((await hashSource(source)) !== files.results.meta.trace)
+      throw new LibraryError(
+        'OTHER_TRACE',
+        `${resultsPath} was made from another trace than ${nameOf(source)}`,
+      );
+    return inputOf(await diffOf(files, judging), options);
+  });
 }
 
 /** @throws Error where a backend is no address */
 function judgingOf({ examples, backends, distribution }: JudgeOptions): DiffOptions {
   return {
-    ...(examples === undefined ? {} : { examples }),
+    ...given({ examples }),
     ...(backends === undefined
       ? {}
       : { backends: backends.map((address) => parseHostPort(address, DEFAULT_PORT)) }),
-    ...(distribution === undefined ? {} : { distribution }),
+    ...given({ distribution }),
   };
 }
 
@@ -121,7 +113,7 @@ function inputOf(judged: DiffOfResults, options: JudgeOptions): Input {
   return {
     ...judged,
     ...(thresholds === undefined ? {} : { thresholds: thresholds.map(parseThreshold) }),
-    ...(minCoverage === undefined ? {} : { minCoverage }),
+    ...given({ minCoverage }),
     ...(maxLagMs === undefined ? {} : { maxLagMicros: maxLagMs * 1000 }),
   };
 }

@@ -2,7 +2,7 @@
 // options, and its answer a report.
 
 import { parentPort } from 'node:worker_threads';
-import type { Report } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { auditTrace, type AuditTraceOptions } from './audit.ts';
 
 export interface Judging {

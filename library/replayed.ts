@@ -1,4 +1,4 @@
-// A replay that is judged while it runs.
+// A replay that is judged while it runs, and one that is judged by the files that it left.
 
 import { diff, LiveDiff, type Diff, type DiffOptions } from '../diff/diff.ts';
 import type { JudgementOptions } from '../diff/judgement.ts';
@@ -13,6 +13,46 @@ export interface DiffOfResults {
   meta: ResultsMeta;
   /** Null where the results file was cut. */
   end: ResultsEnd | null;
+}
+
+/** A trace and the results of a replay of it, open. */
+export interface OpenFiles {
+  source: Source;
+  trace: Trace;
+  results: ResultsReader;
+}
+
+/**
+ * Opens what was replayed and the results, has them used, and closes both.
+ * @param source that was replayed, or what says so once the results are open
+ * @throws TraceError of either file, and what `source` and `use` throw
+ */
+export async function withFiles<T>(
+  source: Source | ((meta: ResultsMeta) => Promise<Source>),
+  resultsPath: string,
+  use: (files: OpenFiles) => Promise<T>,
+): Promise<T> {
+  const results = await ResultsReader.open(resultsPath);
+  try {
+    const replayed = typeof source === 'function' ? await source(results.meta) : source;
+    const trace = await openSource(replayed);
+    try {
+      return await use({ source: replayed, trace, results });
+    } finally {
+      await trace.close();
+    }
+  } finally {
+    await results.close();
+  }
+}
+
+/** The judgement of open files, with what a report says of the replay besides. @throws TraceError of either file */
+export async function diffOf(
+  { trace, results }: Pick<OpenFiles, 'trace' | 'results'>,
+  options: DiffOptions = {},
+): Promise<DiffOfResults> {
+  const judged = await diff(trace, results, options);
+  return { diff: judged, meta: results.meta, end: results.end };
 }
 
 export interface Judgeable extends Replayed {

@@ -3,8 +3,9 @@
 
 import { copyFileSync, rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { given } from '../config/given.ts';
 import { Rolling } from '../report/rolling.ts';
-import type { Report } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { parseThreshold } from '../report/threshold.ts';
 import { claimFree, timeName } from '../recorder/tapes.ts';
 import { TraceReader } from '../trace/file.ts';
@@ -46,7 +47,7 @@ export class Windows {
   /** The window before, which goes as soon as the one after it is judged. */
   #before: Window | undefined;
   #keepsNext = false;
-  /** Of the last window that was kept. */
+  /** The last window that was kept. */
   #saved: string | undefined;
 
   /** @throws ThresholdError */
@@ -58,7 +59,7 @@ export class Windows {
       thresholds: thresholds.map(parseThreshold),
       examples,
       windowSeconds,
-      ...(minCoverage === undefined ? {} : { minCoverage }),
+      ...given({ minCoverage }),
     });
   }
 

@@ -44,9 +44,9 @@ export const DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024;
 //   unknown    24 + extras + key + body: extras and key are counted twice (other servers than 1.6: 24 + body)
 const consume = { whole: 0, noValue: 1, unknown: 2 };
 const consumption = Uint8Array.from({ length: 256 }, (_, opcode) => {
-  const family = opcodeInfo(opcode)?.family;
-  if (family === undefined) return consume.unknown;
-  return family === 'stat' || family === 'touch' || family === 'gat' ? consume.noValue : consume.whole;
+  const info = opcodeInfo(opcode);
+  if (info === undefined) return consume.unknown;
+  return info.leavesValue ? consume.noValue : consume.whole;
 });
 
 /** A carry of up to this size is kept for the next frame that a chunk cuts. */

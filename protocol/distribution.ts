@@ -46,7 +46,7 @@ export function createDistribution(name: DistributionName, servers: readonly Nam
 }
 
 /** Jenkins' one-at-a-time hash, libmemcached's default. Bytes are signed, as in C on x86. */
-export function oneAtATime(buffer: Buffer, at: number, length: number): number {
+function oneAtATime(buffer: Buffer, at: number, length: number): number {
   let hash = 0;
   for (let n = at; n < at + length; n++) {
     const byte = (buffer[n]! << 24) >> 24;
@@ -68,7 +68,7 @@ function md5Hash(buffer: Buffer, at: number, length: number): number {
 }
 
 /** memjs hashes the UTF-16 units of the key, as Java does its strings. */
-export function memjsHash(buffer: Buffer, at: number, length: number): number {
+function memjsHash(buffer: Buffer, at: number, length: number): number {
   const text = buffer.toString('utf8', at, at + length);
   let hash = 0;
   for (let n = 0; n < text.length; n++) hash = (31 * hash + text.charCodeAt(n)) | 0;
@@ -94,7 +94,7 @@ function scrambled(block: number): number {
 }
 
 /** MurmurHash3 in 32 bits, seed 0. */
-export function murmur3(buffer: Buffer, at: number, length: number): number {
+function murmur3(buffer: Buffer, at: number, length: number): number {
   const end = at + length;
   let hash = 0;
   let place = at;

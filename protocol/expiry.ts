@@ -15,22 +15,10 @@ export function expiresAt(expiry: number, nowSeconds: number): number {
 }
 
 /** Where in the request's extras the expiry stands, by opcode; -1 where there is none. */
-export const expiryOffset = Int8Array.from({ length: 256 }, (_, opcode) => {
-  switch (opcodeInfo(opcode)?.family) {
-    case 'set':
-    case 'add':
-    case 'replace':
-      return 4;
-    case 'incr':
-    case 'decr':
-      return 16;
-    case 'touch':
-    case 'gat':
-      return 0;
-    default:
-      return -1;
-  }
-});
+export const expiryOffset = Int8Array.from(
+  { length: 256 },
+  (_, opcode) => opcodeInfo(opcode)?.expiryAt ?? -1,
+);
 
 /** memcached's clock ticks in seconds, and so an expiry is sharp to about this much. */
 const MARGIN_NS = 1.5e9;

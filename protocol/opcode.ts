@@ -1,5 +1,8 @@
-// The opcodes of the memcached binary protocol: one row tells the whole story of each. Facts are those of
-// memcached 1.6; opcodes that it does not implement (0x1b, 0x1f, 0x30-0x3c) have no row and answer 0x81.
+// The opcodes of the memcached binary protocol: a row of `families` tells the whole story of an operation, and a row of
+// `rows` which variant of it an opcode is. Facts are those of memcached 1.6; opcodes that it does not implement (0x1b, 0x1f,
+// 0x30-0x3c) have no row and answer 0x81. What an operation makes of an item is in semantics.ts.
+
+import { Status } from './status.ts';
 
 export const Opcode = {
   get: 0x00,
@@ -62,78 +65,150 @@ export type Family =
   | 'saslList'
   | 'sasl';
 
-export interface OpcodeInfo {
+/** What the variants of an operation have in common. */
+export interface FamilyInfo {
+  /** Lengths that a request's extras may have, in bytes. */
+  readonly extras: readonly number[];
+  /** Where in these extras the expiry stands, in bytes; -1 where there is none. The delay of a FLUSH is none. */
+  readonly expiryAt: number;
+  readonly key: 'none' | 'required' | 'optional';
+  /** A request brings a value. */
+  readonly value: boolean;
+  /** memcached 1.6 takes extras and key alone from the stream, and parses a value as the next request. */
+  readonly leavesValue: boolean;
+  /** A success changes the item (its value, its expiry or its presence). */
+  readonly mutates: boolean;
+  /** Without the item it does nothing, or begins anew: a success tells that the item was there, or is new. */
+  readonly needsItem: boolean;
+  /**
+   * What the answer to a success has: the item's flags and its value, the flags alone, a counter as eight bytes, nothing, or
+   * what depends on the request.
+   */
+  readonly success: 'item' | 'flags' | 'counter' | 'nothing' | 'various';
+  /** A success tells the CAS id of the item. */
+  readonly tellsCas: boolean;
+  /** Statuses that have other reasons than the item. */
+  readonly otherStatuses: readonly Status[];
+  /** Servers that ask for a login answer it before one. */
+  readonly beforeLogin: boolean;
+}
+
+export interface OpcodeInfo extends FamilyInfo {
   /** Lower-case name as in reports: `getkq`, `sasl-auth`. */
   readonly name: string;
   readonly family: Family;
   /** No answer unless there is something to say: a hit for reads, an error for writes. */
   readonly quiet: boolean;
-  /** Lengths that a request's extras may have, in bytes. */
-  readonly extras: readonly number[];
-  readonly key: 'none' | 'required' | 'optional';
-  readonly value: boolean;
   /** The answer to a hit or a miss carries the request's key. */
   readonly echoesKey: boolean;
-  /** A success changes the item (its value, its expiry or its presence). */
-  readonly mutates: boolean;
 }
 
-type Row = [
-  name: string,
-  family: Family,
-  quiet: boolean,
-  extras: readonly number[],
-  key: OpcodeInfo['key'],
-  value: boolean,
-  echoesKey: boolean,
-  mutates: boolean,
-];
+const { outOfMemory, tooLarge, notStored } = Status;
+/** VERSION, NOOP and their like: rows say how they differ from these. */
+const bare: Omit<FamilyInfo, 'success'> = {
+  extras: [0],
+  expiryAt: -1,
+  key: 'none',
+  value: false,
+  leavesValue: false,
+  mutates: false,
+  needsItem: false,
+  tellsCas: false,
+  otherStatuses: [],
+  beforeLogin: false,
+};
+const keyed = { ...bare, key: 'required' } as const;
+const sight = { ...keyed, needsItem: true, tellsCas: true, otherStatuses: [outOfMemory] } as const;
+const expiring = { extras: [4], expiryAt: 0, leavesValue: true, mutates: true } as const;
+const change = { ...keyed, mutates: true, success: 'nothing' } as const;
+const write = { ...change, value: true, tellsCas: true, otherStatuses: [tooLarge, outOfMemory] } as const;
+const store: FamilyInfo = { ...write, extras: [8], expiryAt: 4 };
+const growth: FamilyInfo = { ...write, needsItem: true };
+const count: FamilyInfo = {
+  ...change,
+  extras: [20],
+  expiryAt: 16,
+  needsItem: true,
+  success: 'counter',
+  tellsCas: true,
+  // 0x05: another connection created the counter between two steps of this one.
+  otherStatuses: [notStored, outOfMemory],
+};
+export const families: Readonly<Record<Family, FamilyInfo>> = {
+  get: { ...sight, success: 'item' },
+  gat: { ...sight, ...expiring, success: 'item' },
+  touch: { ...sight, ...expiring, success: 'flags' },
+  set: store,
+  add: store,
+  replace: { ...store, needsItem: true },
+  append: growth,
+  prepend: growth,
+  delete: { ...change, needsItem: true },
+  incr: count,
+  decr: count,
+  flush: { ...bare, extras: [0, 4], mutates: true, success: 'nothing' },
+  noop: { ...bare, success: 'nothing' },
+  version: { ...bare, success: 'various', beforeLogin: true },
+  stat: { ...bare, key: 'optional', leavesValue: true, success: 'various' },
+  quit: { ...bare, success: 'nothing' },
+  saslList: { ...bare, success: 'various', beforeLogin: true },
+  sasl: { ...bare, key: 'required', value: true, success: 'various', beforeLogin: true },
+};
 
-const loud = false;
-const quiet = true;
-const rows: Readonly<Record<Opcode, Row>> = {
-  [Opcode.get]: ['get', 'get', loud, [0], 'required', false, false, false],
-  [Opcode.getq]: ['getq', 'get', quiet, [0], 'required', false, false, false],
-  [Opcode.getk]: ['getk', 'get', loud, [0], 'required', false, true, false],
-  [Opcode.getkq]: ['getkq', 'get', quiet, [0], 'required', false, true, false],
-  [Opcode.set]: ['set', 'set', loud, [8], 'required', true, false, true],
-  [Opcode.setq]: ['setq', 'set', quiet, [8], 'required', true, false, true],
-  [Opcode.add]: ['add', 'add', loud, [8], 'required', true, false, true],
-  [Opcode.addq]: ['addq', 'add', quiet, [8], 'required', true, false, true],
-  [Opcode.replace]: ['replace', 'replace', loud, [8], 'required', true, false, true],
-  [Opcode.replaceq]: ['replaceq', 'replace', quiet, [8], 'required', true, false, true],
-  [Opcode.delete]: ['delete', 'delete', loud, [0], 'required', false, false, true],
-  [Opcode.deleteq]: ['deleteq', 'delete', quiet, [0], 'required', false, false, true],
-  [Opcode.incr]: ['incr', 'incr', loud, [20], 'required', false, false, true],
-  [Opcode.incrq]: ['incrq', 'incr', quiet, [20], 'required', false, false, true],
-  [Opcode.decr]: ['decr', 'decr', loud, [20], 'required', false, false, true],
-  [Opcode.decrq]: ['decrq', 'decr', quiet, [20], 'required', false, false, true],
-  [Opcode.quit]: ['quit', 'quit', loud, [0], 'none', false, false, false],
-  [Opcode.quitq]: ['quitq', 'quit', quiet, [0], 'none', false, false, false],
-  [Opcode.flush]: ['flush', 'flush', loud, [0, 4], 'none', false, false, true],
-  [Opcode.flushq]: ['flushq', 'flush', quiet, [0, 4], 'none', false, false, true],
-  [Opcode.noop]: ['noop', 'noop', loud, [0], 'none', false, false, false],
-  [Opcode.version]: ['version', 'version', loud, [0], 'none', false, false, false],
-  [Opcode.append]: ['append', 'append', loud, [0], 'required', true, false, true],
-  [Opcode.appendq]: ['appendq', 'append', quiet, [0], 'required', true, false, true],
-  [Opcode.prepend]: ['prepend', 'prepend', loud, [0], 'required', true, false, true],
-  [Opcode.prependq]: ['prependq', 'prepend', quiet, [0], 'required', true, false, true],
-  [Opcode.stat]: ['stat', 'stat', loud, [0], 'optional', false, false, false],
-  [Opcode.touch]: ['touch', 'touch', loud, [4], 'required', false, false, true],
-  [Opcode.gat]: ['gat', 'gat', loud, [4], 'required', false, false, true],
-  [Opcode.gatq]: ['gatq', 'gat', quiet, [4], 'required', false, false, true],
-  [Opcode.gatk]: ['gatk', 'gat', loud, [4], 'required', false, true, true],
-  [Opcode.gatkq]: ['gatkq', 'gat', quiet, [4], 'required', false, true, true],
-  [Opcode.saslList]: ['sasl-list', 'saslList', loud, [0], 'none', false, false, false],
-  [Opcode.saslAuth]: ['sasl-auth', 'sasl', loud, [0], 'required', true, false, false],
-  [Opcode.saslStep]: ['sasl-step', 'sasl', loud, [0], 'required', true, false, false],
+type Variant = Pick<OpcodeInfo, 'name' | 'family' | 'quiet' | 'echoesKey'>;
+const loud = (family: Family, name: string = family): Variant => ({
+  name,
+  family,
+  quiet: false,
+  echoesKey: false,
+});
+const quiet = (family: Family): Variant => ({ ...loud(family, `${family}q`), quiet: true });
+const withKey = (family: Family): Variant => ({ ...loud(family, `${family}k`), echoesKey: true });
+const quietWithKey = (family: Family): Variant => ({ ...withKey(family), name: `${family}kq`, quiet: true });
+
+const rows: Readonly<Record<Opcode, Variant>> = {
+  [Opcode.get]: loud('get'),
+  [Opcode.getq]: quiet('get'),
+  [Opcode.getk]: withKey('get'),
+  [Opcode.getkq]: quietWithKey('get'),
+  [Opcode.set]: loud('set'),
+  [Opcode.setq]: quiet('set'),
+  [Opcode.add]: loud('add'),
+  [Opcode.addq]: quiet('add'),
+  [Opcode.replace]: loud('replace'),
+  [Opcode.replaceq]: quiet('replace'),
+  [Opcode.delete]: loud('delete'),
+  [Opcode.deleteq]: quiet('delete'),
+  [Opcode.incr]: loud('incr'),
+  [Opcode.incrq]: quiet('incr'),
+  [Opcode.decr]: loud('decr'),
+  [Opcode.decrq]: quiet('decr'),
+  [Opcode.quit]: loud('quit'),
+  [Opcode.quitq]: quiet('quit'),
+  [Opcode.flush]: loud('flush'),
+  [Opcode.flushq]: quiet('flush'),
+  [Opcode.noop]: loud('noop'),
+  [Opcode.version]: loud('version'),
+  [Opcode.append]: loud('append'),
+  [Opcode.appendq]: quiet('append'),
+  [Opcode.prepend]: loud('prepend'),
+  [Opcode.prependq]: quiet('prepend'),
+  [Opcode.stat]: loud('stat'),
+  [Opcode.touch]: loud('touch'),
+  [Opcode.gat]: loud('gat'),
+  [Opcode.gatq]: quiet('gat'),
+  [Opcode.gatk]: withKey('gat'),
+  [Opcode.gatkq]: quietWithKey('gat'),
+  [Opcode.saslList]: loud('saslList', 'sasl-list'),
+  [Opcode.saslAuth]: loud('sasl', 'sasl-auth'),
+  [Opcode.saslStep]: loud('sasl', 'sasl-step'),
 };
 
 const infos: (OpcodeInfo | undefined)[] = Array.from({ length: 256 }, () => undefined);
 const byName = new Map<string, number>();
-for (const [code, [name, family, quiet, extras, key, value, echoesKey, mutates]] of Object.entries(rows)) {
-  infos[Number(code)] = { name, family, quiet, extras, key, value, echoesKey, mutates };
-  byName.set(name, Number(code));
+for (const [code, row] of Object.entries(rows)) {
+  infos[Number(code)] = { ...row, ...families[row.family] };
+  byName.set(row.name, Number(code));
 }
 
 /** The row of an opcode; undefined where memcached answers "Unknown command". */
@@ -177,5 +252,7 @@ export const isQuiet = flagTable((info) => info.quiet);
 export const echoesKey = flagTable((info) => info.echoesKey);
 export const mutates = flagTable((info) => info.mutates);
 export const isRead = flagTable((info) => info.family === 'get' || info.family === 'gat');
+/** It is about the one item that its key names. */
+export const isOnItem = flagTable((info) => info.key === 'required' && info.family !== 'sasl');
 /** The body of these is secret: mechanism data, never stored (SASL auth and step). */
 export const isSecret = flagTable((info) => info.family === 'sasl');

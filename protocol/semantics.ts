@@ -6,7 +6,7 @@
 
 import { DO_NOT_CREATE, expiryOffset } from './expiry.ts';
 import { uint32 } from './header.ts';
-import { Opcode, isQuiet, isRead, opcodeInfo, type Family } from './opcode.ts';
+import { Opcode, isQuiet, isRead, opcodeInfo, type Family, type FamilyInfo } from './opcode.ts';
 import { Status } from './status.ts';
 
 /** memcached answers 0x04 to a longer key, and closes the connection. */
@@ -175,39 +175,26 @@ export interface AnswerShape {
   key: boolean;
 }
 
-const bare: AnswerShape = { extras: 0, value: 0, key: false };
-const number: AnswerShape = { extras: 0, value: 8, key: false };
-const flagsOnly: AnswerShape = { extras: 4, value: 0, key: false };
-const hit: AnswerShape = { extras: 4, value: -1, key: false };
-const hitWithKey: AnswerShape = { extras: 4, value: -1, key: true };
-const missWithKey: AnswerShape = { extras: 0, value: 0, key: true };
+const noParts: AnswerShape = { extras: 0, value: 0, key: false };
 /** The text of a status: advisory, and never compared. */
 const text: AnswerShape = { extras: 0, value: -1, key: false };
 
-function successShape(family: Family, echoesKey: boolean): AnswerShape {
-  switch (family) {
-    case 'get':
-    case 'gat':
-      return echoesKey ? hitWithKey : hit;
-    case 'touch':
-      return flagsOnly;
-    case 'incr':
-    case 'decr':
-      return number;
-    default:
-      return bare;
-  }
-}
+/** Parts of a success, by what the operation's row says of it. */
+const successes: Readonly<Record<FamilyInfo['success'], AnswerShape | undefined>> = {
+  item: { extras: 4, value: -1, key: false },
+  flags: { extras: 4, value: 0, key: false },
+  counter: { extras: 0, value: 8, key: false },
+  nothing: noParts,
+  various: undefined,
+};
 
 /** By opcode: the shapes of a success, of "not found", and of other statuses. */
 const shapes = Array.from({ length: 256 }, (_, opcode) => {
   const info = opcodeInfo(opcode);
-  if (info === undefined) return undefined;
-  const { family, echoesKey } = info;
-  if (family === 'stat' || family === 'version' || family === 'saslList' || family === 'sasl')
-    return undefined;
-  const success = successShape(family, echoesKey);
-  return { success, missing: echoesKey ? missWithKey : text, failure: text };
+  const success = info && successes[info.success];
+  if (info === undefined || success === undefined) return undefined;
+  const key = info.echoesKey;
+  return { success: { ...success, key }, missing: key ? { ...noParts, key } : text, failure: text };
 });
 
 /** The parts of an answer; undefined where they depend on what was asked (STAT, VERSION, SASL, unknown opcodes). */
@@ -218,37 +205,12 @@ export function shapeOf(opcode: number, status: number): AnswerShape | undefined
   return status === Status.notFound ? row.missing : row.failure;
 }
 
-/** Does a success tell the CAS id of the item? */
-export function tellsCas(family: Family): boolean {
-  switch (family) {
-    case 'get':
-    case 'gat':
-    case 'touch':
-    case 'set':
-    case 'add':
-    case 'replace':
-    case 'append':
-    case 'prepend':
-    case 'incr':
-    case 'decr':
-      return true;
-    default:
-      return false;
-  }
-}
-
-/** Bits of statuses, for possibleStatuses(). */
-function bitsOf(...all: Status[]): number {
-  return all.reduce<number>((bits, status) => bits | bitOf(status), 0);
-}
-
-/** 0x00-0x06 have a bit each, 0x82 has the next; every other status has none. */
+/** Statuses as bits: 0x00-0x06 have one each, 0x82 has the next; every other status has none. */
 function bitOf(status: number): number {
   if (status <= Status.nonNumeric) return 1 << status;
   return status === Status.outOfMemory ? 1 << 7 : 0;
 }
 
-const room = bitsOf(Status.tooLarge, Status.outOfMemory);
 const both: readonly boolean[] = [true, false];
 
 /** Statuses that the item gives an operation, in all states in which it is there, or is not. */
@@ -264,28 +226,6 @@ function statusesGiven(family: Family, hasCas: boolean, isThere: boolean): numbe
   return bits;
 }
 
-/** Statuses that have other reasons than the item. */
-function statusesBesides(family: Family): number {
-  switch (family) {
-    case 'set':
-    case 'add':
-    case 'replace':
-    case 'append':
-    case 'prepend':
-      return room;
-    case 'incr':
-    case 'decr':
-      // 0x05: another connection created the counter between two steps of this one.
-      return bitsOf(Status.notStored, Status.outOfMemory);
-    case 'get':
-    case 'gat':
-    case 'touch':
-      return bitsOf(Status.outOfMemory);
-    default:
-      return 0;
-  }
-}
-
 /** By opcode, and whether the request names a version: statuses of an item that is there, and of one that is not. */
 const presence = Array.from({ length: 256 }, (_, opcode) => {
   const family = opcodeInfo(opcode)?.family;
@@ -297,9 +237,9 @@ const presence = Array.from({ length: 256 }, (_, opcode) => {
 });
 
 const possible = presence.map((rows, opcode) => {
-  const family = opcodeInfo(opcode)?.family;
+  const others = opcodeInfo(opcode)?.otherStatuses ?? [];
   return rows.map(([present, absent]) =>
-    family === undefined ? 0 : present | absent | statusesBesides(family),
+    others.reduce((bits, status) => bits | bitOf(status), present | absent),
   );
 });
 

@@ -30,7 +30,7 @@ export interface CaptureOptions extends TapOptions {
   signal?: AbortSignal;
 }
 
-export interface UnreadLink {
+interface UnreadLink {
   /** -1: of an interface that the capture does not describe. */
   linkType: number;
   packets: number;

@@ -35,7 +35,7 @@ interface Parked {
 /** Receivers' windows are seldom larger. */
 const MAX_WINDOW = 4 * 1024 * 1024;
 
-/** Of one connection; past that, what is missing is given up. */
+/** The most that one connection holds; past that, what is missing is given up. */
 const MAX_PARKED = 4096;
 const MAX_PARKED_BYTES = 4 * 1024 * 1024;
 /** What a parked segment costs besides its bytes. */
@@ -147,7 +147,7 @@ export class TcpConnection extends Entry implements Outlet {
     this.#isResetByClient = fromClient;
   }
 
-  /** The same connection was seen under other addresses: these tell more. */
+  /** It was seen under other addresses as well: these tell more. */
   rename(client: string, server: string): void {
     this.info.client = client;
     this.info.server = server;

@@ -33,7 +33,7 @@ const isVlan = (type: number): boolean =>
   EtherType.oldServiceVlans.some((old) => old === type);
 
 /** Whether a packet of this EtherType can hold IP. */
-export function isKnownType(type: number): boolean {
+function isKnownType(type: number): boolean {
   return isVlan(type) || Object.values(EtherType).some((known) => known === type);
 }
 

@@ -24,7 +24,7 @@ export class Exchanges implements StreamFactory, Shared {
   lastNs = 0;
   /** The first hundred. */
   readonly remarks: Remark[] = [];
-  /** Of all connections: requests that wait, and memory for frames that are not whole yet. */
+  /** Requests of all connections that wait, and memory for frames that are not whole yet. */
   outstanding = 0;
   heldBytes = 0;
 

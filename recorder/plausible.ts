@@ -84,6 +84,5 @@ function isResponse(data: Buffer, at: number): boolean {
   if (datatypeAt(data, at) !== 0 || statuses[status] === undefined) return false;
   if (extras + keyLengthAt(data, at) > bodyLengthAt(data, at)) return false;
   if (status !== Status.ok) return extras === 0 && casHighAt(data, at) === 0 && casLowAt(data, at) === 0;
-  const carriesFlags = info.family === 'get' || info.family === 'gat' || info.family === 'touch';
-  return extras === (carriesFlags ? 4 : 0);
+  return extras === (info.success === 'item' || info.success === 'flags' ? 4 : 0);
 }

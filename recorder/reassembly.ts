@@ -36,7 +36,7 @@ const PIECE_BYTES = 500;
 export const REORDER_NS = 10_000_000;
 const MAX_REORDER_NS = 60_000_000_000;
 /** A direction of which nothing was seen may be in a capture of another host, whose clock is so far behind. */
-export const UNSEEN_NS = 10_000_000_000;
+const UNSEEN_NS = 10_000_000_000;
 // No acknowledgement tells (a capture of one direction only): longer than a retransmission usually takes.
 const SILENT_HOLE_NS = 5_000_000_000;
 

@@ -129,7 +129,7 @@ export async function recordCapture(
 }
 
 /** The members that are there. */
-export function pick<T extends object, K extends keyof T>(from: T, ...names: K[]): Partial<Pick<T, K>> {
+function pick<T extends object, K extends keyof T>(from: T, ...names: K[]): Partial<Pick<T, K>> {
   return Object.fromEntries(
     names.filter((name) => from[name] !== undefined).map((name) => [name, from[name]]),
   ) as Partial<Pick<T, K>>;

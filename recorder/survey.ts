@@ -89,14 +89,14 @@ export class Survey {
   }
 }
 
-/** The same for all files, and for one direction of a connection. */
+/** A number for one direction of a connection, the same in all files. */
 function directionOf({ data, sourceAt, targetAt, addressBytes, sourcePort, targetPort }: Packet): number {
   const source = digestOf(data, sourceAt, sourceAt + addressBytes) ^ sourcePort;
   const target = digestOf(data, targetAt, targetAt + addressBytes) ^ Math.imul(targetPort, 0x2c1b3c6d);
   return (source >>> 0) * 0x20_0000 + (Math.imul(target, 0x01000193) >>> 11);
 }
 
-/** Of what no translation of addresses changes. */
+/** A digest of what no translation of addresses changes. */
 function signOf({ data, at, end, sequence }: Packet, fromClient: boolean): number {
   const digest = digestOf(data, at, Math.min(end, at + SIGN_BYTES));
   return sequence * 0x20_0000 + (digest >>> 12) * 2 + Number(fromClient);

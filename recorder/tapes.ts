@@ -82,7 +82,7 @@ export class Tapes {
   #tape: Tape | undefined;
   #finishedBytes = 0;
   #made = 0;
-  /** Of the only file. */
+  /** The claim on the only file. */
   readonly #claim: Claim | undefined;
   /** Files of this name on the disk, the oldest first. */
   readonly #kept: string[] = [];
@@ -112,7 +112,7 @@ export class Tapes {
     }
   }
 
-  /** Of all files together. */
+  /** Bytes in all files together. */
   get bytesWritten(): number {
     return this.#finishedBytes + (this.#tape?.writer.bytesWritten ?? 0);
   }

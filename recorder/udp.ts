@@ -119,7 +119,7 @@ export class UdpFlows {
     return true;
   }
 
-  /** Of another port, or in a tunnel. */
+  /** Datagrams of another port, or in a tunnel. */
   #count(packet: Packet, body: number): void {
     const { at } = packet;
     packet.at = body + FRAME_HEADER_BYTES;

@@ -27,7 +27,7 @@ export interface WindowLimits {
   maxAgeNs: number;
 }
 
-export const DEFAULT_LIMITS: WindowLimits = {
+const DEFAULT_LIMITS: WindowLimits = {
   batchRows: 65_536,
   batchBytes: 8 * 1024 * 1024,
   maxRows: 1_000_000,

@@ -10,7 +10,7 @@ export const drillSchema = z.strictObject({
   server: z.string().min(1).optional().describe('the target or backend that it is about; default: all'),
   timeout: duration.optional().describe('it is stopped after this; default 30s'),
 });
-export const drillsSchema = z.array(drillSchema).min(1);
+const drillsSchema = z.array(drillSchema).min(1);
 
 /** `at` and `timeout` in milliseconds. */
 export type Drill = z.output<typeof drillSchema>;

@@ -18,7 +18,7 @@ import type { Gate } from './gate.ts';
 import { Loading, type Order } from './loading.ts';
 import { Losing } from './losing.ts';
 import { KeyOrder } from './order.ts';
-import { NONE, rowOf } from './page.ts';
+import { NONE, rowOf } from './handle.ts';
 import { Probes } from './probe.ts';
 import { Readiness } from './readiness.ts';
 import { Receiving } from './receiving.ts';

@@ -1,17 +1,10 @@
 // A page: one batch of the trace while it is replayed, with the results of its rows and what each row waits for.
-// A row anywhere in the window is named by a handle: the page's slot and the row's number in one small integer.
 
 import { NEVER, type Batch } from '../trace/batch.ts';
 import { Result, ResultBatch } from '../trace/results.ts';
+import { handleOf } from './handle.ts';
 import type { KeyQueue } from './order.ts';
 import type { Session } from './session.ts';
-
-/** Rows of a page, at most. A window has so few pages that handles stay small integers. */
-const ROW_BITS = 11;
-export const PAGE_ROWS = 2 ** ROW_BITS;
-
-/** No handle. */
-export const NONE = -1;
 
 export class Page {
   readonly slot: number;
@@ -85,16 +78,6 @@ export class Page {
   }
 
   handle(row: number): number {
-    return (this.slot << ROW_BITS) | row;
+    return handleOf(this.slot, row);
   }
-}
-
-/** The slot of the page that a handle names. */
-export function slotOf(handle: number): number {
-  return handle >> ROW_BITS;
-}
-
-/** The row's number in that page. */
-export function rowOf(handle: number): number {
-  return handle & (PAGE_ROWS - 1);
 }

@@ -1,7 +1,8 @@
 // Readiness: does a session's next row, with those that shared its segment, wait for anything that is not complete?
 
 import type { KeyOrder } from './order.ts';
-import { NONE, rowOf, type Page } from './page.ts';
+import { NONE, rowOf } from './handle.ts';
+import type { Page } from './page.ts';
 import type { Session } from './session.ts';
 import type { Silence } from './silence.ts';
 import type { Window } from './window.ts';

@@ -25,14 +25,14 @@ export function createSchedule(spec: ScheduleSpec): Schedule {
   return spec.kind === 'recorded' ? recordedSchedule(spec.speed) : rateSchedule(spec.plan, spec.recordedRate);
 }
 
-export const maxSchedule: Schedule = { isMax: true, speed: 1, name: 'max', dueNs: () => 0 };
+const maxSchedule: Schedule = { isMax: true, speed: 1, name: 'max', dueNs: () => 0 };
 
 export function recordedSchedule(speed: number): Schedule {
   return { isMax: false, speed, name: speed, dueNs: (_index, requestNs) => requestNs / speed };
 }
 
 /** A stretch of a plan: from one rate to another, requests a second, within so many seconds. */
-export interface RateStage {
+interface RateStage {
   from: number;
   to: number;
   seconds: number;

@@ -8,7 +8,7 @@ import type { SkipReason } from '../trace/results.ts';
 import type { SurveyedConnection } from '../trace/survey.ts';
 import { ZERO_NS } from './clock.ts';
 import { Refused, dial, hangUp, type Dialled } from './dial.ts';
-import { NONE } from './page.ts';
+import { NONE } from './handle.ts';
 import type { Patience } from './patience.ts';
 import type { Stalls } from './stalls.ts';
 import { Strikes } from './strikes.ts';

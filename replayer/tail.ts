@@ -3,7 +3,7 @@
 
 import type { Batch } from '../trace/batch.ts';
 import type { Course } from './course.ts';
-import { rowOf } from './page.ts';
+import { rowOf } from './handle.ts';
 import { SocketState, type Session } from './session.ts';
 import type { Slab } from './slab.ts';
 import type { Window } from './window.ts';

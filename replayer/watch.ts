@@ -7,7 +7,7 @@ import type { Attention } from './attention.ts';
 import type { Completion } from './completion.ts';
 import type { Course } from './course.ts';
 import type { Losing } from './losing.ts';
-import { rowOf } from './page.ts';
+import { rowOf } from './handle.ts';
 import type { Probes } from './probe.ts';
 import type { Readiness } from './readiness.ts';
 import type { Roster } from './roster.ts';

@@ -4,7 +4,8 @@
 import type { Batch } from '../trace/batch.ts';
 import type { ResultBatch } from '../trace/results.ts';
 import type { Course } from './course.ts';
-import { Page, slotOf } from './page.ts';
+import { slotOf } from './handle.ts';
+import { Page } from './page.ts';
 
 /** At most so many rows, bytes of keys and values, and pages. */
 const MAX_ROWS = 65_536;

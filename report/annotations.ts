@@ -1,7 +1,7 @@
 // Reports as annotations of a GitHub Actions run: one line each, which the runner shows on the page of the run.
 
 import { plural } from './format.ts';
-import type { NamedReport } from './report.ts';
+import type { NamedReport } from './shape.ts';
 import { gistOf, meaningOf, plain, reasonOf, verdictNames } from './words.ts';
 
 /** GitHub shows ten of a kind in a step. */

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { figure, micros } from './format.ts';
-import type { NamedReport, ReportVerdict } from './report.ts';
+import type { NamedReport, ReportVerdict } from './shape.ts';
 import { reportSchema } from './schema.ts';
 import { plainPalette, type Palette } from './text.ts';
 import { verdictNames, worstOf } from './words.ts';

@@ -1,11 +1,11 @@
 // Reports as one HTML page that needs nothing else: its script, its style, the charting library and the data are in it, and
 // its policy lets nothing else run or load. What comes from traffic is data for the script, which shows it as text.
 
-import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import type { NamedReport } from './report.ts';
+import { documentOf } from './document.ts';
+import type { NamedReport } from './shape.ts';
 import { style } from './style.ts';
 import {
   culpritMeasures,
@@ -44,47 +44,17 @@ export interface PageReport extends NamedReport {
   };
 }
 
-/** The page's modules, each after those that it imports from. */
-const modules = [
-  'format.js',
-  'page/dom.js',
-  'page/charts.js',
-  'page/heat.js',
-  'page/findings.js',
-  'page/tables.js',
-  'page/main.js',
-];
-
 /** @throws Error where the page's own script was not built */
 export function renderHtml(reports: readonly NamedReport[]): string {
   const { script, library, css } = assets();
   const verdict = verdictNames[worstOf(reports)];
-  const policy = [
-    "default-src 'none'",
-    `script-src ${hashOf(library)} ${hashOf(script)}`,
-    `style-src ${hashOf(css)}`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join('; ');
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>${verdict}: memtape report</title>
-<style>${css}</style>
-</head>
-<body>
-<noscript><p>This report is drawn by a script inside of it, which may not run here. memtape replay --markdown writes one that needs none.</p></noscript>
-<script type="application/json" id="data">${embedded(dataOf(reports))}</script>
-<script>${library}</script>
-<script>${script}</script>
-</body>
-</html>
-`;
+  return documentOf({
+    title: `${verdict}: memtape report`,
+    css,
+    scripts: [library, script],
+    body: `<noscript><p>This report is drawn by a script inside of it, which may not run here. memtape replay --markdown writes one that needs none.</p></noscript>
+<script type="application/json" id="data">${embedded(dataOf(reports))}</script>`,
+  });
 }
 
 function dataOf(reports: readonly NamedReport[]): PageData {
@@ -119,10 +89,6 @@ function embedded(data: PageData): string {
   return JSON.stringify(data).replaceAll('<', '\\u003c');
 }
 
-function hashOf(text: string): string {
-  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-}
-
 interface Assets {
   script: string;
   library: string;
@@ -137,30 +103,21 @@ function assets(): Assets {
 }
 
 function load(): Assets {
-  const folder = builtFolder();
   const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
   const license = readFileSync(join(uplot, 'LICENSE'), 'utf8').trim();
-  const page = modules.map((name) => joined(readFileSync(join(folder, name), 'utf8')));
   return {
     // Its licence asks to go with it.
     library: `/*!\n${license}\n*/\n${readFileSync(join(uplot, 'dist', 'uPlot.iife.min.js'), 'utf8')}`,
     css: `${readFileSync(join(uplot, 'dist', 'uPlot.min.css'), 'utf8')}\n${style}`,
-    script: `'use strict';\n(() => {\n${page.join('\n')}\n})();\n`,
+    script: readFileSync(builtScript(), 'utf8'),
   };
 }
 
 /** Beside this module where that was built, else in the build of the checkout that it is part of. */
-function builtFolder(): string {
+function builtScript(): string {
   const here = import.meta.dirname;
-  const folder = [here, join(here, '..', 'dist', 'report')].find((at) =>
-    existsSync(join(at, 'page', 'main.js')),
-  );
-  if (folder === undefined)
-    throw new Error('the script of the HTML report is missing; npm run build makes it');
-  return folder;
-}
-
-/** A module as a part of one script: what it imports stands before it. */
-function joined(text: string): string {
-  return text.replaceAll(/^import .*;$/gm, '').replaceAll(/^export (?=function|const|class)/gm, '');
+  const paths = [join(here, 'page.js'), join(here, '..', 'dist', 'report', 'page.js')];
+  const path = paths.find((at) => existsSync(at));
+  if (path === undefined) throw new Error('the script of the HTML report is missing; npm run build makes it');
+  return path;
 }

@@ -3,8 +3,7 @@
 
 import type { Finding } from '../diff/verdict.ts';
 import { fields, isTold, plural, visible } from './format.ts';
-import type { NamedReport, Report } from './report.ts';
-import type { EvaluatedThreshold } from './threshold.ts';
+import type { EvaluatedThreshold, NamedReport, Report } from './shape.ts';
 import { deedOf, gistOf, meaningOf, plain, reasonOf, valueOf, verdictNames } from './words.ts';
 
 type Outcome = 'passed' | 'failure' | 'error' | 'skipped';
@@ -43,9 +42,15 @@ function renderSuite({ name, report, cases }: NamedReport & { cases: Case[] }): 
     ),
     '    </properties>',
     ...cases.map((one) => renderCase(name, one)),
-    `    <system-out>${xml(`${verdictNames[report.verdict]}: ${deedOf(report)}\n${plain(gistOf(report))}\n${plain(reasonOf(report))}`)}</system-out>`,
+    `    <system-out>${xml(summaryOf(report).join('\n'))}</system-out>`,
     '  </testsuite>',
   ];
+}
+
+/** Lines: what was done and how it came out, what is wrong, and why; the reason once, where it is what is wrong. */
+function summaryOf(report: Report): string[] {
+  const [gist, reason] = [plain(gistOf(report)), plain(reasonOf(report))];
+  return [`${verdictNames[report.verdict]}: ${deedOf(report)}`, ...new Set([gist, reason])];
 }
 
 function casesOf(report: Report): Case[] {

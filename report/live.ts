@@ -1,6 +1,6 @@
 // Thresholds that end a replay while it runs: what can be known of them then, and the report of a replay that one ended.
 
-import type { Report } from './report.ts';
+import type { Report } from './shape.ts';
 import { holds, ThresholdError, type Threshold } from './threshold.ts';
 
 /** What is known while a replay runs. */

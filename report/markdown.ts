@@ -3,7 +3,7 @@
 
 import type { Example, Finding } from '../diff/verdict.ts';
 import { fields, figure, isTold, micros, percent, plural, visible } from './format.ts';
-import type { NamedReport, Percentiles, Report, ReportVerdict } from './report.ts';
+import type { NamedReport, Percentiles, Report, ReportVerdict } from './shape.ts';
 import {
   changed,
   classesOf,

@@ -2,7 +2,7 @@
 // and says why.
 
 import { version } from '../trace/version.ts';
-import type { Report } from './report.ts';
+import type { Report } from './shape.ts';
 import type { Threshold } from './threshold.ts';
 
 export interface NothingInput {

@@ -1,217 +1,26 @@
-// The report of a replay as JSON: what `--json` writes, and what every other rendering is made from.
+// Makes the report of a replay (shape.ts) out of what was judged: what every rendering is made from.
 
 import type { Histogram } from 'hdr-histogram-js';
 import type { Audit } from '../audit/audit.ts';
 import type { Judged } from '../audit/consistency.ts';
 import { CONFIDENCE, exactInterval, smallestSeen } from '../audit/interval.ts';
-import type { Account } from '../diff/accounts.ts';
 import type { Diff } from '../diff/diff.ts';
-import type { Difference } from '../diff/compare.ts';
-import type { Culprit } from '../diff/attribution.ts';
+import type { Difference } from '../diff/regression.ts';
 import type { Figures } from '../diff/figures.ts';
 import type { Clock } from '../diff/timeline.ts';
-import type { Finding } from '../diff/verdict.ts';
 import { NEVER } from '../trace/batch.ts';
-import { emptyEnd, type MergedShard, type ResultsEnd, type ResultsMeta } from '../trace/meta.ts';
+import { emptyEnd, type ResultsEnd, type ResultsMeta } from '../trace/meta.ts';
 import { version } from '../trace/version.ts';
-import { defaultThresholds, evaluate, type EvaluatedThreshold, type Threshold } from './threshold.ts';
-
-export type ReportVerdict = 'pass' | 'fail' | 'insufficient' | 'invalid' | 'aborted';
-
-/** All in microseconds; an empty object where there is no sample. */
-export type Percentiles = Partial<Record<'p50' | 'p90' | 'p99' | 'p999' | 'max', number>>;
-
-export interface GroupReport {
-  exchanges: number;
-  /** Reads that were answered, or whose silence was proven. */
-  reads: number;
-  /** null where nothing was read. */
-  hitRate: number | null;
-  recordedHitRate: number | null;
-  drift: number;
-  violations: number;
-}
-
-export interface ServerReport extends GroupReport {
-  address: string;
-  /** Since the replay's start; null where it never answered. */
-  lastAnswerSeconds: number | null;
-  /** Keys that got lost, and what the target says of what it evicted meanwhile. */
-  losses: Account;
-}
-
-export interface Report {
-  format: 'memtape-report/1';
-  verdict: ReportVerdict;
-  exchanges: {
-    total: number;
-    sent: number;
-    answered: number;
-    matched: number;
-    /** Of those that matched: the recording has no answer, and this one is as it must be. */
-    unrecorded: number;
-    drift: number;
-    violations: number;
-    untestable: number;
-    skipped: number;
-  };
-  drift: Record<string, number>;
-  violations: Record<string, number>;
-  untestable: Record<string, number>;
-  /** By reason. */
-  skipped: Record<string, number>;
-  findings: Finding[];
-  /** What failures share, the best explanation first. */
-  attribution: Culprit[];
-  servers: ServerReport[];
-  /** By SASL user, where there are any. */
-  tenants: (GroupReport & { tenant: string })[];
-  operations: (GroupReport & { operation: string })[];
-  latencyMicros: {
-    fromIntended: Percentiles;
-    fromSent: Percentiles;
-    recorded: Percentiles;
-    /** From the intended time. */
-    byOperation: Record<string, Percentiles>;
-    /** Likewise, where there are any. */
-    byTenant: Record<string, Percentiles>;
-  };
-  schedule: {
-    speed: number | 'max';
-    /** As `--rate` was given; null without it. */
-    rate: string | null;
-    order: string;
-    durationSeconds: number;
-    recordedSeconds: number;
-    /** Requests a second that the schedule asked for; null at `max`. */
-    targetRate: number | null;
-    achievedRate: number;
-    lagMicros: Percentiles;
-    /** Of its 99th percentile; null where none was set. */
-    maxLagMicros: number | null;
-    blockedMicros: Percentiles;
-    eventLoopDelayMicros: Percentiles;
-  };
-  /** Which places the requests reached; a cell is a backend through a target. */
-  coverage: {
-    /** Exchanges that a cell must have. */
-    minimum: number;
-    /** Cells in all, and those that have as many. */
-    backends: number;
-    covered: number;
-    cells: { target: string; backend: string; exchanges: number; covered: boolean }[];
-  };
-  /** What happened when: arrays by bin, all of equal length. */
-  timeline: {
-    binSeconds: number;
-    /** Microseconds; null where nothing was answered. */
-    latencyMicros: Record<'fromIntended' | 'fromSent' | 'recorded', Record<'p50' | 'p99', (number | null)[]>>;
-    lagMicros: { p99: (number | null)[] };
-    /** By target, or by backend behind them where those were told; `other`: of no key. */
-    servers: {
-      address: string;
-      requests: number[];
-      reads: number[];
-      hits: number[];
-      drift: number[];
-      violations: number[];
-    }[];
-  };
-  /** What was done to the targets meanwhile, and what became of it. */
-  drills: Diff['drills'];
-  /** `leftover`: other keys of the trace that the targets held before; null where nobody asked. */
-  prefill: { keys: number; failed: number; leftover: number | null };
-  /** Trouble with connections: how many times, and the first of them. */
-  incidents: {
-    count: number;
-    examples: { connection: number; server: string; atSeconds: number; note: string }[];
-  };
-  thresholds: EvaluatedThreshold[];
-  /** Of the other targets, with --baseline. */
-  baseline?: BaselineReport;
-  /** Of a recording that was judged by itself. */
-  audit?: AuditReport;
-  /** Of a replay that was divided. */
-  shards?: ShardsReport;
-  environment: {
-    version: string;
-    node: string;
-    trace: string;
-    targets: string[];
-    /** Who got which requests; null where none were sent. */
-    route: string | null;
-    /** When it began, ISO 8601; null where it did not. */
-    startTime: string | null;
-  };
-}
-
-export interface BaselineReport extends Pick<
+import { defaultThresholds, evaluate, roleOf, type Threshold } from './threshold.ts';
+import type {
+  AuditReport,
+  BaselineReport,
+  Consistency,
+  GroupReport,
+  Percentiles,
   Report,
-  | 'verdict'
-  | 'exchanges'
-  | 'drift'
-  | 'violations'
-  | 'untestable'
-  | 'skipped'
-  | 'servers'
-  | 'tenants'
-  | 'operations'
-  | 'latencyMicros'
-  | 'schedule'
-> {
-  /** What differs by more than chance, and than two runs of the baseline do. */
-  changes: Difference[];
-  /** How many of them are worse, and by more than the sizes that docs/verdicts.md names. */
-  regressions: number;
-}
-
-/** Of the reads that could be judged, how many were right. */
-export interface Consistency {
-  reads: number;
-  /** Hits on keys of which the recording shows what they hold, and reads that were wrong whatever they hold. */
-  judged: number;
-  wrong: number;
-  /** null where nothing could be judged. */
-  right: number | null;
-  /** The share itself lies in here, at `confidence`. */
-  low: number;
-  high: number;
-  /** Nines that are sure: 3 where at least 99.9% are right. */
-  nines: number;
-  /** A share of wrong reads as small as this would have been seen, at `confidence`. */
-  smallestSeen: number;
-}
-
-export interface AuditReport {
-  confidence: number;
-  all: Consistency;
-  servers: (Consistency & { server: string })[];
-  /** Of --backends. */
-  partitions: (Consistency & { partition: string })[];
-  tenants: (Consistency & { tenant: string })[];
-  /** When hit rates broke, by server, or by partition where those were told. */
-  breaks: { place: string; atSeconds: number; before: number; after: number }[];
-  /** The capture lacks bytes of what was sent: what it lacks may have changed any key. */
-  isLossy: boolean;
-  /** From when on every request that may still act is in the recording, seconds. */
-  beginsSeconds: number;
-}
-
-export interface ShardsReport {
-  run: string;
-  /** In how many parts the replay was divided. */
-  of: number;
-  /** The report is of this part alone; null: of all. */
-  only: number | null;
-  /** By number; empty where the report is of one part alone. */
-  all: MergedShard[];
-}
-
-/** As renderings of several take them: a run's name, which people choose. */
-export interface NamedReport {
-  name: string;
-  report: Report;
-}
+  ReportVerdict,
+} from './shape.ts';
 
 export interface ReportInput {
   diff: Diff;
@@ -229,7 +38,7 @@ export interface ReportInput {
   minCoverage?: number;
   /** What a recording that is judged by itself says besides. */
   audit?: Pick<Audit, 'consistency' | 'breaks' | 'isLossy' | 'beginsSeconds'>;
-  /** The same requests, sent to other targets or at another time, and what differs. */
+  /** A replay of these requests to other targets, or at another time, and what differs. */
   baseline?: { report: Report; changes: Difference[] };
 }
 
@@ -468,8 +277,8 @@ function timelineOf({ timeline, places }: Diff): Report['timeline'] {
   };
 }
 
-function isOfLatency({ metric }: Threshold): boolean {
-  return /^(baseline\.)?latency\.from/.test(metric);
+function isOfLatency(threshold: Threshold): boolean {
+  return roleOf(threshold) === 'latency';
 }
 
 function verdictOf(
@@ -479,19 +288,13 @@ function verdictOf(
 ): ReportVerdict {
   if (end === null || end.aborted !== null) return 'aborted';
   // What was seen to fail outweighs what was not seen.
-  if (thresholds.some(({ evaluated, ok, expression }) => evaluated && !ok && !isOfEvidence(expression)))
-    return 'fail';
+  if (thresholds.some((one) => one.evaluated && !one.ok && roleOf(one) !== 'evidence')) return 'fail';
   if (isLate) return 'invalid';
   // Nothing was judged, whatever was asked of it.
   const isBlind = exchanges.matched + exchanges.drift + exchanges.violations === 0;
   if (exchanges.sent === 0 || isBlind || isThin || thresholds.some(({ evaluated, ok }) => !evaluated || !ok))
     return 'insufficient';
   return 'pass';
-}
-
-/** It asks how much was seen, and not what: crossed, there is too little evidence. */
-function isOfEvidence(expression: string): boolean {
-  return /^\s*(baseline\.)?(coverage|untestable|judged)\b/.test(expression);
 }
 
 /** The exit code that a verdict means; an interrupted run is 130, which its caller knows. */

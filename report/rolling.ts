@@ -3,7 +3,8 @@
 
 import { breaksOf } from '../audit/breaks.ts';
 import type { Finding } from '../diff/verdict.ts';
-import { consistencyOf, evaluated, type Consistency, type GroupReport, type Report } from './report.ts';
+import { consistencyOf, evaluated } from './report.ts';
+import type { Consistency, GroupReport, Report } from './shape.ts';
 import type { Threshold } from './threshold.ts';
 
 /** Windows in the timeline; twice as long each where there are more. */

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { factors, failureClasses } from '../diff/attribution.ts';
-import type { Report } from './report.ts';
+import type { Report } from './shape.ts';
 
 const count = z.int().nonnegative();
 const seconds = z.number().nonnegative();

@@ -6,17 +6,19 @@ import {
   changed,
   classesOf,
   consistencySentence,
+  culpritSentence,
   deedOf,
   gistOf,
   headerOf,
   lossesOf,
+  outcomeOf,
   plain,
   reasonOf,
   shardsSentence,
+  valueOf,
 } from './words.ts';
-import { fields, figure, isTold, micros, percent, plural, share, visible } from './format.ts';
-import type { EvaluatedThreshold } from './threshold.ts';
-import type { Percentiles, Report } from './report.ts';
+import { fields, figure, isTold, micros, percent, plural, visible } from './format.ts';
+import type { EvaluatedThreshold, Percentiles, Report } from './shape.ts';
 
 /** How words are coloured; plain where the output is no terminal. */
 export interface Palette {
@@ -121,11 +123,14 @@ function notes({ prefill, verdict, attribution: culprits }: Report, palette: Pal
   ];
 }
 
-/** Of a replay that was divided: what does not hold for it, and what of it is lost. */
+/** What does not hold for a replay that was divided, and what of it is lost. */
 function divided(report: Report, palette: Palette): string[] {
   const sentence = shardsSentence(report);
   if (report.shards?.all.some(({ lost }) => lost !== null) === true)
-    return [palette.warn(`  ${plain(reasonOf(report))}`)];
+    // Where nothing else is wrong, the gist has said so.
+    return plain(gistOf(report)) === plain(reasonOf(report))
+      ? []
+      : [palette.warn(`  ${plain(reasonOf(report))}`)];
   return sentence === undefined ? [] : [palette.dim(`  ${plain(sentence)}`)];
 }
 
@@ -151,22 +156,15 @@ function renderExample(example: Example, palette: Palette): string[] {
 function attribution({ attribution: all }: Report, palette: Palette): string[] {
   if (all.length === 0) return [];
   const lines = all.map(
-    ({ factor, value, of, within, failures, allFailures, total, all: units, unit, lift, sinceSeconds }) => {
-      const kind = {
-        violations: 'failing',
-        'hang-ups': 'cut off after',
-        lost: 'lost',
-        capacity: 'refused',
-        slow: 'slow',
-      }[of];
-      const what = `${kind} ${unit}${within === undefined ? '' : ` of ${visible(within)}`}`;
-      return `    ${palette.strong(`${factor} ${visible(value)}`)}  ${figure(failures)} of ${figure(allFailures)} ${what}, ${figure(failures)} of its ${figure(total)} (${lift.toFixed(1)}× as often as all); it has ${share(total, units)} of the ${unit}; since ${sinceSeconds.toFixed(3)} s`;
-    },
+    (culprit) =>
+      `    ${culpritSentence(culprit)
+        .map((part) => (typeof part === 'string' ? part : palette.strong(visible(part.quoted))))
+        .join('')}`,
   );
   return [`  ${palette.bad('what failures share')}`, ...lines, ''];
 }
 
-/** Of a recording that was judged by itself: how many nines, and when hit rates broke. */
+/** How many nines a recording that was judged by itself has, and when hit rates broke. */
 function consistency({ audit }: Report, palette: Palette): string[] {
   if (audit === undefined) return [];
   const { all, servers: byServer, partitions, tenants, breaks } = audit;
@@ -307,7 +305,7 @@ function timing({ latencyMicros, schedule, verdict, audit }: Report, palette: Pa
     ...(schedule.speed === 'max'
       ? []
       : [
-          row('late by our own fault', schedule.lagMicros),
+          row('sent late by memtape', schedule.lagMicros),
           row('waited for the target', schedule.blockedMicros),
         ]),
     ...(verdict === 'invalid' && maxLagMicros !== null
@@ -334,8 +332,10 @@ function incidents({ incidents: all }: Report, palette: Palette): string[] {
   ];
 }
 
-function renderThreshold({ expression, value, ok, evaluated }: EvaluatedThreshold, palette: Palette): string {
-  if (!evaluated) return `  ${palette.warn('no samples')}  ${expression}`;
-  const got = `(got ${Number(value!.toFixed(6))})`;
-  return ok ? `  ${palette.good('ok')}  ${expression}` : `  ${palette.bad('crossed')}  ${expression} ${got}`;
+function renderThreshold(threshold: EvaluatedThreshold, palette: Palette): string {
+  const { expression } = threshold;
+  const outcome = outcomeOf(threshold);
+  if (outcome === 'no samples') return `  ${palette.warn(outcome)}  ${expression}`;
+  if (outcome === 'ok') return `  ${palette.good(outcome)}  ${expression}`;
+  return `  ${palette.bad(outcome)}  ${expression} (got ${valueOf(threshold)})`;
 }

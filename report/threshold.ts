@@ -1,9 +1,17 @@
 // Thresholds: `METRIC[{label=value}] OP NUMBER[unit]`, for instance `drift.lost < 0.5%` or `latency.fromIntended.p99{operation=get} < 2ms`.
 
+import { given } from '../config/given.ts';
 import { nearest } from '../config/nearest.ts';
 import { kindOf, regressionKinds } from '../diff/regression.ts';
 import { drifts, untestables, violations, type ViolationKind } from '../diff/verdict.ts';
-import type { BaselineReport, Consistency, GroupReport, Percentiles, Report } from './report.ts';
+import type {
+  BaselineReport,
+  Consistency,
+  GroupReport,
+  Percentiles,
+  Report,
+  EvaluatedThreshold,
+} from './shape.ts';
 
 export interface Threshold {
   /** As it was written. */
@@ -17,23 +25,14 @@ export interface Threshold {
   isShare: boolean;
 }
 
-export interface EvaluatedThreshold {
-  expression: string;
-  /** null without samples. Of several servers or operations, the one that is worst. */
-  value: number | null;
-  ok: boolean;
-  /** False: there is nothing to measure it by, and so it is not passed. */
-  evaluated: boolean;
-}
-
 /** What passes of a recording that is judged by itself, where nobody says: no wrong answer, and nearly everything judged. */
 export const auditExpressions: readonly string[] = ['violations == 0', 'judged > 90%'];
 
 /** What passes where nobody says: no wrong answer, nearly everything judged, and few keys lost. */
-export const defaultExpressions: readonly string[] = ['violations == 0', 'judged > 90%', 'drift.lost < 5%'];
+const defaultExpressions: readonly string[] = ['violations == 0', 'judged > 90%', 'drift.lost < 5%'];
 
 /** What a release must keep to besides, where there is a baseline: it is not worse. */
-export const baselineExpressions: readonly string[] = ['baseline.regressions == 0'];
+const baselineExpressions: readonly string[] = ['baseline.regressions == 0'];
 
 export class ThresholdError extends Error {
   override readonly name = 'ThresholdError';
@@ -50,8 +49,17 @@ const operators = {
 type Operator = keyof typeof operators;
 
 type Kind = 'count' | 'rate' | 'micros' | 'perSecond';
+
+/**
+ * What a metric asks about. `evidence`: how much was seen, and not what; crossed, there is too little of it. `violations`:
+ * wrong answers. `latency`: times of answers, which mean nothing where memtape itself was late. `time`: what else depends on
+ * how fast the target or the machine is.
+ */
+export type Role = 'evidence' | 'violations' | 'latency' | 'time' | 'other';
+
 interface Metric {
   kind: Kind;
+  role: Role;
   labels: readonly string[];
   /** The samples; each must hold. */
   read: (report: Report, label: Threshold['label']) => (number | null | undefined)[];
@@ -66,12 +74,13 @@ const unansweredKinds: readonly ViolationKind[] = ['unanswered', 'closed', 'malf
 
 function define(
   name: string,
+  role: Role,
   kind: Kind,
   read: Metric['read'],
   labels: readonly string[] = [],
   whole?: Metric['whole'],
 ): void {
-  metrics.set(name, { kind, labels, read, ...(whole === undefined ? {} : { whole }) });
+  metrics.set(name, { kind, role, labels, read, ...given({ whole }) });
 }
 
 /** What labels tell apart, by the name of the label. */
@@ -95,12 +104,13 @@ function labelled(report: Report, label: NonNullable<Threshold['label']>): reado
 }
 
 for (const name of ['matched', 'untestable', 'skipped', 'answered', 'sent', 'total'] as const)
-  define(name, 'count', ({ exchanges }) => [
+  define(name, name === 'untestable' ? 'evidence' : 'other', 'count', ({ exchanges }) => [
     exchanges.sent === 0 && name !== 'total' ? null : exchanges[name],
   ]);
 for (const name of ['violations', 'drift'] as const)
   define(
     name,
+    name === 'violations' ? 'violations' : 'other',
     'count',
     (report, label) =>
       label === undefined
@@ -113,36 +123,37 @@ for (const name of ['violations', 'drift'] as const)
         : labelled(report, label).map(({ exchanges }) => exchanges),
   );
 // What is known while a replay runs has the same names afterwards.
-define('failed', 'count', ({ exchanges: { sent }, violations: kinds }) => [
+define('failed', 'time', 'count', ({ exchanges: { sent }, violations: kinds }) => [
   sent === 0 ? null : unansweredKinds.reduce((sum, kind) => sum + (kinds[kind] ?? 0), 0),
 ]);
-define('differ', 'count', ({ exchanges: { sent, drift, violations: wrong } }) => [
+define('differ', 'other', 'count', ({ exchanges: { sent, drift, violations: wrong } }) => [
   sent === 0 ? null : drift + wrong,
 ]);
-for (const [group, kinds] of [
-  ['drift', drifts],
-  ['violations', violations],
-  ['untestable', untestables],
+for (const [group, role, kinds] of [
+  ['drift', 'other', drifts],
+  ['violations', 'violations', violations],
+  ['untestable', 'evidence', untestables],
 ] as const)
   for (const kind of kinds)
-    define(`${group}.${kind}`, 'count', (report) => [
+    define(`${group}.${kind}`, role, 'count', (report) => [
       report.exchanges.sent === 0 ? null : (report[group][kind] ?? 0),
     ]);
 for (const point of ['p50', 'p90', 'p99', 'p999', 'max'] as const) {
   for (const from of ['fromIntended', 'fromSent', 'recorded'] as const)
     define(
       `latency.${from}.${point}`,
+      from === 'recorded' ? 'time' : 'latency',
       'micros',
       ({ latencyMicros }, label) => [ofLabel(latencyMicros, from, label)[point]],
       from === 'fromIntended' ? ['operation', 'tenant'] : [],
     );
-  define(`schedule.lag.${point}`, 'micros', ({ schedule }) => [schedule.lagMicros[point]]);
-  define(`schedule.blocked.${point}`, 'micros', ({ schedule }) => [schedule.blockedMicros[point]]);
-  define(`schedule.eventLoopDelay.${point}`, 'micros', ({ schedule }) => [
+  define(`schedule.lag.${point}`, 'time', 'micros', ({ schedule }) => [schedule.lagMicros[point]]);
+  define(`schedule.blocked.${point}`, 'time', 'micros', ({ schedule }) => [schedule.blockedMicros[point]]);
+  define(`schedule.eventLoopDelay.${point}`, 'time', 'micros', ({ schedule }) => [
     schedule.eventLoopDelayMicros[point],
   ]);
 }
-define('schedule.achievedRate', 'perSecond', ({ schedule }) => [schedule.achievedRate]);
+define('schedule.achievedRate', 'time', 'perSecond', ({ schedule }) => [schedule.achievedRate]);
 for (const [group, grouping, labels] of [
   ['servers', 'server', ['server', 'address']],
   ['tenants', 'tenant', ['tenant']],
@@ -157,6 +168,7 @@ for (const [group, grouping, labels] of [
   ] as const)
     define(
       `${group}.${name}`,
+      'other',
       kind,
       (report, label) =>
         membersOf(report, grouping, label)
@@ -169,36 +181,39 @@ for (const [group, grouping, labels] of [
 
 // A verdict was reached: of what was sent, and of what could not be sent for want of the CAS id that the target gave, or since
 // the target had answered nothing several times in a row.
-define('judged', 'rate', ({ exchanges: { sent, untestable }, drift, skipped }) => {
+define('judged', 'evidence', 'rate', ({ exchanges: { sent, untestable }, drift, skipped }) => {
   const asked = sent + (skipped['unmappable-cas'] ?? 0) + (skipped['resting'] ?? 0);
   return [sent === 0 ? null : (sent - untestable - (drift['unexplained'] ?? 0)) / asked];
 });
 // Of a recording that is judged by itself: the share of right reads that is sure.
 define(
   'consistency',
+  'other',
   'rate',
   (report, label) => consistencyOf(report, label).map(({ judged, low }) => (judged === 0 ? null : low)),
   ['server', 'tenant', 'partition'],
 );
 define(
   'consistency.judged',
+  'other',
   'count',
   (report, label) => consistencyOf(report, label).map((one) => one.judged),
   ['server', 'tenant', 'partition'],
 );
-define('coverage.backends', 'rate', ({ coverage }) => [
+define('coverage.backends', 'evidence', 'rate', ({ coverage }) => [
   coverage.backends === 0 ? null : coverage.covered / coverage.backends,
 ]);
-define('coverage.minimum', 'count', ({ coverage: { cells } }) => [
+define('coverage.minimum', 'evidence', 'count', ({ coverage: { cells } }) => [
   cells.length === 0 ? null : Math.min(...cells.map(({ exchanges }) => exchanges)),
 ]);
 
 // Every figure of a replay is one of its baseline too, but for what only the replay itself is asked.
 const ofReplays = Array.from(metrics);
-for (const [name, { kind, labels, read, whole }] of ofReplays)
+for (const [name, { kind, role, labels, read, whole }] of ofReplays)
   if (!/^(coverage|consistency)/.test(name))
     define(
       `baseline.${name}`,
+      role,
       kind,
       ({ baseline }, label) => (baseline === undefined ? [null] : read(asReport(baseline), label)),
       labels,
@@ -209,6 +224,7 @@ for (const [name, { kind, labels, read, whole }] of ofReplays)
     );
 define(
   'baseline.regressions',
+  'time',
   'count',
   ({ baseline }, label) => {
     if (baseline === undefined) return [null];
@@ -254,6 +270,22 @@ export function defaultThresholds(hasBaseline = false): Threshold[] {
 /** It asks for what only a baseline has. */
 export function needsBaseline({ metric }: Pick<Threshold, 'metric'>): boolean {
   return metric.startsWith('baseline.');
+}
+
+/** The metric that an expression begins with; undefined where there is none of its name. */
+function metricIn(expression: string): Metric | undefined {
+  return metrics.get(/^\s*([\w.-]+)/.exec(expression)?.[1] ?? '');
+}
+
+/** What a threshold asks about. */
+export function roleOf({ expression }: Pick<Threshold, 'expression'>): Role {
+  return metricIn(expression)?.role ?? 'other';
+}
+
+/** The unit in which the value of a threshold is shown. */
+export function unitOf({ expression }: Pick<Threshold, 'expression'>): 'micros' | 'percent' | 'none' {
+  if (metricIn(expression)?.kind === 'micros') return 'micros';
+  return /%\s*$/.test(expression) ? 'percent' : 'none';
 }
 
 /** @throws ThresholdError that says what was expected */

@@ -5,8 +5,15 @@
 import { isPlace, type Culprit } from '../diff/attribution.ts';
 import type { DriftKind, Finding, UntestableKind, ViolationKind } from '../diff/verdict.ts';
 import { figure, micros, percent, plural, share, shares, visible } from './format.ts';
-import type { Consistency, NamedReport, Report, ReportVerdict, ServerReport } from './report.ts';
-import type { EvaluatedThreshold } from './threshold.ts';
+import type {
+  Consistency,
+  EvaluatedThreshold,
+  NamedReport,
+  Report,
+  ReportVerdict,
+  ServerReport,
+} from './shape.ts';
+import { unitOf } from './threshold.ts';
 
 /** A sentence: our own words, and what is quoted from traffic, options or addresses. */
 export type Sentence = (string | { quoted: string })[];
@@ -62,7 +69,7 @@ export function meaningOf(kind: string): string {
 }
 
 /** `10×`, `max speed`, `--rate 50k`. */
-export function paceOf({ schedule: { rate, speed } }: Report): string {
+function paceOf({ schedule: { rate, speed } }: Report): string {
   if (rate !== null) return `--rate ${visible(rate)}`;
   return speed === 'max' ? 'max speed' : `${speed}×`;
 }
@@ -160,7 +167,7 @@ export function classesOf({
 }
 
 /** `drift.lost is 2.50% (baseline: 0.10%).` */
-export function changeSentence({ metric, baseline, candidate, unit }: Change): Sentence {
+function changeSentence({ metric, baseline, candidate, unit }: Change): Sentence {
   return [{ quoted: metric }, ` is ${changed(candidate, unit)} (baseline: ${changed(baseline, unit)}).`];
 }
 
@@ -170,7 +177,7 @@ export function changed(value: number, unit: Change['unit']): string {
 }
 
 /** Those differences from the baseline that are worse. */
-export function regressionsOf({ baseline }: Report): Change[] {
+function regressionsOf({ baseline }: Report): Change[] {
   return baseline?.changes.filter(({ isRegression }) => isRegression) ?? [];
 }
 
@@ -204,17 +211,30 @@ export function gistOf(report: Report): Sentence {
   return reasonOf(report);
 }
 
-function placeGist(
-  report: Report,
-  { factor, value, of, failures, allFailures, unit, sinceSeconds }: Culprit,
-): Sentence {
-  const kind = failing[of];
+function placeGist(report: Report, culprit: Culprit): Sentence {
+  const { sinceSeconds } = culprit;
   return [
-    `${titles[factor]} `,
-    { quoted: value },
-    ` has ${figure(failures)} of the ${figure(allFailures)} ${kind.what} ${unit}, since ${sinceSeconds.toFixed(1)} s`,
+    ...whereOf(culprit),
+    `, from ${sinceSeconds.toFixed(1)} s on`,
     ...afterDrill(report, sinceSeconds),
     '.',
+  ];
+}
+
+/** `60 of the 70 failing exchanges are on server a:11211`, `All 12 lost keys are of tenant alice` */
+function whereOf(
+  { factor, value, of, failures, allFailures, unit }: Culprit,
+  within?: Culprit['within'],
+): Sentence {
+  const count =
+    failures === allFailures
+      ? `All ${figure(failures)}`
+      : `${figure(failures)} of the ${figure(allFailures)}`;
+  return [
+    `${count} ${failing[of].what(unit)}`,
+    ...(within === undefined ? [] : [' of ', { quoted: within }]),
+    ` are ${places[factor]} `,
+    { quoted: value },
   ];
 }
 
@@ -284,7 +304,7 @@ function verdictReason(report: Report): Sentence {
     return [
       ...(violations > 0
         ? [
-            `${plural(violations, 'answer is', 'answers are')} such as no correct server can give (${share(violations, exchanges.total)}). `,
+            `No correct server can have given ${figure(violations)} of the answers (${share(violations, exchanges.total)}). `,
           ]
         : []),
       `${crossed.length === 1 ? 'A threshold is' : `${crossed.length} thresholds are`} crossed: `,
@@ -294,7 +314,7 @@ function verdictReason(report: Report): Sentence {
   }
   if (verdict === 'invalid')
     return [
-      `We were late by our own fault: 1% of the requests by ${micros(schedule.lagMicros.p99)} or more, allowed are ${micros(schedule.maxLagMicros)}. What was measured of latency says nothing of the target.`,
+      `memtape itself was late: it sent 1% of the requests ${micros(schedule.lagMicros.p99)} or more after they were due, and ${micros(schedule.maxLagMicros)} is allowed. The measured latency says nothing about the target.`,
     ];
   const lost = report.shards?.all.filter((shard) => shard.lost !== null) ?? [];
   if (verdict === 'aborted' && lost.length > 0)
@@ -339,38 +359,46 @@ function list(quoted: readonly string[]): Sentence {
 }
 
 const failing = {
-  violations: { what: 'failing', do: 'fail', title: 'of what failed' },
+  violations: { what: (unit: string) => `failing ${unit}`, do: 'fail', title: 'of what failed' },
   'hang-ups': {
-    what: 'cut off after',
+    what: (unit: string) => `${unit} before a hang-up`,
     do: 'are the last before a hang-up',
     title: 'of what was answered last before the server hung up',
   },
-  lost: { what: 'lost', do: 'are lost', title: 'of what got lost' },
-  capacity: { what: 'refused', do: 'are refused', title: 'of what was refused' },
-  slow: { what: 'slow', do: 'are slow', title: 'of what was slow' },
+  lost: { what: (unit: string) => `lost ${unit}`, do: 'are lost', title: 'of what got lost' },
+  capacity: { what: (unit: string) => `refused ${unit}`, do: 'are refused', title: 'of what was refused' },
+  slow: { what: (unit: string) => `slow ${unit}`, do: 'are slow', title: 'of what was slow' },
 } as const;
 
 const titles: Readonly<Record<Culprit['factor'], string>> = {
-  server: 'Server',
-  tenant: 'Tenant',
-  opcode: 'Operation',
-  partition: 'Partition',
-  connection: 'Connection',
-  prefix: 'Prefix',
-  size: 'Value size',
-  phase: 'Phase',
+  server: 'server',
+  tenant: 'tenant',
+  opcode: 'operation',
+  partition: 'partition',
+  connection: 'connection',
+  prefix: 'prefix',
+  size: 'value size',
+  phase: 'phase',
 };
 
-/** `Partition … has 82 of the 82 failing keys, and 29.1% of all keys: …` */
+/** Where exchanges or keys are that have something in common. */
+const places: Readonly<Record<Culprit['factor'], string>> = {
+  server: 'on server',
+  tenant: 'of tenant',
+  opcode: 'of operation',
+  partition: 'in partition',
+  connection: 'on connection',
+  prefix: 'of prefix',
+  size: 'of value size',
+  phase: 'in phase',
+};
+
+/** `All 82 failing keys are in partition …, which has only 29.1% of all keys: …` */
 export function culpritSentence(culprit: Culprit): Sentence {
-  const { factor, value, of, within, failures, allFailures, total, all, unit, lift, sinceSeconds } = culprit;
-  const kind = failing[of];
+  const { of, within, failures, total, all, unit, lift, sinceSeconds } = culprit;
   return [
-    `${titles[factor]} `,
-    { quoted: value },
-    ` has ${figure(failures)} of the ${figure(allFailures)} ${kind.what} ${unit}`,
-    ...(within === undefined ? [] : [' of ', { quoted: within }]),
-    `, and only ${share(total, all)} of all: ${figure(failures)} of its ${figure(total)} ${kind.do}, ${lift.toFixed(1)} times as often as all do, the first at ${sinceSeconds.toFixed(3)} s.`,
+    ...whereOf(culprit, within),
+    `, which has ${share(total, all)} of all ${unit}: ${figure(failures)} of its ${figure(total)} ${failing[of].do}, ${lift.toFixed(1)} times as often as all do. The first was at ${sinceSeconds.toFixed(3)} s.`,
   ];
 }
 
@@ -391,11 +419,18 @@ export function outcomeOf({ ok, evaluated }: EvaluatedThreshold): 'ok' | 'crosse
   return ok ? 'ok' : 'crossed';
 }
 
-export function valueOf({ expression, value }: EvaluatedThreshold): string {
+/** What a threshold's metric came to, in its unit. */
+export function valueOf(threshold: EvaluatedThreshold): string {
+  const { value } = threshold;
   if (value === null) return '–';
-  if (/^\s*(baseline\.)?(latency|schedule\.(?!achievedRate))/.test(expression)) return micros(value);
-  if (expression.includes('%')) return percent(value);
-  return figure(Number(value.toFixed(6)));
+  switch (unitOf(threshold)) {
+    case 'micros':
+      return micros(value);
+    case 'percent':
+      return percent(value);
+    default:
+      return figure(Number(value.toFixed(6)));
+  }
 }
 
 /** How much may be untestable before it is worth a word. */
@@ -419,7 +454,7 @@ export function nextSteps(report: Report): Sentence[] {
     ]);
   if (place !== undefined && (verdict === 'fail' || place.of !== 'violations'))
     steps.push([
-      `Look at ${titles[place.factor].toLowerCase()} `,
+      `Look at ${titles[place.factor]} `,
       { quoted: place.value },
       ` first, around ${place.sinceSeconds.toFixed(1)} s into the ${report.audit === undefined ? 'replay' : 'recording'}.`,
     ]);
@@ -465,7 +500,7 @@ export function nextSteps(report: Report): Sentence[] {
     steps.push([
       'Replay the same trace to the last good release (',
       { quoted: '--baseline' },
-      '): what fails there too is not the doing of this one.',
+      '). If it fails there too, this release is not the cause.',
     ]);
   if (incidents.count > 0 && verdict !== 'pass')
     steps.push([

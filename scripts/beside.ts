@@ -8,11 +8,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startCluster } from '../fixtures/cluster.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
-import { parseProxyFault } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
-import type { Report } from '../report/report.ts';
+import { startCluster } from '../embedded/cluster.ts';
+import { startMemcached } from '../embedded/memcached.ts';
+import { parseProxyFault } from '../embedded/proxy/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
+import type { Report } from '../report/shape.ts';
 import { modelled } from './modelled.ts';
 
 const RUNS = Number(process.argv[2] ?? 40);

@@ -12,7 +12,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runClients, type Counts } from '../fixtures/clients.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { FrameDecoder } from '../protocol/decoder.ts';
 import { encodeRequest, readFrame } from '../protocol/frame.ts';
 import { Magic } from '../protocol/header.ts';

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runClients } from '../fixtures/clients.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { PYTHON } from '../fixtures/pylibmc.ts';
 
 const python = `

@@ -16,7 +16,7 @@ import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { runDalli } from '../fixtures/dalli.ts';
 import { runEdges } from '../fixtures/edges.ts';
-import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
+import { startMemcached, type Memcached } from '../embedded/memcached.ts';
 import { runPhp, type PhpMode } from '../fixtures/php.ts';
 import { runPylibmc, type PylibmcOptions } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';

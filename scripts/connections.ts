@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
+import { startMemcached, type Memcached } from '../embedded/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { judged } from './judged.ts';
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { mergeTraces } from '../convert/merge.ts';
 import { writePcap } from '../convert/pcap.ts';
 import { runClients } from '../fixtures/clients.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { addFrames, differences, tsharkCounts, tsharkRemarks, type Counts } from '../fixtures/tshark.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { recordCapture } from '../recorder/record.ts';

@@ -14,10 +14,10 @@ import { parseArgs } from 'node:util';
 import { audit } from '../audit/audit.ts';
 import type { Diff } from '../diff/diff.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
-import { startCluster, type Cluster } from '../fixtures/cluster.ts';
+import { startCluster, type Cluster } from '../embedded/cluster.ts';
 import { runCorners } from '../fixtures/corner.ts';
-import { proxyFaults, type ProxyFault, type ProxyFaultName } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy, type FaultProxy } from '../fixtures/proxy.ts';
+import { proxyFaults, type ProxyFault, type ProxyFaultName } from '../embedded/proxy/fault.ts';
+import { startFaultProxy, type FaultProxy } from '../embedded/proxy.ts';
 import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
@@ -32,7 +32,7 @@ const { positionals, values } = parseArgs({
 const SEEDS = Number(positionals[0] ?? 3);
 const SPEEDS = (positionals[1] ?? '1,max').split(',').map((text) => (text === 'max' ? 'max' : Number(text)));
 const wanted = positionals[2]?.split(',') ?? proxyFaults;
-/** Of models: requests a second, and milliseconds. About as much as is recorded. */
+/** What is made of a model: requests a second, and milliseconds. It is about as much as is recorded. */
 const RATE = 3000;
 const DURATION_MS = 6000;
 const TIMEOUT_MS = 1500;
@@ -40,13 +40,13 @@ const TIMEOUT_MS = 1500;
 const SHORT_MS = 1000;
 /** Faults that have a moment have it after this share of the requests, however slow the machine is. */
 const MOMENT = 0.25;
-/** The same where the fault is in what is recorded, which takes some five seconds. */
+/** The moment of a fault that is in what is recorded, which takes some five seconds. */
 const RECORDED_MOMENT_MS = 1500;
 const RECORDED_AT_MOST_MS = 12_000;
 const AUDITED_MORE = 3;
-/** Of failures that are fewer, nobody is to blame yet. */
+/** With fewer failures nobody is to blame yet. */
 const FEW = 20;
-/** Of the requests that a fault is about, where it does not strike all. */
+/** The share of requests that a fault strikes, where it does not strike all. */
 const SOME = 0.1;
 const BACKENDS = 4;
 /** What the ring calls them: the same keys are on the same backend in every run. */
@@ -56,7 +56,7 @@ const folder = mkdtempSync(join(tmpdir(), 'memtape-faults-'));
 interface Expectation {
   /** What may be said of it, violations and drift. */
   kinds: readonly string[];
-  /** Of the requests that it is about. Default: all. */
+  /** The share of the requests that it is about. Default: all. */
   share?: number;
   /**
    * A correct cache may do the same, for want of memory or because a client is told so: what is found is drift, or a

@@ -15,7 +15,7 @@ import { CliError } from '../cli/error.ts';
 import { ConfigError } from '../config/error.ts';
 import { openYaml } from '../config/yaml.ts';
 import { harmed, takeApart, type Parts } from '../fixtures/forge.ts';
-import { startServer } from '../fixtures/server.ts';
+import { startServer } from '../embedded/server.ts';
 import { FrameDecoder } from '../protocol/decoder.ts';
 import { ProtocolError } from '../protocol/error.ts';
 import { encodeRequest, encodeResponse } from '../protocol/frame.ts';
@@ -46,7 +46,7 @@ interface Target {
 
 const MAX_MS = 2000;
 const MAX_INPUT_BYTES = 200_000;
-const root = new URL('../../', import.meta.url).pathname;
+const root = new URL('../..', import.meta.url).pathname;
 const memory = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 const folder = mkdtempSync(join(memory, 'memtape-fuzz-'));
 const golden = join(root, 'fixtures/golden/format-1.tape');

@@ -6,9 +6,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startCluster } from '../fixtures/cluster.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
+import { startCluster } from '../embedded/cluster.ts';
+import { startMemcached } from '../embedded/memcached.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
 import type { NamedServer } from '../protocol/distribution.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { builtinModels } from '../synth/model/builtin.ts';

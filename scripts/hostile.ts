@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { harmless, harms } from '../fixtures/harms.ts';
 import { startHostile } from '../fixtures/hostile.ts';
-import { startServer } from '../fixtures/server.ts';
+import { startServer } from '../embedded/server.ts';
 import { synth } from '../library/synth.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { megabytesOf, start, type Ended } from './attack.ts';

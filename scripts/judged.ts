@@ -1,10 +1,9 @@
 // A replay and its verdict in one, for the proofs.
 
-import { diff, type Diff, type DiffOptions } from '../diff/diff.ts';
+import type { Diff, DiffOptions } from '../diff/diff.ts';
+import { diffOf, withFiles } from '../library/replayed.ts';
 import { replay, type ReplayOptions } from '../replayer/replay.ts';
-import { ResultsReader } from '../trace/file.ts';
 import type { ResultsEnd } from '../trace/meta.ts';
-import { openSource } from '../trace/source.ts';
 
 /** @throws ReplayError · TraceError */
 export async function judged(
@@ -12,14 +11,9 @@ export async function judged(
   options: Omit<DiffOptions, 'survey'> = {},
 ): Promise<{ diff: Diff; end: ResultsEnd; judgedMs: number }> {
   const { survey, end } = await replay(run);
-  const trace = await openSource(run.trace);
-  const results = await ResultsReader.open(run.results);
-  try {
+  return withFiles(run.trace, run.results, async (files) => {
     const began = performance.now();
-    const judgement = await diff(trace, results, { ...options, survey });
-    return { diff: judgement, end, judgedMs: performance.now() - began };
-  } finally {
-    await trace.close();
-    await results.close();
-  }
+    const judgement = await diffOf(files, { ...options, survey });
+    return { diff: judgement.diff, end, judgedMs: performance.now() - began };
+  });
 }

@@ -2,7 +2,7 @@
 // proxy and the replayer want to know them.
 
 import { readFileSync } from 'node:fs';
-import type { FaultProxyOptions } from '../fixtures/proxy.ts';
+import type { FaultProxyOptions } from '../embedded/proxy.ts';
 import type { ReplayOptions } from '../replayer/replay.ts';
 import { builtinModels } from '../synth/model/builtin.ts';
 import { ModelGenerator } from '../synth/generate/generator.ts';

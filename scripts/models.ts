@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { builtinModels, publishedFigures } from '../synth/model/builtin.ts';
 import { hashOf } from '../fixtures/digest.ts';
 import { ModelGenerator } from '../synth/generate/generator.ts';

@@ -15,7 +15,7 @@ import { circumstancesOf } from '../diff/keys.ts';
 import { explain } from '../diff/search.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
 import { runEdges } from '../fixtures/edges.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { opcodeInfo, type Family } from '../protocol/opcode.ts';

@@ -9,7 +9,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { FrameDecoder } from '../protocol/decoder.ts';
 import { counterExtras, encodeRequest, readFrame, storeExtras, type FrameInit } from '../protocol/frame.ts';
 import { Magic } from '../protocol/header.ts';

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runAside } from '../fixtures/aside.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { runQuiet } from '../fixtures/quiet.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { applyToTrace, listScenarios } from '../synth/scenarios/scenario.ts';

@@ -17,7 +17,7 @@ import { parseArgs } from 'node:util';
 import { writeYaml } from '../config/yaml.ts';
 import { mergeTraces } from '../convert/merge.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { runOpen } from '../fixtures/open.ts';
 import { runPylibmc } from '../fixtures/pylibmc.ts';
 import { startProxy } from '../recorder/proxy.ts';

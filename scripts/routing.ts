@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'memjs';
 import { PYTHON } from '../fixtures/pylibmc.ts';
-import { startMemcached, type Memcached } from '../fixtures/memcached.ts';
+import { startMemcached, type Memcached } from '../embedded/memcached.ts';
 import type { DistributionName } from '../protocol/distribution.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { judged } from './judged.ts';

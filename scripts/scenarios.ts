@@ -4,8 +4,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startMemcached } from '../fixtures/memcached.ts';
-import { makeReport, type Report } from '../report/report.ts';
+import { startMemcached } from '../embedded/memcached.ts';
+import { makeReport } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { ModelGenerator } from '../synth/generate/generator.ts';
 import { checkModel } from '../synth/model/model.ts';
 import { applyScenario, listScenarios } from '../synth/scenarios/scenario.ts';

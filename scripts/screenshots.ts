@@ -7,19 +7,19 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { diff } from '../diff/diff.ts';
+import { diffOf, withFiles } from '../library/replayed.ts';
 import { runClients, settled } from '../fixtures/clients.ts';
-import { startMemcached } from '../fixtures/memcached.ts';
-import { parseProxyFault } from '../fixtures/proxy/fault.ts';
-import { startFaultProxy } from '../fixtures/proxy.ts';
+import { startMemcached } from '../embedded/memcached.ts';
+import { parseProxyFault } from '../embedded/proxy/fault.ts';
+import { startFaultProxy } from '../embedded/proxy.ts';
 import { startProxy } from '../recorder/proxy.ts';
 import { parseDrills } from '../replayer/drillfile.ts';
 import { replay } from '../replayer/replay.ts';
 import { renderHtml } from '../report/html.ts';
-import { makeReport, type Report } from '../report/report.ts';
+import { makeReport } from '../report/report.ts';
+import type { Report } from '../report/shape.ts';
 import { parseThreshold } from '../report/threshold.ts';
 import { parseHostPort } from '../trace/address.ts';
-import { ResultsReader, TraceReader } from '../trace/file.ts';
 
 const SECONDS = 36;
 const EXCHANGES = 36_000;
@@ -71,18 +71,10 @@ async function judge(trace: string): Promise<Report> {
       targets: [release.address],
       drills: parseDrills(JSON.stringify(drills), 'drills'),
     });
-    const tape = await TraceReader.open(trace);
-    const seen = await ResultsReader.open(results);
-    const judged = await diff(tape, seen, {
-      survey,
-      backends: backends.map((address) => parseHostPort(address, 0)),
-    });
-    await tape.close();
-    await seen.close();
+    const judging = { survey, backends: backends.map((address) => parseHostPort(address, 0)) };
+    const judged = await withFiles(trace, results, async (files) => diffOf(files, judging));
     return makeReport({
-      diff: judged,
-      meta: seen.meta,
-      end: seen.end,
+      ...judged,
       thresholds: ['violations == 0', 'drift.lost < 0.5%', 'latency.fromSent.p99 < 20ms'].map((text) =>
         parseThreshold(text),
       ),

@@ -80,7 +80,9 @@ function lockedPackages(file) {
 function buildIsStale() {
   const config = modified(join(root, 'tsconfig.json'));
   return sources('').some((file) => {
-    const built = modified(join(root, 'dist', file.replace(/\.ts$/, '.js')));
+    // The modules of the HTML report's script are bundled into one.
+    const output = file.replace(/^report\/page\/.*$/, 'report/page.ts').replace(/\.ts$/, '.js');
+    const built = modified(join(root, 'dist', output));
     return built === undefined || built < modified(join(root, file)) || built < config;
   });
 }

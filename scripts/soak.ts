@@ -9,7 +9,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { writeModel, type ModelRow } from '../fixtures/model.ts';
 import { encodeRequest } from '../protocol/frame.ts';
 import { Opcode } from '../protocol/opcode.ts';

@@ -3,7 +3,8 @@
 
 import { writeFileSync } from 'node:fs';
 
-import { freePort, startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
+import { freePort } from '../embedded/program.ts';
 import { LIVE_ARGS, observe, readVectors, runVector, type Vector } from '../fixtures/vector.ts';
 
 const path = 'fixtures/vectors.jsonl';

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startMemcached } from '../fixtures/memcached.ts';
+import { startMemcached } from '../embedded/memcached.ts';
 import { Random } from '../synth/laws/random.ts';
 import { childrenOf, kill, run } from './attack.ts';
 import { load, type LoadOptions, type Proxy } from './recorder.ts';

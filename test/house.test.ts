@@ -20,7 +20,8 @@ const allowed: Record<string, readonly string[]> = {
   report: ['protocol', 'trace', 'config', 'diff', 'audit'],
   capacity: ['trace', 'report'],
   cluster: ['protocol', 'trace', 'config', 'replayer', 'synth'],
-  fixtures: ['protocol', 'trace', 'synth'],
+  embedded: ['protocol', 'trace', 'synth'],
+  fixtures: ['protocol', 'trace', 'synth', 'embedded'],
   library: [
     'protocol',
     'config',
@@ -47,6 +48,7 @@ const allowed: Record<string, readonly string[]> = {
     'report',
     'capacity',
     'cluster',
+    'embedded',
     'fixtures',
   ],
   scripts: [
@@ -63,10 +65,11 @@ const allowed: Record<string, readonly string[]> = {
     'report',
     'capacity',
     'cluster',
+    'embedded',
     'fixtures',
     'cli',
   ],
-  bench: ['protocol', 'trace', 'recorder', 'synth', 'report', 'fixtures'],
+  bench: ['protocol', 'trace', 'recorder', 'synth', 'report', 'embedded', 'fixtures'],
 };
 
 /** The same of what is inside synth/. */

@@ -85,7 +85,7 @@ export function giveBatch(batch: Batch): { parts: BatchParts; transfer: ArrayBuf
   return { parts, transfer: [...transfer] };
 }
 
-export function takeBatch(parts: BatchParts): Batch {
+function takeBatch(parts: BatchParts): Batch {
   const { heap } = parts;
   return Object.assign(new Batch(0, 0), parts, {
     heap: Buffer.from(heap.buffer, heap.byteOffset, heap.byteLength),

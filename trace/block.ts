@@ -23,7 +23,7 @@ const inflate: Transform = isMainThread
 
 export const FileKind = { trace: 1, results: 2 } as const;
 export type FileKind = (typeof FileKind)[keyof typeof FileKind];
-export const kindNames = { [FileKind.trace]: 'trace', [FileKind.results]: 'results file' };
+const kindNames = { [FileKind.trace]: 'trace', [FileKind.results]: 'results file' };
 
 export const BlockType = { meta: 1, rows: 2, end: 3, index: 4 } as const;
 export type BlockType = (typeof BlockType)[keyof typeof BlockType];

@@ -42,7 +42,7 @@ export interface SurveyedConnection extends Connection {
 }
 
 /** Keys that the trace shows absent at first, or does not tell of. */
-export interface OtherKeys {
+interface OtherKeys {
   server: number;
   tenant: string;
   /** latin1 */

@@ -2,7 +2,7 @@
 
 import type UPlot from 'uplot';
 import { figure, micros, percent } from '../format.ts';
-import type { Report } from '../report.ts';
+import type { Report } from '../shape.ts';
 import { el, lazy, table, type Child } from './dom.ts';
 
 declare const uPlot: typeof UPlot;
@@ -149,7 +149,7 @@ function chartsOf({ timeline, schedule }: Report): ChartOf[] {
       ? []
       : [
           {
-            title: 'Late by our own fault',
+            title: 'Sent late by memtape',
             note: '99th percentile; not the target’s doing',
             write: micros,
             series: [{ name: 'lag', points: lagMicros.p99, tone: 'second', as: 'area' as const }],

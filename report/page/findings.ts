@@ -2,7 +2,7 @@
 
 import type { Example, Finding } from '../../diff/verdict.ts';
 import { figure, isTold, share, visible } from '../format.ts';
-import type { Report } from '../report.ts';
+import type { Report } from '../shape.ts';
 import { el, lazy, quoted, type Child } from './dom.ts';
 
 const ROW_BYTES = 8;

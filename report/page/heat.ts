@@ -1,7 +1,7 @@
 // The heat map: where and when answers were wrong, or drifted. It is a table, so that it can be read as one.
 
 import { figure, share, visible } from '../format.ts';
-import type { Report } from '../report.ts';
+import type { Report } from '../shape.ts';
 import { el, quoted, scrolling, type Child } from './dom.ts';
 
 const MAX_COLUMNS = 60;

@@ -77,7 +77,7 @@ function renderOverview(reports: readonly PageReport[], verdict: string): HTMLEl
   );
 }
 
-/** Of sections, in the line of links: all of them fit into one. */
+/** Short names of sections, so that the links to all of them fit into one line. */
 const shortNames: Readonly<Record<string, string>> = {
   next: 'Next',
   shared: 'Shared',

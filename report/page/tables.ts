@@ -3,7 +3,7 @@
 
 import { figure, micros, percent, share } from '../format.ts';
 import type { PageReport } from '../html.ts';
-import type { Percentiles, Report } from '../report.ts';
+import type { Percentiles, Report } from '../shape.ts';
 import { bar, el, lazy, quoted, table, type Child } from './dom.ts';
 
 const points = ['p50', 'p90', 'p99', 'p999', 'max'] as const;
@@ -81,7 +81,7 @@ export function renderLatency({ latencyMicros, schedule }: Report): Child[] {
         ...(schedule.speed === 'max'
           ? []
           : [
-              latencyRow('late by our own fault', schedule.lagMicros),
+              latencyRow('sent late by memtape', schedule.lagMicros),
               latencyRow('waited for the target', schedule.blockedMicros),
             ]),
         latencyRow('our event loop', schedule.eventLoopDelayMicros),

@@ -65,7 +65,7 @@ export function drawCurves(panels: readonly Curves[], rows: readonly FidelityRow
   return drawn(panels.map(missRatioPanel), rows);
 }
 
-/** The same, and panels for all else that is compared. */
+/** Draws the curves, and panels for all else that is compared. */
 export function drawFidelity(
   a: Summary,
   b: Summary,

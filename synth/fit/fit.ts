@@ -1,6 +1,7 @@
 // A model out of a trace: what of its requests, keys and times a generator needs to make traffic like it. One pass over the
 // trace; past a bound memory stays, and keys are sampled.
 
+import { given } from '../../config/given.ts';
 import { NEVER, Outcome, RowFlag, type Batch, type Connection } from '../../trace/batch.ts';
 import { Reservoir } from './gather.ts';
 import { ModelGenerator } from '../generate/generator.ts';
@@ -21,7 +22,7 @@ const SHORT_NS = 10e9;
 
 export interface FitOptions {
   onProgress?: (exchanges: number) => void;
-  /** Of the trace's start, ns since 1970: without it, absolute expiries are as long as can be. */
+  /** The time of the trace's start, ns since 1970: without it, absolute expiries are as long as can be. */
   startNs?: number;
   /** Keys, and references to them, that are kept in memory: some 150 bytes and 5 (13 where keys are sampled) each. */
   mostKeys?: number;
@@ -87,7 +88,7 @@ export async function fitTrace(
               ]
             : [],
         compared: Math.max(LEAST_COMPARED, Math.floor(COMPARED / fits.length)),
-        ...(method === undefined ? {} : { method }),
+        ...given({ method }),
       });
     }),
   };

@@ -8,7 +8,7 @@ import { mix } from '../laws/hash.ts';
 /** Keys that are never forgotten; of each, past the bound, how often which distance was is kept, and not each reference. */
 const PINNED = 1000;
 /** Bins of a doubling of distances, and doublings. */
-export const FINE = 4;
+const FINE = 4;
 const BINS = 40 * FINE;
 /** Above what is done to a key, in a number below 256. */
 const DONE = 128;

@@ -1,7 +1,15 @@
 // What is asked, and what a cache without limits answers: the operations of a model, each with the rows that it makes and
 // what follows from it. `at` says whose request comes next; the operations that follow are of it.
 
-import { Opcode, opcodeInfo, quietOf, type Family } from '../../protocol/opcode.ts';
+import {
+  Opcode,
+  isRead,
+  mutates,
+  opcodeInfo,
+  opcodeNamed,
+  quietOf,
+  type Family,
+} from '../../protocol/opcode.ts';
 import {
   Effect,
   decide,
@@ -12,7 +20,7 @@ import {
 } from '../../protocol/semantics.ts';
 import { Status, statuses } from '../../protocol/status.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
-import type { MixOperation } from '../laws/mix.ts';
+import { mixOperations, type MixOperation } from '../laws/mix.ts';
 import { Rows } from './rows.ts';
 import {
   MAX_PIECES,
@@ -29,17 +37,15 @@ import type { Stream } from './stream.ts';
 import { TaskKind, Tasks } from './tasks.ts';
 
 /** Changes that have a quiet sort, which is answered only where it fails. */
-const hasQuiet: ReadonlySet<MixOperation> = new Set([
-  'set',
-  'add',
-  'replace',
-  'delete',
-  'append',
-  'prepend',
-  'incr',
-  'decr',
-]);
-/** Of statuses, the texts that memcached sends with them. */
+const hasQuiet: ReadonlySet<MixOperation> = new Set(
+  mixOperations.filter((name) => {
+    const opcode = opcodeNamed(name);
+    return (
+      opcode !== undefined && mutates[opcode] === 1 && isRead[opcode] === 0 && quietOf(opcode) !== opcode
+    );
+  }),
+);
+/** The texts that memcached sends with statuses. */
 const texts = new Map(Object.entries(statuses).map(([code, { text }]) => [Number(code), Buffer.from(text)]));
 
 export class Exchanges {

@@ -12,7 +12,7 @@ import { ORDER, type ConnectionPool } from './pool.ts';
 import { named, type Random } from '../laws/random.ts';
 import type { Resize } from '../model/resize.ts';
 
-/** Of every generated trace: 2026-01-01T00:00:00Z, ns. */
+/** When every generated trace begins: 2026-01-01T00:00:00Z, ns. */
 export const START_NS = 1_767_225_600n * 1_000_000_000n;
 const START_SECONDS = Number(START_NS / 1_000_000_000n);
 /** Keys of one version of the application are this far from those of the next; there are two. */
@@ -39,7 +39,7 @@ export const PREPENDED = 64;
 const LENGTH_SHIFT = 18;
 const LENGTHS = 2 ** (32 - LENGTH_SHIFT);
 
-/** Of the largest piece, bytes. */
+/** The size of the largest piece, bytes. */
 const MAX_PIECE = 65_536;
 
 /** What is drawn from the seed for a key; pool.ts draws 3. */
@@ -207,7 +207,7 @@ export class Space {
 
   // ---- Expiries, ms; 0: none.
 
-  /** Of an item that is stored. */
+  /** The time to live of an item that is stored. */
   ttlAt(ns: number, entry: number, random: Random): number {
     for (const event of this.events)
       if (event.kind === 'ttl' && ns >= event.at * 1e6 && ns < (event.at + event.for) * 1e6)

@@ -1,5 +1,6 @@
 // A stream of requests of a tenant: when they come, and what is drawn for each.
 
+import { given } from '../../config/given.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { ArrivalStream } from '../laws/arrivals.ts';
 import { hash } from '../laws/hash.ts';
@@ -299,18 +300,20 @@ export function inherited({
   quiet,
 }: Tenant): StreamModel {
   return {
-    ...(mix === undefined ? {} : { mix }),
-    ...(popularity === undefined ? {} : { popularity }),
-    ...(locality === undefined ? {} : { locality }),
-    ...(oneHit === undefined ? {} : { oneHit }),
-    ...(absent === undefined ? {} : { absent }),
-    ...(onMiss === undefined ? {} : { onMiss }),
-    ...(refills === undefined ? {} : { refills }),
-    ...(refillDelay === undefined ? {} : { refillDelay }),
-    ...(refillDelays === undefined ? {} : { refillDelays }),
-    ...(multiget === undefined ? {} : { multiget }),
-    ...(pipeline === undefined ? {} : { pipeline }),
-    ...(quiet === undefined ? {} : { quiet }),
+    ...given({
+      mix,
+      popularity,
+      locality,
+      oneHit,
+      absent,
+      onMiss,
+      refills,
+      refillDelay,
+      refillDelays,
+      multiget,
+      pipeline,
+      quiet,
+    }),
   };
 }
 

@@ -6,7 +6,7 @@ import { Halving, halvingSchema, type Arrival } from './halving.ts';
 import { quantileOf } from './numbers.ts';
 import { Random } from './random.ts';
 
-export const gapsSchema = z.discriminatedUnion('kind', [
+const gapsSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('exponential') }),
   z.strictObject({ kind: z.literal('constant') }),
   z.strictObject({ kind: z.literal('uniform') }),
@@ -216,7 +216,7 @@ export class ArrivalStream {
 }
 
 /** Requests a second at a time in ns. */
-export function rateOf({ rate: constant, curve, repeats }: Arrivals): (ns: number) => number {
+function rateOf({ rate: constant, curve, repeats }: Arrivals): (ns: number) => number {
   if (curve === undefined) return () => constant ?? 0;
   const points = curve.map(({ at, rate: perSecond }) => ({ ns: at * 1e6, perSecond }));
   const periodNs = (repeats ?? Infinity) * 1e6;

@@ -33,7 +33,7 @@ export function rounded(weights: Float64Array): number[] {
 export class Bins {
   readonly #edges: Float64Array;
   readonly #shares: Float64Array;
-  /** Of each 64th of the probability, the bin where it begins: a draw searches from there. */
+  /** The bin where each 64th of the probability begins: a draw searches from there. */
   readonly #guides = new Uint16Array(GUIDES);
 
   /** @throws RangeError where there is not one weight from 0 for each bin, or none above 0. */

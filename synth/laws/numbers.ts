@@ -143,7 +143,7 @@ function generalizedPareto({ location = 0, scale, shape, from, atoms = [] }: Par
 }
 
 /** Running sums. @throws RangeError where all weights are 0 */
-export function cumulative(weights: readonly number[]): number[] {
+function cumulative(weights: readonly number[]): number[] {
   let sum = 0;
   const sums = weights.map((weight) => (sum += weight));
   if (weights.length > 0 && !(sum > 0)) throw new RangeError('expected a weight above 0');
@@ -151,7 +151,7 @@ export function cumulative(weights: readonly number[]): number[] {
 }
 
 /** Index of the first sum above `at`; the last one at most. */
-export function search(sums: readonly number[], at: number): number {
+function search(sums: readonly number[], at: number): number {
   let low = 0;
   let high = sums.length - 1;
   while (low < high) {
@@ -190,7 +190,7 @@ export function alias(weights: readonly number[]): (u: number) => number {
   };
 }
 
-/** Of the standard normal distribution: Acklam's rational approximation, to 1.2e-9. */
+/** The quantile of the standard normal distribution: Acklam's rational approximation, to 1.2e-9. */
 export function normalQuantile(u: number): number {
   if (u < 0.02425) {
     const q = Math.sqrt(-2 * Math.log(u));
@@ -224,7 +224,7 @@ function tailOf(q: number): number {
   );
 }
 
-/** Of the standard normal distribution: how much is below x (Abramowitz and Stegun 26.2.17, to 7.5e-8). */
+/** How much of the standard normal distribution is below x (Abramowitz and Stegun 26.2.17, to 7.5e-8). */
 export function normalShare(x: number): number {
   const t = 1 / (1 + 0.2316419 * Math.abs(x));
   const density = 0.3989422804014327 * Math.exp((-x * x) / 2);

@@ -5,7 +5,7 @@
 const MASK = 0xffffffffffffffffn;
 
 /** SplitMix64: one step of a 64-bit sequence, whose every seed is a good one. Returns 64-bit outputs. */
-export function splitmix(seed: bigint): () => bigint {
+function splitmix(seed: bigint): () => bigint {
   let state = seed & MASK;
   return () => {
     state = (state + 0x9e3779b97f4a7c15n) & MASK;
@@ -96,7 +96,7 @@ export function takeOne(random: Random, numbers: Uint32Array | Float64Array, tot
   return at;
 }
 
-/** Of an exponential distribution with a mean of one. */
+/** Draws from an exponential distribution with a mean of one. */
 export function exponential(random: Random): number {
   return -Math.log(1 - random.float());
 }

@@ -58,7 +58,7 @@ const streamFields = {
 
 const streamSchema = z.strictObject({ name: z.string().min(1), ...streamFields });
 
-export const eventSchema = z.discriminatedUnion('kind', [
+const eventSchema = z.discriminatedUnion('kind', [
   z
     .strictObject({ kind: z.literal('ttl'), at: duration, for: duration, ttl: duration.optional() })
     .describe('what is stored in this time lives so long, or, without ttl, until its end'),
@@ -178,7 +178,7 @@ const tenantSchema = z.strictObject({
   events: z.array(eventSchema).optional(),
 });
 
-export const modelSchema = z
+const modelSchema = z
   .strictObject({
     format: z.literal('memtape-model/1'),
     name: z.string().optional(),

@@ -2,7 +2,7 @@
 
 import type { Model } from './model.ts';
 
-/** The same, at another rate on average: every stream's, in proportion. */
+/** The model at another average rate: every stream's changes in proportion. */
 export function atRate(model: Model, rate: number): Model {
   const factor = rate / meanRate(model);
   return mapArrivals(model, factor);

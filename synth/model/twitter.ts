@@ -1,5 +1,6 @@
 // Twitter's clusters of 2020: their published statistics, and models that have them.
 
+import { given } from '../../config/given.ts';
 import { arriving, builtIn, type BuiltIn, type Published, type TenantInput } from './published.ts';
 
 /** A row of the statistics. */
@@ -37,7 +38,7 @@ function twitter(
   const requests = megabytes > 0 ? objects * frequency : kqps * 1000 * 40 * 3600;
   const published: Published = {
     mix,
-    ...(misses === undefined ? {} : { misses }),
+    ...given({ misses }),
     keyBytes: { mean: key },
     valueBytes: { mean: value },
     ttls: ttls.map(([, seconds, share]) => [seconds, share]),

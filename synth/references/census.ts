@@ -55,12 +55,13 @@ export function censusOf(sample: Sample): Census {
   let firstAt = new Float64Array(1 << 10);
   let lastAt = new Float64Array(1 << 10);
   let [objects, references] = [0, 0];
+  const grow = (least: number): void => {
+    counts = grown(counts, new Uint32Array(Math.max(least, counts.length * 2)));
+    firstAt = grown(firstAt, new Float64Array(counts.length));
+    lastAt = grown(lastAt, new Float64Array(counts.length));
+  };
   sample.each((id, place) => {
-    if (id >= counts.length) {
-      counts = grown(counts, new Uint32Array(Math.max(id + 1, counts.length * 2)));
-      firstAt = grown(firstAt, new Float64Array(counts.length));
-      lastAt = grown(lastAt, new Float64Array(counts.length));
-    }
+    if (id >= counts.length) grow(id + 1);
     if (counts[id]!++ === 0) {
       firstAt[id] = place;
       objects = Math.max(objects, id + 1);
@@ -70,11 +71,7 @@ export function censusOf(sample: Sample): Census {
   });
   const { known } = sample;
   for (let id = 0; id < (known?.size ?? 0); id++) {
-    if (counts.length <= id) {
-      counts = grown(counts, new Uint32Array(Math.max(id + 1, counts.length * 2)));
-      firstAt = grown(firstAt, new Float64Array(counts.length));
-      lastAt = grown(lastAt, new Float64Array(counts.length));
-    }
+    if (id >= counts.length) grow(id + 1);
     counts[id] = known!.counts[id]!;
     firstAt[id] = known!.firstAt[id]!;
     lastAt[id] = known!.lastAt[id]!;

@@ -9,6 +9,7 @@ import { MarkedList } from './marked.ts';
 import { Random } from '../laws/random.ts';
 import { checkHazard, naturalHazards, type HazardModel } from './hazardmodel.ts';
 import { Sets } from './sets.ts';
+import { ReferenceStream } from './stream.ts';
 import { Unborn } from './unborn.ts';
 
 export interface HazardOptions {
@@ -38,13 +39,12 @@ const LEAST_HAZARD = 1e-12;
  * shorter ones are its beginnings. Each `references` of a longer one are a lap of the same births with other references
  * and new objects; no object lives on from one lap to the next. Memory is some 50 bytes for each object of a lap.
  */
-export class HazardStream {
-  /** Of the reference that `next` gave: it is its object's first one. */
+export class HazardStream extends ReferenceStream {
+  /** The reference that `next` gave is its object's first one. */
   isNew = false;
-  /** Of that reference's object: the index of its level. */
+  /** The index of the level of that reference's object. */
   level = 0;
   readonly #model: HazardModel;
-  readonly #length: number;
   readonly #random: Random;
   readonly #bins: number;
   readonly #phases: number;
@@ -72,7 +72,6 @@ export class HazardStream {
   #steps = 0;
 
   // Of the lap:
-  #position = 0;
   #lap = 0;
   /** Objects of the laps before, and of this one. */
   #bornBefore = 0;
@@ -93,10 +92,9 @@ export class HazardStream {
 
   /** @throws RangeError for a model whose numbers do not agree, or a length that is not from 0. */
   constructor(model: HazardModel, options: HazardOptions) {
+    super(options.length ?? model.references);
     checkHazard(model);
     this.#model = model;
-    this.#length = options.length ?? model.references;
-    if (!(this.#length >= 0)) throw new RangeError(`expected a length from 0, got ${this.#length}`);
     this.#random = new Random(options.seed);
     const bins = (this.#bins = model.edges.length);
     const levels = model.levels.length;
@@ -117,22 +115,12 @@ export class HazardStream {
     this.#owedTo = new Float64Array(levels);
     this.#gone = new Float64Array(levels);
     this.#list = new MarkedList(model.edges, (object, from, to) => this.#cross(object, from, to));
-    this.#unborn = this.#startLap();
+    this.#unborn = this.#startLap(0);
   }
 
-  /** Writes the stream's next references. Returns how many: fewer than fit only at the end of the stream. */
-  fill(into: Uint32Array): number {
-    const count = Math.min(into.length, this.#length - this.#position);
-    for (let i = 0; i < count; i++) into[i] = this.next();
-    return count;
-  }
-
-  /** @throws RangeError past the end of the stream. */
-  next(): number {
-    if (this.#position >= this.#length)
-      throw new RangeError(`the stream ends after ${this.#length} references`);
-    if (this.#position - this.#lap === this.#model.references) this.#unborn = this.#startLap();
-    const now = this.#position++ - this.#lap;
+  protected override draw(position: number): number {
+    if (position - this.#lap === this.#model.references) this.#unborn = this.#startLap(position);
+    const now = position - this.#lap;
     if (now === this.#partEnd) this.#startPart(now);
     if (now === this.#correctAt) this.#correct(now);
     const isBirth = this.#alive === 0 || this.#random.float() * (this.#partEnd - now) < this.#births;
@@ -141,8 +129,8 @@ export class HazardStream {
     return this.#bornBefore + object;
   }
 
-  #startLap(): Unborn {
-    this.#lap = this.#position;
+  #startLap(position: number): Unborn {
+    this.#lap = position;
     this.#bornBefore += this.#born;
     this.#born = 0;
     this.#part = -1;

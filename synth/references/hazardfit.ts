@@ -30,7 +30,7 @@ export function fitHazard(references: Iterable<Uint32Array>, options: HazardFitO
   return fitHazardSample(sampleOf(references), options);
 }
 
-/** The same of a sample: each key counts as those that it stands for. @throws RangeError as fitHazard does */
+/** Fits a sample: each key counts as those that it stands for. @throws RangeError as fitHazard does */
 export function fitHazardSample(sample: Sample, options: HazardFitOptions = {}): HazardModel {
   const { phases = 20 } = options;
   const census = censusOf(sample);

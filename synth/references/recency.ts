@@ -3,7 +3,7 @@
 // last one; where the places run out, the objects move together, so that memory follows the objects, not the references.
 
 /** A Uint32Array of at least this length, with the array's values at its beginning. */
-export function grown(array: Uint32Array, length: number): Uint32Array<ArrayBuffer> {
+function grown(array: Uint32Array, length: number): Uint32Array<ArrayBuffer> {
   const larger = new Uint32Array(Math.max(length, array.length * 2));
   larger.set(array);
   return larger;

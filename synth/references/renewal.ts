@@ -5,13 +5,14 @@
 import { grown } from '../../trace/batch.ts';
 import { Bins } from '../laws/bins.ts';
 import { Random, takeOne } from '../laws/random.ts';
+import { ReferenceStream } from './stream.ts';
 import { Urgency, Wheel } from './wheel.ts';
 
 /** How many objects have how many references together; those of one entry differ by one at most. */
 export type Counts = [objects: number, references: number][];
 
 /** Objects referenced about equally often: from 2^(i/2) to 2^((i+1)/2) times, for some i. */
-export interface RenewalLevel {
+interface RenewalLevel {
   counts: Counts;
   /** How many objects are first referenced in one phase of the stream, and last in another (phases from 0). */
   lives: [first: number, last: number, objects: number][];
@@ -56,7 +57,7 @@ class Unborn {
   readonly #counts: Uint32Array[];
   readonly #left: Uint32Array;
   readonly #model: RenewalModel;
-  /** Of the next birth: its part of the stream, its number there, and its phase. */
+  /** The next birth: its part of the stream, its number there, and its phase. */
   #part = 0;
   #born = 0;
   #phase = 0;
@@ -115,22 +116,20 @@ class Unborn {
  * one lap to the next. The n-th birth of each lap has the same popularity, so ids modulo `objects` keep the footprint.
  * Memory follows the objects alive, beside 16 MiB at most.
  */
-export class RenewalStream {
-  /** Of the reference that `next` gave: the distance to the object's last one; 0 for its first. */
+export class RenewalStream extends ReferenceStream {
+  /** The distance from the reference that `next` gave to the object's last one; 0 for its first. */
   gap = 0;
   /** It is its object's first one. */
   get isNew(): boolean {
     return this.gap === 0;
   }
-  /** Of that reference's object: the index of its level. */
+  /** The index of the level of that reference's object. */
   level = 0;
   readonly #model: RenewalModel;
-  readonly #length: number;
   readonly #gaps: (Bins | undefined)[];
   readonly #salt: number;
   readonly #birthSeed: number;
   #unborn: Unborn;
-  #position = 0;
   #lap = 0;
   #born = 0;
   /** Position at which the next birth is due. */
@@ -154,33 +153,21 @@ export class RenewalStream {
 
   /** @throws RangeError for a model whose numbers do not agree, or a length that is not from 0. */
   constructor(model: RenewalModel, options: RenewalOptions) {
+    super(options.length ?? model.references);
     check(model);
     this.#model = model;
     this.#wheel = new Wheel(model.references);
-    this.#length = options.length ?? model.references;
-    if (!(this.#length >= 0)) throw new RangeError(`expected a length from 0, got ${this.#length}`);
     this.#gaps = model.levels.map(({ gaps }) =>
       gaps.length === 0 ? undefined : new Bins(model.edges, gaps),
     );
     const random = new Random(options.seed);
     this.#salt = random.uint32();
     this.#birthSeed = random.uint32();
-    this.#unborn = this.#startLap();
+    this.#unborn = this.#startLap(0);
   }
 
-  /** Writes the stream's next references. Returns how many: fewer than fit only at the end of the stream. */
-  fill(into: Uint32Array): number {
-    const count = Math.min(into.length, this.#length - this.#position);
-    for (let i = 0; i < count; i++) into[i] = this.next();
-    return count;
-  }
-
-  /** @throws RangeError past the end of the stream. */
-  next(): number {
-    if (this.#position >= this.#length)
-      throw new RangeError(`the stream ends after ${this.#length} references`);
-    if (this.#position - this.#lap === this.#model.references) this.#unborn = this.#startLap();
-    const now = this.#position++;
+  protected override draw(now: number): number {
+    if (now - this.#lap === this.#model.references) this.#unborn = this.#startLap(now);
     this.#wheel.turn(now, this.#whenDue);
     const patience = BIRTH_SLACK * this.#model.references;
     const deadline = this.#urgency.deadline;
@@ -191,8 +178,8 @@ export class RenewalStream {
     return this.#refer(this.#wheel.takeFirst(), now);
   }
 
-  #startLap(): Unborn {
-    this.#lap = this.#position;
+  #startLap(position: number): Unborn {
+    this.#lap = position;
     const unborn = new Unborn(this.#model, new Random(this.#birthSeed));
     this.#birth = this.#lap + Math.floor(unborn.due() * this.#model.references);
     return unborn;

@@ -33,7 +33,7 @@ export function fitRenewal(references: Iterable<Uint32Array>, options: LearnOpti
   return fitSample(sampleOf(references), options);
 }
 
-/** The same of a sample: each key counts as those that it stands for. @throws RangeError as fitRenewal does */
+/** Fits a sample: each key counts as those that it stands for. @throws RangeError as fitRenewal does */
 export function fitSample(sample: Sample, options: LearnOptions = {}): RenewalModel {
   const { phases = 20, bins = 48, rounds = 12 } = options;
   const census = censusOf(sample);

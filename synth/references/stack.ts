@@ -5,6 +5,7 @@
 import { Bins, binOf, logEdges, rounded } from '../laws/bins.ts';
 import { Random } from '../laws/random.ts';
 import { Recency } from './recency.ts';
+import { ReferenceStream } from './stream.ts';
 
 /** Plain JSON. */
 export interface StackModel {
@@ -69,22 +70,19 @@ export function fitStack(
  * A stream of object ids, numbered in the order of their births. The same model, seed and length give the same stream;
  * each phase has its number of births exactly. A longer stream begins again at the first phase, with its stack as it is.
  */
-export class StackStream {
+export class StackStream extends ReferenceStream {
   readonly #model: StackModel;
-  readonly #length: number;
   readonly #random: Random;
   readonly #depths: (Bins | undefined)[];
   readonly #recency = new Recency();
-  #position = 0;
   #phase = -1;
   #phaseEnd = 0;
   #births = 0;
 
   /** @throws RangeError for a model without references, or a length that is not from 0. */
   constructor(model: StackModel, options: StackOptions) {
+    super(options.length ?? model.references);
     this.#model = model;
-    this.#length = options.length ?? model.references;
-    if (!(this.#length >= 0)) throw new RangeError(`expected a length from 0, got ${this.#length}`);
     if (!(model.references > 0)) throw new RangeError('expected a model with references');
     this.#random = new Random(options.seed);
     this.#depths = model.phases.map(({ depths }) =>
@@ -92,19 +90,9 @@ export class StackStream {
     );
   }
 
-  /** Writes the stream's next references. Returns how many: fewer than fit only at the end of the stream. */
-  fill(into: Uint32Array): number {
-    const count = Math.min(into.length, this.#length - this.#position);
-    for (let i = 0; i < count; i++) into[i] = this.next();
-    return count;
-  }
-
-  /** @throws RangeError past the end of the stream. */
-  next(): number {
-    if (this.#position >= this.#length)
-      throw new RangeError(`the stream ends after ${this.#length} references`);
-    while (this.#position === this.#phaseEnd) this.#startPhase();
-    const left = this.#phaseEnd - this.#position++;
+  protected override draw(position: number): number {
+    while (position === this.#phaseEnd) this.#startPhase(position);
+    const left = this.#phaseEnd - position;
     const recency = this.#recency;
     const depths = this.#depths[this.#phase];
     if (recency.size === 0 || depths === undefined || this.#random.int(left) < this.#births) {
@@ -118,10 +106,10 @@ export class StackStream {
     return id;
   }
 
-  #startPhase(): void {
+  #startPhase(position: number): void {
     const { references, phases } = this.#model;
     this.#phase = (this.#phase + 1) % phases.length;
-    const lap = Math.floor(this.#position / references) * references;
+    const lap = Math.floor(position / references) * references;
     this.#phaseEnd = lap + Math.ceil(((this.#phase + 1) * references) / phases.length);
     this.#births = phases[this.#phase]!.births;
   }

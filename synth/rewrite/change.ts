@@ -2,6 +2,7 @@
 
 import { DO_NOT_CREATE, expiryOffset } from '../../protocol/expiry.ts';
 import { putUint32, uint32 } from '../../protocol/header.ts';
+import { isOnItem } from '../../protocol/opcode.ts';
 import { isStore } from '../../protocol/semantics.ts';
 import { NEVER, RowFlag } from '../../trace/batch.ts';
 import { renamedKey } from '../../trace/rename.ts';
@@ -66,8 +67,7 @@ abstract class KeyStage extends Stage {
   protected abstract keyFor(row: Row): Buffer | undefined;
 
   protected override take(row: Row): void {
-    const { family } = row;
-    if (row.key.length > 0 && family !== undefined && family !== 'stat' && family !== 'sasl') {
+    if (row.key.length > 0 && isOnItem[row.opcode] === 1) {
       const key = this.keyFor(row);
       if (key !== undefined) row.rename(key);
     }

@@ -1,7 +1,7 @@
 // What scenarios need to know of a recorded trace before they change it: its length and rates, its keys and how popular
 // they are, and what its clients do that miss.
 
-import { Opcode, opcodeInfo, type Family } from '../../protocol/opcode.ts';
+import { Opcode, isOnItem, opcodeInfo, type Family } from '../../protocol/opcode.ts';
 import { isCounter, isStore } from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag, type Batch } from '../../trace/batch.ts';
@@ -122,13 +122,11 @@ class Gatherer {
       if (token >= this.#firstToken) this.#firstToken = token + 1;
       if (namesVersion(batch, row)) this.#usesCas = true;
       if ((batch.flags[row]! & RowFlag.refill) !== 0) this.#hasRefills = true;
-      const family = opcodeInfo(batch.opcode[row]!)?.family;
-      if (batch.keyLength[row] === 0 || family === undefined || family === 'stat' || family === 'sasl')
-        continue;
+      if (batch.keyLength[row] === 0 || isOnItem[batch.opcode[row]!] === 0) continue;
       const place = space * servers + serverIndex;
       const here = (known[place] ??= []);
       const fact = (here[batch.keyId[row]!] ??= this.#fact(place, batch.key(row).toString('latin1')));
-      this.#tell(fact, batch, row, family);
+      this.#tell(fact, batch, row, opcodeInfo(batch.opcode[row]!)!.family);
     }
   }
 

@@ -19,7 +19,7 @@ import type { Payloads } from './payload.ts';
 import type { Row } from './row.ts';
 
 /** A value that is kept, or undefined where there is no room for more. */
-export type Keep = (value: Buffer) => Buffer | undefined;
+type Keep = (value: Buffer) => Buffer | undefined;
 
 export interface LearnOptions {
   payloads: Payloads;

@@ -1,5 +1,6 @@
 // Stages that send what was recorded again: the same request after a time-out, or the same traffic as that of another tenant.
 
+import { isOnItem } from '../../protocol/opcode.ts';
 import { RowFlag, NEVER, Outcome } from '../../trace/batch.ts';
 import { renamedKey } from '../../trace/rename.ts';
 import { tokenOf } from '../../trace/token.ts';
@@ -14,8 +15,8 @@ function isRepeatable(row: Row): boolean {
   return row.family === 'noop' || isKeyed(row);
 }
 
-function isKeyed({ family, key }: Row): boolean {
-  return key.length > 0 && family !== undefined && family !== 'stat' && family !== 'sasl';
+function isKeyed({ opcode, key }: Row): boolean {
+  return key.length > 0 && isOnItem[opcode] === 1;
 }
 
 export interface RepeatOptions {

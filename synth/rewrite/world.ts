@@ -4,7 +4,7 @@
 import { MAX_RELATIVE_SECONDS } from '../../protocol/expiry.ts';
 import { storeExtras } from '../../protocol/frame.ts';
 import { uint32 } from '../../protocol/header.ts';
-import { Opcode } from '../../protocol/opcode.ts';
+import { Opcode, isOnItem } from '../../protocol/opcode.ts';
 import { isCounter, isSilent, isStore, shapeOf } from '../../protocol/semantics.ts';
 import { Status, statuses } from '../../protocol/status.ts';
 import { NEVER, Outcome, RowFlag } from '../../trace/batch.ts';
@@ -68,7 +68,7 @@ export class World {
   execute(row: Row): void {
     const { family } = row;
     if (family === 'flush') this.#flush(row);
-    else if (family !== undefined && keyed.has(family)) this.#operate(row);
+    else if (isOnItem[row.opcode] === 1) this.#operate(row);
     else if (row.isAdded && row.frames === 0 && row.outcome === Outcome.answered) {
       row.frames = 1;
       row.status = Status.ok;
@@ -327,20 +327,6 @@ export class World {
     item.bytes = bytes;
   }
 }
-
-const keyed = new Set([
-  'get',
-  'gat',
-  'touch',
-  'set',
-  'add',
-  'replace',
-  'append',
-  'prepend',
-  'delete',
-  'incr',
-  'decr',
-]);
 
 /** The read found nothing. */
 function isMiss(row: Row): boolean {

@@ -1,6 +1,7 @@
 // Scenarios of connections: what breaks, is slow, or is sent again.
 
 import { z } from 'zod';
+import { given } from '../../config/given.ts';
 import { duration } from '../../config/yaml.ts';
 import type { Model } from '../model/model.ts';
 import { RepeatStage } from '../rewrite/repeat.ts';
@@ -19,7 +20,7 @@ function withDrill(model: Model, drill: Drill): Model {
 }
 
 function restartDrill(from: number, run: string, server: string | undefined): Drill {
-  return { at: from, name: 'restart the backend', run, ...(server === undefined ? {} : { server }) };
+  return { at: from, name: 'restart the backend', run, ...given({ server }) };
 }
 
 /** The process runs a fifth of the time. */

@@ -73,7 +73,7 @@ export function steady(perSecond: number, from: number, length: number, together
   return { arrivals: { rate: perSecond }, from, to: from + length, together };
 }
 
-/** Of hot keys: requests rise to a peak, and halve again and again. Times in ms. */
+/** How requests for hot keys rise to a peak, and halve again and again. Times in ms. */
 export function riseAndFall(
   from: number,
   rise: number,

@@ -1,6 +1,6 @@
 // A recording judged by itself, against brute force that was written apart from it: random histories on one key, as a server
 // answered them, or with answers changed. What some order allows, whatever the key held before, is never called wrong; of what
-// none allows, whatever it held, most is. AUDIT_RUNS says how many (`npm run proof:audit`), and AUDIT_SEED where they begin.
+// none allows, whatever it held, most is. AUDIT_RUNS says how many (`npm run proof audit`), and AUDIT_SEED where they begin.
 
 import { expect, test } from 'vitest';
 import { audit } from '../../audit/audit.ts';

@@ -1,5 +1,5 @@
 // Exit codes never lie: every command under every attack of test/support/endings.ts. A sample of the pairs runs with the
-// tests; `npm run proof:exits` runs them all.
+// tests; `npm run proof exits` runs them all.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { gateJsonSchema, readGate, withDefaults } from '../../cli/gatefile.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { gateReportJsonSchema, gateReportSchema, type GateReport } from '../../report/gate.ts';
 import { ResultsReader } from '../../trace/file.ts';
 import { runMemtape, type Ran } from '../support/cli.ts';

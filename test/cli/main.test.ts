@@ -2,8 +2,8 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { parseFault } from '../../fixtures/fault.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { parseFault } from '../../embedded/fault.ts';
+import { startServer } from '../../embedded/server.ts';
 import { memtape } from '../support/cli.ts';
 import { madeOnce, temporary } from '../support/tape.ts';
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createServer, type TlsOptions } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeCertificate } from '../../fixtures/secure.ts';
-import { startServer, type EmbeddedServer } from '../../fixtures/server.ts';
+import { startServer, type EmbeddedServer } from '../../embedded/server.ts';
 import { memtape, runMemtape } from '../support/cli.ts';
 import { batchOf, writeTape } from '../support/tape.ts';
 

@@ -3,7 +3,7 @@
 import { EventEmitter } from 'node:events';
 import { existsSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { startServer, type EmbeddedServer } from '../../fixtures/server.ts';
+import { startServer, type EmbeddedServer } from '../../embedded/server.ts';
 import { writeNeedle } from '../../fixtures/needle.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Random } from '../../synth/laws/random.ts';

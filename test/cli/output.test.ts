@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { runMemtape, type Ran } from '../support/cli.ts';
 import { batchOf, temporary, writeTape } from '../support/tape.ts';
 

@@ -12,7 +12,7 @@ import { describe, expect, test } from 'vitest';
 import { run as runWorld } from '../../cli/run.ts';
 import { settled } from '../../fixtures/clients.ts';
 import { makeCertificate } from '../../fixtures/secure.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { TraceReader } from '../../trace/file.ts';

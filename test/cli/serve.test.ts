@@ -5,11 +5,11 @@ import { join } from 'node:path';
 
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { encodeRequest, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
-import { Client } from '../fixtures/wire.ts';
+import { Client } from '../embedded/wire.ts';
 import { memtape, runMemtape, type Ran } from '../support/cli.ts';
 
 let folder: string;

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { memtape, runMemtape, type Ran } from '../support/cli.ts';
 import { batchOf, madeOnce, temporary, writeTape } from '../support/tape.ts';
 

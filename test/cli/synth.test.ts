@@ -125,7 +125,10 @@ test('a scenario happens to a trace: as a file, in a replay, and what is done to
   await memtape('synth', 'sys', '--requests', '2500', '-o', tape, '--quiet');
   const options = ['--scenario', 'backendRestart:down=20ms,jitter=20ms,run=echo restarted', '--seed', '5'];
   const one = await memtape('synth', tape, '-o', made, ...options, '--scenario', 'sizeShift');
-  expect([one.code, one.stderr]).toEqual([0, expect.stringMatching(/recorded answers? expected otherwise/)]);
+  expect([one.code, one.stderr]).toEqual([
+    0,
+    expect.stringMatching(/recorded answers? (was|were) worked out anew/),
+  ]);
   const drills = made.replace(/\.tape$/, '.drills.yaml');
   expect(one.stderr).toContain(`memtape replay ${made} --drill ${drills}`);
   interface Report {

@@ -66,7 +66,7 @@ test('filter: a copy, a choice, a merge', async () => {
 test('convert: to every format and back', async () => {
   const tape = await recordedTape();
   for (const [name, line] of [
-    ['out.csv', /4,820 rows, .* kB; 184 exchanges left out that the format has no row for/],
+    ['out.csv', /4,820 rows, .* kB; 184 exchanges were left out, because the format has no row for them/],
     ['out.oracleGeneral', /4,820 rows, 116 kB/],
     ['out.pcap', /packets/],
     ['out.parquet', /5,004 rows/],

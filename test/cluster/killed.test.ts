@@ -1,4 +1,4 @@
-// Workers that are killed, as processes, and what becomes of the run; `npm run proof:cluster` kills many, at random moments.
+// Workers that are killed, as processes, and what becomes of the run; `npm run proof cluster` kills many, at random moments.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CsvParser, writeCsv } from '../../convert/csv.ts';
 import { makeTape } from '../../convert/input.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
 import { runs } from '../support/scale.ts';

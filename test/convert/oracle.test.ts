@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { makeTape } from '../../convert/input.ts';
 import { NextAccess } from '../../convert/next.ts';
 import { OracleParser, RECORD_BYTES, writeOracle } from '../../convert/oracle.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { TraceReader } from '../../trace/file.ts';
 import { replayedTape } from '../support/replay.ts';
 import { runs } from '../support/scale.ts';

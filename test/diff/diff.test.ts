@@ -1,7 +1,7 @@
 // Verdicts: what was recorded, what the target answers, and what memtape has to say of it.
 
 import { describe, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { counterExtras, storeExtras, type FrameInit } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
@@ -9,7 +9,7 @@ import { recordCapture } from '../../recorder/record.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';
 import { putUnknown } from '../../trace/masked.ts';
 import { readFileSync } from 'node:fs';
-import { parseFault } from '../../fixtures/fault.ts';
+import { parseFault } from '../../embedded/fault.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { kindsOf, replayed, replayedTape } from '../support/replay.ts';
 import { batchOf, temporary, type ExchangeInit } from '../support/tape.ts';

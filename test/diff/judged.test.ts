@@ -1,5 +1,5 @@
 // The whole judgement, from two files' rows to findings, against the brute force of the oracle's test: what the search would
-// find must not get lost on the way to it. JUDGED_RUNS says how many histories (`npm run proof:oracle`), and ORACLE_SEED
+// find must not get lost on the way to it. JUDGED_RUNS says how many histories (`npm run proof oracle`), and ORACLE_SEED
 // where they begin.
 
 import { expect, test } from 'vitest';

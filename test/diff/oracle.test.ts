@@ -1,5 +1,5 @@
 // The oracle against brute force that was written apart from it, on random histories of all operations: what some order
-// allows is never called wrong, and what none allows always is. ORACLE_RUNS says how many (`npm run proof:oracle`), and
+// allows is never called wrong, and what none allows always is. ORACLE_RUNS says how many (`npm run proof oracle`), and
 // ORACLE_SEED where they begin.
 
 import { expect, test } from 'vitest';

@@ -2,12 +2,13 @@
 
 import { describe, expect, test, vi } from 'vitest';
 import { diff } from '../../diff/diff.ts';
-import { startCluster, type ClusterOptions } from '../../fixtures/cluster.ts';
-import { parseFault } from '../../fixtures/fault.ts';
+import { startCluster, type ClusterOptions } from '../../embedded/cluster.ts';
+import { parseFault } from '../../embedded/fault.ts';
 import { replayToJudge } from '../../library/replayed.ts';
 import { modelTrace, synth } from '../../library/synth.ts';
 import type { ReplayOptions } from '../../replayer/replay.ts';
-import { makeReport, type Report } from '../../report/report.ts';
+import { makeReport } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import { parseThreshold } from '../../report/threshold.ts';
 import { ResultsReader, TraceReader } from '../../trace/file.ts';
 import { openSource, type Source } from '../../trace/source.ts';

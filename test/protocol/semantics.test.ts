@@ -1,17 +1,17 @@
 // The rules of one item against servers: random sequences, whose answers a small interpreter works out over
 // protocol/semantics.ts, to a real memcached and to the embedded server. SEMANTICS_RUNS says how many there are
-// (`npm run proof:semantics`: 100,000), SEMANTICS_SEED which.
+// (`npm run proof semantics`: 100,000), SEMANTICS_SEED which.
 
 import { describe, expect, test } from 'vitest';
-import { startMemcached } from '../../fixtures/memcached.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startMemcached } from '../../embedded/memcached.ts';
+import { startServer } from '../../embedded/server.ts';
 import { LIVE_ARGS } from '../../fixtures/vector.ts';
 import { encodeRequest, storeExtras, type Frame } from '../../protocol/frame.ts';
 import { Opcode, isQuiet, opcodeInfo, opcodeName } from '../../protocol/opcode.ts';
 import { isPossible, isSilent, wasThere } from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
 import { Random } from '../../synth/laws/random.ts';
-import { Client } from '../fixtures/wire.ts';
+import { Client } from '../embedded/wire.ts';
 import { Interpreter, differencesOf, type Expected } from '../support/interpreter.ts';
 import { drawAsk, keysOf, type Ask } from '../support/sequence.ts';
 

@@ -1,5 +1,5 @@
 // Captures that show less than there was: packets cut by a snap length, a beginning in the middle of a bulk segment, one
-// direction only. Each exchange is as it truly was, or marked; and what can be known is known. `npm run proof:cut` has
+// direction only. Each exchange is as it truly was, or marked; and what can be known is known. `npm run proof cut` has
 // hundreds of each kind.
 
 import { Readable } from 'node:stream';
@@ -10,7 +10,7 @@ import { recordCapture } from '../../recorder/record.ts';
 import { Window } from '../../recorder/window.ts';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { Told, told, untrue } from '../../scripts/truth.ts';
 import { Random } from '../../synth/laws/random.ts';
 import { emptyCapture } from '../../trace/meta.ts';

@@ -1,5 +1,5 @@
 // Servers that answer otherwise than memcached 1.6, and what stands before a connection's first request: whatever is done to
-// random traffic, the exchanges are those of the plain traffic. `npm run proof:dialects` has hundreds of each kind.
+// random traffic, the exchanges are those of the plain traffic. `npm run proof dialects` has hundreds of each kind.
 
 import { describe, expect, test } from 'vitest';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';

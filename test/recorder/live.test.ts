@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { runClients, settled, type Counts } from '../../fixtures/clients.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { recordCapture } from '../../recorder/record.ts';
 import { startProxy } from '../../recorder/proxy.ts';
 import { captureLive } from '../../recorder/tcpdump.ts';

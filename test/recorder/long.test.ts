@@ -15,7 +15,7 @@ import { basename, dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runClients, settled } from '../../fixtures/clients.ts';
 import { makeCertificate } from '../../fixtures/secure.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { FrameDecoder } from '../../protocol/decoder.ts';
 import { encodeRequest, encodeResponse, readFrame } from '../../protocol/frame.ts';
 import { Magic } from '../../protocol/header.ts';

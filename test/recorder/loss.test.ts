@@ -12,7 +12,7 @@ import { randomTraffic, captured as packetsOf, seedsOf, tell, type WirePacket } 
 
 const CONNECTIONS = 4;
 const TURNS = 150;
-/** `npm run proof:loss` has hundreds; the last of these showed a fault that the others did not. */
+/** `npm run proof loss` has hundreds; the last of these showed a fault that the others did not. */
 const more = seedsOf('LOSS_SEEDS', 0);
 const seeds = more.length > 0 ? more : [1, 2, 6, 34];
 

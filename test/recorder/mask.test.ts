@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseFault } from '../../fixtures/fault.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { parseFault } from '../../embedded/fault.ts';
+import { startServer } from '../../embedded/server.ts';
 import { runClients, settled } from '../../fixtures/clients.ts';
 import { createDistribution, distributionNames } from '../../protocol/distribution.ts';
 import { parseHostPort } from '../../trace/address.ts';

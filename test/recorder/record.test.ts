@@ -4,7 +4,7 @@ import { createReadStream, existsSync, readFileSync, writeFileSync } from 'node:
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { runClients, settled, type Counts } from '../../fixtures/clients.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { encodeRequest, encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { startProxy } from '../../recorder/proxy.ts';

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { settled } from '../../fixtures/clients.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { encodeRequest } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { startProxy } from '../../recorder/proxy.ts';

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, afterEach } from 'vitest';
 import { ConfigError } from '../../config/error.ts';
-import { startMemcached } from '../../fixtures/memcached.ts';
+import { startMemcached } from '../../embedded/memcached.ts';
 import { Drills } from '../../replayer/drill.ts';
 import { parseDrills } from '../../replayer/drillfile.ts';
 import { replayedTape } from '../support/replay.ts';

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { startHostile, type Harm } from '../../fixtures/hostile.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { replay, type Replayed } from '../../replayer/replay.ts';
 import { startMemcached } from '../support/memcached.ts';
 import { batchOf, temporary, writeTape, type ExchangeInit } from '../support/tape.ts';

@@ -3,7 +3,7 @@
 
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { encodeResponse } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { replay, type ReplayOptions } from '../../replayer/replay.ts';

@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { counterExtras, encodeResponse, expiryExtras, storeExtras } from '../../protocol/frame.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Outcome, RowFlag } from '../../trace/batch.ts';

@@ -1,7 +1,7 @@
 // When requests are due: by the recording, by a rate, over a stretch of the trace, over and over.
 
 import { describe, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { parseDuration, parseRate } from '../../config/units.ts';
 import {
   parseRatePlan,

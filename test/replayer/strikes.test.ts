@@ -3,14 +3,14 @@
 import { describe, expect, test } from 'vitest';
 import { harmless, harms } from '../../fixtures/harms.ts';
 import { startHostile } from '../../fixtures/hostile.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { encodeResponse } from '../../protocol/frame.ts';
 import { Patience } from '../../replayer/patience.ts';
 import { Random } from '../../synth/laws/random.ts';
 import { Stalls } from '../../replayer/stalls.ts';
 import { Strikes } from '../../replayer/strikes.ts';
-import type { Report } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import { replayed, type Run } from '../support/replay.ts';
 import type { ExchangeInit } from '../support/tape.ts';
 import { startScripted, type Script } from '../support/target.ts';
@@ -36,7 +36,7 @@ const timeouts = ({ incidents }: Report): number =>
 const unanswered = ({ findings }: Report): number =>
   findings.find(({ kind }) => kind === 'unanswered')?.count ?? 0;
 
-test('no answers but to NOOPs: a few time-outs, and no more for more requests', async () => {
+test.concurrent('no answers but to NOOPs: a few time-outs, and no more for more requests', async () => {
   const report = await against(
     () => undefined,
     reads(200, () => 'one'),
@@ -47,7 +47,7 @@ test('no answers but to NOOPs: a few time-outs, and no more for more requests', 
   expect(report.verdict).toBe('fail');
 });
 
-test.each<[string, Script]>([
+test.concurrent.each<[string, Script]>([
   ['wrong opaques', ({ opaque }) => ({ ...missed, opaque: opaque + 1 })],
   ['a NOOP in the place of each answer', ({ opaque }) => ({ opcode: 10, opaque: opaque ^ 0xffff })],
 ])('%s: a NOOP tells what a time-out would tell, of each request', async (_name, script) => {
@@ -60,7 +60,7 @@ test.each<[string, Script]>([
   expect(report.verdict).toBe('fail');
 });
 
-test('a backend that takes requests and is silent, behind a proxy that answers for the others', async () => {
+test.concurrent('a backend that takes requests and is silent, behind a proxy that answers for the others', async () => {
   const report = await against(
     ({ key }) => (key[0] === 0x62 ? undefined : missed),
     reads(300, (n) => (n % 3 === 0 ? `b${n}` : `a${n}`)),
@@ -70,7 +70,7 @@ test('a backend that takes requests and is silent, behind a proxy that answers f
   expect(report.verdict).toBe('fail');
 });
 
-test('a request without an answer now and then: what comes later is sent', async () => {
+test.concurrent('a request without an answer now and then: what comes later is sent', async () => {
   // On another connection answers come all the time: the target is not down.
   const exchanges = Array.from({ length: 200 }, (_, n): ExchangeInit => {
     const key = n % 60 === 10 ? 'silent' : 'key';
@@ -85,7 +85,7 @@ test('a request without an answer now and then: what comes later is sent', async
   expect(told).not.toContain('the target could not be reached');
 });
 
-test.each<[string, Partial<Run>]>([
+test.concurrent.each<[string, Partial<Run>]>([
   ['as fast as it goes', { speed: 'max' }],
   ['by a schedule', {}],
 ])(
@@ -231,7 +231,7 @@ test('rests grow while nothing gets better, and end with answers', () => {
   expect(strikes.timedOut(nowNs, nowNs + 10, 10)).toBe(false);
 });
 
-test.each(Object.keys(harms).filter((_, n) => n % 9 === 1))(
+test.concurrent.each(Object.keys(harms).filter((_, n) => n % 9 === 1))(
   'a target that means harm after 50 requests, %s: the run ends, and says so',
   async (name) => {
     const server = await startServer();
@@ -258,22 +258,25 @@ test.each(Object.keys(harms).filter((_, n) => n % 9 === 1))(
 const breaking = ['random bytes', 'an HTTP error', 'the connection closed at once'];
 
 describe('every connection breaks', () => {
-  test.each(breaking)('%s: it costs a time-out, and not a connection for each request', async (name) => {
-    const server = await startServer();
-    const target = await startHostile(server.address, harms[name]!, 50);
-    try {
-      const report = await replayed(
-        reads(10_000, (n) => `key${n}`),
-        { targets: [target.address], timeoutMs: 300, speed: 'max', prefill: 'none' },
-      );
-      expect(report.exchanges.total).toBe(10_000);
-      expect(report.verdict).toBe('fail');
-      expect(target.connections()).toBeLessThan(4000);
-    } finally {
-      await target.stop();
-      await server.stop();
-    }
-  });
+  test.concurrent.each(breaking)(
+    '%s: it costs a time-out, and not a connection for each request',
+    async (name) => {
+      const server = await startServer();
+      const target = await startHostile(server.address, harms[name]!, 50);
+      try {
+        const report = await replayed(
+          reads(10_000, (n) => `key${n}`),
+          { targets: [target.address], timeoutMs: 300, speed: 'max', prefill: 'none' },
+        );
+        expect(report.exchanges.total).toBe(10_000);
+        expect(report.verdict).toBe('fail');
+        expect(target.connections()).toBeLessThan(4000);
+      } finally {
+        await target.stop();
+        await server.stop();
+      }
+    },
+  );
 });
 
 test.each([

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { Share, Told, createShared } from '../../replayer/share.ts';
 import { Random } from '../../synth/laws/random.ts';

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { renderJunit } from '../../report/junit.ts';
-import type { NamedReport } from '../../report/report.ts';
+import type { NamedReport } from '../../report/shape.ts';
 import { cleanReport, control, hostileReport, markup } from '../support/hostile.ts';
 
 const schema = new URL('junit.xsd', import.meta.url).pathname;
@@ -53,6 +53,15 @@ test('a clean run passes', () => {
 test.each(['insufficient', 'invalid', 'aborted'] as const)('%s is an error', (verdict) => {
   const xml = valid(renderJunit([{ name: 'capture.tape', report: { ...cleanReport(), verdict } }]));
   expect(casesOf(xml)[0]).toBe('verdict a verdict was reached error');
+});
+
+test('a reason that is all there is to say is said once', () => {
+  const xml = valid(
+    renderJunit([{ name: 'capture.tape', report: { ...cleanReport(), verdict: 'aborted' } }]),
+  );
+  const [, said] = /^ {4}<system-out>([^]*?)<\/system-out>/m.exec(xml)!;
+  expect(said!.split('The replay did not come to its end').length - 1).toBe(1);
+  expect(said!.split('\n')).toHaveLength(2);
 });
 
 test('names may hold anything', () => {

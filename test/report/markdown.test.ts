@@ -18,10 +18,10 @@ function withoutCode(markdown: string): string {
 test('the verdict comes first, with what is behind it', () => {
   const text = renderMarkdown([hostile]);
   expect(text.split('\n')[0]).toBe('## ❌ memtape: Failed, `capture.tape`');
-  expect(text).toContain('70 answers are such as no correct server can give (0.23%).');
+  expect(text).toContain('No correct server can have given 70 of the answers (0.23%).');
   expect(text).toContain('| violations | 70 | 0.23% | wrong-value 60, counter 10 |');
   expect(text).toContain('| `violations == 0` | 70 | ❌ crossed |');
-  expect(text).toContain('has 60 of the 70 failing exchanges');
+  expect(text).toContain('60 of the 70 failing exchanges are of tenant');
 });
 
 test('a clean run says what to do with it', () => {

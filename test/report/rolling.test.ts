@@ -4,7 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { auditTrace } from '../../library/audit.ts';
 import { Windows } from '../../library/windows.ts';
-import type { Report } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import { reportSchema } from '../../report/schema.ts';
 import { Rolling } from '../../report/rolling.ts';
 import { auditExpressions, parseThreshold } from '../../report/threshold.ts';

@@ -3,8 +3,8 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
-import type { Report } from '../../report/report.ts';
+import { startServer } from '../../embedded/server.ts';
+import type { Report } from '../../report/shape.ts';
 import { capacityJsonSchema } from '../../capacity/report.ts';
 import { reportJsonSchema, reportSchema } from '../../report/schema.ts';
 import { hostileReport } from '../support/hostile.ts';

@@ -1,7 +1,7 @@
 // Latency by tenant: measured in a replay, asked for by a threshold, shown at a terminal.
 
 import { expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { evaluate, parseThreshold } from '../../report/threshold.ts';
 import { renderText } from '../../report/text.ts';
 import type { Connection } from '../../trace/batch.ts';

@@ -1,8 +1,15 @@
 // Thresholds: what can be written, what it means, and what is said of what cannot.
 
 import { describe, expect, test } from 'vitest';
-import type { Report } from '../../report/report.ts';
-import { defaultThresholds, evaluate, needsBaseline, parseThreshold } from '../../report/threshold.ts';
+import type { Report } from '../../report/shape.ts';
+import {
+  defaultThresholds,
+  evaluate,
+  needsBaseline,
+  parseThreshold,
+  roleOf,
+  unitOf,
+} from '../../report/threshold.ts';
 
 const report = {
   exchanges: {
@@ -170,4 +177,22 @@ describe('what cannot be read', () => {
     ['untestable{server=a} == 0', /has no label "server"/],
     ['nonsense.of.mine < 3', /there are matched, .*violations, drift, .*latency\.fromSent\.p999/],
   ])('%s', (expression, message) => expect(() => parseThreshold(expression)).toThrow(message));
+});
+
+test.each([
+  ['judged > 90%', 'evidence', 'percent'],
+  [' baseline.untestable < 1%', 'evidence', 'percent'],
+  ['coverage.minimum > 10', 'evidence', 'none'],
+  ['violations.wrong-value == 0', 'violations', 'none'],
+  ['latency.fromIntended.p99{operation=50%} < 2ms', 'latency', 'micros'],
+  ['baseline.latency.fromIntended.max < 2ms', 'latency', 'micros'],
+  ['latency.recorded.p99 < 2ms', 'time', 'micros'],
+  ['schedule.achievedRate > 50k', 'time', 'none'],
+  ['schedule.lag.p99 < 1ms', 'time', 'micros'],
+  ['servers.hitRate{server=50%:1} > 0.5', 'other', 'none'],
+  ['baseline.regressions == 0', 'time', 'none'],
+  ['consistency.judged > 5', 'other', 'none'],
+])('%s asks about %s, in %s', (expression, role, unit) => {
+  const threshold = parseThreshold(expression);
+  expect([roleOf(threshold), unitOf(threshold)]).toEqual([role, unit]);
 });

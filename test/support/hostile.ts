@@ -2,7 +2,7 @@
 // no text at all, and more of everything than a replay of a test makes.
 
 import type { Example } from '../../diff/verdict.ts';
-import type { Report } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 
 export const markup = '<script>alert(1)</script>';
 /** 250 bytes, each a control character or outside ASCII. */

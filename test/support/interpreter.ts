@@ -4,7 +4,7 @@
 import { applyDelta, parseCounter, readsPastItsEnd } from '../../protocol/counter.ts';
 import { DO_NOT_CREATE, expiresAt } from '../../protocol/expiry.ts';
 import { counterExtras, encodeRequest, expiryExtras, storeExtras, type Frame } from '../../protocol/frame.ts';
-import { opcodeInfo, opcodeName, type Family } from '../../protocol/opcode.ts';
+import { families, opcodeInfo, opcodeName, type Family } from '../../protocol/opcode.ts';
 import {
   Effect,
   counterTexts,
@@ -16,7 +16,6 @@ import {
   itemBytes,
   makesVersion,
   shapeOf,
-  tellsCas,
   type Decision,
   type Found,
 } from '../../protocol/semantics.ts';
@@ -165,7 +164,7 @@ export class Interpreter {
           : shape.value === 8
             ? outcome.results.map((result) => bigEndian(result, 8))
             : shown!.texts,
-      cas: tellsCas(family) ? shown!.cas : 0,
+      cas: families[family].tellsCas ? shown!.cas : 0,
     };
   }
 

@@ -1,3 +1,3 @@
 // Real memcached servers for tests; a test that needs one must fail, not skip, where there is none.
 
-export * from '../../fixtures/memcached.ts';
+export * from '../../embedded/memcached.ts';

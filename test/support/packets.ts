@@ -39,7 +39,7 @@ function parseEndpoint(text: string): Endpoint {
   return { address, port };
 }
 
-export function tcpBytes(segment: Segment): Buffer {
+function tcpBytes(segment: Segment): Buffer {
   const options = segment.options ?? Buffer.alloc(0);
   const header = Buffer.alloc(20);
   header.writeUInt16BE(parseEndpoint(segment.from).port, 0);

@@ -3,7 +3,8 @@
 import { diff } from '../../diff/diff.ts';
 import type { NamedServer } from '../../protocol/distribution.ts';
 import { replay, type ReplayOptions } from '../../replayer/replay.ts';
-import { makeReport, type Report } from '../../report/report.ts';
+import { makeReport } from '../../report/report.ts';
+import type { Report } from '../../report/shape.ts';
 import { parseThreshold } from '../../report/threshold.ts';
 import type { Batch } from '../../trace/batch.ts';
 import { ResultsReader } from '../../trace/file.ts';

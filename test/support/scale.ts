@@ -1,4 +1,4 @@
-// How much of what is random the tests try. `npm test` takes a sample; `npm run proof:tests` takes many times as much.
+// How much of what is random the tests try. `npm test` takes a sample; `npm run proof tests` takes many times as much.
 
 const SCALE = Number(process.env['TEST_SCALE'] ?? 1);
 

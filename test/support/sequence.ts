@@ -6,7 +6,7 @@ import { itemBytes } from '../../protocol/semantics.ts';
 import type { Random } from '../../synth/laws/random.ts';
 
 /** Which version a request names: none, the one that is there, the one before it, one that never was. */
-export type NamedVersion = 'none' | 'right' | 'old' | 'never';
+type NamedVersion = 'none' | 'right' | 'old' | 'never';
 
 export interface Ask {
   opcode: number;

@@ -37,7 +37,7 @@ export interface TrafficInit {
 }
 
 /** A set, a get that hits or misses, an increment, a version: with an answer that tells which request it is to. */
-export function randomAsk(random: Random, turn: number): { request: Buffer; answer: Buffer } {
+function randomAsk(random: Random, turn: number): { request: Buffer; answer: Buffer } {
   const opaque = random.uint32();
   const key = Buffer.from(`key-${random.int(1000)}`);
   const value = Buffer.alloc(1 + random.int(3000), `${random.uint32()} ${turn} `);
@@ -181,7 +181,7 @@ export interface WireDatagram {
 }
 
 export const idsOf = ['both', 'client', 'server', 'none'] as const;
-export type IdsOf = (typeof idsOf)[number];
+type IdsOf = (typeof idsOf)[number];
 
 export interface DatagramsInit {
   clients: number;

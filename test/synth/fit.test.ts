@@ -2,7 +2,7 @@
 
 import { afterEach, expect, test } from 'vitest';
 import { runClients, settled } from '../../fixtures/clients.ts';
-import { startMemcached } from '../../fixtures/memcached.ts';
+import { startMemcached } from '../../embedded/memcached.ts';
 import { Opcode } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
 import { startProxy } from '../../recorder/proxy.ts';
@@ -11,7 +11,7 @@ import { atRate } from '../../synth/model/transform.ts';
 import { Outcome } from '../../trace/batch.ts';
 import { writeYaml } from '../../config/yaml.ts';
 import { scaleTrace } from '../../convert/scale.ts';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { compare } from '../../synth/fidelity/fidelity.ts';
 import { fitTrace, type FitOptions } from '../../synth/fit/fit.ts';
 import { ModelGenerator } from '../../synth/generate/generator.ts';

@@ -2,9 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
-import { startCluster } from '../../fixtures/cluster.ts';
-import { startMemcached } from '../../fixtures/memcached.ts';
-import { startFaultProxy } from '../../fixtures/proxy.ts';
+import { startCluster } from '../../embedded/cluster.ts';
+import { startMemcached } from '../../embedded/memcached.ts';
+import { startFaultProxy } from '../../embedded/proxy.ts';
 import { opcodeName } from '../../protocol/opcode.ts';
 import { builtinModels } from '../../synth/model/builtin.ts';
 import { hashOf } from '../../fixtures/digest.ts';

@@ -1,7 +1,7 @@
 // A model's traffic in no file: the same each time, as in a file, on one thread and on several.
 
 import { afterEach, expect, test } from 'vitest';
-import { startMemcached } from '../../fixtures/memcached.ts';
+import { startMemcached } from '../../embedded/memcached.ts';
 import { builtinModels } from '../../synth/model/builtin.ts';
 import { ModelGenerator } from '../../synth/generate/generator.ts';
 import { checkModel } from '../../synth/model/model.ts';

@@ -1,7 +1,7 @@
 // Recorded traces for the tests of scenarios: made of random operations that the embedded store answers, so that every answer
 // is right; and the same store asked again by what a scenario makes of them.
 
-import { Store } from '../../fixtures/store.ts';
+import { Store } from '../../embedded/store.ts';
 import { counterExtras, expiryExtras, storeExtras } from '../../protocol/frame.ts';
 import { uint32 } from '../../protocol/header.ts';
 import { isRead, opcodeInfo, opcodeName } from '../../protocol/opcode.ts';

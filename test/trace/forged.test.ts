@@ -16,7 +16,7 @@ import {
   withRaw,
   type Parts,
 } from '../../fixtures/forge.ts';
-import { startServer, type EmbeddedServer } from '../../fixtures/server.ts';
+import { startServer, type EmbeddedServer } from '../../embedded/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { holdTo, resultsReaders, traceReaders } from '../../scripts/readers.ts';
 import { Random } from '../../synth/laws/random.ts';

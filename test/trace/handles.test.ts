@@ -3,7 +3,7 @@
 import { readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { TraceWriter } from '../../trace/file.ts';
 import { batchOf, temporary, testMeta, writeTape } from '../support/tape.ts';

@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { beforeAll, expect, test } from 'vitest';
-import { startServer } from '../../fixtures/server.ts';
+import { startServer } from '../../embedded/server.ts';
 import { replay } from '../../replayer/replay.ts';
 import { ReplayError } from '../../replayer/error.ts';
 import { Random } from '../../synth/laws/random.ts';
