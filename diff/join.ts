@@ -28,6 +28,7 @@ export async function* join(
       for (let row = 0; row < batch.count;) {
         const index = batch.firstIndex + row;
         while (!ended && (results === undefined || results.firstIndex + results.count <= index)) {
+          results?.release();
           const next = await answers.next();
           if (next.done === true) ended = true;
           else results = next.value;

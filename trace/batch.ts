@@ -80,6 +80,11 @@ export interface Lease {
   giveBack: () => void;
 }
 
+/** One user less. */
+export function giveUp(lease: Lease | undefined): void {
+  if (lease !== undefined && --lease.users === 0) lease.giveBack();
+}
+
 /** Four times what memtape writes into a block: what a reader makes of a small file stays small. */
 export const MAX_BATCH_ROWS = 262_144;
 
@@ -193,8 +198,7 @@ export class Batch {
 
   /** Its user is done with it, and looks at none of it any more: its reader may decode another block into it. */
   release(): void {
-    const { lease } = this;
-    if (lease !== undefined && --lease.users === 0) lease.giveBack();
+    giveUp(this.lease);
   }
 
   /** Puts what row `from` says into row `to`; its bytes stay where they are. */

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { Batch } from './batch.ts';
+import { Batch, type Lease } from './batch.ts';
 import { BlockReader, BlockType, BlockWriter, FileKind, type Block } from './block.ts';
 import { ColumnEncoder } from './column.ts';
 import { TraceError } from './error.ts';
@@ -244,12 +244,17 @@ const decodeSettled = decoding((batch, where) => {
 /** Batches that nobody uses any more: as many as are read ahead, and a few. */
 const MAX_SPARE = 8;
 
-class Spares {
-  readonly #batches: Batch[] = [];
+class Spares<Rows extends { heap: Buffer; lease: Lease | undefined }> {
+  readonly #batches: Rows[] = [];
+  readonly #make: () => Rows;
+
+  constructor(make: () => Rows) {
+    this.#make = make;
+  }
 
   /** A batch without rows. Whoever releases it gives it back; all others keep it. */
-  take(): Batch {
-    const batch = this.#batches.pop() ?? new Batch(0, 0);
+  take(): Rows {
+    const batch = this.#batches.pop() ?? this.#make();
     batch.lease = {
       users: 1,
       giveBack: () => {
@@ -264,7 +269,7 @@ class Spares {
 
 export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
   private constructor(parts: TapeParts, decode: DecodeRows) {
-    const spares = new Spares();
+    const spares = new Spares(() => new Batch(0, 0));
     super(parts, (raw, rows, firstIndex, where) => decode(raw, rows, firstIndex, where, spares.take()));
   }
 
@@ -288,9 +293,16 @@ export class TraceReader extends TapeReader<Batch, TraceMeta, TraceEnd> {
 }
 
 export class ResultsReader extends TapeReader<ResultBatch, ResultsMeta, ResultsEnd> {
+  private constructor(parts: TapeParts) {
+    const spares = new Spares(() => new ResultBatch(0, 0));
+    super(parts, (raw, rows, firstIndex, where) =>
+      decodeResults(raw, rows, firstIndex, where, spares.take()),
+    );
+  }
+
   /** @throws TraceError READ, NOT_A_TRACE, VERSION, BROKEN */
   static async open(path: string): Promise<ResultsReader> {
-    return new ResultsReader(await openTape(path, FileKind.results), decodeResults);
+    return new ResultsReader(await openTape(path, FileKind.results));
   }
 }
 

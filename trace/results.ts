@@ -1,7 +1,7 @@
 // What a replay saw, in columns: one row an exchange of the trace, in the trace's order. A results file is to a replay
 // what a trace is to a recording; verdicts are computed from the two together.
 
-import { NEVER, grown } from './batch.ts';
+import { NEVER, giveUp, grown, type Lease } from './batch.ts';
 
 /**
  * How an exchange ended in the replay. QUIT and QUITQ ask for the end of the connection: they are *answered* where it ended
@@ -109,6 +109,9 @@ export class ResultBatch {
   valueAt!: Uint32Array;
   valueLength!: Uint32Array;
 
+  /** Of a batch whose memory its reader uses again. */
+  lease: Lease | undefined;
+
   constructor(capacity = 1024, heapBytes = 65_536) {
     this.heap = Buffer.allocUnsafe(heapBytes);
     this.reserve(capacity);
@@ -186,6 +189,11 @@ export class ResultBatch {
     }
     this.heapLength = at + bytes;
     return at;
+  }
+
+  /** As of a Batch. */
+  release(): void {
+    giveUp(this.lease);
   }
 
   /** Empties the batch for the next use; the memory stays. */

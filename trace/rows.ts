@@ -232,10 +232,16 @@ export function encodeResults(to: ColumnEncoder, batch: ResultBatch): Buffer {
   return to.end();
 }
 
-/** @throws TraceError BROKEN */
-export function decodeResults(raw: Buffer, rows: number, firstIndex: number, where: string): ResultBatch {
+/** @param batch whose memory may be used; it has no row. @throws TraceError BROKEN */
+export function decodeResults(
+  raw: Buffer,
+  rows: number,
+  firstIndex: number,
+  where: string,
+  batch = new ResultBatch(0, 0),
+): ResultBatch {
   const from = new ColumnDecoder(raw, where, rows);
-  const batch = new ResultBatch(Math.max(rows, 1), 0);
+  batch.reserve(Math.max(rows, 1));
   const { others: ids } = numbersOf(rows);
   batch.firstIndex = firstIndex;
   batch.count = rows;
