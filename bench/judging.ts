@@ -17,7 +17,7 @@ const CODES = [0, 1];
 interface Traffic {
   name: string;
   color: string;
-  /** Of a tenant in a model. */
+  /** The YAML of a tenant in a model. */
   tenant: string;
   /** Memory of the target, as memcached takes it. */
   megabytes: number;

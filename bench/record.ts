@@ -96,7 +96,7 @@ export interface Recorded {
   /** Bytes of 100 MB of capture: as a trace, and packed. */
   traceBytes: number;
   zstdBytes: number;
-  /** Of them, besides distinct keys and values, an exchange. */
+  /** Bytes of an exchange in the trace, besides distinct keys and values. */
   overheadBytes: number;
   /** All of the capture. */
   whole: Cost & { captureBytes: number };

@@ -60,7 +60,7 @@ export interface Request {
   client: string;
   operation: Operation;
   key: Buffer;
-  /** Of its value. */
+  /** The size of its value. */
   bytes: number;
   /** Seconds; 0: none; -1: it expires at once. */
   ttl: number;

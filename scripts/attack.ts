@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 
 const command = new URL('../cli/main.js', import.meta.url).pathname;
 
-/** Of what a command prints, so many characters are kept. */
+/** How many characters are kept of what a command prints. */
 const KEPT_CHARS = 65_536;
 
 export interface Ended {

@@ -126,7 +126,7 @@ async function start(options: readonly string[], count: number): Promise<Memcach
   return Promise.all(Array.from({ length: count }, async () => startMemcached(options)));
 }
 
-/** The same, captured by tcpdump, and recorded from the capture. @returns how many servers there were */
+/** Captures real clients by tcpdump, and records from the capture. @returns how many servers there were */
 async function capture(client: Client, path: string, random: Random, seed: number): Promise<number> {
   const production = await start(random.pick(productionOptions), 1 + random.int(3));
   const ports = production.map(({ port }) => port);

@@ -259,7 +259,7 @@ async function restarts(count: number): Promise<void> {
   await redis.stop();
 }
 
-/** Of sorted figures, ms. */
+/** The figure below which this share of the sorted ones lies, ms. */
 function at(sorted: readonly number[], share: number): string {
   return (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN).toFixed(3);
 }

@@ -21,7 +21,7 @@ export interface Sample extends Required<Sizes> {
 export interface Figures {
   requests: number;
   mix: Record<string, number>;
-  /** Of the reads; and of the first tenth of the requests. */
+  /** The share of reads that missed, and that in the first tenth of the requests. */
   misses: number;
   missesAtFirst: number;
   reads: number;
@@ -37,7 +37,7 @@ export interface Figures {
   /** Keys, and those asked for once. */
   distinct: number;
   once: number;
-  /** The same of keys that came in the run, and are too old to be asked for again. */
+  /** Keys that came in the run, and are too old to be asked for again; and those asked for once. */
   born: { keys: number; once: number };
   /** Requests that nothing made necessary but themselves, of all. */
   arrivals: number;

@@ -84,7 +84,7 @@ interface Shares {
   reads: number;
   counts: number;
   cas: number;
-  /** Of the reads, those of counters. */
+  /** How many of the reads are of counters. */
   ofCounters: number;
 }
 

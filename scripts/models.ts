@@ -56,7 +56,7 @@ const whole: Record<Figure, Tolerance> = {
   rate: { least: 0, share: 0.015 },
   keys: { least: 0, share: 0.02 },
 };
-/** Of fewer requests there is more chance. */
+/** Tolerances for fewer requests, in which there is more chance. */
 const sampled: Record<Figure, Tolerance> = {
   ...whole,
   mix: { least: 0.015, share: 0 },

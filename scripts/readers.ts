@@ -33,7 +33,7 @@ export interface Said {
   reader: string;
   code: string;
   message: string;
-  /** Of a processor, on all threads. */
+  /** Time of the processor, on all threads. */
   ms: number;
 }
 

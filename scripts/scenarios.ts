@@ -19,7 +19,7 @@ import { judged } from './judged.ts';
 const SECONDS = Number(process.argv[2] ?? 6);
 const SVG = process.argv[3];
 const BINS = 60;
-/** Of the drawing: height of a row, width of a panel. */
+/** The height of a row of the drawing, and the width of a panel. */
 const ROW = 64;
 const WIDTH = 200;
 const folder = mkdtempSync(join(tmpdir(), 'memtape-scenarios-'));

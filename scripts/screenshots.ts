@@ -28,7 +28,7 @@ const RESTARTED = 2;
 const RESTART_AT = '12s';
 const faults = ['stale-sockets', 'corrupt=1/1500,backend=0'];
 const folder = mkdtempSync(join(tmpdir(), 'memtape-screenshots-'));
-/** Of the server that the drill starts. */
+/** Where the process id stands of the server that the drill starts. */
 const pidFile = join(folder, 'pid');
 
 async function record(trace: string): Promise<void> {
@@ -48,7 +48,7 @@ async function record(trace: string): Promise<void> {
   await production.stop();
 }
 
-/** The same port, empty. */
+/** The command that starts an empty server on the port of one that it kills. */
 function restart(pid: number, port: number): string {
   return `kill -9 ${pid}; while kill -0 ${pid} 2>/dev/null; do sleep 0.05; done; sleep 0.5; setsid memcached -u nobody -l 127.0.0.1 -p ${port} >/dev/null 2>&1 & echo $! > ${pidFile}`;
 }

@@ -26,7 +26,7 @@ export class Told {
   total = 0;
   /** What became of them is not known. */
   marked = 0;
-  /** Of the others: the value of the request or of the answer is not known. */
+  /** Exchanges besides, of which the value of the request or of the answer is not known. */
   unknown = 0;
   /** They were read from a file, where derived bytes stand for values that are not known, and no tokens. */
   readonly #areDerived: boolean;

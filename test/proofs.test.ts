@@ -17,7 +17,10 @@ const { scripts } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
 /** The commands in a page that begin with `npm run`, word by word. */
 function commandsIn(page: string): string[][] {
   return Array.from(page.matchAll(/`(?:[A-Z_]+=\S+ )?npm run ([^`\n]+)`/g), ([, words]) =>
-    words!.split(' ').filter((word) => !word.startsWith('-')),
+    words!
+      .replaceAll(/[[\]]/g, '')
+      .split(' ')
+      .filter((word) => !word.startsWith('-')),
   );
 }
 

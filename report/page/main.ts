@@ -87,9 +87,9 @@ const shortNames: Readonly<Record<string, string>> = {
 
 interface Placing {
   meanings: PageData['meanings'];
-  /** Of its first heading. */
+  /** The level of its first heading. */
   level: number;
-  /** Of its ids. */
+  /** What its ids begin with. */
   prefix: string;
 }
 

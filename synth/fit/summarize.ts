@@ -4,7 +4,7 @@ import { isRead, opcodeInfo } from '../../protocol/opcode.ts';
 import { Status } from '../../protocol/status.ts';
 import { Outcome, type Batch } from '../../trace/batch.ts';
 import { Summarizer, type Summary } from '../fidelity/summary.ts';
-import { secondsOf } from './ttl.ts';
+import { expiryIn, secondsOf } from './ttl.ts';
 
 /** Of all that was sent and names a key. @param startNs of the batches, ns since 1970, for expiries that are absolute */
 export async function summarizeBatches(
@@ -36,7 +36,7 @@ export async function summarizeBatches(
         batch.requestNs[row]!,
         isStore
           ? secondsOf(
-              batch.extras(row).readUInt32BE(4),
+              expiryIn(batch, row),
               startNs === undefined ? undefined : startNs + batch.requestNs[row]!,
             )
           : undefined,

@@ -1,6 +1,7 @@
 // What one tenant does, request by request, and the tenant of a model that does the like.
 
 import { isQuiet, isRead, opcodeInfo } from '../../protocol/opcode.ts';
+import { deltaAt, flagsAt, initialAt } from '../../protocol/semantics.ts';
 import { Status } from '../../protocol/status.ts';
 import { Outcome, RowFlag, type Batch } from '../../trace/batch.ts';
 import { Reservoir } from './gather.ts';
@@ -17,7 +18,7 @@ import { Refills } from './refills.ts';
 import type { StoreLaws } from '../model/resize.ts';
 import { Stores } from './stores.ts';
 import { rankCorrelation, round, tableOf, wholeNumbers } from '../laws/table.ts';
-import { Lifetimes, secondsOf } from './ttl.ts';
+import { Lifetimes, expiryIn, secondsOf } from './ttl.ts';
 
 const SAMPLES = 50_000;
 /** What was done, beside the operation: how soon after a miss it stored. */
@@ -128,8 +129,8 @@ export class TenantFit {
         else this.#stores.add(id, operation, bytes, data.bytes[id]!, data.firstBytes[id]!);
         if (isDone) data.bytes[id] = bytes;
         if (batch.extrasLength[row] !== 8) break;
-        this.#flag(batch.extras(row).readUInt32BE(0));
-        this.#store(id, secondsOf(batch.extras(row).readUInt32BE(4), unixNs), ns, isDone);
+        this.#flag(flagsAt(batch.heap, batch.extrasAt[row]!));
+        this.#store(id, secondsOf(expiryIn(batch, row), unixNs), ns, isDone);
         break;
       case 'delete':
         data.untilNs[id] = 0;
@@ -137,7 +138,7 @@ export class TenantFit {
       case 'touch':
       case 'gat':
         if (batch.extrasLength[row] === 4)
-          this.#expire(id, secondsOf(batch.extras(row).readUInt32BE(0), unixNs), ns, isDone);
+          this.#expire(id, secondsOf(expiryIn(batch, row), unixNs), ns, isDone);
         break;
       case 'append':
       case 'prepend':
@@ -148,9 +149,9 @@ export class TenantFit {
       case 'decr':
         data.sort[id] = 1;
         if (batch.extrasLength[row] === 20) {
-          const extras = batch.extras(row);
-          this.#deltas.add(Number(extras.readBigUInt64BE(0)));
-          this.#initials.add(Number(extras.readBigUInt64BE(8)));
+          const at = batch.extrasAt[row]!;
+          this.#deltas.add(Number(deltaAt(batch.heap, at)));
+          this.#initials.add(Number(initialAt(batch.heap, at)));
         }
         if (isDone && data.untilNs[id] === 0) data.untilNs[id] = Infinity;
         break;

@@ -1,6 +1,8 @@
 // How long items are to live, as stores say it.
 
 import { MAX_RELATIVE_SECONDS } from '../../protocol/expiry.ts';
+import { expiryAt } from '../../protocol/semantics.ts';
+import type { Batch } from '../../trace/batch.ts';
 import type { ModelInput } from '../model/model.ts';
 import { round, tableOf } from '../laws/table.ts';
 
@@ -9,6 +11,11 @@ const LISTED = 20;
 const PARTS = 100;
 /** From so many of the stores on that repeat their key's expiry, it is the key's. */
 const OWN = 0.9;
+
+/** The expiry that a row's request asks for, as it stands there; 0 where the operation has none. */
+export function expiryIn(batch: Batch, row: number): number {
+  return expiryAt(batch.opcode[row]!, batch.heap, batch.extrasAt[row]!, batch.extrasLength[row]!);
+}
 
 /** Seconds from a moment on, as a request's expiry has it; without the moment an absolute one is as long as can be. */
 export function secondsOf(expiry: number, unixNs: number | undefined): number {
