@@ -165,7 +165,7 @@ test('results that come in small batches stand in large blocks, and are the same
   const reader = await ResultsReader.open(path);
   const got: string[] = [];
   for await (const rows of reader.batches())
-    for (let row = 0; row < rows.count; row++) got.push(`${rows.sentNs[row]} ${rows.value(row)}`);
+    for (let row = 0; row < rows.count; row++) got.push(`${rows.sentNs[row]} ${rows.value(row).toString()}`);
   await reader.close();
   expect(got).toEqual(expected);
   expect(reader.blocks.length).toBeLessThanOrEqual(4);
