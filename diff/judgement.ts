@@ -19,6 +19,7 @@ import { judgeKeys, type Settle } from './keys.ts';
 import { Ledger, type Diff } from './ledger.ts';
 import { ItemNumbers } from './numbers.ts';
 import { Places } from './places.ts';
+import { Present } from './present.ts';
 import { Sequences } from './sequence.ts';
 import type { Sides } from './sides.ts';
 import { Slowness } from './slowness.ts';
@@ -73,7 +74,7 @@ export class Judgement {
   readonly #strangers: Strangers;
   readonly #slowness: Slowness;
   readonly #witness: Witness | undefined;
-  readonly #present = new Map<string, { value: Buffer; flags: number }>();
+  readonly #present = new Present();
   readonly #startsEmpty: boolean;
   readonly #isFilled: boolean;
   /** A FLUSH was sent: it is an operation on every key. */
@@ -215,7 +216,12 @@ export class Judgement {
   }
 
   #begin(key: number, batch: Batch, row: number, results: ResultBatch, resultRow: number): void {
-    const held = this.#present.get(this.#sides.nameOf(batch, row, results, resultRow));
+    const at = batch.keyAt[row]!;
+    const held = this.#present.of(
+      results.target[resultRow]!,
+      this.#sides.spaceOf(batch, row),
+      batch.heap.toString('latin1', at, at + batch.keyLength[row]!),
+    );
     if (held !== undefined) this.#sequences.begin(key, this.#isFilled ? held : undefined);
     else this.#sequences.begin(key, this.#startsEmpty ? null : undefined);
   }
@@ -224,12 +230,13 @@ export class Judgement {
   #fill(): void {
     const { replay, survey } = this.#sides;
     const { targets, route } = replay.meta;
-    for (const { server, tenant, key, value, flags } of survey.present) {
+    for (const held of survey.present) {
+      const { server, tenant, key } = held;
       const space = Math.max(0, survey.tenants.indexOf(tenant));
       // Where the key decides, its requests went where it was set: no other target has it among its keys.
       const places =
         route === 'single' || targets.length === 1 ? [0] : route === 'index' ? [server] : targets.keys();
-      for (const target of places) this.#present.set(`${target} ${space} ${key}`, { value, flags });
+      for (const target of places) this.#present.add(target, space, key, held);
     }
   }
 

@@ -11,6 +11,7 @@ import { neverThere, prefilled, unknownItem, type Circumstances, type Item } fro
 import type { ItemNumbers } from './numbers.ts';
 import { Ending, UNKNOWN, isFinding, type Operation, type Values } from './operation.ts';
 import type { Explanation } from './explanation.ts';
+import type { Present } from './present.ts';
 import { explain } from './search.ts';
 import type { Sides } from './sides.ts';
 import { Suspects, type CopiedAnswer, type Suspect } from './suspect.ts';
@@ -31,8 +32,8 @@ export interface OddKeys {
   numbers: ItemNumbers;
   clock: ReplayClock;
   accounts: Accounts;
-  /** By name of the item: what was set before the replay; null: it was there, and the target would not take it. */
-  present: ReadonlyMap<string, { value: Buffer; flags: number }>;
+  /** What was set before the replay. */
+  present: Present;
   /** Keys that were not set held nothing. */
   startsEmpty: boolean;
   /** Every key that was to be set was. */
@@ -124,7 +125,7 @@ function judgeKey(
 ): void {
   const { target, space, key } = numbers.nameOf(number);
   const { operations, numbers: numberOf } = all.of(place, `${target} ${space}`, ids);
-  const held = present.get(`${target} ${space} ${key}`);
+  const held = present.of(target, space, key);
   const about = circumstancesOf(sides, all, operations, {
     isShort: accounts.isShort(target),
     mayRestart: accounts.mayRestart(target),

@@ -73,10 +73,4 @@ export class Sides {
   spaceOf(batch: Batch, row: number): number {
     return this.survey.connections[batch.connection[row]!]?.space ?? 0;
   }
-
-  /** Of the item that a row is about: its target, whose keys it is among, and its key. */
-  nameOf(batch: Batch, row: number, results: ResultBatch, resultRow: number): string {
-    const at = batch.keyAt[row]!;
-    return `${results.target[resultRow]} ${this.spaceOf(batch, row)} ${batch.heap.toString('latin1', at, at + batch.keyLength[row]!)}`;
-  }
 }
