@@ -44,7 +44,7 @@ export const table = {
   namespaces: {
     needs: 'memcached tcpdump nft ip python3-pylibmc',
     proof: 'node dist/scripts/namespaces.js 30000',
-    sample: '(node dist/scripts/namespaces.js 1500 || test $? -eq 3)',
+    sample: 'node dist/scripts/namespaces.js 1500 "$@" || test $? -eq 3',
   },
   convert: {
     needs: 'memcached tshark',
@@ -253,10 +253,16 @@ function setUp(names) {
   return run(process.execPath, [join(root, 'scripts', 'setup.mjs'), ...needs]);
 }
 
+/** The line for a shell: arguments stand at its end, unless it has another place for them. */
+export function lineOf(kind, name) {
+  const line = table[name][kind];
+  return line.includes('"$@"') ? line : `${line} "$@"`;
+}
+
 /** @returns the exit code: of the setup where that failed, or else of the row's line */
 function runRow(kind, name, args = []) {
   const code = setUp([name]);
-  return code === 0 ? run('sh', ['-c', `${table[name][kind]} "$@"`, name, ...args]) : code;
+  return code === 0 ? run('sh', ['-c', lineOf(kind, name), name, ...args]) : code;
 }
 
 function runAll(kind) {

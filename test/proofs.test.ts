@@ -9,7 +9,10 @@ type Row = { needs: string } & Partial<Record<Kind, string>>;
 
 const root = new URL('..', import.meta.url).pathname;
 const program = `${root}scripts/proofs.mjs`;
-const { table } = (await import(program)) as { table: Record<string, Row> };
+const { table, lineOf } = (await import(program)) as {
+  table: Record<string, Row>;
+  lineOf: (kind: Kind, name: string) => string;
+};
 const { scripts } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
   scripts: Record<string, string>;
 };
@@ -33,6 +36,17 @@ test('each row runs scripts and tests that exist', () => {
       .map((path) => `${name}: ${path}`),
   );
   expect(missing).toEqual([]);
+});
+
+test('each row is a line that a shell takes', () => {
+  const lines = Object.entries(table).flatMap(([name, row]) =>
+    (['proof', 'sample', 'bench'] as const)
+      .filter((kind) => row[kind] !== undefined)
+      .map((kind) => lineOf(kind, name)),
+  );
+  expect(lines.length).toBeGreaterThan(30);
+  const wrong = lines.filter((line) => spawnSync('sh', ['-n', '-c', line]).status !== 0);
+  expect(wrong).toEqual([]);
 });
 
 test('what the documentation says to run can be run', () => {
