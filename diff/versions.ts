@@ -68,8 +68,12 @@ class Ids {
  */
 export function forgetEarlyIds(operations: readonly Operation[], values: Values): void {
   const counts = new Map<number, Operation>();
-  for (const one of operations)
-    if (one.result !== undefined && one.cas !== 0 && isCounter(one.family)) counts.set(one.cas, one);
+  for (const one of operations) {
+    if (one.result === undefined || one.cas === 0 || !isCounter(one.family)) continue;
+    const other = counts.get(one.cas);
+    if (other === undefined || isLateId(other, one)) counts.set(one.cas, one);
+    else isLateId(one, other);
+  }
   if (counts.size === 0) return;
   for (const one of operations) {
     if (one.read === UNKNOWN) continue;
@@ -77,6 +81,18 @@ export function forgetEarlyIds(operations: readonly Operation[], values: Values)
     if (made === undefined || made.fromNs > one.toNs || one.fromNs > made.toNs) continue;
     if (values.text(one.read).trimEnd() !== made.result!.toString()) one.cas = 0;
   }
+}
+
+/**
+ * An INCR or DECR that created the counter is answered with the id that the item has by then: memcached lets others count on
+ * it between the two, in place. Then the id is that of their version, and is forgotten here.
+ * @returns whether it was
+ */
+function isLateId(created: Operation, counted: Operation): boolean {
+  if (!created.mayCreate || created.result !== created.initial) return false;
+  if (counted.fromNs > created.toNs || created.fromNs > counted.toNs) return false;
+  created.cas = 0;
+  return true;
 }
 
 /** What the recording tells of one operation's version. */
