@@ -128,23 +128,24 @@ test('a read beside an INCR may have the old value with the new id, as memcached
   expect(found).toEqual({ 'stale-value': 1 });
 });
 
+const counted = (result: bigint, at: number, answeredAt: number, id: number): Told => ({
+  op: 'incr',
+  extras: counterExtras(1n, 0n, 0),
+  answer: word(result),
+  at,
+  answeredAt,
+  id,
+});
+const seen = (at: number, text: string, id: number): Told => ({
+  ...read,
+  answer: text,
+  answerExtras: Buffer.alloc(4),
+  at,
+  answeredAt: at + 10,
+  id,
+});
+
 test('an INCR that creates may be answered with the id of the INCR beside it, and only of one beside it', async () => {
-  const counted = (result: bigint, at: number, answeredAt: number, id: number): Told => ({
-    op: 'incr',
-    extras: counterExtras(1n, 0n, 0),
-    answer: word(result),
-    at,
-    answeredAt,
-    id,
-  });
-  const seen = (at: number, text: string, id: number): Told => ({
-    ...read,
-    answer: text,
-    answerExtras: Buffer.alloc(4),
-    at,
-    answeredAt: at + 10,
-    id,
-  });
   const removed: Told = { op: 'set', value: 'a', at: 0, answeredAt: 10, id: 5 };
   const gone: Told = { op: 'delete', at: 20, answeredAt: 30, id: 0 };
   // The recording has ids of their own: those of the target are what is asked about.
