@@ -21,25 +21,6 @@ export interface Answer {
 
 const empty = Buffer.alloc(0);
 
-function silence(opcode: number): Answer {
-  return { status: silentStatus(opcode), silent: true, frames: 0, extras: empty, key: empty, value: empty };
-}
-
-/** The recorded answer; undefined where the recording does not know it. */
-export function recordedAnswer(batch: Batch, row: number): Answer | undefined {
-  const outcome = batch.outcome[row];
-  if (outcome === Outcome.silent) return silence(batch.opcode[row]!);
-  if (outcome !== Outcome.answered && outcome !== Outcome.conditional) return undefined;
-  return {
-    status: batch.status[row]!,
-    silent: false,
-    frames: batch.frames[row]!,
-    extras: batch.answerExtras(row),
-    key: batch.answerKey(row),
-    value: batch.answerValue(row),
-  };
-}
-
 /** The status of the recorded answer, or what its silence means; -1 where the recording does not know it. */
 export function recordedStatus(batch: Batch, row: number): number {
   const outcome = batch.outcome[row];
@@ -47,30 +28,7 @@ export function recordedStatus(batch: Batch, row: number): number {
   return outcome === Outcome.answered || outcome === Outcome.conditional ? batch.status[row]! : -1;
 }
 
-/** The replay's answer; undefined where there was none. */
-export function replayedAnswer(
-  batch: Batch,
-  row: number,
-  results: ResultBatch,
-  resultRow: number,
-): Answer | undefined {
-  const result = results.result[resultRow];
-  if (result === Result.silent) return silence(batch.opcode[row]!);
-  // Of an answer that was no frame nothing is known.
-  if (results.frames[resultRow] === 0) return undefined;
-  if (result !== Result.answered && result !== Result.malformed) return undefined;
-  if (results.agrees[resultRow] === 1) return recordedAnswer(batch, row);
-  return {
-    status: results.status[resultRow]!,
-    silent: false,
-    frames: results.frames[resultRow]!,
-    extras: results.extras(resultRow),
-    key: results.key(resultRow),
-    value: results.value(resultRow),
-  };
-}
-
-/** The replay's answer, or what its silence means, by where its parts stand: no views are made of what is asked of many. */
+/** An answer, or what silence means, by where its parts stand: no views are made of what is asked of many. */
 export class Placed {
   status = 0;
   silent = false;
@@ -83,10 +41,11 @@ export class Placed {
   valueAt = 0;
   valueLength = 0;
 
-  /** As replayedAnswer(). @returns false where there was none */
+  /** The replay's. @returns false where there was none */
   replayed(batch: Batch, row: number, results: ResultBatch, resultRow: number): boolean {
     const result = results.result[resultRow];
     if (result === Result.silent) return this.#silence(batch.opcode[row]!);
+    // Of an answer that was no frame nothing is known.
     if (results.frames[resultRow] === 0) return false;
     if (result !== Result.answered && result !== Result.malformed) return false;
     if (results.agrees[resultRow] === 1) return this.recorded(batch, row);
@@ -103,7 +62,7 @@ export class Placed {
     return true;
   }
 
-  /** As recordedAnswer(). @returns false where the recording does not know it */
+  /** The recorded one. @returns false where the recording does not know it */
   recorded(batch: Batch, row: number): boolean {
     const outcome = batch.outcome[row];
     if (outcome === Outcome.silent) return this.#silence(batch.opcode[row]!);
@@ -131,6 +90,35 @@ export class Placed {
     this.valueLength = 0;
     return true;
   }
+}
+
+const placed = new Placed();
+
+function viewsOf(answer: Placed): Answer {
+  const { status, silent, frames, heap, extrasAt, keyAt, valueAt } = answer;
+  return {
+    status,
+    silent,
+    frames,
+    extras: heap.subarray(extrasAt, extrasAt + answer.extrasLength),
+    key: heap.subarray(keyAt, keyAt + answer.keyLength),
+    value: heap.subarray(valueAt, valueAt + answer.valueLength),
+  };
+}
+
+/** The recorded answer; undefined where the recording does not know it. */
+export function recordedAnswer(batch: Batch, row: number): Answer | undefined {
+  return placed.recorded(batch, row) ? viewsOf(placed) : undefined;
+}
+
+/** The replay's answer; undefined where there was none. */
+export function replayedAnswer(
+  batch: Batch,
+  row: number,
+  results: ResultBatch,
+  resultRow: number,
+): Answer | undefined {
+  return placed.replayed(batch, row, results, resultRow) ? viewsOf(placed) : undefined;
 }
 
 /** The two say the same: CAS ids, error texts, the padding of counters, and what a server says of itself aside. */

@@ -71,8 +71,8 @@ export function forgetEarlyIds(operations: readonly Operation[], values: Values)
   for (const one of operations) {
     if (one.result === undefined || one.cas === 0 || !isCounter(one.family)) continue;
     const other = counts.get(one.cas);
-    if (other === undefined || isLateId(other, one)) counts.set(one.cas, one);
-    else isLateId(one, other);
+    if (other !== undefined && !forgetLateId(other, one) && forgetLateId(one, other)) continue;
+    counts.set(one.cas, one);
   }
   if (counts.size === 0) return;
   for (const one of operations) {
@@ -88,7 +88,7 @@ export function forgetEarlyIds(operations: readonly Operation[], values: Values)
  * it between the two, in place. Then the id is that of their version, and is forgotten here.
  * @returns whether it was
  */
-function isLateId(created: Operation, counted: Operation): boolean {
+function forgetLateId(created: Operation, counted: Operation): boolean {
   if (!created.mayCreate || created.result !== created.initial) return false;
   if (counted.fromNs > created.toNs || created.fromNs > counted.toNs) return false;
   created.cas = 0;

@@ -212,9 +212,7 @@ export class Batch {
     this.heapLength = 0;
     this.keyCount = 0;
     this.connections = [];
-    // Who remembers where in the heap something stands knows it by its Buffer: what comes next has another one.
-    const { buffer, byteOffset, length } = this.heap;
-    this.heap = Buffer.from(buffer, byteOffset, length);
+    this.heap = renewed(this.heap);
   }
 
   /** A view of the request's key; valid as long as the batch is. */
@@ -290,6 +288,11 @@ export const wordColumns = [
   'keyId',
 ] as const;
 export const timeColumns = ['requestNs', 'requestEndNs', 'answerNs'] as const;
+
+/** The memory of a heap, for other bytes: who remembers where in a heap something stands knows it by its Buffer. */
+export function renewed({ buffer, byteOffset, length }: Buffer): Buffer {
+  return Buffer.from(buffer, byteOffset, length);
+}
 
 /** Copies a column into a larger one. */
 export function grown<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(

@@ -1,7 +1,7 @@
 // What a replay saw, in columns: one row an exchange of the trace, in the trace's order. A results file is to a replay
 // what a trace is to a recording; verdicts are computed from the two together.
 
-import { NEVER, giveUp, grown, type Lease } from './batch.ts';
+import { NEVER, giveUp, grown, renewed, type Lease } from './batch.ts';
 
 /**
  * How an exchange ended in the replay. QUIT and QUITQ ask for the end of the connection: they are *answered* where it ended
@@ -200,9 +200,7 @@ export class ResultBatch {
   clear(): void {
     this.count = 0;
     this.heapLength = 0;
-    // As with batches: what comes next stands in another Buffer.
-    const { buffer, byteOffset, length } = this.heap;
-    this.heap = Buffer.from(buffer, byteOffset, length);
+    this.heap = renewed(this.heap);
   }
 
   /** A view of the answer's extras; empty where the answer agrees. */

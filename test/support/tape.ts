@@ -7,7 +7,7 @@ import { storeExtras } from '../../protocol/frame.ts';
 import { opcodeNamed } from '../../protocol/opcode.ts';
 import { Batch, ConnectionEnd, NEVER, Outcome, type Connection } from '../../trace/batch.ts';
 import { TraceWriter } from '../../trace/file.ts';
-import { emptyCapture, type TraceMeta } from '../../trace/meta.ts';
+import { emptyCapture, type ResultsMeta, type TraceMeta } from '../../trace/meta.ts';
 import { afterAll } from 'vitest';
 
 export interface ExchangeInit {
@@ -108,6 +108,20 @@ export const testMeta: TraceMeta = {
 };
 
 /** Writes a trace of these batches. */
+/** What results say of a replay, where it matters to nobody. */
+export const testResultsMeta: ResultsMeta = {
+  format: 'memtape-results/1',
+  writer: 'test',
+  trace: 'none',
+  startTime: new Date(0).toISOString(),
+  speed: 1,
+  order: 'key',
+  route: 'single',
+  prefill: 'none',
+  targets: ['a:1'],
+  timeoutMs: 1,
+};
+
 export async function writeTape(path: string, batches: readonly Batch[]): Promise<void> {
   const writer = await TraceWriter.create(path, testMeta);
   for (const batch of batches) writer.append(batch);

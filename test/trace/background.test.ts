@@ -4,23 +4,11 @@ import { expect, test } from 'vitest';
 import { BackgroundResults, readBatches } from '../../trace/background.ts';
 import { Batch } from '../../trace/batch.ts';
 import { ResultsReader, ResultsWriter, TraceReader } from '../../trace/file.ts';
-import { emptyEnd, type ResultsMeta } from '../../trace/meta.ts';
+import { emptyEnd } from '../../trace/meta.ts';
 import { ResultBatch } from '../../trace/results.ts';
 import { TraceView } from '../../trace/view.ts';
-import { batchOf, temporary, writeTape } from '../support/tape.ts';
+import { batchOf, temporary, testResultsMeta, writeTape } from '../support/tape.ts';
 
-const meta: ResultsMeta = {
-  format: 'memtape-results/1',
-  writer: 'test',
-  trace: 'none',
-  startTime: new Date(0).toISOString(),
-  speed: 1,
-  order: 'key',
-  route: 'single',
-  prefill: 'none',
-  targets: ['a:1'],
-  timeoutMs: 1,
-};
 const end = emptyEnd();
 
 function tape(blocks: number, rows: number): Batch[] {
@@ -130,8 +118,8 @@ async function seen(path: string): Promise<string[]> {
 
 test('results of any size, in blocks of the thread', async () => {
   const [here, there] = [temporary('here.results'), temporary('there.results')];
-  const writer = await ResultsWriter.create(here, meta);
-  const background = new BackgroundResults(there, meta);
+  const writer = await ResultsWriter.create(here, testResultsMeta);
+  const background = new BackgroundResults(there, testResultsMeta);
   for (const [n, rows] of [1, 1000, 0, 40_000, 30_000, 70_000, 3].entries()) {
     const batch = results(rows, n);
     writer.append(batch);
@@ -145,10 +133,10 @@ test('results of any size, in blocks of the thread', async () => {
 
 test('results that are given up are readable up to there; a place that cannot be written is told', async () => {
   const path = temporary('given-up.results');
-  const writer = new BackgroundResults(path, meta);
+  const writer = new BackgroundResults(path, testResultsMeta);
   writer.append(results(100, 1));
   await writer.abort();
   expect((await seen(path)).length).toBe(100);
-  const nowhere = new BackgroundResults('/nowhere/at/all', meta);
+  const nowhere = new BackgroundResults('/nowhere/at/all', testResultsMeta);
   await expect(nowhere.finish(end)).rejects.toMatchObject({ code: 'WRITE' });
 });

@@ -7,9 +7,9 @@ import { builtinModels } from '../../synth/model/builtin.ts';
 import { checkModel } from '../../synth/model/model.ts';
 import type { Batch } from '../../trace/batch.ts';
 import { ResultsReader, ResultsWriter, TraceReader } from '../../trace/file.ts';
-import { emptyEnd, type ResultsMeta } from '../../trace/meta.ts';
+import { emptyEnd } from '../../trace/meta.ts';
 import { ResultBatch } from '../../trace/results.ts';
-import { batchOf, temporary, writeTape } from '../support/tape.ts';
+import { batchOf, temporary, testResultsMeta, writeTape } from '../support/tape.ts';
 
 const BLOCKS = 24;
 const ROWS = 50;
@@ -125,20 +125,8 @@ test('a model makes the same rows in memory that is used again', async () => {
 });
 
 test('results that come in small batches stand in large blocks, and are the same', async () => {
-  const meta: ResultsMeta = {
-    format: 'memtape-results/1',
-    writer: 'test',
-    trace: 'none',
-    startTime: new Date(0).toISOString(),
-    speed: 1,
-    order: 'key',
-    route: 'single',
-    prefill: 'none',
-    targets: ['a:1'],
-    timeoutMs: 1,
-  };
   const path = temporary('x.results');
-  const writer = await ResultsWriter.create(path, meta);
+  const writer = await ResultsWriter.create(path, testResultsMeta);
   const batch = new ResultBatch(64);
   const expected: string[] = [];
   for (let n = 0; n < 1000; n++) {
